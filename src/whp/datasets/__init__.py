@@ -1,0 +1,1 @@
+"""Real data that packages carry, and the generative models of the theory."""

@@ -1,0 +1,189 @@
+"""Estimates with confidence intervals.
+
+Every interval is computed by scipy, statsmodels or rliable; this module gives them one shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+__all__ = [
+    "Estimate",
+    "bootstrap",
+    "exact",
+    "mean",
+    "paired",
+    "proportion",
+    "ratio",
+    "stratified",
+]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its confidence interval.
+
+    Parameters
+    ----------
+    value : float
+        The point estimate.
+    low, high : float
+        Ends of the interval; `low <= value <= high`.
+    level : float
+        Confidence level of the interval; 1 for a quantity known exactly.
+    n : int, optional
+        Number of observations behind it.
+    method : str
+        How the interval was made, e.g. ``"Clopper-Pearson"``.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or the value lies outside of its interval.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float = 0.95
+    n: int | None = None
+    method: str = "given"
+
+    def __post_init__(self) -> None:
+        for field in ("value", "low", "high", "level"):
+            object.__setattr__(self, field, float(getattr(self, field)))
+        if math.isnan(self.value) or not self.low <= self.value <= self.high:
+            raise ValueError(f"value must lie in [low, high], got {self.value} in [{self.low}, {self.high}]")
+        if not 0 < self.level <= 1:
+            raise ValueError(f"level must be in (0, 1], got {self.level}")
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.value:.4g}"
+        return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
+
+
+def exact(value: float) -> Estimate:
+    """A quantity computed without error, as an estimate of zero width."""
+    return Estimate(value, value, value, level=1.0, method="exact")
+
+
+def _sample(values: Any, argument: str, least: int = 2) -> Float[np.ndarray, " n"]:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size < least:
+        raise ValueError(f"{argument} must hold at least {least} values, got {array.size}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{argument} must be finite, got NaN or infinity")
+    return array
+
+
+def proportion(successes: int, n: int, *, level: float = 0.95) -> Estimate:
+    """Rate of `successes` in `n` trials with the Clopper-Pearson interval, which is never too short."""
+    from scipy.stats import binomtest
+
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"successes must be in 0..n with n >= 1, got {successes} of {n}")
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="exact")
+    return Estimate(successes / n, interval.low, interval.high, level, int(n), "Clopper-Pearson")
+
+
+def mean(values: Any, *, level: float = 0.95) -> Estimate:
+    """Mean of independent values with Student's t interval."""
+    from scipy.stats import ttest_1samp
+
+    array = _sample(values, "values")
+    centre = float(array.mean())
+    if np.ptp(array) == 0:  # t is undefined without spread; the interval has no width
+        return Estimate(centre, centre, centre, level, array.size, "t")
+    low, high = ttest_1samp(array, 0.0).confidence_interval(level)
+    return Estimate(centre, min(low, centre), max(high, centre), level, array.size, "t")
+
+
+def paired(ours: Any, theirs: Any, *, level: float = 0.95) -> Estimate:
+    """Mean of the differences `ours - theirs` of paired values (same seed, same split), t interval."""
+    a, b = _sample(ours, "ours"), _sample(theirs, "theirs")
+    if a.size != b.size:
+        raise ValueError(f"ours and theirs must pair up, got {a.size} and {b.size} values")
+    result = mean(a - b, level=level)
+    return Estimate(result.value, result.low, result.high, level, result.n, "paired t")
+
+
+def ratio(ours: Any, theirs: Any, *, level: float = 0.95) -> Estimate:
+    """Geometric mean of the ratios `ours / theirs` of paired positive values, t interval on the logarithm.
+
+    Made for timings: runs measured in turn share the machine's mood, so their ratio is steadier than either.
+    """
+    a, b = _sample(ours, "ours"), _sample(theirs, "theirs")
+    if a.size != b.size:
+        raise ValueError(f"ours and theirs must pair up, got {a.size} and {b.size} values")
+    if a.min() <= 0 or b.min() <= 0:
+        raise ValueError("ours and theirs must be positive to have a ratio")
+    logs = mean(np.log(a / b), level=level)
+    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), level, logs.n, "paired t of logs")
+
+
+def bootstrap(
+    values: Any,
+    statistic: Callable[..., Any] = np.mean,
+    *,
+    level: float = 0.95,
+    resamples: int = 9999,
+    rng: np.random.Generator | int | None = 0,
+) -> Estimate:
+    """`statistic` of independent values with the BCa bootstrap interval (percentile where BCa is undefined).
+
+    Rows are resampled when `values` is two-dimensional, so paired columns stay together.
+    """
+    from scipy.stats import bootstrap as scipy_bootstrap
+
+    array = np.asarray(values, dtype=np.float64)
+    _sample(array, "values")
+    data = tuple(array.T) if array.ndim == 2 else (array,)
+    value = float(statistic(*data))
+    if np.ptp(array, axis=0).max() == 0:
+        return Estimate(value, value, value, level, len(array), "bootstrap")
+    ends = (math.nan, math.nan)
+    for method in ("BCa", "percentile"):
+        with np.errstate(all="ignore"):
+            result = scipy_bootstrap(
+                data,
+                statistic,
+                paired=array.ndim == 2,
+                vectorized=False,
+                n_resamples=resamples,
+                confidence_level=level,
+                method=method,
+                rng=np.random.default_rng(rng),
+            )
+        ends = result.confidence_interval
+        if np.isfinite(ends).all():
+            break
+    return Estimate(value, min(ends[0], value), max(ends[1], value), level, len(array), "bootstrap")
+
+
+def stratified(scores: Float[np.ndarray, "runs tasks"], *, level: float = 0.95, resamples: int = 2000) -> Estimate:
+    """Interquartile mean of scores over runs and tasks with rliable's stratified bootstrap interval.
+
+    The aggregate that reinforcement learning reports; needs the extra ``study``.
+    """
+    from rliable import library, metrics
+
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"scores must be two-dimensional (runs, tasks), got shape {array.shape}")
+    _sample(array, "scores")
+    points, ends = library.get_interval_estimates(
+        {"ours": array},
+        lambda x: np.array([metrics.aggregate_iqm(x)]),
+        reps=resamples,
+        confidence_interval_size=level,
+        random_state=np.random.RandomState(0),
+    )
+    value, (low, high) = float(points["ours"][0]), (float(e[0]) for e in ends["ours"])
+    return Estimate(value, min(low, value), max(high, value), level, array.shape[0], "stratified bootstrap of the IQM")

@@ -1,0 +1,1 @@
+"""Studies: the claims of papers, run again."""
