@@ -1,0 +1,404 @@
+"""One row a method. Data only: nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+__all__ = ["CATALOGUE", "Method", "find"]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of the library.
+
+    Parameters
+    ----------
+    slug : str
+        Its name on the command line.
+    title, authors, venue, arxiv : str
+        The paper.
+    field : str
+        The package under ``whp`` that holds it.
+    problem : str
+        What goes in, what comes out, in one sentence.
+    guarantee : str
+        What its certificates promise; empty while it is planned.
+    cost : str
+        Time and memory in the input's sizes.
+    front_door : str
+        ``"module:function"``; empty while it is planned.
+    extra : str
+        The extra that the method itself needs, if any.
+    """
+
+    slug: str
+    title: str
+    authors: str
+    venue: str
+    arxiv: str
+    field: str
+    problem: str
+    guarantee: str = ""
+    cost: str = ""
+    front_door: str = ""
+    extra: str = ""
+
+    @property
+    def status(self) -> str:
+        """``"built"`` or ``"planned"``."""
+        return "built" if self.front_door else "planned"
+
+    @property
+    def citation(self) -> str:
+        """One line to cite the paper by."""
+        return f"{self.authors}. {self.title}. {self.venue}. arXiv:{self.arxiv}"
+
+    def load(self) -> Any:
+        """The front door.
+
+        Raises
+        ------
+        ValueError
+            If the method is only planned.
+        ModuleNotFoundError
+            If the extra that it needs is not installed.
+        """
+        if not self.front_door:
+            raise ValueError(f"{self.slug} is planned but not built yet; `whp list` shows what is")
+        module, function = self.front_door.split(":")
+        try:
+            return getattr(import_module(module), function)
+        except ModuleNotFoundError as error:
+            if not self.extra or (error.name or "").startswith("whp"):
+                raise
+            raise ModuleNotFoundError(f"{self.slug} needs {error.name}: pip install 'whp[{self.extra}]'") from error
+
+
+CATALOGUE: tuple[Method, ...] = (
+    Method(
+        "linf-regression",
+        "A Nearly-Optimal Bound for Fast Regression with ℓ∞ Guarantee",
+        "Song, Ye, Yin, Zhang",
+        "ICML 2023",
+        "2302.00248",
+        "linalg",
+        "Solve a tall least-squares problem from a short sketch, with an error bar on every single coefficient.",
+        guarantee="every coefficient lies within its own error bar of the exact least-squares solution, all at once",
+        cost="O(n d log n + m d²) time, (n + m)(d + 1) numbers, for an m-row sketch of an n×d matrix",
+        front_door="whp.linalg.linf_regression:linf_regression",
+    ),
+    Method(
+        "lp-sensitivity-sampling",
+        "Sharper Bounds for ℓp Sensitivity Sampling",
+        "Woodruff, Yasuda",
+        "ICML 2023",
+        "2306.00732",
+        "linalg",
+        "Keep a few weighted rows of a tall matrix that preserve every ℓp norm of its products.",
+    ),
+    Method(
+        "learning-to-relax",
+        "Learning to Relax: Setting Solver Parameters Across a Sequence of Linear System Instances",
+        "Khodak, Chow, Balcan, Talwalkar",
+        "ICLR 2024",
+        "2310.02246",
+        "linalg",
+        "Solve a stream of related linear systems while learning the relaxation parameter from iteration counts.",
+    ),
+    Method(
+        "hierarchical-communities",
+        "When Does Bottom-up Beat Top-down in Hierarchical Community Detection?",
+        "Dreveton, Kuroda, Grossglauser, Thiran",
+        "JASA 2026",
+        "2306.00833",
+        "graph",
+        "Find the tree of nested communities of a graph, and say for every branch whether the graph supports it.",
+        guarantee="no inversion in the tree; every supported branch is denser than what surrounds it, all at once",
+        cost="O(K · edges · Lanczos steps + K²) for K leaves; never a dense n×n array",
+        front_door="whp.graph.hierarchical_communities:hierarchical_communities",
+    ),
+    Method(
+        "h-calibration",
+        "h-calibration: Rethinking Classifier Recalibration with Probabilistic Error-Bounded Objective",
+        "Huang, Cao, Xia, Chen, Wang, Zhang",
+        "IEEE TPAMI 2025",
+        "2506.17968",
+        "calibration",
+        "Recalibrate a classifier's probabilities without changing its decisions, with a band for what error is left.",
+        guarantee="in every window of stated probabilities the true frequency lies in the band, all windows at once",
+        cost="O(N log N) once and O(N) an evaluation, N = samples × classes",
+        front_door="whp.calibration.h_calibration:h_calibration",
+    ),
+    Method(
+        "comp-sum-losses",
+        "Cross-Entropy Loss Functions: Theoretical Analysis and Applications",
+        "Mao, Mohri, Zhong",
+        "ICML 2023",
+        "2304.07288",
+        "losses",
+        "One loss with a dial from sum-exponential over cross-entropy to mean absolute error, with its bound on error.",
+    ),
+    Method(
+        "target-surrogates",
+        "Target-based Surrogates for Stochastic Optimization",
+        "Lavington, Vaswani, Babanezhad, Schmidt, Le Roux",
+        "ICML 2023",
+        "2302.02607",
+        "optim",
+        "Train a cheap model under an expensive loss: one call of the oracle, then many steps on a surrogate.",
+    ),
+    Method(
+        "ignite",
+        "Incorporating Surrogate Gradient Norm to Improve Offline Optimization Techniques",
+        "Dao, Nguyen, Truong, Hoang",
+        "NeurIPS 2024",
+        "2503.04242",
+        "optim",
+        "Propose better designs from a fixed table of designs and values, on a surrogate with bounded sharpness.",
+    ),
+    Method(
+        "optimistic-mirror-descent",
+        "Optimistic Online Mirror Descent for Bridging Stochastic and Adversarial Online Convex Optimization",
+        "Chen, Tu, Zhao, Zhang",
+        "ICML 2023",
+        "2302.04552",
+        "online",
+        "Learn online with steps that tune themselves to how predictable the gradients are.",
+    ),
+    Method(
+        "groupwise-regret",
+        "Oracle Efficient Algorithms for Groupwise Regret",
+        "Acharya, Arunachaleswaran, Kannan, Roth, Ziani",
+        "ICLR 2024",
+        "2310.04652",
+        "online",
+        "Predict online nearly as well on every overlapping group as the best model of that group in hindsight.",
+    ),
+    Method(
+        "recovering-bandits",
+        "Offline Planning and Online Learning under Recovering Rewards",
+        "Simchi-Levi, Zheng, Zhu",
+        "ICML 2021",
+        "2106.14813",
+        "bandits",
+        "Plan a feasible timetable of actions whose rewards recover with rest, with its distance from the best possible.",
+    ),
+    Method(
+        "adversarial-linear-mdp",
+        "Refined Regret for Adversarial MDPs with Linear Function Approximation",
+        "Dai, Luo, Wei, Zimmert",
+        "ICML 2023",
+        "2301.12942",
+        "rl",
+        "Compete with the best fixed policy when costs change arbitrarily from episode to episode.",
+    ),
+    Method(
+        "latent-mdp",
+        "Horizon-Free and Variance-Dependent Reinforcement Learning for Latent Markov Decision Processes",
+        "Zhou, Wang, Du",
+        "ICML 2023",
+        "2210.11604",
+        "rl",
+        "Act in episodes whose dynamics depend on a hidden type that is revealed afterwards.",
+    ),
+    Method(
+        "starc",
+        "STARC: A General Framework For Quantifying Differences Between Reward Functions",
+        "Skalse, Farnik, Motwani, Jenner, Gleave, Abate",
+        "ICLR 2024",
+        "2309.15257",
+        "rl",
+        "Measure how far two reward functions are apart, with bounds on the regret of confusing them.",
+    ),
+    Method(
+        "a2pr",
+        "Adaptive Advantage-Guided Policy Regularization for Offline Reinforcement Learning",
+        "Liu, Li, Lan, Gao, Pan, Xu",
+        "ICML 2024",
+        "2405.19909",
+        "offline",
+        "Learn a policy from logged transitions that imitates only actions of high advantage.",
+    ),
+    Method(
+        "dichotomy-of-control",
+        "Dichotomy of Control: Separating What You Can Control from What You Cannot",
+        "Yang, Schuurmans, Abbeel, Nachum",
+        "ICLR 2023",
+        "2210.13435",
+        "offline",
+        "Condition a policy on what it controls, not on the luck of the logged episodes.",
+    ),
+    Method(
+        "guarded-offline-rl",
+        "Offline Guarded Safe Reinforcement Learning for Medical Treatment Optimization Strategies",
+        "Yan, Shen, Wachi, Gros, Zhao, Hu",
+        "NeurIPS 2025",
+        "2505.16242",
+        "offline",
+        "Improve a treatment policy from records while staying inside states and costs that the records support.",
+    ),
+    Method(
+        "offline-mbrl-design",
+        "Revisiting Design Choices in Offline Model-Based Reinforcement Learning",
+        "Lu, Ball, Parker-Holder, Osborne, Roberts",
+        "ICLR 2022",
+        "2110.04135",
+        "offline",
+        "Train a policy in a penalised learned model, and see how well each penalty tracks the model's true error.",
+    ),
+    Method(
+        "dataset-reset-po",
+        "Dataset Reset Policy Optimization for RLHF",
+        "Chang, Zhan, Oertell, Brantley, Misra, Lee, Sun",
+        "2024",
+        "2404.08495",
+        "llm",
+        "Tune a language model on preferences with rollouts that start from prefixes of the preferred answers.",
+    ),
+    Method(
+        "information-censorship",
+        'A False Sense of Safety: Unsafe Information Leakage in "Safe" AI Responses',
+        "Glukhov, Han, Shumailov, Papyan, Papernot",
+        "ICLR 2025",
+        "2407.02551",
+        "llm",
+        "Answer or stay silent at random so that no chain of innocent questions leaks more than a budget.",
+    ),
+    Method(
+        "rlvr-support",
+        "The Invisible Leash: Why RLVR May (or May Not) Escape Its Origin",
+        "Wu, Xuan, Lu, Liu, Dong, Harchaoui, Choi",
+        "2025",
+        "2507.14843",
+        "llm",
+        "Say what tuning preserved, lost and discovered, from sampled answers of the base and the tuned model.",
+    ),
+    Method(
+        "dp-continual-release",
+        "The Price of Differential Privacy under Continual Observation",
+        "Jain, Raskhodnikova, Sivakumar, Smith",
+        "ICML 2023",
+        "2112.00828",
+        "privacy",
+        "Publish running counts of a stream after every record under one privacy budget.",
+    ),
+    Method(
+        "dp2unlearning",
+        "DP2Unlearning: An Efficient and Guaranteed Unlearning Framework for LLMs",
+        "Al Mahmud, Jebreel, Domingo-Ferrer, Sánchez",
+        "Neural Networks 2025",
+        "2504.13774",
+        "privacy",
+        "Forget training texts on request by fine-tuning a privately trained model on what is kept.",
+    ),
+    Method(
+        "robust-counterfactuals",
+        "Towards Bridging the Gaps between the Right to Explanation and the Right to be Forgotten",
+        "Krishna, Ma, Lakkaraju",
+        "ICML 2023",
+        "2302.04288",
+        "recourse",
+        "Find counterfactual advice that stays valid when any k training rows are deleted.",
+    ),
+    Method(
+        "sae-gba",
+        "Taming Polysemanticity in LLMs: Provable Feature Recovery via Sparse Autoencoders",
+        "Chen, Sheen, Xiong, Wang, Yang",
+        "ICLR 2026",
+        "2506.14002",
+        "interpretability",
+        "Train a sparse autoencoder whose neurons fire at prescribed frequencies.",
+    ),
+    Method(
+        "causal-minimax",
+        "Which Invariance Should We Transfer? A Causal Minimax Learning Approach",
+        "Liu, Zheng, Sun, Fang, Wang",
+        "ICML 2023",
+        "2107.01876",
+        "invariance",
+        "Choose the stable predictors with the smallest worst-case risk over all changes of the mutable mechanisms.",
+    ),
+    Method(
+        "pac-invariance",
+        "PAC Generalization via Invariant Representations",
+        "Parulekar, Shanmugam, Shakkottai",
+        "ICML 2023",
+        "2205.15196",
+        "invariance",
+        "Learn a representation whose best linear head is the same in every environment, and bound what a new one costs.",
+    ),
+    Method(
+        "stability-gap",
+        "Continual evaluation for lifelong learning: Identifying the stability gap",
+        "De Lange, van de Ven, Tuytelaars",
+        "ICLR 2023",
+        "2205.13452",
+        "continual",
+        "See the worst that a continually trained model ever was between task boundaries.",
+    ),
+    Method(
+        "view-batch",
+        "Do Your Best and Get Enough Rest for Continual Learning",
+        "Kang, Seifer, Lee, Ryu",
+        "CVPR 2025",
+        "2503.18371",
+        "continual",
+        "Fill each batch with several views of fewer samples, so that every sample rests longer.",
+    ),
+    Method(
+        "error-feedback",
+        "Error Feedback Reloaded: From Quadratic to Arithmetic Mean of Smoothness Constants",
+        "Richtárik, Gasanov, Burlachenko",
+        "ICLR 2024",
+        "2402.10774",
+        "distributed",
+        "Train across workers that send one per cent of their gradients, with the step size that theory licenses.",
+    ),
+    Method(
+        "checkfree",
+        "All is Not Lost: LLM Recovery without Checkpoints",
+        "Blagoev, Ersoy, Chen",
+        "2025",
+        "2506.15461",
+        "distributed",
+        "Rebuild a killed pipeline stage from its neighbours and train on, without checkpoints.",
+    ),
+    Method(
+        "in-memory-fault-tolerance",
+        "Reliable and Efficient In-Memory Fault Tolerance of Large Language Model Pretraining",
+        "Wang, Shi, He, Tang, Pan, Zheng, Wu, Zhou, He, Chu",
+        "2023",
+        "2310.12670",
+        "distributed",
+        "Keep an erasure-coded copy of the training state in other processes' memory, and restart from it in seconds.",
+    ),
+    Method(
+        "finite-time-path-qft",
+        "Causality and Renormalization in Finite-Time-Path Out-of-Equilibrium φ³ QFT",
+        "Dadić, Klabučar",
+        "Particles 2019",
+        "2001.00124",
+        "qft",
+        "Compute propagators and one-loop self-energies at finite time, and check that they are causal and finite.",
+    ),
+)
+
+
+def find(slug: str) -> Method:
+    """The row of a slug.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method; the message names the nearest.
+    """
+    for method in CATALOGUE:
+        if method.slug == slug:
+            return method
+    from difflib import get_close_matches
+
+    near = get_close_matches(slug, [m.slug for m in CATALOGUE], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"there is no method {slug!r}{hint} `whp list` shows them all")
