@@ -400,5 +400,5 @@ def find(slug: str) -> Method:
     from difflib import get_close_matches
 
     near = get_close_matches(slug, [m.slug for m in CATALOGUE], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"there is no method {slug!r}{hint} `whp list` shows them all")
+    hint = f"did you mean {near[0]}?" if near else "`whp list` shows them all"
+    raise ValueError(f"there is no method {slug!r}; {hint}")

@@ -1,0 +1,6 @@
+"""Certificates and findings as one static, self-contained HTML page, and the ledger as Markdown."""
+
+from whp.report.ledger import ledger
+from whp.report.page import Card, page, svg
+
+__all__ = ["Card", "ledger", "page", "svg"]
