@@ -1,0 +1,13 @@
+from .linf_regression import SRHT as SRHT
+from .linf_regression import BlockSRHT as BlockSRHT
+from .linf_regression import GaussianSketch as GaussianSketch
+from .linf_regression import LinfRegression as LinfRegression
+from .linf_regression import PooledHadamard as PooledHadamard
+from .linf_regression import SketchedLinearRegression as SketchedLinearRegression
+from .linf_regression import SubsampledCirculant as SubsampledCirculant
+from .linf_regression import TensorSRHT as TensorSRHT
+from .linf_regression import fwht as fwht
+from .linf_regression import linf_regression as linf_regression
+from .linf_regression import rows_needed as rows_needed
+from .linf_regression import sketch_and_solve as sketch_and_solve
+from .linf_regression import tensor_linf_regression as tensor_linf_regression
