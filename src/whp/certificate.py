@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from whp.intervals import Estimate
 
@@ -86,9 +86,6 @@ class Assumption:
     status: Status
     evidence: str = ""
     remedy: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "status", Status(self.status))
 
 
 def met(statement: str, evidence: str = "") -> Assumption:
@@ -230,7 +227,7 @@ class Certificate:
         return json.dumps(self.to_dict(), allow_nan=False, **options)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
+    def from_dict(cls, data: Any) -> Certificate:
         """The certificate that :meth:`to_dict` wrote. Verdict and tightness are computed anew, never believed.
 
         Raises
@@ -245,12 +242,17 @@ class Certificate:
             raise ValueError(f"a certificate has exactly the fields of its schema; missing or unknown: {sorted(wrong)}")
         try:
             measured = data["measured"]
+            numbers = ("value", "low", "high", "level")
             return cls(
-                **{k: data[k] for k in ("name", "claim", "source", "relation", "confidence", "needs", "remedy")},
-                bound=_decode(data["bound"]),
-                trivial=None if data["trivial"] is None else _decode(data["trivial"]),
-                measured=None if measured is None else Estimate(**{k: _decode(v) for k, v in measured.items()}),
-                assumptions=tuple(Assumption(**a) for a in data["assumptions"]),
+                **{k: str(data[k]) for k in ("name", "claim", "source", "needs", "remedy")},
+                relation=data["relation"] if data["relation"] in ("<=", ">=") else _refuse(data["relation"]),
+                confidence=float(data["confidence"]),
+                bound=float(data["bound"]),
+                trivial=None if data["trivial"] is None else float(data["trivial"]),
+                measured=None
+                if measured is None
+                else Estimate(**{k: float(v) if k in numbers else v for k, v in measured.items()}),
+                assumptions=tuple(Assumption(**{**a, "status": Status(a["status"])}) for a in data["assumptions"]),
                 inputs={k: _decode(v) for k, v in data["inputs"].items()},
             )
         except (TypeError, AttributeError, KeyError) as error:
@@ -339,6 +341,10 @@ class Certificate:
         )
 
 
+def _refuse(relation: Any) -> NoReturn:
+    raise ValueError(f"relation must be '<=' or '>=', got {relation!r}")
+
+
 def _rebuild(values: dict[str, Any]) -> Certificate:
     return Certificate(**values)
 
@@ -351,7 +357,7 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any) -> Any:
-    return float(value) if value in ("inf", "-inf", "nan") else value
+    return float(value) if value in ("inf", "-inf") else value
 
 
 def _plain(value: Scalar) -> str:

@@ -1,6 +1,6 @@
 """Estimates with confidence intervals.
 
-Every interval is computed by scipy, statsmodels or rliable; this module gives them one shape.
+Every interval is computed by scipy; this module gives them one shape.
 """
 
 from __future__ import annotations
@@ -167,23 +167,27 @@ def bootstrap(
     return Estimate(value, min(ends[0], value), max(ends[1], value), level, len(array), "bootstrap")
 
 
-def stratified(scores: Float[np.ndarray, "runs tasks"], *, level: float = 0.95, resamples: int = 2000) -> Estimate:
-    """Interquartile mean of scores over runs and tasks with rliable's stratified bootstrap interval.
+def stratified(
+    scores: Any, *, level: float = 0.95, resamples: int = 2000, rng: np.random.Generator | int | None = 0
+) -> Estimate:
+    """Interquartile mean of scores (runs, tasks) with the bootstrap interval that resamples runs within each task.
 
-    The aggregate that reinforcement learning reports; needs the extra ``study``.
+    The aggregate that reinforcement learning reports (Agarwal et al. 2021, who use the percentile bootstrap).
     """
-    from rliable import library, metrics
+    from scipy.stats import bootstrap as scipy_bootstrap
+    from scipy.stats import trim_mean
 
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim != 2:
         raise ValueError(f"scores must be two-dimensional (runs, tasks), got shape {array.shape}")
     _sample(array, "scores")
-    points, ends = library.get_interval_estimates(
-        {"ours": array},
-        lambda x: np.array([metrics.aggregate_iqm(x)]),
-        reps=resamples,
-        confidence_interval_size=level,
-        random_state=np.random.RandomState(0),
-    )
-    value, (low, high) = float(points["ours"][0]), (float(e[0]) for e in ends["ours"])
-    return Estimate(value, min(low, value), max(high, value), level, array.shape[0], "stratified bootstrap of the IQM")
+
+    def iqm(*tasks: np.ndarray) -> float:
+        return float(trim_mean(np.concatenate(tasks), 0.25))
+
+    value = iqm(*array.T)
+    ends = scipy_bootstrap(
+        tuple(array.T), iqm, vectorized=False, n_resamples=resamples, confidence_level=level, method="percentile",
+        rng=np.random.default_rng(rng),
+    ).confidence_interval  # fmt: skip
+    return Estimate(value, min(ends.low, value), max(ends.high, value), level, len(array), "stratified bootstrap")
