@@ -14,8 +14,9 @@ import threading
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ __all__ = ["Backend", "StudyInterrupted", "cache_directory", "run_study"]
 Backend = Literal["loky", "dask", "ray"]
 Rows = list[dict[str, Any]]
 RETRIES = 2
+WAVE = 4  # trials a worker in one wave of Ray
 
 
 class StudyInterrupted(KeyboardInterrupt):
@@ -128,9 +130,9 @@ def run_study(
         if not todo:
             break
         try:
-            with _workers(backend, address, jobs) as parallel:
+            with _workers(backend, address, jobs) as compute:
                 calls = (joblib.delayed(_indexed)(i, module, configs[i]) for i in todo)
-                for index, rows in parallel(calls):
+                for index, rows in compute(calls):
                     if not any(row["error"] for row in rows):
                         remember(module, source, _key(configs[index]), rows)
                     finish(index, rows, False)
@@ -168,9 +170,18 @@ def _checked(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(configs)
 
 
+def _waves(parallel: joblib.Parallel, calls: Iterable[Any], size: int) -> Iterator[tuple[int, Rows]]:
+    """Ray's joblib backend cannot return results as they finish; in waves at most one wave is lost."""
+    todo = iter(calls)
+    while wave := list(islice(todo, size)):
+        yield from parallel(wave)
+
+
 @contextlib.contextmanager
-def _workers(backend: Backend, address: str | None, jobs: int) -> Iterator[joblib.Parallel]:
-    """A joblib.Parallel on the backend whose processes are gone afterwards, however it ends."""
+def _workers(
+    backend: Backend, address: str | None, jobs: int
+) -> Iterator[Callable[[Iterable[Any]], Iterable[tuple[int, Rows]]]]:
+    """Delayed calls to their results as they finish, on processes that are gone afterwards, however it ends."""
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {
             "n_jobs": jobs,
@@ -184,6 +195,7 @@ def _workers(backend: Backend, address: str | None, jobs: int) -> Iterator[jobli
             client = stack.enter_context(Client(address) if address else Client(processes=True, dashboard_address=None))
             settings = {"client": client}
         elif backend == "ray":
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             import ray
             from ray.util.joblib import register_ray
 
@@ -194,8 +206,11 @@ def _workers(backend: Backend, address: str | None, jobs: int) -> Iterator[jobli
             settings = {"n_jobs": jobs if jobs > 0 else int(ray.cluster_resources()["CPU"])}
         try:
             with joblib.parallel_config(backend, **settings):
-                # One trial a message: a result is cached when it is done, not when its batch is.
-                yield joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+                if backend == "ray":
+                    yield lambda calls: _waves(joblib.Parallel(batch_size=1), calls, WAVE * settings["n_jobs"])
+                else:
+                    # One trial a message: a result is cached when it is done, not when its batch is.
+                    yield joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
         except KeyboardInterrupt:
             if backend == "loky":
                 joblib.externals.loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
