@@ -1,0 +1,46 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: venv tour test test-slow check format bench study wheel clean
+.DEFAULT_GOAL := tour
+
+venv: .venv/.complete
+
+.venv/.complete: pyproject.toml constraints.txt requirements-data.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whp needs Python 3.11 or newer; say make PYTHON=python3.11 ...")'
+	@echo "Making the environment .venv (once, a few minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	@touch $@
+
+tour: venv
+	@$(BIN)/whp tour
+
+test: venv
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: venv
+	@$(BIN)/python -m pytest -m slow
+
+check: venv
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/lint-imports --no-logo || $(BIN)/lint-imports
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: venv
+	@$(BIN)/ruff format -q .
+	@$(BIN)/ruff check -q --fix .
+
+bench: venv
+	@$(BIN)/whp bench --out BENCHMARKS.md
+
+study: venv
+	@$(BIN)/whp study --scale standard --publish
+
+wheel: venv
+	@$(BIN)/python -m build --wheel --outdir dist
+
+clean:
+	rm -rf .venv .bench-venvs dist whp-out
