@@ -73,7 +73,9 @@ certificates = st.builds(
         st.builds(Assumption, st.text(max_size=9), st.sampled_from(Status), st.text(max_size=9), st.text(max_size=9)),
         max_size=3,
     ).map(tuple),
-    inputs=st.dictionaries(st.text(max_size=5), finite | st.integers(-9, 9) | st.booleans() | st.just("word"), max_size=3),
+    inputs=st.dictionaries(
+        st.text(max_size=5), finite | st.integers(-9, 9) | st.booleans() | st.just("word"), max_size=3
+    ),
 )
 
 
@@ -127,7 +129,9 @@ def test_nonsense_is_refused(change, name):
 
 
 def test_explain_says_what_was_promised_assumed_measured_and_what_to_do():
-    text = make(assumptions=(violated("A has full rank", "rank 2 of 3", "drop column x"), met("n > d", "9 > 3"))).explain()
+    text = make(
+        assumptions=(violated("A has full rank", "rank 2 of 3", "drop column x"), met("n > d", "9 > 3"))
+    ).explain()
     for part in ("error <= bound", "Theorem 1", "0.95", "Violated: A has full rank (rank 2 of 3)", "Checked: n > d",
                  "Measured: 0.5", "Verdict: void", "drop column x"):  # fmt: skip
         assert part in text
@@ -145,7 +149,7 @@ def test_rich_and_html_show_user_text_as_text():
     from rich.console import Console
 
     c = make(claim="<script>alert(1)</script> [bold]x[/]")
-    with Console(record=True, width=100, file=open("/dev/null", "w")) as console:  # noqa: SIM115
+    with Console(record=True, width=100, file=open("/dev/null", "w")) as console:
         console.print(c)
     shown = console.export_text()
     assert "<script>alert(1)</script> [bold]x[/]" in shown

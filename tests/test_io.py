@@ -129,7 +129,9 @@ def test_missing_files_and_names(tmp_path):
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=200),
-    st.sampled_from([".csv", ".tsv", ".parquet", ".jsonl", ".npy", ".npz", ".mtx", ".graphml", ".gml", ".safetensors", ".txt"]),
+    st.sampled_from(
+        [".csv", ".tsv", ".parquet", ".jsonl", ".npy", ".npz", ".mtx", ".graphml", ".gml", ".safetensors", ".txt"]
+    ),
     st.sampled_from([REGRESSION, SCORES, GRAPH]),
 )
 def test_hostile_bytes_never_raise_anything_else(tmp_path, content, ending, wants):
@@ -151,7 +153,10 @@ def test_save_is_all_or_nothing(tmp_path):
     with pytest.raises(RuntimeError):
         save(tmp_path / "out", {"a.txt": "x", "b.txt": fail})
     assert list(tmp_path.iterdir()) == []
-    files = save(tmp_path / "out", {"a.txt": "x", "a.npz": {"v": np.array(["n", 1], dtype=object)}, "t.csv": pd.DataFrame({"c": [1]})})
+    files = save(
+        tmp_path / "out",
+        {"a.txt": "x", "a.npz": {"v": np.array(["n", 1], dtype=object)}, "t.csv": pd.DataFrame({"c": [1]})},
+    )
     assert sorted(f.name for f in files) == ["a.npz", "a.txt", "t.csv"]
     (tmp_path / "out" / "mine.txt").write_text("kept")
     save(tmp_path / "out", {"a.txt": "y"})

@@ -165,7 +165,7 @@ class Certificate:
             raise ValueError(f"confidence must be in (0, 1], got {self.confidence}")
         object.__setattr__(self, "confidence", float(self.confidence))
         object.__setattr__(self, "assumptions", tuple(self.assumptions))
-        plain = {k: v.item() if hasattr(v, "item") else v for k, v in self.inputs.items()}
+        plain = {k: getattr(v, "item", lambda v=v: v)() for k, v in self.inputs.items()}  # numpy scalars are not JSON
         object.__setattr__(self, "inputs", MappingProxyType(plain))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy cannot be pickled, and certificates cross processes
@@ -251,7 +251,7 @@ class Certificate:
                 trivial=None if data["trivial"] is None else float(data["trivial"]),
                 measured=None
                 if measured is None
-                else Estimate(**{k: float(v) if k in numbers else v for k, v in measured.items()}),
+                else Estimate(**{**measured, **{k: float(measured[k]) for k in numbers}}),
                 assumptions=tuple(Assumption(**{**a, "status": Status(a["status"])}) for a in data["assumptions"]),
                 inputs={k: _decode(v) for k, v in data["inputs"].items()},
             )
@@ -273,9 +273,8 @@ class Certificate:
         else:
             lines.append(f"The bound is {_plain(self.bound)}.")
         for status, word in ((Status.MET, "Checked"), (Status.VIOLATED, "Violated"), (Status.UNCHECKED, "Not checked")):
-            for a in self.assumptions:
-                if a.status is status:
-                    lines.append(f"{word}: {a.statement}" + (f" ({a.evidence})." if a.evidence else "."))
+            matching = [a for a in self.assumptions if a.status is status]
+            lines += [f"{word}: {a.statement}" + (f" ({a.evidence})." if a.evidence else ".") for a in matching]
         if self.measured is not None:
             lines.append(f"Measured: {self.measured}" + (f", against {self.relation} {_plain(self.bound)}."))
         lines.append(f"Verdict: {self.verdict}; {MEANING[self.verdict]}.")

@@ -154,8 +154,7 @@ def _edges(path: Path) -> Any:
     weight = next((c for c in table.columns[2:] if str(c).lower() in ("weight", "2")), None)
     if weight is None:
         return nx.from_pandas_edgelist(table, *ends)
-    graph = nx.from_pandas_edgelist(table.rename(columns={weight: "weight"}), *ends, edge_attr="weight")
-    return graph
+    return nx.from_pandas_edgelist(table.rename(columns={weight: "weight"}), *ends, edge_attr="weight")
 
 
 def _graph(path: Path) -> Any:
@@ -198,7 +197,9 @@ def _guarded(path: Path, kind: str, reader: Callable[[], Any]) -> Any:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     if _suffix(path) not in ACCEPTED[kind]:
-        raise ValueError(f"{path}: a {kind} is read from {', '.join(ACCEPTED[kind])}, not {_suffix(path) or 'a file without ending'}")
+        raise ValueError(
+            f"{path}: a {kind} is read from {', '.join(ACCEPTED[kind])}, not {_suffix(path) or 'a file without ending'}"
+        )
     try:
         return reader()
     except (MemoryError, KeyboardInterrupt):
@@ -210,7 +211,9 @@ def _guarded(path: Path, kind: str, reader: Callable[[], Any]) -> Any:
         raise ValueError(f"{path}: cannot be read: {told}") from error
 
 
-def _from_one(path: Path, wants: Mapping[str, Data], required: Sequence[str], columns: dict[str, str]) -> dict[str, Any]:
+def _from_one(
+    path: Path, wants: Mapping[str, Data], required: Sequence[str], columns: dict[str, str]
+) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
     if kind in ("graph", "text", "table"):
@@ -249,7 +252,9 @@ def _from_table(table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[st
 
 def _column(column: pd.Series, kind: str) -> np.ndarray:
     if column.isna().any():
-        raise ValueError(f"column {column.name!r} has {int(column.isna().sum())} missing values; drop or fill those rows")
+        raise ValueError(
+            f"column {column.name!r} has {int(column.isna().sum())} missing values; drop or fill those rows"
+        )
     if kind == "vector" and column.dtype.kind not in "fiub":
         raise ValueError(f"column {column.name!r} must hold numbers, got {column.iloc[0]!r}")
     return column.to_numpy()
@@ -271,7 +276,9 @@ def _design(table: pd.DataFrame) -> pd.DataFrame:
     text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     for column in text:
         if (levels := table[column].astype(str).nunique()) > MAX_LEVELS:
-            raise ValueError(f"column {column!r} is text with {levels} different values; drop it or encode it as numbers")
+            raise ValueError(
+                f"column {column!r} is text with {levels} different values; drop it or encode it as numbers"
+            )
     design = pd.get_dummies(table, columns=text, drop_first=True, dtype=np.float64)
     design = design.astype(np.float64)
     if not any(design[c].nunique() == 1 for c in design.columns):  # a constant column is an intercept already
@@ -310,7 +317,9 @@ def _single(path: Path, data: Data, column: str | None) -> Any:
 
 
 def write(path: Path, value: Any) -> None:
-    """Write one object in the format that the ending of `path` names: npy, npz, csv, parquet, json, nwk, txt, html, svg, safetensors.
+    """Write one object in the format that the ending of `path` names.
+
+    Known are npy, npz, csv, parquet, json, safetensors, and txt, nwk, md, html, svg for text.
 
     Raises
     ------
@@ -319,7 +328,8 @@ def write(path: Path, value: Any) -> None:
     """
     match path.suffix:
         case ".npz":
-            np.savez_compressed(path, **{k: _plain(v) for k, v in value.items()})
+            plain: dict[str, Any] = {k: _plain(v) for k, v in value.items()}
+            np.savez_compressed(path, **plain)
         case ".npy":
             np.save(path, _plain(value), allow_pickle=False)
         case ".csv":

@@ -57,7 +57,9 @@ def as_vector(value: Any, argument: str, *, size: int | None = None, dtype: Any 
     return array
 
 
-def as_labels(value: Any, argument: str, *, size: int | None = None, classes: int | None = None) -> Int[np.ndarray, " n"]:
+def as_labels(
+    value: Any, argument: str, *, size: int | None = None, classes: int | None = None
+) -> Int[np.ndarray, " n"]:
     """`value` as one-dimensional int64 class numbers 0..classes-1."""
     array = _numeric(value, argument, (1,), np.float64)
     if size is not None and len(array) != size:

@@ -157,7 +157,9 @@ def test_dask_cluster_that_loses_a_worker_gives_the_same_records(toy, tmp_path, 
             if finished == 3:
                 os.kill(victim, signal.SIGKILL)
 
-        there = run_study(toy, "standard", backend="dask", address=cluster.scheduler_address, on_result=kill_after_three)
+        there = run_study(
+            toy, "standard", backend="dask", address=cluster.scheduler_address, on_result=kill_after_three
+        )
     pd.testing.assert_frame_equal(values(here), values(there))
 
 

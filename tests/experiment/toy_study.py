@@ -12,7 +12,9 @@ N = 12
 
 
 def trials(scale):
-    return [{"seed": s, "wait": 0.3 if scale == "standard" else 0.0, "raises": scale == "full" and s == 5} for s in range(N)]
+    return [
+        {"seed": s, "wait": 0.3 if scale == "standard" else 0.0, "raises": scale == "full" and s == 5} for s in range(N)
+    ]
 
 
 def run(config, rng):

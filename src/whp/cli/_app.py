@@ -99,7 +99,9 @@ def _list(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
     console = Console()
     console.print(table)
     built = sum(m.status == "built" for m in CATALOGUE)
-    console.print(f"\n{built} built, {len(CATALOGUE) - built} planned. Next: [bold]whp run METHOD FILE[/], [bold]whp info METHOD[/]")
+    console.print(
+        f"\n{built} built, {len(CATALOGUE) - built} planned. Next: [bold]whp run METHOD FILE[/], [bold]whp info METHOD[/]"
+    )
 
 
 def _info(method: str, /) -> None:

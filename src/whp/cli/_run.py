@@ -87,12 +87,16 @@ def command(method: Method) -> Callable[..., int]:
         return 3 if own["require"] and broken else 0
 
     kinds = sorted({e for d in wants.values() for e in ACCEPTED[d.kind]})
-    files_help = f"Input ({', '.join(kinds)}); none: the built-in real example. Arrays go to {', '.join(wants)} by name."
+    files_help = (
+        f"Input ({', '.join(kinds)}); none: the built-in real example. Arrays go to {', '.join(wants)} by name."
+    )
     files = inspect.Parameter(
         "files", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, Parameter(help=files_help)]
     )
     run.__name__ = method.slug.replace("-", "_")
-    run.__doc__ = f"{described.short_description or method.problem}\n\n{method.problem}\n\nGuarantee: {method.guarantee}."
+    run.__doc__ = (
+        f"{described.short_description or method.problem}\n\n{method.problem}\n\nGuarantee: {method.guarantee}."
+    )
     run.__signature__ = inspect.Signature([files, *options], return_annotation=int)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (files, *options)} | {"return": int}
     return run

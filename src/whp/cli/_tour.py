@@ -88,5 +88,8 @@ def tour(methods: Sequence[Method], out: Path) -> int:
             live.update(_table(cards, None, methods[index + 1 :]), refresh=True)
     if not console.is_terminal:
         console.print(_table(cards, None, []))
-    console.print(f"\n{len(cards)} methods in {time.perf_counter() - start:.0f} s. Look at [bold]{path.resolve()}[/]", soft_wrap=True)
+    console.print(
+        f"\n{len(cards)} methods in {time.perf_counter() - start:.0f} s. Look at [bold]{path.resolve()}[/]",
+        soft_wrap=True,
+    )
     return 1 if any(c.error for c in cards) else 0

@@ -164,14 +164,21 @@ def _median(values: list[float]) -> float:
 
 def markdown(slug: str, comparisons: list[Comparison]) -> str:
     """One section of ``BENCHMARKS.md``."""
-    lines = [f"## {slug}", "", "| work | ours | peer | peer's time | ours / peer (95 %) | |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"## {slug}",
+        "",
+        "| work | ours | peer | peer's time | ours / peer (95 %) | |",
+        "|---|---|---|---|---|---|",
+    ]
     for c in comparisons:
         for name, (seconds, estimate) in c.peers.items():
             faster = "faster" if estimate.high < 1 else "slower" if estimate.low > 1 else "even"
             interval = f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
             lines.append(f"| {c.case} | {_time(c.seconds)} | {name} | {_time(seconds)} | {interval} | {faster} |")
         lines += [f"| {c.case} | {_time(c.seconds)} | {name} | not run: {why} | | |" for name, why in c.absent.items()]
-    notes = [f"- {c.case}: " + " ".join(filter(None, (c.target and f"target {c.target}.", c.note))) for c in comparisons]
+    notes = [
+        f"- {c.case}: " + " ".join(filter(None, (c.target and f"target {c.target}.", c.note))) for c in comparisons
+    ]
     return "\n".join([*lines, "", *(n for n in notes if not n.endswith(": ")), ""])
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import joblib
@@ -26,7 +27,7 @@ import pandas as pd
 import platformdirs
 
 from whp.experiment.source import fingerprint
-from whp.experiment.study import Scale, Study
+from whp.experiment.study import Scale
 
 __all__ = ["Backend", "StudyInterrupted", "cache_directory", "run_study"]
 
@@ -69,7 +70,7 @@ def _remember(module: str, source: str, key: str, rows: Rows) -> Rows:
 
 
 def run_study(
-    study: Study | Any,
+    study: ModuleType,
     scale: Scale = "quick",
     *,
     backend: Backend = "loky",

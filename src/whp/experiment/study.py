@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -163,6 +164,6 @@ class Study(Protocol):
         ...
 
 
-def load(slug: str) -> Any:
+def load(slug: str) -> ModuleType:
     """The study module of a method."""
     return import_module(f"whp.studies.{slug.replace('-', '_')}")

@@ -10,7 +10,11 @@ from whp.experiment.study import Outcome
 
 __all__ = ["ledger"]
 
-MARK = {Outcome.REPRODUCED: "✓ reproduced", Outcome.NOT_REPRODUCED: "✗ not reproduced", Outcome.INCONCLUSIVE: "~ inconclusive"}
+MARK = {
+    Outcome.REPRODUCED: "✓ reproduced",
+    Outcome.NOT_REPRODUCED: "✗ not reproduced",
+    Outcome.INCONCLUSIVE: "~ inconclusive",
+}
 
 
 def _cell(text: str) -> str:
@@ -28,7 +32,9 @@ def ledger(entries: Mapping[str, Published]) -> str:
         " when the whole interval over seeds lies on one side of a threshold that was fixed before the study ran, else"
         " *inconclusive*.",
         "",
-        f"**{len(findings)} claims of {len(entries)} papers: " + ", ".join(f"{n} {o}" for o, n in count.items()) + ".**",
+        f"**{len(findings)} claims of {len(entries)} papers: "
+        + ", ".join(f"{n} {o}" for o, n in count.items())
+        + ".**",
         "",
     ]
     for slug, entry in entries.items():

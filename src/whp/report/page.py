@@ -85,10 +85,7 @@ def svg(draw: Callable[[Figure], None], *, salt: str, size: tuple[float, float] 
     """
     import matplotlib
 
-    ink = {
-        key: INK
-        for key in ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
-    }
+    ink = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK)
     settings = {
         **ink,
         "svg.fonttype": "none",
