@@ -77,7 +77,7 @@ def command(method: Method) -> Callable[..., int]:
         start = time.perf_counter()
         result = front_door(**arguments)
         seconds = time.perf_counter() - start
-        written = [] if own["out"] is None else _save(own["out"], result)
+        written = [] if own["out"] is None else _save(own["out"], method, result, seconds)
         certificates = tuple(result.certificates)
         if own["json"]:
             print(json.dumps(_record(method, seed, seconds, result, certificates, written), allow_nan=False))
@@ -121,16 +121,31 @@ def _example(method: Method) -> dict[str, Any]:
         raise ModuleNotFoundError(told) from error
 
 
-def _save(directory: Path, result: Result) -> list[Path]:
+def _save(directory: Path, method: Method, result: Result, seconds: float) -> list[Path]:
     artifacts = dict(result.artifacts())
     artifacts["certificates.json"] = [c.to_dict() for c in result.certificates]
     try:
+        import jinja2  # noqa: F401
         import matplotlib
-
+    except ModuleNotFoundError as error:
+        print(f"no picture and no page: they need {error.name} (pip install 'whp[report]')", file=sys.stderr)
+    else:
         artifacts["picture.png"] = lambda path: _draw(matplotlib, result, path)
-    except ModuleNotFoundError:
-        print("no picture: it needs matplotlib (pip install 'whp[report]')", file=sys.stderr)
+        artifacts["report.html"] = _page(method, result, seconds)
     return save(directory, artifacts)
+
+
+def _page(method: Method, result: Result, seconds: float) -> str:
+    from whp.report import Card, page, svg
+
+    card = Card(
+        method,
+        seconds=seconds,
+        certificates=tuple(result.certificates),
+        picture=svg(lambda figure: result.plot(figure.subplots()), salt=method.slug),
+        summary=result.summary(),
+    )
+    return page([card], title=method.title)
 
 
 def _draw(matplotlib: Any, result: Result, path: Path) -> None:

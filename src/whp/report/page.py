@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whp.catalogue import Method
 from whp.certificate import Certificate, Verdict
@@ -84,10 +84,10 @@ def svg(draw: Callable[[Figure], None], *, salt: str, size: tuple[float, float] 
         Inches.
     """
     import matplotlib
+    from cycler import cycler
 
-    ink = dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK)
-    settings = {
-        **ink,
+    settings: dict[Any, Any] = {
+        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
         "font.family": "sans-serif",
@@ -97,7 +97,7 @@ def svg(draw: Callable[[Figure], None], *, salt: str, size: tuple[float, float] 
         "axes.facecolor": "none",
         "figure.facecolor": "none",
         "legend.frameon": False,
-        "axes.prop_cycle": matplotlib.cycler(color=["#2a7de1", "#e07b00", "#1f9d6b", "#b5489a", "#8a8a8a"]),
+        "axes.prop_cycle": cycler(color=["#2a7de1", "#e07b00", "#1f9d6b", "#b5489a", "#8a8a8a"]),
     }
     with matplotlib.rc_context(settings):
         from matplotlib.backends.backend_svg import FigureCanvasSVG

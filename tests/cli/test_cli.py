@@ -1,0 +1,162 @@
+import json
+import subprocess
+import sys
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp import __version__
+from whp.certificate import schema
+from whp.cli import main
+
+
+def whp(*arguments, capsys=None):
+    """Run the command in this process; returns exit code, output, errors."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+@pytest.fixture
+def prices(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 4000
+    table = pd.DataFrame(
+        {"size": rng.normal(size=n), "rooms": rng.integers(1, 6, n), "town": rng.choice(["a", "b", "c"], n)}
+    )
+    table["price"] = 3 * table["size"] + table["rooms"] - (table["town"] == "b") + rng.normal(size=n)
+    path = tmp_path / "homes.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def scores(tmp_path):
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(900, 3)) * 2
+    p = np.exp(logits / 2)
+    p /= p.sum(1, keepdims=True)
+    y = (p.cumsum(1) > rng.random((900, 1))).argmax(1)
+    path = tmp_path / "scores.npz"
+    np.savez(path, logits=logits, y=y)
+    return path
+
+
+@pytest.fixture
+def network(tmp_path):
+    import networkx as nx
+
+    path = tmp_path / "net.graphml"
+    nx.write_graphml(nx.planted_partition_graph(3, 40, 0.4, 0.02, seed=0), path)
+    return path
+
+
+def test_list(capsys):
+    code, out, _ = whp("list", capsys=capsys)
+    assert code == 0
+    assert "linf-regression" in out
+    assert "planned" in out
+    code, out, _ = whp("list", "--json", capsys=capsys)
+    rows = json.loads(out)
+    assert len(rows) == 33
+    assert {"slug", "field", "status"} <= set(rows[0])
+    assert {r["status"] for r in rows} == {"built", "planned"}
+
+
+def test_info(capsys):
+    code, out, _ = whp("info", "h-calibration", capsys=capsys)
+    assert code == 0
+    for part in ("Guarantee", "Cost", "Cite", "arXiv:2506.17968"):
+        assert part in out
+
+
+def test_version(capsys):
+    code, out, _ = whp("--version", capsys=capsys)
+    assert (code, out.strip()) == (0, __version__)
+
+
+@pytest.mark.parametrize(
+    ("method", "file", "flags"),
+    [
+        ("linf-regression", "prices", ["--target", "price"]),
+        ("h-calibration", "scores", []),
+        ("hierarchical-communities", "network", []),
+    ],
+)
+def test_a_users_file_goes_in_and_answer_certificates_and_picture_come_out(
+    method, file, flags, request, tmp_path, capsys
+):
+    path = request.getfixturevalue(file)
+    out_dir = tmp_path / "out"
+    code, out, err = whp("run", method, path, *flags, "--seed", 5, "--out", out_dir, "--json", capsys=capsys)
+    assert code == 0, err
+    record = json.loads(out)
+    assert set(record) == {"method", "version", "seed", "seconds", "result", "certificates", "files"}
+    assert (record["method"], record["seed"]) == (method, 5)
+    assert record["certificates"]
+    for certificate in record["certificates"]:
+        jsonschema.validate(certificate, schema())
+    names = {p.name for p in out_dir.iterdir()}
+    assert {"certificates.json", "picture.png", "report.html"} <= names
+    assert any(n.endswith((".npz", ".csv")) for n in names)
+    assert (out_dir / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((out_dir / "certificates.json").read_text()) == record["certificates"]
+    assert sorted(record["files"]) == sorted(str(p) for p in out_dir.iterdir())
+
+    _, again, _ = whp("run", method, path, *flags, "--seed", 5, "--json", capsys=capsys)
+    second = json.loads(again)
+    assert second["result"] == record["result"], "the same seed gives the same answer"
+    code, text, _ = whp("run", method, path, *flags, "--seed", 5, capsys=capsys)
+    assert code == 0
+    assert record["certificates"][0]["name"] in text
+
+
+def test_require_holds_gates_a_pipeline(prices, capsys):
+    code, _, _ = whp("run", "linf-regression", prices, "--target", "price", "--require", "holds", capsys=capsys)
+    assert code == 3, "unmeasured is not holds"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "linf-regression", "none.csv"], "no such file"),
+        (["run", "starc", "x.csv"], "planned but not built"),
+        (["run", "linf"], "no method"),
+        (["run", "linf-regression", "{prices}", "--target", "cost"], "cost"),
+        (["run", "linf-regression", "{prices}", "--target", "price", "--epsilon", "-1"], "epsilon"),
+        (["run", "linf-regression", "{prices}", "--target", "price", "--sketch", "magic"], "sketch"),
+        (["run", "linf-regression", "{prices}", "--nonsense", "1"], "nonsense"),
+        (["info"], "method"),
+        (["study", "linf-regression", "--scale", "huge"], "scale"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_a_sentence(arguments, told, prices, capsys):
+    code, _, err = whp(*(a.format(prices=prices) for a in arguments), capsys=capsys)
+    assert code == 2
+    assert told.lower() in err.lower()
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("method", ["linf-regression", "h-calibration", "hierarchical-communities"])
+def test_help_describes_every_option(method, capsys):
+    code, out, _ = whp("run", method, "--help", capsys=capsys)
+    assert code == 0
+    for flag in ("--out", "--json", "--seed", "--require", "--delta"):
+        assert flag in out
+
+
+def test_completion_knows_methods_and_options(capsys):
+    code, out, _ = whp("completion", "bash", capsys=capsys)
+    assert code == 0
+    for word in ("linf-regression", "--target", "tour", "--backend"):
+        assert word in out
+
+
+def test_a_closed_pipe_is_no_error(prices):
+    command = f"{sys.executable} -c 'from whp.cli import main; main([\"list\"])' | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
