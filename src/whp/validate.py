@@ -70,7 +70,9 @@ def as_labels(
     return array.astype(np.int64)
 
 
-def as_real(value: Any, argument: str, *, low: float = -np.inf, high: float = np.inf, open_ends: bool = False) -> float:
+def as_real(
+    value: Any, argument: str, *, low: int | float = -np.inf, high: int | float = np.inf, open_ends: bool = False
+) -> float:
     """`value` as a float in [low, high], or in (low, high) with `open_ends`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, got {_name(value)}")

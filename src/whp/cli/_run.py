@@ -115,7 +115,7 @@ def _example(method: Method) -> dict[str, Any]:
     try:
         return load(method.slug).example()
     except ModuleNotFoundError as error:
-        if "pip install" in str(error):
+        if "pip install" in str(error) or (error.name or "").startswith("whp"):
             raise
         told = f"the example of {method.slug} needs {error.name}: pip install 'whp[study]', or give a FILE of your own"
         raise ModuleNotFoundError(told) from error
