@@ -208,7 +208,8 @@ def _workers(
         try:
             with joblib.parallel_config(backend, **settings):
                 if backend == "ray":
-                    yield lambda calls: _waves(joblib.Parallel(batch_size=1), calls, WAVE * settings["n_jobs"])
+                    pool = stack.enter_context(joblib.Parallel(batch_size=1))  # keeps its workers from wave to wave
+                    yield lambda calls: _waves(pool, calls, WAVE * settings["n_jobs"])
                 else:
                     # One trial a message: a result is cached when it is done, not when its batch is.
                     yield joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
