@@ -88,6 +88,7 @@ class Evidence:
     exact_norms: bool
     error: Float[np.ndarray, "d k"] | None = None
     one_shot_error: Float[np.ndarray, "d k"] | None = None
+    inflation: float = 1.0
     block_share: float | None = None
     pooling: tuple[int, float] | None = None  # block size, measured distortion (NaN where it was not measured)
 
@@ -135,7 +136,8 @@ def error_bars(e: Evidence) -> Certificate:
     """Theorem C(i) for the one-shot solution; for a refined one a bound a posteriori from its gradient."""
     measured = None
     if e.error is not None:
-        measured = exact(float((np.abs(e.error) / (e.stderr + e.rounding / e.multiplier)).max()))
+        radius = np.maximum(e.stderr + e.rounding / e.multiplier, np.finfo(float).tiny)
+        measured = exact(float((np.abs(e.error) / radius).max()))
     inputs = {"m": e.m, "d": e.d, "delta": e.delta, "rounding": float(e.rounding.max())}
     needs = "the exact solution: verify=True computes it, x_exact passes it in."
     if e.refined:
@@ -198,7 +200,7 @@ def _proof(e: Evidence) -> tuple[str, Assumption]:
 def linf_bound(e: Evidence) -> Certificate:
     """Theorems A, B and C(ii): ``‖x̃ − x*‖∞ ≤ (ε/√d) ‖r‖ ‖A†‖`` for the one-shot solution."""
     source, assumption = _proof(e)
-    epsilon = eps_explicit(e.m, e.d, e.delta, e.stderr.shape[1])
+    epsilon = math.sqrt(e.inflation) * eps_explicit(e.m, e.d, e.delta, e.stderr.shape[1])
     bounds = epsilon / math.sqrt(e.d) * e.residual * e.pinv + e.rounding
     worst, measured = int(np.argmax(bounds)), None
     if e.one_shot_error is not None:

@@ -7,6 +7,7 @@ release the GIL and use no threading layer of numba's, which keeps them safe und
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,12 +25,17 @@ L2_BYTES = 1 << 19
 PANEL = 64  # widest panel, in columns
 
 
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile what lies under any run-time type checker: numba compiles plain functions only."""
+    return njit(cache=True, nogil=True, fastmath=True, error_model="numpy")(inspect.unwrap(function))
+
+
 def next_power_of_two(n: int) -> int:
     """The smallest power of two that is at least `n`."""
     return 1 << (int(n) - 1).bit_length() if n > 1 else 1
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@_compiled
 def _passes(v, start, stop, stride):
     """Butterflies of strides `stride`, 2 `stride`, ... on v[start:stop]; (stop - start) / stride is a power of two."""
     h = stride
@@ -70,7 +76,7 @@ def _passes(v, start, stop, stride):
         h *= 4
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _transform(v, width, length, small, large):
     """Hadamard transform of `length` rows of `width` entries in v, in place; blocks of `small`, then `large`, rows first."""
     total = length * width
@@ -85,7 +91,7 @@ def _transform(v, width, length, small, large):
         _passes(v, 0, total, second)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _fwht_panel(a, out, length, small, large):
     """out = H a for one panel; both (length, width)."""
     width = a.shape[1]
@@ -99,7 +105,7 @@ def _fwht_panel(a, out, length, small, large):
             out[i, j] = v[i * width + j]
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@_compiled
 def _sampled_panel(a, signs, high, low, parity, length, small, scale, out):
     """Rows (high, low) of scale * H diag(signs) [a; 0] for one panel, reading `a` once.
 

@@ -55,7 +55,7 @@ class LinfRegression(Result):
         the statistical standard error, for which see `total_stderr`. After refinement the radius of a bound; zero if exact.
     rows : int
         Rows of the sketch, m; the rows of A if it was solved exactly.
-    residual_estimate : ndarray
+    residual_estimate : float or ndarray
         √(m RSS / (m − d)), the estimate of ‖b − Ax*‖, one a right-hand side.
     sketch : str
         Which sketch; "none" if it was solved exactly.
@@ -74,7 +74,7 @@ class LinfRegression(Result):
     x: np.ndarray
     stderr: np.ndarray
     rows: int
-    residual_estimate: np.ndarray
+    residual_estimate: float | np.ndarray
     sketch: str
     exact: bool
     shape: tuple[int, int]
@@ -370,7 +370,14 @@ def _finish(
     m = len(SA)
     k = b.shape[1]
     unit = float(np.finfo(A.dtype).eps)
-    fit = _factor_sketch(SA, Sb, norms, unit, names)
+    law, family = getattr(operator, "row_law", "unknown"), getattr(operator, "family", "this sketch")
+    inflation = float(getattr(operator, "inflation", 1.0))
+    try:
+        fit = _factor_sketch(SA, Sb, norms, unit, names)
+    except np.linalg.LinAlgError as error:
+        if law in ("gaussian", "asymptotic"):
+            raise
+        raise np.linalg.LinAlgError(f"after {family}, {error}; or use a dense sketch, which keeps the rank of A") from None
     diagonal = fit.diagonal
     refined = refine != 0
     y = _refine(A, b, fit, m, refine) if refined else fit.y
@@ -378,7 +385,7 @@ def _finish(
         gradient = fit.inverse.T @ (_gradient(A, b - _dot(A, y / norms[:, None])) / norms[:, None])
         scale = np.linalg.norm(gradient, axis=0)
     else:
-        scale = np.sqrt(fit.rss / (m - d))
+        scale = np.sqrt(inflation * fit.rss / (m - d))
     stderr = np.sqrt(diagonal)[:, None] * scale
     residual = np.sqrt(m * fit.rss / (m - d))
     distortion = guarantee.embedding_distortion(m, d, delta / 2)
@@ -394,7 +401,6 @@ def _finish(
             raise ValueError(f"x_exact must have the shape of the solution, {d} by {k}, got {solution.shape}")
         solution = solution.reshape(d, k) * norms[:, None]
         true_residual = np.linalg.norm(b - _dot(A, solution / norms[:, None]), axis=0)
-    law, family = getattr(operator, "row_law", "unknown"), getattr(operator, "family", "this sketch")
     pooling = None
     if isinstance(operator, PooledHadamard):
         distortion = math.nan
@@ -412,6 +418,7 @@ def _finish(
         residual=true_residual if solution is not None else residual, pinv=pinv, exact_norms=exact_norms,
         error=None if solution is None else y - solution,
         one_shot_error=None if solution is None else fit.y - solution,
+        inflation=inflation,
         block_share=_block_share(operator, SA, Sb, fit) if isinstance(operator, BlockSRHT) else None,
         pooling=pooling,
     )  # fmt: skip
@@ -421,7 +428,7 @@ def _finish(
         x=x.reshape(shape).astype(A.dtype),
         stderr=stderr.reshape(shape).astype(A.dtype),
         rows=m,
-        residual_estimate=residual[0] if flat else residual,
+        residual_estimate=float(residual[0]) if flat else residual,
         sketch=family,
         exact=False,
         shape=(int(n), int(d)),
@@ -450,7 +457,7 @@ def _solve_exactly(
         x=(fit.y / norms[:, None]).reshape(shape).astype(A.dtype),
         stderr=np.zeros(shape, dtype=A.dtype),
         rows=n,
-        residual_estimate=residual[0] if flat else residual,
+        residual_estimate=float(residual[0]) if flat else residual,
         sketch="none",
         exact=True,
         shape=(int(n), int(d)),

