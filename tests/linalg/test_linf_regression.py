@@ -220,7 +220,13 @@ def test_worked_error_bars():
 
 @pytest.mark.parametrize(
     ("d", "epsilon", "delta", "rows"),
-    [(10, 0.5, 0.05, 842), (24, 0.5, 0.05, 2090), (24, 1.0, 0.05, 712), (100, 0.5, 0.01, 11094), (256, 1.0, 0.05, 8102)],
+    [
+        (10, 0.5, 0.05, 842),
+        (24, 0.5, 0.05, 2090),
+        (24, 1.0, 0.05, 712),
+        (100, 0.5, 0.01, 11094),
+        (256, 1.0, 0.05, 8102),
+    ],
 )
 def test_rows_needed(d, epsilon, delta, rows):
     assert rows_needed(d, epsilon, delta) == rows
@@ -518,7 +524,9 @@ def test_explicit_epsilon_at_the_rows_it_asks_for(sketch):
     assert max(worst) < 0.5 * (1 if sketch == "gaussian" else math.sqrt(1 + 2 * 842 / 2048))
 
 
-@pytest.mark.parametrize(("sketch", "coverage", "ratio"), [("gaussian", 0.95, 1), ("srht", 0.95, 1), ("pooled", 0.95, 1)])
+@pytest.mark.parametrize(
+    ("sketch", "coverage", "ratio"), [("gaussian", 0.95, 1), ("srht", 0.95, 1), ("pooled", 0.95, 1)]
+)
 def test_coverage_and_mean_square_error(sketch, coverage, ratio):
     n, d, m, draws = 4096, 16, 256, 150
     rng = np.random.default_rng(1)
@@ -534,7 +542,9 @@ def test_coverage_and_mean_square_error(sketch, coverage, ratio):
         squares.append(np.mean((result.x - exact) ** 2 / variance))
     spread = math.sqrt(0.95 * 0.05 / (d * draws))
     assert np.mean(covered) == pytest.approx(coverage, abs=5 * spread)
-    assert np.mean(squares) == pytest.approx(ratio, abs=5 * math.sqrt(2 / (d * draws)) + (2 * m / n if sketch == "pooled" else m / n))
+    assert np.mean(squares) == pytest.approx(
+        ratio, abs=5 * math.sqrt(2 / (d * draws)) + (2 * m / n if sketch == "pooled" else m / n)
+    )
 
 
 def test_refined_bound_is_never_broken():

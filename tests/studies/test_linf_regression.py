@@ -68,7 +68,7 @@ def test_trials_are_plain_and_unique(scale):
 SMALL = [
     {"experiment": "dimension", "design": "student", "d": 4, "n": 256, "seed": 0},
     {"experiment": "dimension", "design": "spike", "d": 4, "n": 256, "seed": 0},
-    {"experiment": "runtime over n", "d": 2, "from": 4, "to": 6, "seed": 0},
+    {"experiment": "runtime over n", "d": 2, "from": 10, "to": 12, "seed": 0},
     {"experiment": "tensor", "seed": 0},
     {"experiment": "deception", "seed": 0},
 ]
@@ -89,7 +89,9 @@ def test_an_unknown_experiment_is_named():
 
 
 def test_a_real_trial():
-    rows = {r["sketch"]: r for r in study.run({"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0))}
+    rows = {
+        r["sketch"]: r for r in study.run({"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0))
+    }
     assert rows["uniform rows"]["bars"] == "void"
     assert rows["srht"]["error"] < 3
     assert rows["srht, bootstrap"]["cost_ratio"] > 1

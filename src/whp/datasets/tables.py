@@ -29,7 +29,9 @@ def _verified(package: str, path: str, digest: str) -> bytes:
         raise ModuleNotFoundError(f"these data are in the package {package}: pip install 'whp[study]'", name=package)
     raw = (Path(next(iter(spec.submodule_search_locations))) / path).read_bytes()
     if hashlib.sha256(raw).hexdigest() != digest:
-        raise ValueError(f"{package}/{path} is not the file that was expected; pip install 'whp[study]' pins its version")
+        raise ValueError(
+            f"{package}/{path} is not the file that was expected; pip install 'whp[study]' pins its version"
+        )
     return raw
 
 

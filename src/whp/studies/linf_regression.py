@@ -20,7 +20,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.datasets.linear_models import deceptive_map, dense_regression, spike
 from whp.experiment.study import Claim, Scale, Showcase
-from whp.intervals import Estimate, mean, proportion
+from whp.intervals import Estimate, bootstrap, mean, proportion
 from whp.linalg.linf_regression import (
     SRHT,
     GaussianSketch,
@@ -211,25 +211,32 @@ def _real(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, An
     n, m = len(A), config["rows"]
     makers: dict[str, LinearOperator] = {
         "srht": SRHT(n, m, rng),
-        "srht with replacement": SRHT(n, m, rng, replace=True),
         "pooled": PooledHadamard(n, m, rng),
-        "circulant": SubsampledCirculant(n, m, rng),
         "countsketch": CountSketch(n, m, rng),
         "uniform rows": RowSampling(n, m, rng),
         "leverage rows": RowSampling(n, m, rng, leverage),
     }
+    if config["experiment"] == "diamonds":
+        makers["srht with replacement"] = SRHT(n, m, rng, replace=True)
+        makers["circulant"] = SubsampledCirculant(n, m, rng)
     rows = []
     for name, operator in makers.items():
         try:
             rows.append({"m": m, **_row(name, sketch_and_solve(operator, A, b, x_exact=exact), exact, residual, pinv)})
         except np.linalg.LinAlgError:  # the sampled rows miss a column altogether: an airline, an hour
             rows.append({"m": m, "sketch": name, "covered": False, "verdict": "rank lost"})
-    rows.append({"m": m, "sketch": "srht, bootstrap", **_bootstrap(makers["srht"], A, b, exact, rng)})
+    if config["experiment"] == "diamonds":
+        rows.append({"m": m, "sketch": "srht, bootstrap", **_bootstrap(makers["srht"], A, b, exact, rng)})
     return rows
 
 
 def _bootstrap(
-    operator: LinearOperator, A: np.ndarray, b: np.ndarray, exact: np.ndarray, rng: np.random.Generator, draws: int = 100
+    operator: LinearOperator,
+    A: np.ndarray,
+    b: np.ndarray,
+    exact: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 100,
 ) -> dict[str, Any]:
     """Error bars by resampling the sketched rows (Lopes, Wang & Mahoney 2018), and their cost against the closed form's."""
     norms = np.linalg.norm(A, axis=0)
@@ -332,6 +339,16 @@ def _collisions(records: pd.DataFrame) -> Estimate:
     return _rate(part["error"] >= 0.49 * np.sqrt(part["d"].astype(float)))
 
 
+def _spike_growth(records: pd.DataFrame) -> Estimate:
+    cells = _spiked(records, "countsketch").pivot_table(index="seed", columns="d", values="error").dropna()
+    d = np.log(cells.columns.to_numpy(dtype=float))
+
+    def slope(*columns: np.ndarray) -> float:
+        return float(np.polyfit(d, np.log([max(float(np.mean(c)), 0.1) for c in columns]), 1)[0])
+
+    return bootstrap(cells.to_numpy(dtype=float), slope, resamples=999)
+
+
 def _flatness(records: pd.DataFrame) -> Estimate:
     part = _where(records, "dimension", "srht", "pooled", "circulant")
     d = part["d"].astype(float)
@@ -379,8 +396,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C2a", "A CountSketch hits the spike with constant probability (0.64 predicted).", NONE + ", lower bound",
           "share of draws with √m ‖x̃ − x*‖∞ ≥ 0.49 √d", ">=", 0.5, _collisions),
     Claim("C2b", "On the spike the error of CountSketch grows like √d.", NONE + ", lower bound",
-          "slope of log error over log d", ">=", 0.4, lambda r: _slope(_spiked(r, "countsketch"), "d", "error"),
-          note="Seeds without any collision pull single slopes down; their mean is what is judged."),
+          "slope of log mean error over log d", ">=", 0.4, _spike_growth,
+          note="A draw without a collision has no error at all, so the slope is that of means over seeds."),
     Claim("C2c", "On the spike SRHT and pooled sketches stay below 5.", NONE,
           "share of draws with √m ‖x̃ − x*‖∞ ≤ 5", ">=", 0.95,
           lambda r: _rate(_spiked(r, "srht", "pooled")["error"] <= 5)),
@@ -495,7 +512,9 @@ def showcase() -> Showcase:
             middle, half = ((low + high) / 2)[order], ((high - low) / 2)[order]
             where = np.arange(len(order))
             for chosen, shade in ((~outside, colour), (outside, "tab:red")):
-                ax.errorbar(middle[chosen], where[chosen], xerr=half[chosen], fmt="o", markersize=3, color=shade, capsize=2)
+                ax.errorbar(
+                    middle[chosen], where[chosen], xerr=half[chosen], fmt="o", markersize=3, color=shade, capsize=2
+                )
             ax.axvline(0, color="0.5", linewidth=0.8)
             ax.set_xlabel(f"{name}: error, with 95 % bars")
         axes[0].set_xscale("symlog", linthresh=0.1)

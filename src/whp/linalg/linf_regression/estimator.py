@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
@@ -38,18 +38,18 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Error bars and certificates, for the centred data; None after the solution of least norm.
     """
 
-    def __init__(
+    def __init__(  # parameters are checked by fit, as scikit-learn wants it
         self,
-        fit_intercept: bool = True,
+        fit_intercept=True,
         *,
-        epsilon: float = 0.5,
-        delta: float = 0.05,
-        rows: int | None = None,
-        sketch: Literal["srht", "pooled", "gaussian", "circulant"] = "srht",
-        replace: bool = False,
-        refine: int | Literal["lsqr"] = 0,
-        random_state: Any = None,
-    ) -> None:
+        epsilon=0.5,
+        delta=0.05,
+        rows=None,
+        sketch="srht",
+        replace=False,
+        refine=0,
+        random_state=None,
+    ):
         self.fit_intercept = fit_intercept
         self.epsilon = epsilon
         self.delta = delta

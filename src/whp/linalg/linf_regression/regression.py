@@ -377,7 +377,9 @@ def _finish(
     except np.linalg.LinAlgError as error:
         if law in ("gaussian", "asymptotic"):
             raise
-        raise np.linalg.LinAlgError(f"after {family}, {error}; or use a dense sketch, which keeps the rank of A") from None
+        raise np.linalg.LinAlgError(
+            f"after {family}, {error}; or use a dense sketch, which keeps the rank of A"
+        ) from None
     diagonal = fit.diagonal
     refined = refine != 0
     y = _refine(A, b, fit, m, refine) if refined else fit.y
