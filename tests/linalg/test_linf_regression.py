@@ -590,7 +590,7 @@ def test_blocks_that_carry_all_the_leverage_are_void():
 
 
 def test_blocks_can_arrive_one_by_one():
-    A, b = problem(1000, 4)
+    A, _ = problem(1000, 4)
     S = BlockSRHT(1000, 200, 256, 0)
     pieces = [s @ A[i:j] for s, i, j in zip(S.blocks, S.edges, S.edges[1:], strict=False)]
     np.testing.assert_array_equal(np.concatenate(pieces), S @ A)

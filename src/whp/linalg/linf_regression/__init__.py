@@ -8,7 +8,7 @@ Idea: a dense random sketch S of m ≪ n rows spreads every entry over all rows,
 norm: ``‖x̃ − x*‖∞ ≤ (ε/√d) ‖b − Ax*‖ ‖A†‖`` with m ∝ ε⁻² d rows up to logarithms. Given SA the error is normal in the limit
 (exactly so for a Gaussian sketch), so the sketch alone yields an error bar for each coefficient, without x*.
 
-Cost: O(nd log n + md²) time, in practice one pass over A; m(d + 1) numbers besides A. For d below about a hundred the exact
+Cost: O(nd log n + md²) time, in practice one pass over A; m(d + 1) numbers besides A. For d up to about 64 the exact
 solution by the Gram matrix is faster, and is what is computed unless rows are asked for.
 
 What is proven: Theorem 1.1 of Song, Ye, Yin & Zhang applies a coordinate-wise embedding to a direction that depends on the

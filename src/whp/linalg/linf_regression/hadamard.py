@@ -12,9 +12,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit
+from numba.core import config
 
 from whp.validate import as_int
 
@@ -143,7 +143,7 @@ def _sampled_panel(a, signs, high, low, parity, length, small, scale, out):
 def _share(work: Callable[[int, int], Any], columns: int, panel: int) -> None:
     """Call work(first, last) for every panel of columns, on as many threads as numba may use."""
     panels = [(c, min(columns, c + panel)) for c in range(0, columns, panel)]
-    threads = min(len(panels), int(numba.config.NUMBA_NUM_THREADS))
+    threads = min(len(panels), int(getattr(config, "NUMBA_NUM_THREADS", 1)))
     if threads == 1:
         for first, last in panels:
             work(first, last)
@@ -207,7 +207,7 @@ def fwht(a: Any, axis: int = 0, overwrite: bool = False) -> np.ndarray:
     if length < 1 or length & (length - 1):
         raise ValueError(f"a must have a power of two entries along axis {axis}, got {length}; pad it with zeros")
     if array.dtype.kind == "c":
-        result = fwht(array.real, axis) + 1j * fwht(array.imag, axis)
+        result = fwht(np.real(array), axis) + 1j * fwht(np.imag(array), axis)
         if overwrite:
             array[...] = result
             return array
@@ -230,7 +230,7 @@ def fwht(a: Any, axis: int = 0, overwrite: bool = False) -> np.ndarray:
 
 def sampled_fwht(a: Any, signs: np.ndarray, rows: np.ndarray, padded: int, scale: float) -> np.ndarray:
     """scale * (H diag(signs) [a; 0])[rows] with `padded` rows in all, for a dense or sparse (n, d) `a`."""
-    n, d = a.shape
+    d = a.shape[1]
     dtype = np.dtype(np.float32 if a.dtype == np.float32 else np.float64)
     # A block as long as the sample balances the passes saved against the additions they are replaced by.
     length = min(padded, max(64, next_power_of_two(len(rows)) // 2))

@@ -38,7 +38,7 @@ __all__ = ["LinfRegression", "linf_regression", "sketch_and_solve"]
 
 SKETCHES = ("srht", "pooled", "gaussian", "circulant")
 # One entry of A costs the sketch about as much as this many columns cost the Gram matrix (docs: honest cost).
-COLUMNS_TO_PAY = 128
+COLUMNS_TO_PAY = 64
 CHUNK_ROWS = 8192
 
 
@@ -392,6 +392,7 @@ def _finish(
     residual = np.sqrt(m * fit.rss / (m - d))
     distortion = guarantee.embedding_distortion(m, d, delta / 2)
     pinv, exact_norms, solution = (1 + distortion) / float(fit.singular[-1]), False, None
+    true_residual = residual
     if verify and truth is None:
         truth = _factor_exact(A, b, norms, unit, names)
     if truth is not None:
@@ -417,7 +418,7 @@ def _finish(
     evidence = guarantee.Evidence(
         n=n, d=d, m=m, delta=delta, family=family, row_law=law, refined=refined, stderr=stderr,
         rounding=16 * unit * fit.condition * np.linalg.norm(y, axis=0), condition=fit.condition,
-        residual=true_residual if solution is not None else residual, pinv=pinv, exact_norms=exact_norms,
+        residual=true_residual, pinv=pinv, exact_norms=exact_norms,
         error=None if solution is None else y - solution,
         one_shot_error=None if solution is None else fit.y - solution,
         inflation=inflation,
@@ -524,7 +525,7 @@ def _as_refine(refine: Any) -> int | Literal["lsqr"]:
 
 def exact_is_cheaper(n: int, d: int, m: int) -> bool:
     """Whether the Gram matrix, n d² operations, beats a sketch: its transform and the QR of m rows (4 m d², slower a flop)."""
-    return m >= n / 2 or n * d <= n * COLUMNS_TO_PAY + 4 * m * d
+    return 2 * m >= n or n * d <= n * COLUMNS_TO_PAY + 4 * m * d
 
 
 def linf_regression(

@@ -19,7 +19,7 @@ from whp.linalg.linf_regression.hadamard import (
 )
 from whp.validate import as_int
 
-__all__ = ["BlockSRHT", "GaussianSketch", "PooledHadamard", "SRHT", "Sketch", "SubsampledCirculant", "TensorSRHT"]
+__all__ = ["SRHT", "BlockSRHT", "GaussianSketch", "PooledHadamard", "Sketch", "SubsampledCirculant", "TensorSRHT"]
 
 Rng = np.random.Generator | int | None
 Rows = Literal["gaussian", "asymptotic", "sampled", "unknown"]
