@@ -92,7 +92,7 @@ def test_a_real_trial():
     rows = {
         r["sketch"]: r for r in study.run({"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0))
     }
-    assert rows["uniform rows"]["bars"] == "void"
+    assert rows["uniform rows"]["verdict"] in {"void", "rank lost"}
     assert rows["srht"]["error"] < 3
     assert rows["srht, bootstrap"]["cost_ratio"] > 1
 
