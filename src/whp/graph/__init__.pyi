@@ -1,0 +1,5 @@
+from .hierarchical_communities import HierarchicalCommunities as HierarchicalCommunities
+from .hierarchical_communities import HierarchicalCommunityClustering as HierarchicalCommunityClustering
+from .hierarchical_communities import average_linkage as average_linkage
+from .hierarchical_communities import chernoff_hellinger as chernoff_hellinger
+from .hierarchical_communities import hierarchical_communities as hierarchical_communities
