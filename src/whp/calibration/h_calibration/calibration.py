@@ -202,13 +202,13 @@ def _held_back(y: np.ndarray, share: float, rng: np.random.Generator) -> np.ndar
     return chosen
 
 
-def _warn_about_sample(y: np.ndarray, z: np.ndarray, objective: str) -> None:
+def _warn_about_sample(y: np.ndarray, z: np.ndarray, objective: str, were_probs: bool) -> None:
     classes = z.shape[1]
     counts = np.bincount(y, minlength=classes)
     if (counts == 0).any():
         warnings.warn(f"y lacks class {int(counts.argmin())}: its probabilities are calibrated by the others'", stacklevel=3)
     flat = np.exp(z)
-    if ((flat == 0) | (flat == 1)).mean() > SATURATED:
+    if were_probs and ((flat <= 1e-299) | (flat == 1)).mean() > SATURATED:
         warnings.warn(
             "more than 1 % of the probabilities are exactly 0 or 1, which no map can move; pass logits instead", stacklevel=3
         )
@@ -321,7 +321,7 @@ def h_calibration(
             test_y, _ = _as_classes(y_test, "y_test", len(test), names, codes, classes)
     elif y_test is not None:
         raise ValueError("y_test was given without logits_test")
-    _warn_about_sample(labels, z, wanted.kind)
+    _warn_about_sample(labels, z, wanted.kind, were_probs)
 
     if test_z is not None and test_y is not None:
         fit_z, fit_y, certify_z, certify_y, held_out = z, labels, test_z, test_y, True
