@@ -175,7 +175,7 @@ def _network_logits(config: dict[str, Any], rng: np.random.Generator) -> list[tu
     from sklearn.neural_network import MLPClassifier
 
     (X, y), *rest = _parts(config["data"], rng)
-    net = MLPClassifier((64,), alpha=0.0, max_iter=config.get("epochs", 60), random_state=int(rng.integers(1 << 31)))
+    net = MLPClassifier((64,), alpha=0.0, batch_size=32, max_iter=config.get("epochs", 60), random_state=int(rng.integers(1 << 31)))
     net.fit(X, y)
     first, second = net.coefs_
     shift, bias = net.intercepts_

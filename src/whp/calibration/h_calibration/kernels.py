@@ -73,8 +73,21 @@ def tie_means(p, o):
 
 
 @njit(cache=True)
+def occupied(bounds):
+    """Number of segments that hold anything.
+
+    Were empty ones counted with error 0, as the authors' code does, a map could lower the mean by pushing all probabilities to
+    0 and 1: with 170 rows of digits the least error is then at a temperature near 0.
+    """
+    used = 0
+    for c in range(len(bounds) - 1):
+        used += bounds[c + 1] > bounds[c]
+    return used
+
+
+@njit(cache=True)
 def loss(p, o, window, tolerance, bounds):
-    """Mean over the segments of the mean excess error of their windows; an empty segment counts with 0."""
+    """Mean over the segments that are not empty of the mean excess error of their windows."""
     n = len(p)
     half = window // 2
     prefix = np.empty(n + 1)
@@ -82,8 +95,8 @@ def loss(p, o, window, tolerance, bounds):
     for i in range(n):
         prefix[i + 1] = prefix[i] + (p[i] - o[i])
     total = 0.0
-    segments = len(bounds) - 1
-    for c in range(segments):
+    used = occupied(bounds)
+    for c in range(len(bounds) - 1):
         count = bounds[c + 1] - bounds[c]
         if count == 0:
             continue
@@ -94,7 +107,7 @@ def loss(p, o, window, tolerance, bounds):
             if excess > 0:
                 part += excess
         total += part / count
-    return total / segments
+    return total / used
 
 
 @njit(cache=True)
@@ -109,12 +122,12 @@ def gradient(p, o, window, tolerance, bounds):
     signs = np.empty(n + 1)
     signs[0] = 0.0
     total = 0.0
-    segments = len(bounds) - 1
-    for c in range(segments):
+    used = occupied(bounds)
+    for c in range(len(bounds) - 1):
         count = bounds[c + 1] - bounds[c]
         if count == 0:
             continue
-        weight = 1.0 / (segments * count)
+        weight = 1.0 / (used * count)
         for k in range(bounds[c], bounds[c + 1]):
             s = (prefix[min(n, k + half + 1)] - prefix[max(0, k - half)]) / (window + 1)
             excess = abs(s) - tolerance

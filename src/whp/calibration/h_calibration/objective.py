@@ -35,7 +35,8 @@ class Objective:
     tolerance : float
         Error of a window that is not counted.
     clusters : int
-        Segments of the sorted probabilities that weigh alike.
+        Segments of the sorted probabilities that weigh alike; empty ones do not count, unlike in the authors' code, where
+        they reward maps that push all probabilities to 0 and 1.
     weights : {"clusters", "uniform", "equal-width"}
         Segments by one-dimensional k-means, one segment, or bins of [0, 1].
     """
