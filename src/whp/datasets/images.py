@@ -22,7 +22,8 @@ TEXTURES_SHA256 = {
     "grass": "b6b6022426b38936c43a4ac09635cd78af074e90f42ffa8227ac8b7452d39f89",
     "gravel": "c48615b451bf1e606fbd72c0aa9f8cc0f068ab7111ef7d93bb9b0f2586440c12",
 }
-DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"  # of the pixels as uint8, row by row: scikit-learn has them in every version
+# of the pixels as uint8, row by row: scikit-learn has them in every version
+DIGITS_SHA256 = "8f26b2bd9d135c256808f68f14fdabddde6d9c7f869ae419704b051f0f14b3b3"
 
 
 def mnist() -> tuple[np.ndarray, np.ndarray]:

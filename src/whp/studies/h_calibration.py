@@ -175,7 +175,9 @@ def _network_logits(config: dict[str, Any], rng: np.random.Generator) -> list[tu
     from sklearn.neural_network import MLPClassifier
 
     (X, y), *rest = _parts(config["data"], rng)
-    net = MLPClassifier((64,), alpha=0.0, batch_size=32, max_iter=config.get("epochs", 60), random_state=int(rng.integers(1 << 31)))
+    net = MLPClassifier(
+        (64,), alpha=0.0, batch_size=32, max_iter=config.get("epochs", 60), random_state=int(rng.integers(1 << 31))
+    )
     net.fit(X, y)
     first, second = net.coefs_
     shift, bias = net.intercepts_
@@ -319,9 +321,7 @@ def _where(records: pd.DataFrame, experiment: str, **equal: Any) -> pd.DataFrame
     return found
 
 
-def _difference(
-    experiment: str, data: str, ours: str, theirs: str, metric: str
-) -> Callable[[pd.DataFrame], Estimate]:
+def _difference(experiment: str, data: str, ours: str, theirs: str, metric: str) -> Callable[[pd.DataFrame], Estimate]:
     """Paired by seed. MNIST is not part of the quick scale's networks: digits stand in."""
 
     def measure(records: pd.DataFrame) -> Estimate:
@@ -339,11 +339,15 @@ def _share(records: pd.DataFrame, flags: Callable[[pd.DataFrame], Any], experime
 
 
 def _rejected(data: str, method: str) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda r: _share(r, lambda p: p["verdict_calibration-test"] == "fails", "naive bayes", data=data, method=method)
+    return lambda r: _share(
+        r, lambda p: p["verdict_calibration-test"] == "fails", "naive bayes", data=data, method=method
+    )
 
 
 def _most_changed(records: pd.DataFrame) -> Estimate:
-    part = records[records["method"].fillna("").astype(str).str.match("ours|pooled|classwise|leave|piecewise|temperature")]
+    part = records[
+        records["method"].fillna("").astype(str).str.match("ours|pooled|classwise|leave|piecewise|temperature")
+    ]
     return exact(float(part["changed"].max()))
 
 

@@ -206,11 +206,14 @@ def _warn_about_sample(y: np.ndarray, z: np.ndarray, objective: str, were_probs:
     classes = z.shape[1]
     counts = np.bincount(y, minlength=classes)
     if (counts == 0).any():
-        warnings.warn(f"y lacks class {int(counts.argmin())}: its probabilities are calibrated by the others'", stacklevel=3)
+        warnings.warn(
+            f"y lacks class {int(counts.argmin())}: its probabilities are calibrated by the others'", stacklevel=3
+        )
     flat = np.exp(z)
     if were_probs and ((flat <= 1e-299) | (flat == 1)).mean() > SATURATED:
         warnings.warn(
-            "more than 1 % of the probabilities are exactly 0 or 1, which no map can move; pass logits instead", stacklevel=3
+            "more than 1 % of the probabilities are exactly 0 or 1, which no map can move; pass logits instead",
+            stacklevel=3,
         )
     if objective == "leave-one-class-out":
         from scipy.stats import chisquare
@@ -353,7 +356,9 @@ def h_calibration(
         guarantee.overfit(made.apply(fit_z), fit_y, used, delta=delta, resamples=resamples, rng=rng),
     )
     if refit and held_out:
-        everything = (z, labels) if test_y is None else (np.concatenate([fit_z, certify_z]), np.append(fit_y, certify_y))
+        everything = (
+            (z, labels) if test_y is None else (np.concatenate([fit_z, certify_z]), np.append(fit_y, certify_y))
+        )
         made, history = fit_map(np.ascontiguousarray(everything[0]), everything[1], mapping, used, max_iter, rng)
     return HCalibration(
         map=made,

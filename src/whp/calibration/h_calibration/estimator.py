@@ -39,6 +39,8 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     calibrator_ : HCalibrationMap
     result_ : HCalibration
     certificates_ : tuple of Certificate
+    n_iter_ : int
+        Iterations of the fit, or temperatures tried on the grid.
     """
 
     def __init__(  # parameters are checked by fit, as scikit-learn wants it
@@ -129,6 +131,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 max_iter=self.max_iter, rng=int(state.randint(1 << 31)),
             )  # fmt: skip
         self.calibrator_: HCalibrationMap = self.result_.map
+        self.n_iter_ = len(self.result_.history)
         self.certificates_: tuple[Certificate, ...] = self.result_.certificates
         return self
 
@@ -159,6 +162,5 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         from sklearn.utils import get_tags
 
         tags = super().__sklearn_tags__()
-        if self.estimator is not None:
-            tags.input_tags.sparse = get_tags(self.estimator).input_tags.sparse
+        tags.input_tags.sparse = self.estimator is None or get_tags(self.estimator).input_tags.sparse
         return tags

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -83,16 +83,8 @@ def fit_temperature(z: np.ndarray, y: np.ndarray, objective: Objective) -> Fitte
     return HCalibrationMap.temperature(float(np.exp(found))), values
 
 
-class Family(Protocol):
-    """A map with parameters: probabilities, and the derivative by the parameters given that by the probabilities."""
-
-    start: np.ndarray
-
-    def forward(self, theta: np.ndarray) -> np.ndarray: ...
-
-    def backward(self, theta: np.ndarray, upstream: np.ndarray) -> np.ndarray: ...
-
-    def finish(self, theta: np.ndarray) -> HCalibrationMap: ...
+# A family of maps has `start`, `forward` (parameters to probabilities), `backward` (derivative by the probabilities to that by the
+# parameters, after forward) and `finish` (parameters to the map).
 
 
 class Ensemble:
@@ -240,7 +232,7 @@ class Adam:
         return -rate * first / (np.sqrt(second) + 1e-12)
 
 
-def descend(family: Family, y: np.ndarray, objective: Objective, max_iter: int) -> Fitted:
+def descend(family: Ensemble | Piecewise | Monotone, y: np.ndarray, objective: Objective, max_iter: int) -> Fitted:
     """Full-batch Adam from the family's start; the best iterate is kept."""
     theta, adam = family.start.copy(), Adam(len(family.start))
     best, least, history = theta, np.inf, np.empty(max_iter)
@@ -259,7 +251,9 @@ def fit_ensemble(z: np.ndarray, y: np.ndarray, objective: Objective, max_iter: i
     return descend(Ensemble(z, nll_beta(z, y), members), y, objective, max_iter)
 
 
-def fit_piecewise(z: np.ndarray, y: np.ndarray, objective: Objective, max_iter: int = 300, segments: int = 10) -> Fitted:
+def fit_piecewise(
+    z: np.ndarray, y: np.ndarray, objective: Objective, max_iter: int = 300, segments: int = 10
+) -> Fitted:
     """Slopes of `segments` segments of equally many entries."""
     return descend(Piecewise(z, nll_beta(z, y), segments), y, objective, max_iter)
 

@@ -45,7 +45,9 @@ def kl_interval(rates: np.ndarray, sizes: np.ndarray, log_term: float) -> tuple[
     return np.where(rates > 0, low, 0.0), np.where(rates < 1, end(np.ones_like(rates)), 1.0)
 
 
-def band(probs: np.ndarray, y: np.ndarray, blocks: int = 20, delta: float = 0.05, classwise: bool = False) -> pd.DataFrame:
+def band(
+    probs: np.ndarray, y: np.ndarray, blocks: int = 20, delta: float = 0.05, classwise: bool = False
+) -> pd.DataFrame:
     """Blocks of entries of like probability, with simultaneous intervals for their mean true probability.
 
     Given the inputs, the outcomes of a block sum to S, a sum of m independent Bernoulli variables, one a distinct sample (a
@@ -78,8 +80,10 @@ def band(probs: np.ndarray, y: np.ndarray, blocks: int = 20, delta: float = 0.05
     rows = []
     for c, sample, p, o in cells:
         order = np.argsort(p, kind="stable")
-        for part in np.array_split(order, min(blocks, len(order))):
-            rows.append((c, len(part), len(np.unique(sample[part])), float(p[part].mean()), float(o[part].sum())))
+        rows += [
+            (c, len(part), len(np.unique(sample[part])), float(p[part].mean()), float(o[part].sum()))
+            for part in np.array_split(order, min(blocks, len(order)))
+        ]
     table = pd.DataFrame(rows, columns=["class", "entries", "samples", "mean_predicted", "sum"])
     entries, samples = table["entries"].to_numpy(float), table["samples"].to_numpy(float)
     total, stated = table.pop("sum").to_numpy(), table["mean_predicted"].to_numpy()
@@ -204,7 +208,7 @@ def ranks(before: np.ndarray, after: np.ndarray) -> Certificate:
         "no row's classes change their order (to 1e-12), so every arg-max and the accuracy stay as they were",
         f"{PAPER}: the maps increase strictly with each logit",
         "<=",
-        0,
+        0.0,
         1.0,
         exact(float((falls | top).sum())),
         assumptions=(met("the map increases strictly within a row", "by construction of all maps here"),),
@@ -238,7 +242,9 @@ def overfit(
         exact(value),
         trivial=0.0,
         assumptions=(
-            unchecked("fitting lowers the error by less than the spread of the law", "it lowers it by a little, always"),
+            unchecked(
+                "fitting lowers the error by less than the spread of the law", "it lowers it by a little, always"
+            ),
         ),
         inputs={"rows": len(y), "resamples": resamples, "median under calibration": float(np.median(null))},
         remedy="use a map with fewer parameters, or more rows; trust only what was measured on held-out rows.",

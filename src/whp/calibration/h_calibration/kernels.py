@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from whp.kernel import compiled
 
 __all__ = [
     "bounds_of",
@@ -22,7 +23,7 @@ CLUSTERS, UNIFORM, EQUAL_WIDTH = 0, 1, 2
 LLOYD_STEPS = 25
 
 
-@njit(cache=True)
+@compiled
 def bounds_of(p, kind, clusters):
     """Where each segment of the sorted `p` begins: k-means clusters, one segment, or bins of [0, 1]; (segments + 1,) int64."""
     n = len(p)
@@ -54,7 +55,7 @@ def bounds_of(p, kind, clusters):
     return bounds
 
 
-@njit(cache=True)
+@compiled
 def tie_means(p, o):
     """Give entries of exactly equal sorted `p` their mean in `o`, in place."""
     n = len(p)
@@ -72,7 +73,7 @@ def tie_means(p, o):
         i = j
 
 
-@njit(cache=True)
+@compiled
 def occupied(bounds):
     """Number of segments that hold anything.
 
@@ -85,7 +86,7 @@ def occupied(bounds):
     return used
 
 
-@njit(cache=True)
+@compiled
 def loss(p, o, window, tolerance, bounds):
     """Mean over the segments that are not empty of the mean excess error of their windows."""
     n = len(p)
@@ -110,7 +111,7 @@ def loss(p, o, window, tolerance, bounds):
     return total / used
 
 
-@njit(cache=True)
+@compiled
 def gradient(p, o, window, tolerance, bounds):
     """Loss and its derivative by each sorted entry; two window sums, each a difference of prefix sums."""
     n = len(p)
@@ -142,14 +143,14 @@ def gradient(p, o, window, tolerance, bounds):
     return total, out
 
 
-@njit(cache=True)
+@compiled
 def drop_class(p, o, owner, c):
     """Sorted entries whose sample is not labelled `c`: values, outcomes and where they were."""
     kept = np.flatnonzero(owner != c)
     return p[kept], o[kept], kept
 
 
-@njit(cache=True)
+@compiled
 def interleave(scores, y, keys):
     """Normalise exponentials row by row and pack each probability with its outcome into one sortable integer.
 
@@ -170,7 +171,7 @@ def interleave(scores, y, keys):
         keys[i * classes + y[i]] |= np.int64(1)
 
 
-@njit(cache=True)
+@compiled
 def packed_loss(keys, window, tolerance, kind, clusters):
     """Pooled loss of sorted packed entries (see :func:`interleave`)."""
     n = len(keys)
@@ -183,7 +184,7 @@ def packed_loss(keys, window, tolerance, kind, clusters):
     return loss(p, o, window, tolerance, bounds_of(p, kind, clusters))
 
 
-@njit(cache=True)
+@compiled
 def resampled(cumulative, uniforms, p, place, groups, windows, bounds, tolerance, starts):
     """Losses under labels drawn from the probabilities themselves.
 
@@ -209,7 +210,7 @@ def resampled(cumulative, uniforms, p, place, groups, windows, bounds, tolerance
     return out
 
 
-@njit(cache=True)
+@compiled
 def temperature_moments(z, y, beta):
     """First and second derivative of the negative log-likelihood of softmax(beta z) by beta, summed over rows."""
     first, second = 0.0, 0.0
@@ -226,7 +227,7 @@ def temperature_moments(z, y, beta):
     return first, second
 
 
-@njit(cache=True)
+@compiled
 def piecewise_forward(z, edges, slopes):
     """-∫₀^(-z) slope: minus the area under the step function `slopes` over the segments that begin at `edges`."""
     base = np.zeros(len(edges))
@@ -241,7 +242,7 @@ def piecewise_forward(z, edges, slopes):
     return out
 
 
-@njit(cache=True)
+@compiled
 def piecewise_backward(z, edges, upstream):
     """Derivative by each slope given that by each output of :func:`piecewise_forward`; O(entries + segments)."""
     segments = len(edges)

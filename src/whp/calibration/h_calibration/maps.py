@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
@@ -12,8 +12,6 @@ from scipy.special import log_softmax
 from whp.calibration.h_calibration import kernels
 
 __all__ = ["HCalibrationMap", "softmax"]
-
-MapKind = Literal["temperature", "ensemble", "piecewise", "monotone"]
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -46,11 +44,11 @@ class HCalibrationMap:
         Where the segments of −z begin, the first at 0 and the last without end, and their slopes.
     """
 
-    kind: MapKind
-    betas: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    edges: np.ndarray | None = None
-    slopes: np.ndarray | None = None
+    kind: str
+    betas: Any = None
+    weights: Any = None
+    edges: Any = None
+    slopes: Any = None
 
     def __post_init__(self) -> None:
         names = ("betas", "weights") if self.kind in ("temperature", "ensemble") else ("edges", "slopes")
@@ -69,7 +67,9 @@ class HCalibrationMap:
             object.__setattr__(self, name, array)
             arrays.append(array)
         if len(arrays[0]) != len(arrays[1]):
-            raise ValueError(f"{names[0]} and {names[1]} must be of one length, got {len(arrays[0])} and {len(arrays[1])}")
+            raise ValueError(
+                f"{names[0]} and {names[1]} must be of one length, got {len(arrays[0])} and {len(arrays[1])}"
+            )
         if self.betas is not None and self.weights is not None:
             if (self.betas <= 0).any() or abs(float(self.weights.sum()) - 1) > 1e-9:
                 raise ValueError("betas must be positive and weights must sum to 1")
@@ -79,7 +79,7 @@ class HCalibrationMap:
             raise ValueError("slopes must be positive")
 
     @classmethod
-    def temperature(cls, beta: float) -> HCalibrationMap:
+    def temperature(cls, beta: float | int) -> HCalibrationMap:
         """``softmax(beta z)``."""
         return cls("temperature", betas=np.array([beta]), weights=np.ones(1))
 
@@ -113,7 +113,7 @@ class HCalibrationMap:
         return {"kind": self.kind, **{k: v.tolist() for k, v in values.items() if v is not None}}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> HCalibrationMap:
+    def from_dict(cls, data: Any) -> HCalibrationMap:
         """The map that :meth:`to_dict` wrote.
 
         Raises
@@ -121,7 +121,10 @@ class HCalibrationMap:
         ValueError
             If `data` is not that of a map.
         """
-        if not isinstance(data, Mapping) or set(data) not in ({"kind", "betas", "weights"}, {"kind", "edges", "slopes"}):
+        if not isinstance(data, Mapping) or set(data) not in (
+            {"kind", "betas", "weights"},
+            {"kind", "edges", "slopes"},
+        ):
             raise ValueError("a map has the fields kind, betas and weights, or kind, edges and slopes")
         try:
             return cls(**data)

@@ -43,7 +43,7 @@ class Objective:
 
     kind: Kind = "pooled"
     window: int = 200
-    tolerance: float = 0.0
+    tolerance: float | int = 0.0
     clusters: int = 15
     weights: Weights = "clusters"
 
@@ -171,7 +171,7 @@ def windowed_calibration_error(
     y: Any,
     *,
     window: int = 200,
-    tolerance: float = 0.0,
+    tolerance: float | int = 0.0,
     clusters: int = 15,
     objective: Kind = "pooled",
     weights: Weights = "clusters",
