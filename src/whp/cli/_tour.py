@@ -51,7 +51,7 @@ def _card(method: Method, known: dict) -> Card:
 def _table(cards: Sequence[Card], running: Method | None, left: Sequence[Method]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("method", "on real data", "ours", "baseline", "certificates", "time"):
-        table.add_column(column, no_wrap=column == "time")
+        table.add_column(column, no_wrap=column in ("method", "certificates", "time"))
     for card in cards:
         name = f"[bold]{card.method.slug}[/]"
         if card.error:

