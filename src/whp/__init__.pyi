@@ -1,6 +1,9 @@
+from . import bandits as bandits
 from . import calibration as calibration
 from . import graph as graph
 from . import linalg as linalg
+from . import online as online
+from . import privacy as privacy
 from .certificate import Assumption as Assumption
 from .certificate import Certificate as Certificate
 from .certificate import Verdict as Verdict

@@ -74,7 +74,9 @@ def power_grid(name: str) -> nx.Graph:
     """
     if name not in GRIDS:
         raise ValueError(f"name must be one of {', '.join(GRIDS)}, got {name!r}")
-    grid = json.loads(packaged(PANDAPOWER, f"networks/power_system_test_case_jsons/{name}.json", GRIDS[name]))["_object"]
+    grid = json.loads(packaged(PANDAPOWER, f"networks/power_system_test_case_jsons/{name}.json", GRIDS[name]))[
+        "_object"
+    ]
     graph = nx.Graph()
     for part, ends in (("line", ["from_bus", "to_bus"]), ("trafo", ["hv_bus", "lv_bus"])):
         table = pd.read_json(StringIO(grid[part]["_object"]), orient="split")

@@ -148,7 +148,7 @@ def supported_tree(e: Evidence, margins: np.ndarray) -> Certificate:
     supported = int((margins[:, 1] > 0).sum()) if not e.weighted else 0
     return Certificate(
         "supported-tree",
-        "within every branch the density is at least that between it and its sibling: p(child) − p(parent) ≥ 0 for every branch at once",
+        "every branch is at least as dense inside as towards its sibling: p(child) − p(parent) ≥ 0 for all branches at once",
         f"derived here (Clopper-Pearson on held-out edges); executable form of {PAPER}, Theorem 1",
         ">=",
         0.0,
