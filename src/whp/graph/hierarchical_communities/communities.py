@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from whp.certificate import Certificate
+from whp.certificate import Certificate, Verdict
 from whp.graph.hierarchical_communities import guarantee
 from whp.graph.hierarchical_communities.linkage import average_linkage
 from whp.graph.hierarchical_communities.spectral import bisect, block_counts, refine, spectral_leaves
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
     from matplotlib.axes import Axes
-    from rich.console import Group
 
 __all__ = ["HierarchicalCommunities", "HierarchicalCommunityClustering", "hierarchical_communities"]
 
@@ -81,8 +80,9 @@ class HierarchicalCommunities(Result):
 
     @property
     def supported(self) -> np.ndarray:
-        """Which branches the graph supports: those whose interval of the margin is positive."""
-        return self.support[:, 1] > 0
+        """Which branches the graph supports: those whose interval of the margin is positive; none where the test is void."""
+        void = self.certificates[1].verdict is Verdict.VOID
+        return np.zeros(len(self.support), dtype=bool) if void else self.support[:, 1] > 0
 
     def _spread(self, cluster: np.ndarray) -> np.ndarray:
         return np.where(self.labels >= 0, cluster[np.maximum(self.labels, 0)], -1)
@@ -165,7 +165,7 @@ class HierarchicalCommunities(Result):
                 "margin": margins[:, 0],
                 "low": margins[:, 1],
                 "high": margins[:, 2],
-                "supported": margins[:, 1] > 0,
+                "supported": np.append(self.supported, False),
             }
         )
 
@@ -189,7 +189,7 @@ class HierarchicalCommunities(Result):
         labels = pd.DataFrame({"node": [str(v) for v in self.nodes], "label": self.labels})
         return {"arrays.npz": arrays, "labels.csv": labels, "tree.csv": self.table, "tree.nwk": self.to_newick()}
 
-    def __rich__(self) -> Group:
+    def __rich__(self) -> Any:
         from rich.console import Group
         from rich.tree import Tree as RichTree
 
@@ -257,9 +257,8 @@ def _adjacency(graph: Any, weighted: bool) -> tuple[sp.csr_array, tuple[Any, ...
             warnings.warn("graph has parallel edges, counted once; weighted=True adds them up", stacklevel=3)
         nodes = tuple(graph)
         try:
-            A = nx.to_scipy_sparse_array(
-                graph, nodelist=list(nodes), weight="weight" if weighted else None, dtype=np.float64
-            )
+            plain: dict[str, Any] = {} if weighted else {"weight": None}
+            A = nx.to_scipy_sparse_array(graph, nodelist=list(nodes), dtype=np.float64, **plain)
         except (TypeError, ValueError) as error:
             raise ValueError(f"graph must have numbers as weights: {error}") from error
     else:
@@ -404,11 +403,13 @@ def hierarchical_communities(
     inside = A[linked][:, linked]
     train, test = _split(inside, holdout, rng) if holdout > 0 else (inside, inside * 0)
     values = np.empty(0)
+    tree = None
     if own is not None:
         labels = np.unique(own[linked], return_inverse=True)[1].astype(np.int64)
     elif method == "top-down":
         parts, splits = bisect(train, n_communities, limit, rng)
         labels = np.unique(parts, return_inverse=True)[1].astype(np.int64)
+        tree = _tree_of_splits(parts, splits)
     else:
         k = None if n_communities is None else min(n_communities, int(linked.sum()))
         labels, values = spectral_leaves(train, k, str(leaves), limit, rng)
@@ -417,9 +418,7 @@ def hierarchical_communities(
     k = int(labels.max()) + 1
     sizes = np.bincount(labels, minlength=k)
     counts = block_counts(train, labels, k)
-    if method == "top-down":
-        tree = _tree_of_splits(parts, splits, counts, sizes)
-    else:
+    if tree is None:
         tree = Tree(average_linkage(counts, sizes)[0])
     first = np.full(k, len(labels))
     np.minimum.at(first, labels, np.arange(len(labels)))
@@ -460,14 +459,13 @@ def _density(tree: Tree, counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.divide(tree.totals(counts), total, out=np.zeros_like(total), where=total > 0)
 
 
-def _tree_of_splits(
-    parts: np.ndarray, splits: list[tuple[int, int, int]], counts: np.ndarray, sizes: np.ndarray
-) -> Tree:
-    """The tree of recursive splits, merges in the order of their density where the order is free."""
+def _tree_of_splits(parts: np.ndarray, splits: list[tuple[int, int, int]]) -> Tree:
+    """The tree of recursive splits, the last split first."""
     name = {int(part): i for i, part in enumerate(np.unique(parts))}
-    children = []
+    leaves = len(name)
+    children: list[tuple[int, int]] = []
     for part, left, right in reversed(splits):  # a part is split before its parts are
-        name[part] = len(sizes) + len(children)
+        name[part] = leaves + len(children)
         children.append((name[left], name[right]))
     return Tree(np.array(children, dtype=np.int64).reshape(-1, 2))
 
