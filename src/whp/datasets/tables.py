@@ -13,10 +13,11 @@ import pandas as pd
 
 from whp.datasets.packaged import available, packaged
 
-__all__ = ["design", "diamonds", "diamonds_regression", "diamonds_sample", "flights", "flights_regression"]
+__all__ = ["design", "diamonds", "diamonds_regression", "diamonds_sample", "flights", "flights_regression", "randhie_regression"]
 
 DIAMONDS_SHA256 = "9574730b03aba241d899c4a97511c5061b19358fab89510774fb6c24168345c4"
 FLIGHTS_SHA256 = "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d"
+RANDHIE_SHA256 = "9f6c87d05aef087a82cc4465310c8cd3f38327be6eafa43bd81fb98c4f3d088c"
 SAMPLE_SHA256 = "07bbc2fee340e7c1a18ecfc802c72aab2b1f5cc7d8c97f695b19a59f2422098a"
 
 
@@ -78,3 +79,12 @@ def flights_regression() -> tuple[pd.DataFrame, pd.Series]:
     table = flights()[kept].dropna().reset_index(drop=True)
     wide = design(table.drop(columns="arr_delay"), texts)
     return wide, table["arr_delay"]
+
+
+def randhie_regression() -> tuple[pd.DataFrame, pd.Series]:
+    """Outpatient visits to a doctor on an intercept and nine properties of plan and person: 20,190 person-years.
+
+    RAND Health Insurance Experiment (public domain), carried by the package statsmodels 0.15.0, 0.7 MB.
+    """
+    table = pd.read_csv(BytesIO(packaged("statsmodels==0.15.0", "datasets/randhie/randhie.csv", RANDHIE_SHA256)))
+    return design(table.drop(columns="mdvis"), ()), table["mdvis"]

@@ -471,7 +471,7 @@ def _regress(
     x = _solve_rows(A, b, drawn, p, quantile, A.sum(axis=0))
     r = b - A @ x
     if refine:
-        z = _refine(inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), 10 * A.shape[1]))
+        z = _refine(inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), len(A) // 8))
         better = b - inner.U @ z
         if cost_of(better, p, quantile) < cost_of(r, p, quantile):
             x, r = inner.coefficients(z), better

@@ -75,6 +75,8 @@ class LpRegressor(RegressorMixin, BaseEstimator):
             basis = whiten(A, on_rank="drop")
             x = basis.coefficients(solve(basis, y, p, None, level))
         assert x is not None
+        if np.linalg.matrix_rank(A) < d:  # of all solutions the one of least norm, whatever columns the basis took
+            x = np.linalg.lstsq(A, A @ x)[0]
         self.coef_ = x[: X.shape[1]]
         self.intercept_ = float(x[-1]) if self.fit_intercept else 0.0
         return self
