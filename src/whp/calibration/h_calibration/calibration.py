@@ -359,6 +359,7 @@ def h_calibration(
         everything = (
             (z, labels) if test_y is None else (np.concatenate([fit_z, certify_z]), np.append(fit_y, certify_y))
         )
+        used = adapted(wanted, len(everything[1]), classes)
         made, history = fit_map(np.ascontiguousarray(everything[0]), everything[1], mapping, used, max_iter, rng)
     return HCalibration(
         map=made,
