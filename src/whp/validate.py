@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 __all__ = ["as_choice", "as_fraction", "as_int", "as_labels", "as_matrix", "as_real", "as_vector", "column_names"]
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:
@@ -99,7 +101,7 @@ def as_int(value: Any, argument: str, *, low: int | None = None, high: int | Non
     return number
 
 
-def as_choice(value: str, argument: str, choices: Collection[str]) -> str:
+def as_choice(value: Choice, argument: str, choices: Collection[str]) -> Choice:
     """`value` if it is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -81,13 +81,13 @@ def animals(*, unique: bool = True) -> tuple[np.ndarray, np.ndarray]:
 def _payload(raw: bytes, length: int) -> bytes:
     """The one long string of bytes in a gzipped pickle, read from its opcodes, which executes nothing."""
     longs = [
-        argument
+        bytes(argument)
         for opcode, argument, _ in pickletools.genops(gzip.decompress(raw))
-        if opcode.name in ("BINBYTES", "BINBYTES8", "SHORT_BINBYTES", "BYTEARRAY8") and len(argument) > 1000
+        if opcode.name in ("BINBYTES", "BINBYTES8", "SHORT_BINBYTES", "BYTEARRAY8") and argument and len(argument) > 1000
     ]
     if [len(found) for found in longs] != [length]:
         raise ValueError(f"one array of {length} bytes was expected, found {[len(found) for found in longs]}")
-    return bytes(longs[0])
+    return longs[0]
 
 
 def faces() -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ class Card:
         return [(str(v), count[v]) for v in ORDER if count[v]]
 
 
-def svg(draw: Callable[[Figure], None], *, salt: str, size: tuple[float, float] = (7.2, 4.2)) -> str:
+def svg(draw: Callable[[Figure], object], *, salt: str, size: tuple[float, float] = (7.2, 4.2)) -> str:
     """A picture as inline SVG that takes its text colour from the page.
 
     Parameters

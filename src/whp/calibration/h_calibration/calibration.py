@@ -162,7 +162,7 @@ def _as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.n
     return array, False
 
 
-def _first(flags: np.ndarray) -> int:
+def _first(flags: Any) -> int:
     return int(np.argwhere(flags)[0][0])
 
 

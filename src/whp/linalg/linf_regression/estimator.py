@@ -45,7 +45,7 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         epsilon=0.5,
         delta=0.05,
         rows=None,
-        sketch="srht",
+        sketch: Any = "srht",
         replace=False,
         refine=0,
         random_state=None,

@@ -1,0 +1,23 @@
+import numpy as np
+from sklearn.linear_model import LinearRegression
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from whp.linalg.lp_sensitivity_sampling import CoresetSampler, LpRegressor
+
+
+@parametrize_with_checks([LpRegressor(), LpRegressor(p=1.5, rows=20), LpRegressor(p=3, fit_intercept=False)])
+def test_sklearn_conformance(estimator, check):
+    check(estimator)
+
+
+def test_a_coreset_serves_the_regressor_and_others():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5000, 3))
+    y = X.sum(axis=1) + 2 + rng.standard_normal(5000)
+    full, short = LpRegressor(p=1.5).fit(X, y), LpRegressor(p=1.5, rows=500, random_state=0).fit(X, y)
+    assert full.result_ is None
+    assert short.result_.gap < 0.05
+    np.testing.assert_allclose(short.coef_, full.coef_, atol=0.2)
+    Xs, ys, weights = CoresetSampler(p=2, rows=500, random_state=0).fit_resample(X, y)
+    refit = LinearRegression().fit(Xs, ys, sample_weight=weights)
+    np.testing.assert_allclose(refit.coef_, LinearRegression().fit(X, y).coef_, atol=0.2)
