@@ -182,3 +182,11 @@ def test_bad_configurations_are_refused(toy, config, monkeypatch):
     monkeypatch.setattr(toy, "trials", lambda scale: [{"seed": 1}, {"seed": 1}])
     with pytest.raises(ValueError, match="same configuration"):
         run_study(toy, "quick")
+
+
+def test_a_study_cannot_overwrite_the_runners_own_columns(toy, monkeypatch):
+    from whp.experiment.runner import execute
+
+    monkeypatch.setattr(toy, "run", lambda config, rng: [{"value": 1.0, "error": 0.5}])
+    (row,) = execute("toy_study", toy.trials("quick")[0])
+    assert "the runner's own columns cannot be measured: error" in row["error"]

@@ -33,6 +33,7 @@ __all__ = ["Backend", "StudyInterrupted", "cache_directory", "run_study"]
 
 Backend = Literal["loky", "dask", "ray"]
 Rows = list[dict[str, Any]]
+RESERVED = ("error", "seconds_trial", "trial")
 RETRIES = 2
 WAVE = 4  # trials a worker in one wave of Ray
 
@@ -53,6 +54,8 @@ def execute(module: str, config: dict[str, Any]) -> Rows:
     start = time.perf_counter()
     try:
         rows = import_module(module).run(dict(config), rng)
+        if taken := {name for row in rows for name in row if name in RESERVED}:
+            raise ValueError(f"{module}: the runner's own columns cannot be measured: {', '.join(sorted(taken))}")
         error = ""
     except Exception:
         rows, error = [{}], traceback.format_exc()
