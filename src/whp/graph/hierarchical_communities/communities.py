@@ -41,7 +41,7 @@ class HierarchicalCommunities(Result):
         The nodes in the order of `labels`, as the graph named them.
     linkage : (K − 1, 4) ndarray
         scipy's linkage matrix: the two merged, their distance −log(density / largest density) on the edges that built the tree,
-        and the number of nodes. A density of 0 is at 1 + the largest finite distance.
+        and the number of leaves; the nodes are counted in `table`. A density of 0 is at 1 + the largest finite distance.
     density : (2K − 1,) ndarray
         Density on all edges: inside each leaf, then between the two children of each merge.
     support : (2K − 2, 3) ndarray
@@ -316,10 +316,10 @@ def hierarchical_communities(
     n_communities: int | None = None,
     *,
     method: Literal["bottom-up", "top-down"] = "bottom-up",
-    leaves: Literal["bethe-hessian", "adjacency"] | Sequence[int] = "bethe-hessian",
+    leaves: Literal["bethe-hessian", "adjacency"] | Sequence[int] | np.ndarray = "bethe-hessian",
     refine: int = 1,
     weighted: bool = False,
-    holdout: float = 0.2,
+    holdout: int | float = 0.2,
     delta: float = 0.05,
     max_communities: int = 200,
     labels_independent: bool = False,
@@ -436,7 +436,7 @@ def hierarchical_communities(
     return HierarchicalCommunities(
         labels=full,
         nodes=nodes,
-        linkage=_linkage(tree, evidence.built, sizes),
+        linkage=_linkage(tree, evidence.built),
         density=evidence.density,
         support=margins,
         inversions=guarantee.count_inversions(tree, evidence.built),
@@ -470,13 +470,13 @@ def _tree_of_splits(parts: np.ndarray, splits: list[tuple[int, int, int]]) -> Tr
     return Tree(np.array(children, dtype=np.int64).reshape(-1, 2))
 
 
-def _linkage(tree: Tree, built: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _linkage(tree: Tree, built: np.ndarray) -> np.ndarray:
     merges = built[tree.leaves :]
     with np.errstate(divide="ignore"):
         distance = -np.log(merges / max(built.max(initial=0), np.finfo(float).tiny))
     finite = distance[np.isfinite(distance)]
     distance[~np.isfinite(distance)] = 1 + finite.max(initial=0)
-    below = tree.below[tree.leaves :] @ sizes
+    below = tree.below[tree.leaves :].sum(axis=1)
     return np.column_stack([tree.children, distance, below]).reshape(-1, 4).astype(np.float64)
 
 
@@ -512,10 +512,10 @@ class HierarchicalCommunityClustering(ClusterMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_clusters: int | None = None,
-        depth_cut: int | None = None,
-        metric: str = "precomputed",
-        weighted: bool = False,
+        n_clusters: Any = None,  # checked by fit, as scikit-learn wants it
+        depth_cut: Any = None,
+        metric: Any = "precomputed",
+        weighted: Any = False,
         random_state: Any = None,
     ) -> None:
         self.n_clusters = n_clusters
@@ -527,6 +527,7 @@ class HierarchicalCommunityClustering(ClusterMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.pairwise = True
+        tags.input_tags.positive_only = True
         tags.input_tags.sparse = True
         return tags
 
@@ -536,13 +537,17 @@ class HierarchicalCommunityClustering(ClusterMixin, BaseEstimator):
         from sklearn.utils.validation import validate_data
 
         as_choice(self.metric, "metric", ("precomputed",))
-        X = validate_data(self, X, accept_sparse=True, ensure_min_samples=2)
+        X = validate_data(self, X, accept_sparse="csr", ensure_min_samples=2)
         if X.shape[0] != X.shape[1]:
             raise ValueError(f"X must be a square adjacency matrix, got shape {X.shape}")
+        if self.n_clusters is not None:
+            as_int(self.n_clusters, "n_clusters", low=1, high=X.shape[0])
+        if X.min() < 0:
+            raise ValueError("Negative values in data: X must be an adjacency matrix with weights >= 0")
         seed = int(check_random_state(self.random_state).randint(1 << 31))
-        self.result_ = hierarchical_communities(X, weighted=self.weighted, rng=seed)
+        self.result_ = hierarchical_communities(X, weighted=bool(self.weighted), rng=seed)
         if self.n_clusters is not None and self.n_clusters > self.result_.n_communities:
-            self.result_ = hierarchical_communities(X, self.n_clusters, weighted=self.weighted, rng=seed)
+            self.result_ = hierarchical_communities(X, self.n_clusters, weighted=bool(self.weighted), rng=seed)
         self.n_leaves_ = self.result_.n_communities
         self.children_ = self.result_.linkage[:, :2].astype(np.int64)
         self.distances_ = self.result_.linkage[:, 2]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import beta, chi2
 
 from whp.certificate import Assumption, Certificate, met, unchecked, violated
-from whp.graph.hierarchical_communities.threshold import divergences, finite_divergences
+from whp.graph.hierarchical_communities.threshold import divergences, divergences_of_rows, finite_divergences
 from whp.graph.hierarchical_communities.tree import Tree
 from whp.intervals import Estimate, exact
 
@@ -358,7 +358,9 @@ def _bootstrap(
     total = e.tree.totals(e.pairs)
     found = rng.binomial(total.astype(np.int64), np.clip(p, 0, 1), size=(BOOTSTRAP, len(p)))
     rates = np.divide(found, total, out=np.zeros(found.shape), where=total > 0)
-    return np.array([divergences(r[e.tree.meet] * scale, weight, near, steps=25)[0].min() for r in rates])
+    x = rates[:, e.tree.meet] * scale
+    rows = [x[:, near[:, side]].reshape(-1, e.tree.leaves) for side in (0, 1)]
+    return divergences_of_rows(rows[0], rows[1], weight, 25)[0].reshape(BOOTSTRAP, -1).min(axis=1)
 
 
 def all_certificates(e: Evidence, margins: np.ndarray, rng: np.random.Generator) -> tuple[Certificate, ...]:

@@ -41,13 +41,19 @@ def divergences(
 
     ``I(a, b) = max_t Σ_c π_c [t x_ac + (1 − t) x_bc − x_ac^t x_bc^(1−t)]`` with ``x = p n / log n`` (Abbe & Sandon 2015).
     """
-    a, b = x[pairs[:, 0]], x[pairs[:, 1]]
+    return divergences_of_rows(x[pairs[:, 0]], x[pairs[:, 1]], weight, steps)
+
+
+def divergences_of_rows(
+    a: Float[np.ndarray, "P K"], b: Float[np.ndarray, "P K"], weight: Float[np.ndarray, " K"], steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`divergences` of communities given by their rows of densities."""
 
     def value(t: np.ndarray) -> np.ndarray:
         u = t[:, None]
         return (u * a + (1 - u) * b - a**u * b ** (1 - u)) @ weight
 
-    return _maximise(value, len(pairs), steps)
+    return _maximise(value, len(a), steps)
 
 
 def finite_divergences(
