@@ -136,6 +136,7 @@ def _info(method: str, /) -> None:
 def _tour(
     *methods: str,
     out: Path = Path("whp-out/tour"),
+    picture: Path | None = None,
 ) -> int:
     """Run every built method once on real data and write one HTML page.
 
@@ -145,10 +146,12 @@ def _tour(
         Only these; all that are built if none is named.
     out
         Directory for the page.
+    picture
+        An SVG file to save the finished table to.
     """
     from whp.cli._tour import tour
 
-    return tour([find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"], out)
+    return tour([find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"], out, picture)
 
 
 def _study(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +75,15 @@ def _table(cards: Sequence[Card], running: Method | None, left: Sequence[Method]
     return table
 
 
-def tour(methods: Sequence[Method], out: Path) -> int:
+def _picture(cards: Sequence[Card], path: Path) -> None:
+    """The finished table as SVG that loads nothing from elsewhere."""
+    console = Console(record=True, width=128, file=io.StringIO())
+    console.print(_table(cards, None, []))
+    text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="whp tour"), flags=re.S)
+    save(path.parent, {path.name: text})
+
+
+def tour(methods: Sequence[Method], out: Path, picture: Path | None = None) -> int:
     """Run the showcases; the page is written anew after each, so that an interrupted tour leaves what it has."""
     console = Console()
     known = published()
@@ -92,4 +102,6 @@ def tour(methods: Sequence[Method], out: Path) -> int:
         f"\n{len(cards)} methods in {time.perf_counter() - start:.0f} s. Look at [bold]{path.resolve()}[/]",
         soft_wrap=True,
     )
+    if picture is not None:
+        _picture(cards, picture)
     return 1 if any(c.error for c in cards) else 0
