@@ -97,6 +97,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2306.00732",
         "linalg",
         "Keep a few weighted rows of a tall matrix that preserve every ℓp norm of its products.",
+        guarantee="the weighted rows preserve every ℓp norm within a stated factor, and the regression's cost is certainly within "
+        "a stated gap of the optimum",
+        cost="O(n d²) time a step for Lewis weights, about ten steps; n(d + 1) numbers; then a regression on the rows kept",
+        front_door="whp.linalg.lp_sensitivity_sampling:lp_sensitivity_sampling",
     ),
     Method(
         "learning-to-relax",

@@ -13,7 +13,15 @@ import pandas as pd
 
 from whp.datasets.packaged import available, packaged
 
-__all__ = ["design", "diamonds", "diamonds_regression", "diamonds_sample", "flights", "flights_regression", "randhie_regression"]
+__all__ = [
+    "design",
+    "diamonds",
+    "diamonds_regression",
+    "diamonds_sample",
+    "flights",
+    "flights_regression",
+    "randhie_regression",
+]
 
 DIAMONDS_SHA256 = "9574730b03aba241d899c4a97511c5061b19358fab89510774fb6c24168345c4"
 FLIGHTS_SHA256 = "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d"

@@ -161,7 +161,7 @@ def _extend(basis: Basis, b: np.ndarray) -> Basis:
 
 
 def _scores(
-    kind: str, basis: Basis, p: float, v: np.ndarray, rng: np.random.Generator
+    kind: str, basis: Basis, p: float | int, v: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores u of every row, and the certain upper bound on its sensitivity."""
     tau = basis.leverage
@@ -196,7 +196,7 @@ def _ratio(numerator: np.ndarray, q: np.ndarray) -> float:
 
 
 def _evidence(
-    basis: Basis, p: float, delta: float, q: np.ndarray, bound: np.ndarray, v: np.ndarray, **known: Any
+    basis: Basis, p: float | int, delta: float, q: np.ndarray, bound: np.ndarray, v: np.ndarray, **known: Any
 ) -> Evidence:
     n, d = basis.U.shape
     return Evidence(
@@ -209,12 +209,12 @@ def certify(
     A: Any,
     index: Any,
     xi: Any,
-    p: float,
+    p: float | int,
     *,
     probabilities: Any = None,
     one_sided: Any = None,
     delta: float = 0.05,
-    sharp_constant: float = 1.0,
+    sharp_constant: float | int = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> tuple[Certificate, Certificate]:
     """The certificates ``subspace-embedding`` and ``sharp-rate`` of rows that came from elsewhere.
@@ -279,7 +279,7 @@ def _fewest_rows(u: np.ndarray, epsilon: float, evidence: Any) -> int:
 
 
 def _solve_rows(
-    A: np.ndarray, b: np.ndarray, drawn: Draw, p: float, quantile: float | None, tilt: np.ndarray
+    A: np.ndarray, b: np.ndarray, drawn: Draw, p: float | int, quantile: float | None, tilt: np.ndarray
 ) -> np.ndarray:
     """Coefficients from the rows kept; `tilt` = Aᵀ1 over all rows, the exact linear part of a quantile's cost."""
     rows = whiten(A[drawn.index], on_rank="drop")
@@ -289,7 +289,9 @@ def _solve_rows(
     return rows.coefficients(solve(rows, b[drawn.index], p, drawn.xi, quantile, slope))
 
 
-def _refine(U: np.ndarray, b: np.ndarray, z: np.ndarray, p: float, quantile: float | None, rows: int) -> np.ndarray:
+def _refine(
+    U: np.ndarray, b: np.ndarray, z: np.ndarray, p: float | int, quantile: float | None, rows: int
+) -> np.ndarray:
     """One more pass with all rows: Newton steps, or the linear program in the rows nearest to their sign change.
 
     Rows with a large residual keep its sign, and so enter the program as a linear term (Portnoy & Koenker 1997).
@@ -297,23 +299,31 @@ def _refine(U: np.ndarray, b: np.ndarray, z: np.ndarray, p: float, quantile: flo
     if p > 1:
         return newton(U, b, p, np.ones(len(b)), z, steps=3)
     r = b - U @ z
-    near = np.argpartition(np.abs(r), min(rows, len(r) - 1))[:rows]
-    sign = np.sign(r)
-    sign[near] = 0.0
+    sizes = np.sqrt(squared_rows(U))
+    sooner = np.where(
+        sizes > 0, np.abs(r) / np.where(sizes > 0, sizes, 1.0), np.inf
+    )  # how far z must move to change the sign
     q = 0.5 if quantile is None else quantile
-    tilt = -(q - 0.5) * U.sum(axis=0) - 0.5 * (U.T @ sign)
-    pair = least_absolute(U[near], b[near], np.full(len(near), 0.5), tilt)
-    return z if pair is None else pair[0]
+    while rows < len(r):
+        near = np.argpartition(sooner, rows)[:rows]
+        sign = np.sign(r)
+        sign[near] = 0.0
+        tilt = -(q - 0.5) * U.sum(axis=0) - 0.5 * (U.T @ sign)
+        pair = least_absolute(U[near], b[near], np.full(len(near), 0.5), tilt)
+        if pair is not None:
+            return pair[0]
+        rows *= 2  # a sign was kept that the optimum changes, which left the program without a bound
+    return z
 
 
 def lp_sensitivity_sampling(
     A: Annotated[Any, Data("design")],
     b: Annotated[Any, Data("vector", column="target")] = None,
     *,
-    p: float = 1.0,
+    p: float | int = 1.0,
     quantile: float | None = None,
     rows: int | None = None,
-    epsilon: float = 0.5,
+    epsilon: float | int = 0.5,
     delta: float = 0.05,
     scores: Literal["lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"] = "lewis",
     importance: Annotated[Any, Data("vector")] = None,
@@ -321,7 +331,7 @@ def lp_sensitivity_sampling(
     refine: bool = False,
     verify: bool | Literal["auto"] = "auto",
     on_rank: Literal["raise", "drop"] = "raise",
-    sharp_constant: float = 1.0,
+    sharp_constant: float | int = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> LpCoreset:
     """Keep a few weighted rows that preserve every ℓp norm, and solve ℓp or quantile regression on them.
@@ -408,7 +418,9 @@ def lp_sensitivity_sampling(
     basis = inner if target is None else _extend(inner, target)
     d = basis.U.shape[1]
     if rows is not None and as_int(rows, "rows", low=1) <= d:
-        raise ValueError(f"rows must be more than {d}, the columns of {'A' if target is None else '[A | b]'}, got {rows}")
+        raise ValueError(
+            f"rows must be more than {d}, the columns of {'A' if target is None else '[A | b]'}, got {rows}"
+        )
     v = fixed_point(basis.U, p, 1e-3, 500)[1]
     if importance is not None:
         u, bound = as_vector(importance, "importance", size=n, dtype=np.float64), majorant(v, basis.leverage, p)
@@ -430,6 +442,7 @@ def lp_sensitivity_sampling(
         if rows > n / 2:
             warnings.warn(f"epsilon = {epsilon:g} needs {rows} of {n} rows; keeping all", stacklevel=2)
             rows = n
+    assert rows is not None  # set above where it was None
     keep_all = rows >= np.count_nonzero(u) and importance is None
     if keep_all:
         live = np.flatnonzero(squared_rows(basis.U) > 0)
@@ -455,7 +468,8 @@ def lp_sensitivity_sampling(
         x, gap = _regress(A, target, inner, drawn, p, level, refine)
         zero = cost_of(target, p, level)
         certificates += [
-            guarantee.regression_cost(facts, gap, zero), guarantee.gap_certificate(gap, zero, gap.cost if keep_all and p > 1 else None),
+            guarantee.regression_cost(facts, gap, zero),
+            guarantee.gap_certificate(gap, zero, gap.cost if keep_all and p > 1 else None),
         ]  # fmt: skip
     return LpCoreset(
         index=drawn.index, xi=drawn.xi, probabilities=drawn.probabilities, scores=u, total_score=float(u.sum()), x=x,
@@ -465,13 +479,13 @@ def lp_sensitivity_sampling(
 
 
 def _regress(
-    A: np.ndarray, b: np.ndarray, inner: Basis, drawn: Draw, p: float, quantile: float | None, refine: bool
+    A: np.ndarray, b: np.ndarray, inner: Basis, drawn: Draw, p: float | int, quantile: float | None, refine: bool
 ) -> tuple[np.ndarray, OptimalityGap]:
     """The solution on the rows kept, refined if wanted, and its gap on all rows."""
     x = _solve_rows(A, b, drawn, p, quantile, A.sum(axis=0))
     r = b - A @ x
     if refine:
-        z = _refine(inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), len(A) // 8))
+        z = _refine(inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), len(A) // 16))
         better = b - inner.U @ z
         if cost_of(better, p, quantile) < cost_of(r, p, quantile):
             x, r = inner.coefficients(z), better

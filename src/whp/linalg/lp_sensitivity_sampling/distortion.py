@@ -49,7 +49,7 @@ def as_rows(index: Any, xi: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search(
-    basis: Basis, index: np.ndarray, xi: np.ndarray, p: float, starts: int, steps: int, rng: np.random.Generator
+    basis: Basis, index: np.ndarray, xi: np.ndarray, p: float | int, starts: int, steps: int, rng: np.random.Generator
 ) -> Distortion:
     """See :func:`distortion`; all directions of a step are one matrix product."""
     U, S = basis.U, basis.U[index]
@@ -104,7 +104,9 @@ def search(
         X, R = np.hstack([X, V]), np.concatenate([R, ratio(V)[0]])
     X, R = np.hstack([X, net]), np.concatenate([R, at_net])
     low, high = int(np.argmin(R)), int(np.argmax(R))
-    return Distortion(float(R[low]), float(R[high]), basis.coefficients(X[:, low]), basis.coefficients(X[:, high]), at_net)
+    return Distortion(
+        float(R[low]), float(R[high]), basis.coefficients(X[:, low]), basis.coefficients(X[:, high]), at_net
+    )
 
 
 def _vertex(U: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -119,7 +121,7 @@ def distortion(
     A: Any,
     index: Any,
     xi: Any,
-    p: float,
+    p: float | int,
     *,
     starts: int = 24,
     steps: int = 60,

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_random_state, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    check_random_state,
+    validate_data,
+)
 
 from whp.linalg.lp_sensitivity_sampling.basis import as_power, whiten
 from whp.linalg.lp_sensitivity_sampling.coreset import LpCoreset, lp_sensitivity_sampling
@@ -42,7 +48,7 @@ class LpRegressor(RegressorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, p=1.0, quantile=None, rows=None, scores="lewis", fit_intercept=True, random_state=None
+        self, p=1.0, quantile=None, rows=None, scores: Any = "lewis", fit_intercept=True, random_state=None
     ):  # parameters are checked by fit, as scikit-learn wants it
         self.p = p
         self.quantile = quantile
@@ -103,7 +109,7 @@ class CoresetSampler(BaseEstimator):
         Source of randomness.
     """
 
-    def __init__(self, p=1.0, rows=None, scores="lewis", random_state=None):
+    def __init__(self, p=1.0, rows=None, scores: Any = "lewis", random_state=None):
         self.p = p
         self.rows = rows
         self.scores = scores

@@ -33,10 +33,12 @@ class OptimalityGap:
     residual: float
 
 
-def from_residual(U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float, quantile: float | None) -> OptimalityGap:
+def from_residual(U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float | int, quantile: float | None) -> OptimalityGap:
     """See :func:`optimality_gap`."""
     cost = cost_of(r, p, quantile)
-    if cost <= 1e-12 * cost_of(b, p, quantile) or cost == 0:  # a consistent system: nothing is left to gain
+    if cost ** (1 / p) <= 1e-12 * cost_of(b, p, quantile) ** (
+        1 / p
+    ):  # norms, not powers of them: a consistent system: nothing is left to gain
         return OptimalityGap(cost, cost, 0.0, np.zeros(len(b)), 0.0)
     if p > 1:
         top = float(np.abs(r).max())
@@ -87,7 +89,7 @@ def _dual_of_absolute(U: np.ndarray, r: np.ndarray, q: float, scale: float) -> t
         inside[:k] -= V[:k] @ sl.cho_solve(inner, V.T @ inside, check_finite=False)
         for z in (y, inside):  # orthogonal exactly, then back into the box by a factor
             for _ in range(2):
-                z = z - V @ (V.T @ z)  # noqa: PLW2901
+                z = z - V @ (V.T @ z)
             over = max(1.0, float(z.max()) / high, float(z.min()) / low)
             bound = float(s @ z) / over
             if bound > best_bound:
@@ -97,7 +99,7 @@ def _dual_of_absolute(U: np.ndarray, r: np.ndarray, q: float, scale: float) -> t
     return best, best_bound
 
 
-def optimality_gap(A: Any, b: Any, x: Any, p: float, quantile: float | None = None) -> OptimalityGap:
+def optimality_gap(A: Any, b: Any, x: Any, p: float | int, quantile: float | None = None) -> OptimalityGap:
     """A certain bound on how much the cost of x exceeds the optimum on all rows, in O(nd²).
 
     By duality of norms ``bᵀz/‖z‖_{p'} ≤ min_x ‖b − Ax‖_p`` for every z with ``Aᵀz = 0``. The z taken is the gradient of the

@@ -30,7 +30,7 @@ PAPER = "Woodruff & Yasuda 2023, rates of the abstract"
 ETA = np.geomspace(1e-6, 0.9, 1500)[:, None]
 
 
-def net_bound(alpha: float, d: int, p: float, delta: float) -> float:
+def net_bound(alpha: float, d: int, p: float | int, delta: float) -> float:
     """N: Bernstein on a net. With probability 1 − delta, ``sup_x |R(x) − 1|`` is at most this; any p ≥ 1.
 
     For fixed x the terms are at most alpha = max s_i/q_i, and so is their variance; an η-net of the unit sphere of ``‖A·‖_p``
@@ -47,18 +47,20 @@ def net_bound(alpha: float, d: int, p: float, delta: float) -> float:
     return float(np.maximum(upper, lower).min())
 
 
-def khintchine(r: float) -> float:
+def khintchine(r: float | int) -> float:
     """κ_r = √2 (Γ((r + 1)/2)/√π)^{1/r}, the best constant of Khintchine's inequality for r ≥ 2 (Haagerup)."""
     return math.sqrt(2) * math.exp((float(gammaln((r + 1) / 2)) - math.log(math.pi) / 2) / r)
 
 
-def rademacher_mean(alpha: float, d: float) -> float:
+def rademacher_mean(alpha: float, d: float | int) -> float:
     """Λ = min_θ (e^θ − 1)/θ + alpha ln(d)/θ, which bounds the mean of the largest eigenvalue (matrix Chernoff)."""
     theta = np.geomspace(1e-9, 50, 4000)
     return float((np.expm1(theta) / theta + alpha * math.log(d) / theta).min())
 
 
-def rademacher_bound(alpha: float, d: int, p: float, delta: float, n: int, mass: float | None = None) -> float:
+def rademacher_bound(
+    alpha: float, d: int, p: float | int, delta: float, n: int, mass: float | int | None = None
+) -> float:
     """R: symmetrisation, contraction, duality and Bousquet's inequality; 1 ≤ p < 2.
 
     alpha = max v_i/q_i for one-sided Lewis weights v, `mass` = Σv (default d), n rows.
@@ -88,19 +90,19 @@ def chernoff_bound(alpha: float, d: int, delta: float) -> float:
     return max(upper, lower)
 
 
-def sharp_bound(alpha: float, n: int, p: float, total: float, constant: float = 1.0) -> float:
+def sharp_bound(alpha: float, n: int, p: float | int, total: float, constant: float = 1.0) -> float:
     """S: the paper's rates, √(C α ln n) for p ≤ 2 and √(C α 𝔖^{1−2/p} ln n) beyond; C calibrated, polylogarithms dropped."""
     return math.sqrt(constant * alpha * (total ** (1 - 2 / p) if p > 2 else 1.0) * math.log(max(n, 2)))
 
 
 def rows_needed(
     d: int,
-    p: float,
-    epsilon: float = 0.5,
+    p: float | int,
+    epsilon: float | int = 0.5,
     delta: float = 0.05,
     *,
     n: int = 1_000_000,
-    total: float | None = None,
+    total: float | int | None = None,
     bound: Literal["best", "net", "rademacher", "chernoff"] = "best",
 ) -> int:
     """The fewest rows m for which a bound reaches epsilon, for scores that fit perfectly: alpha = total/m.
@@ -164,7 +166,7 @@ class Evidence:
     one_sided: float
     total: float
     kappa: float = 1.0
-    sharp_constant: float = 1.0
+    sharp_constant: float | int = 1.0
     found: Distortion | None = None
     extra: tuple[Assumption, ...] = field(default=())
 
@@ -200,7 +202,9 @@ def _assumptions(e: Evidence) -> tuple[Assumption, ...]:
         case "hand":
             coins = violated(statement, "the rows were given, not drawn", "let the method draw them.")
         case _:
-            coins = unchecked(statement, f"{e.origin} sampling keeps the probabilities, but the keeps are not independent")
+            coins = unchecked(
+                statement, f"{e.origin} sampling keeps the probabilities, but the keeps are not independent"
+            )
     sided = "the Lewis weights are one-sided: a_iᵀM⁻¹a_i ≤ v_i^{2/p}"
     evidence = f"the largest ratio is {e.one_sided:.9g}"
     if e.one_sided > 1 + 1e-9:
@@ -301,7 +305,9 @@ def gap_certificate(gap: OptimalityGap, zero_cost: float, optimum: float | None 
     """``cost ≤ (1 + gap) OPT``, certain; checked against the optimum itself where that is known."""
     statement = "the dual solution is feasible: Aᵀy = 0"
     evidence = f"‖Uᵀy‖/‖y‖ = {gap.residual:.2g}" + ("" if gap.lower_bound > 0 else "; LB = 0")
-    feasible = met(statement, evidence) if gap.residual <= 1e-9 else violated(statement, evidence, "scale the columns of A.")
+    feasible = (
+        met(statement, evidence) if gap.residual <= 1e-9 else violated(statement, evidence, "scale the columns of A.")
+    )
     measured = _excess(gap, "duality")
     if optimum is not None and optimum > 0:
         measured = exact(max(1.0, gap.cost / optimum))

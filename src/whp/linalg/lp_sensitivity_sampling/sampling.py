@@ -25,7 +25,7 @@ class Draw:
     probabilities: np.ndarray
 
 
-def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
+def inclusion(scores: Any, rows: float | int) -> tuple[np.ndarray, float]:
     """Probabilities ``q_i = min(1, u_i/α)`` that sum to `rows`, and α.
 
     Parameters
@@ -51,7 +51,9 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     rest = np.cumsum(ordered[::-1])[::-1]  # sum of the scores from k on
     certain = np.arange(min(math.ceil(rows), len(u)))
     alphas = rest[certain] / (rows - certain)
-    k = int(np.argmax(ordered[certain] <= alphas * (1 + 1e-12)))  # the fewest certain rows that leave all others below one
+    k = int(
+        np.argmax(ordered[certain] <= alphas * (1 + 1e-12))
+    )  # the fewest certain rows that leave all others below one
     alpha = float(alphas[k])
     return np.minimum(1.0, u / alpha), alpha
 
@@ -97,7 +99,7 @@ class RootLeverageSample:
 
 
 def root_leverage_in_basis(
-    U: np.ndarray, p: float, rows: int, rounds: int, rng: np.random.Generator
+    U: np.ndarray, p: float | int, rows: int, rounds: int, rng: np.random.Generator
 ) -> RootLeverageSample:
     """See :func:`root_leverage_sampling`."""
     index, xi = np.flatnonzero(U.any(axis=1)), np.ones(0)
@@ -119,7 +121,7 @@ def root_leverage_in_basis(
 
 
 def root_leverage_sampling(
-    A: Any, p: float, rows: int, rounds: int | None = None, rng: np.random.Generator | int | None = None
+    A: Any, p: float | int, rows: int, rounds: int | None = None, rng: np.random.Generator | int | None = None
 ) -> RootLeverageSample:
     """Keep rows with ``q ∝ τ^{p/2}``, τ the leverage scores of what is left, again and again: O(nd²), no fixed point.
 

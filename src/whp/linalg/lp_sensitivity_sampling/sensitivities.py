@@ -44,7 +44,7 @@ class Sensitivities:
     approximate: bool
 
 
-def majorant(v: np.ndarray, tau: np.ndarray, p: float) -> np.ndarray:
+def majorant(v: np.ndarray, tau: np.ndarray, p: float | int) -> np.ndarray:
     """Upper bound on every s_i from one-sided Lewis weights and leverage scores (Hölder).
 
     p ≤ 2: ``s ≤ min(v, τ^{p/2})``; p ≥ 2: ``s ≤ min(v (Σv)^{p/2−1}, n^{p/2−1}τ^{p/2})``.
@@ -57,7 +57,7 @@ def majorant(v: np.ndarray, tau: np.ndarray, p: float) -> np.ndarray:
 
 
 def bracket(
-    rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float
+    rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float | int
 ) -> tuple[np.ndarray, np.ndarray]:  # O(k n d), in tiles that stay in the cache
     """Both ends for k `rows`, held against the matrix B = `against` of n rows with one-sided weights v.
 
@@ -91,7 +91,7 @@ def bracket(
     return np.minimum(lower, 1.0), np.maximum(upper, np.minimum(lower, 1.0))
 
 
-def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
+def exact_one(U: np.ndarray, row: np.ndarray, p: float | int) -> float:
     """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``, a regression in the d − 1 directions that the constraint leaves."""
     size = float(row @ row)
     if size == 0:
@@ -117,7 +117,7 @@ def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
 
 def from_basis(
     basis: Basis,
-    p: float,
+    p: float | int,
     v: np.ndarray,
     chosen: np.ndarray,
     coreset_rows: int | None,
@@ -141,7 +141,7 @@ def from_basis(
 
 def sensitivities(
     A: Any,
-    p: float,
+    p: float | int,
     *,
     method: Literal["bracket", "exact", "lewis", "root-leverage"] = "bracket",
     index: Any = None,

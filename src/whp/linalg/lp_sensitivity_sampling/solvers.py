@@ -15,7 +15,7 @@ __all__ = ["as_quantile", "cost_of", "lp_regression", "pinball"]
 FLOOR = 1e-8  # of the largest residual: what curvature is taken to be where it would be infinite or zero
 
 
-def as_quantile(quantile: Any, p: float) -> float | None:
+def as_quantile(quantile: Any, p: float | int) -> float | None:
     """The quantile as a fraction; ValueError if p is not 1."""
     if quantile is None:
         return None
@@ -30,13 +30,13 @@ def pinball(r: np.ndarray, quantile: float) -> np.ndarray:
     return np.where(r > 0, quantile * r, (quantile - 1) * r)
 
 
-def cost_of(r: np.ndarray, p: float, quantile: float | None = None, weights: np.ndarray | None = None) -> float:
+def cost_of(r: np.ndarray, p: float | int, quantile: float | None = None, weights: np.ndarray | None = None) -> float:
     """``Σ w|r|^p``, or the pinball cost."""
     loss = pinball(r, quantile) if quantile is not None else powers(np.abs(r), p)
     return float(loss.sum() if weights is None else weights @ loss)
 
 
-def powers(size: np.ndarray, p: float) -> np.ndarray:
+def powers(size: np.ndarray, p: float | int) -> np.ndarray:
     """``size^p`` for size ≥ 0, by products and roots where that is faster than the general power."""
     match p:
         case 0.5:
@@ -74,7 +74,9 @@ def least_absolute(
     return -found.eqlin.marginals * size, found.x * unit
 
 
-def newton(U: np.ndarray, b: np.ndarray, p: float, weights: np.ndarray, z: np.ndarray, steps: int = 200) -> np.ndarray:
+def newton(
+    U: np.ndarray, b: np.ndarray, p: float | int, weights: np.ndarray, z: np.ndarray, steps: int = 200
+) -> np.ndarray:
     """Minimise ``Σ w|b − Uz|^p``, p > 1, from z."""
     r = b - U @ z
     cost = float(weights @ powers(np.abs(r), p))
@@ -104,7 +106,7 @@ def newton(U: np.ndarray, b: np.ndarray, p: float, weights: np.ndarray, z: np.nd
     return z
 
 
-def _line_minimum(r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray) -> float:
+def _line_minimum(r: np.ndarray, move: np.ndarray, p: float | int, weights: np.ndarray) -> float:
     """t that minimises ``Σ w|r − t move|^p``, by bisection of its derivative, which grows with t."""
 
     def slope(t: float) -> float:
@@ -124,7 +126,7 @@ def _line_minimum(r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray
     return (low + high) / 2
 
 
-def path(p: float) -> list[float]:
+def path(p: float | int) -> list[float]:
     """Powers to solve for in turn, each from the solution before: Newton's region shrinks for large p and for p near 1."""
     if p < 1.25:
         return [q for q in (1.5, 1.25, 1.1) if q > p] + [p]
@@ -137,7 +139,7 @@ def path(p: float) -> list[float]:
 def solve(
     basis: Basis,
     b: np.ndarray,
-    p: float,
+    p: float | int,
     weights: np.ndarray | None = None,
     quantile: float | None = None,
     slope: np.ndarray | None = None,
@@ -166,7 +168,7 @@ def solve(
 
 
 def lp_regression(
-    A: Any, b: Any, p: float, weights: Any = None, quantile: float | None = None, *, on_rank: str = "raise"
+    A: Any, b: Any, p: float | int, weights: Any = None, quantile: float | None = None, *, on_rank: str = "raise"
 ) -> np.ndarray:
     """Minimise ``Σ w_i |b_i − a_iᵀx|^p``, or a pinball cost, over all rows given.
 
