@@ -424,7 +424,7 @@ CLAIMS: tuple[Claim, ...] = (
           ">=", 20.0, lambda r: mean(_where(r, "diamonds", "srht, bootstrap")["cost_ratio"].astype(float))),
     Claim("C5a", "Sketching takes time linear in n up to logarithms.", "Theorem 1.1, O(nd log n)",
           "slope of log time over log n", "<=", 1.15, lambda r: _slope(_where(r, "runtime over n"), "n_timed", "seconds"),
-          note="From 4 MB to 64 MB of data the caches cease to help, and another trial shares the memory bus while this one is timed."),
+          note="From 4 MB to 64 MB of data the caches cease to help, and a second trial shares the memory bus."),
     Claim("C5b", "Sketching takes time linear in d.", "Theorem 1.1, O(nd log n)", "slope of log time over log d", "<=", 1.1,
           lambda r: _slope(_where(r, "runtime over d"), "d_timed", "seconds"),
           note="As C5a, from 8 MB to 128 MB of data."),
