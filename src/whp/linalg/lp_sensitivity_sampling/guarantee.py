@@ -38,6 +38,8 @@ def net_bound(alpha: float, d: int, p: float | int, delta: float) -> float:
     """
     if alpha == 0:
         return 0.0
+    if alpha > 1e100:  # a row that matters and is never kept
+        return math.inf
     eta = ETA[:, 0]
     scaled = alpha * (math.log(2 / delta) + d * np.log1p(2 / eta))
     e = scaled / 3 + np.sqrt((scaled / 3) ** 2 + 2 * scaled)
