@@ -83,7 +83,9 @@ def _payload(raw: bytes, length: int) -> bytes:
     longs = [
         bytes(argument)
         for opcode, argument, _ in pickletools.genops(gzip.decompress(raw))
-        if opcode.name in ("BINBYTES", "BINBYTES8", "SHORT_BINBYTES", "BYTEARRAY8") and argument and len(argument) > 1000
+        if opcode.name in ("BINBYTES", "BINBYTES8", "SHORT_BINBYTES", "BYTEARRAY8")
+        and argument
+        and len(argument) > 1000
     ]
     if [len(found) for found in longs] != [length]:
         raise ValueError(f"one array of {length} bytes was expected, found {[len(found) for found in longs]}")
