@@ -249,15 +249,18 @@ def _holds(way: str) -> Callable[[pd.DataFrame], Estimate]:
 
 FIGURE = "figure on the binary tree model, no number read"
 NONE = "not in the paper: derived here"
+MORE = 1e-9  # strictly more than nothing
+CHOSEN = "The paper gives no number, and the threshold was set after a first look at these data: it describes more than it tests."
 DIFFERENCE = "AMI at depth 1, difference to top-down"
 ONE_GRAPH = "One graph: the interval speaks of the randomness of the method alone."
+BOTH = f"{CHOSEN} {ONE_GRAPH}"
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("C1a", "Where p_0 = 0.018 is close to p_1 = 0.02 and leaves are dense, bottom-up as published beats top-down at depth 1.",
-          FIGURE, DIFFERENCE, ">=", 0.0, _less("plain", "top-down", "top", "close root", p0=0.018)),
-    Claim("C1b", "So does bottom-up with refined leaves.", FIGURE, DIFFERENCE, ">=", 0.0,
+          FIGURE, DIFFERENCE, ">=", MORE, _less("plain", "top-down", "top", "close root", p0=0.018)),
+    Claim("C1b", "So does bottom-up with refined leaves.", FIGURE, DIFFERENCE, ">=", MORE,
           _less("refined", "top-down", "top", "close root", p0=0.018)),
-    Claim("C1c", "The same at p_0 = 0.014, refined.", FIGURE, DIFFERENCE, ">=", 0.0,
+    Claim("C1c", "The same at p_0 = 0.014, refined.", FIGURE, DIFFERENCE, ">=", MORE,
           _less("refined", "top-down", "top", "close root", p0=0.014)),
     Claim("C2a", "Geometric densities, β = 0.5, a = 12: bottom-up as published is not worse than top-down.", FIGURE, DIFFERENCE,
           ">=", 0.0, _less("plain", "top-down", "top", "geometric", beta=0.5),
@@ -274,36 +277,36 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C3b", "Above it, I_1 > 1.6, nearly always.", "Theorem 3: whp for I > 1", "share of graphs", ">=", 0.8,
           _recovered(1.6, math.inf)),
     Claim("C3c", "The switch at I_1 = 1 is sharper for larger n.", "Theorem 3 is asymptotic",
-          "exact recovery above less below 1, largest less smallest n", ">=", 0.0, _sharper),
+          "exact recovery above less below 1, largest less smallest n", ">=", 0.0, _sharper, note=CHOSEN),
     Claim("C4a", "Bottom-up trees have no inversion on any graph.", "stated", "most inversions in a tree", "<=", 0.0,
           _most_inversions),
     Claim("C4b", "Top-down trees of the largest power grid have some.", "stated without a number", "mean inversions", ">=", 1.0,
-          _largest_grid, note=ONE_GRAPH),
+          _largest_grid, note=BOTH),
     Claim("C4c", "And so has the smallest, case300.", "stated without a number", "mean inversions", ">=", 1.0,
-          _mean("inversions", "grid", data="case300", way="top-down"), note=ONE_GRAPH),
+          _mean("inversions", "grid", data="case300", way="top-down"), note=BOTH),
     Claim("C4d", "Top-down inverts on ternary trees.", "stated without a number", "share of graphs with an inversion", ">=", 0.1,
-          lambda r: _share(_where(r, "ternary", way="top-down")["inversions"] > 0)),
+          lambda r: _share(_where(r, "ternary", way="top-down")["inversions"] > 0), note=CHOSEN),
     Claim("C5a", "Primary school, four contacts: the communities are the ten classes.", "other schools", "AMI", ">=", 0.99,
-          _mean("leaf", "school", data="primary", least=4, way="refined"), note=ONE_GRAPH),
+          _mean("leaf", "school", data="primary", least=4, way="refined"), note=BOTH),
     Claim("C5b", "Cut into five they are the grades.", "other schools", "AMI", ">=", 0.99,
-          _mean("grade", "school", data="primary", least=4, way="refined"), note=ONE_GRAPH),
+          _mean("grade", "school", data="primary", least=4, way="refined"), note=BOTH),
     Claim("C5c", "No depth of the top-down tree gives the grades as well.", "other schools", "AMI, difference to the best depth",
-          ">=", 0.0, _less("refined", "top-down", "grade", "school", data="primary", least=4), note=ONE_GRAPH),
+          ">=", MORE, _less("refined", "top-down", "grade", "school", data="primary", least=4), note=BOTH),
     *(Claim(f"C5{letter}", f"Classes at {least} contact{'s' * (least > 1)} or more: not worse than Paris told their number.", NONE,
             "AMI, difference to Paris", ">=", 0.0, _less("refined", "Paris", "leaf", "school", data="primary", least=least),
-            note=ONE_GRAPH) for letter, least in zip("defg", THRESHOLDS, strict=True)),
+            note=BOTH) for letter, least in zip("defg", THRESHOLDS, strict=True)),
     Claim("C5h", "Grades at one contact or more: not worse than LouvainIteration.", NONE, "AMI, difference to LouvainIteration",
-          ">=", 0.0, _less("refined", "LouvainIteration", "grade", "school", data="primary", least=1), note=ONE_GRAPH),
+          ">=", 0.0, _less("refined", "LouvainIteration", "grade", "school", data="primary", least=1), note=BOTH),
     Claim("C5i", "High school: classes not worse than by top-down.", "high-school contacts of another year",
-          "AMI, difference to top-down", ">=", 0.0, _less("refined", "top-down", "leaf", "school", data="thiers"), note=ONE_GRAPH),
+          "AMI, difference to top-down", ">=", 0.0, _less("refined", "top-down", "leaf", "school", data="thiers"), note=BOTH),
     Claim("C6a", "All ten classes of the primary school are supported by held-out contacts.", NONE, "supported leaves", ">=", 10.0,
-          _mean("leaves_supported", "school support"), note=ONE_GRAPH),
+          _mean("leaves_supported", "school support"), note=BOTH),
     Claim("C6b", "And at least three of the eight inner branches.", NONE, "supported inner branches", ">=", 3.0,
-          _mean("inner_supported", "school support"), note=ONE_GRAPH),
+          _mean("inner_supported", "school support"), note=BOTH),
     Claim("C6c", "On the tree model the whole tree is certified.", NONE, "share of graphs whose certificate holds", ">=", 0.9,
-          _holds("estimated")),
+          _holds("estimated"), note=CHOSEN),
     Claim("C6d", "Not so when twelve communities are asked for where there are eight.", NONE,
-          "share of graphs whose certificate holds", "<=", 0.1, _holds("forced")),
+          "share of graphs whose certificate holds", "<=", 0.1, _holds("forced"), note=CHOSEN),
 )  # fmt: skip
 
 
