@@ -52,26 +52,25 @@ def _card(method: Method, known: dict) -> Card:
 
 def _table(cards: Sequence[Card], running: Method | None, left: Sequence[Method]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("method", "on real data", "ours", "baseline", "certificates", "time"):
-        table.add_column(column, no_wrap=column in ("method", "certificates", "time"))
+    for column in ("method on real data", "ours", "baseline", "certificates", "time"):
+        table.add_column(column, no_wrap=column in ("ours", "certificates", "time"))
     for card in cards:
         name = f"[bold]{card.method.slug}[/]"
         if card.error:
-            table.add_row(name, f"[red]{escape(card.error)}[/]")
+            table.add_row(f"{name}\n[red]{escape(card.error)}[/]")
             continue
         verdicts = "\n".join(f"[{COLOUR[Verdict(v)]}]{n} {v}[/]" for v, n in card.verdicts)
         table.add_row(
-            name,
-            f"{escape(card.quantity)}\n[dim]{escape(card.data)}[/]",
+            f"{name}\n{escape(card.quantity)}\n[dim]{escape(card.data)}[/]",
             f"[bold]{escape(card.ours)}[/]",
             f"{escape(card.baseline)}\n[dim]{escape(card.baseline_name)}[/]",
             verdicts,
             f"{card.seconds:.1f} s",
         )
     if running is not None:
-        table.add_row(f"[bold]{running.slug}[/]", Spinner("dots", running.problem, style="cyan"))
+        table.add_row(Spinner("dots", f"[bold]{running.slug}[/]\n{escape(running.problem)}", style="cyan"))
     for method in left:
-        table.add_row(f"[dim]{method.slug}[/]", f"[dim]{method.problem}[/]")
+        table.add_row(f"[dim]{method.slug}[/]")
     return table
 
 
