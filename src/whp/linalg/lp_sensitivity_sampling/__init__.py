@@ -10,7 +10,7 @@ Cost: O(nd²) a step for Lewis weights, about ten steps; O(nkd) for all sensitiv
 
 What is proven: the paper's rates hide constants and polylogarithms, so its bound is calibrated and marked unchecked. The bounds
 that decide how many rows are kept have explicit constants: a net with Bernstein's inequality for any p (N), symmetrisation with
-duality for p < 2 (R), matrix Chernoff for p = 2 (C). They are valid for whatever scores, and loose by 3 to 12 times.
+duality for p < 2 (R), matrix Chernoff for p = 2 (C). They are valid for whatever scores, and loose by 3 to 20 times.
 
 References
 ----------
