@@ -297,7 +297,7 @@ CLAIMS: tuple[Claim, ...] = (
           "bound over distortion, median, tightest bound", ">=", 3.0, _looseness(False)),
     Claim("C6c", "They are loose by at most 12.", EXTRA,
           "bound over distortion, median, loosest bound", "<=", 12.0, _looseness(True),
-          note="R at p = 1 is the loosest. The specification had 12 against the 95 % quantile of the distortion, here it is the median."),
+          note="The specification had 12 against the 95 % quantile of the distortion, not the median."),
     Claim("C7a", "At p = 3 the certain gap is at most twice the true excess.", EXTRA, "gap over excess, median", "<=", 2.0,
           _gap_ratio(3.0)),
     Claim("C7b", "At p = 1.5 as well.", EXTRA, "gap over excess, median", "<=", 2.0, _gap_ratio(1.5)),
