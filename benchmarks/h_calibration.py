@@ -46,7 +46,9 @@ def sklearn_calibration(method: str) -> Any:
 
         class Scores(ClassifierMixin, BaseEstimator):
             classes_ = np.arange(data["z"].shape[1])
-            fitted_ = True
+
+            def __sklearn_is_fitted__(self) -> bool:
+                return True
 
             def fit(self, X: Any, y: Any) -> Any:
                 return self
