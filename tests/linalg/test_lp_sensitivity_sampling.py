@@ -26,12 +26,14 @@ from whp.linalg.lp_sensitivity_sampling import (
 )
 from whp.linalg.lp_sensitivity_sampling.gap import OptimalityGap
 from whp.linalg.lp_sensitivity_sampling.guarantee import (
+    Evidence,
     chernoff_bound,
     gap_certificate,
     khintchine,
     net_bound,
     rademacher_bound,
     rademacher_mean,
+    regression_cost,
 )
 from whp.linalg.lp_sensitivity_sampling.sampling import draw
 
@@ -328,7 +330,7 @@ def test_uniform_rows_logged_as_lewis_rows_fail():
         assert certify(A, honest.index, honest.xi, 1, probabilities=q, rng=rng)[0].verdict == Verdict.HOLDS
 
 
-def test_void_vacuous_unmeasured_and_inconclusive():
+def test_void_vacuous_and_unmeasured():
     A, b = problem(4000, 3)
     index = np.arange(500)
     assert certify(A, index, np.full(500, 8.0), 1)[0].verdict == Verdict.VOID
@@ -436,3 +438,20 @@ def test_any_input_gives_an_answer_or_a_named_complaint(data):
         assert str(error).split()[0] in {"A", "b", "rows"}  # noqa: PT017
     else:
         assert np.isfinite(made.x).all()
+
+
+def test_a_wide_gap_leaves_the_cost_inconclusive():
+    A, b = problem(20_000, 2)
+    made = lp_sensitivity_sampling(A, b, p=2, rows=12_000, rng=0)
+    bound = next(c for c in made.certificates if c.name == "regression-cost")
+    assert bound.verdict == Verdict.HOLDS
+    wide = OptimalityGap(100.0, 20.0, 4.0, np.zeros(3), 0.0)
+    facts = evidence(rows=12_000)
+    assert regression_cost(facts, wide, 1e9).verdict == Verdict.INCONCLUSIVE
+
+
+def evidence(rows):
+    return Evidence(
+        n=20_000, d=3, rows=rows, p=2.0, delta=0.05, origin="poisson", alphas=(3 / rows,), alpha_lewis=3 / rows,
+        mass=3.0, one_sided=1.0, total=3.0,
+    )  # fmt: skip

@@ -262,7 +262,7 @@ def certify(
             raise ValueError(f"probabilities must be in [0, 1], got {q.min():g} to {q.max():g}")
     evidence = _evidence(
         basis, p, delta, q, majorant(v, basis.leverage, p), v, rows=len(rows),
-        origin="hand" if probabilities is None else "poisson", one_sided=ratio_in_basis(basis.U, v, p),
+        origin="hand" if probabilities is None else "stated", one_sided=ratio_in_basis(basis.U, v, p),
         sharp_constant=as_real(sharp_constant, "sharp_constant", low=0, open_ends=True),
         found=search(basis, rows, weights, p, 24, 60, np.random.default_rng(rng)),
     )  # fmt: skip
@@ -469,7 +469,7 @@ def lp_sensitivity_sampling(
         zero = cost_of(target, p, level)
         certificates += [
             guarantee.regression_cost(facts, gap, zero),
-            guarantee.gap_certificate(gap, zero, gap.cost if keep_all and p > 1 else None),
+            guarantee.gap_certificate(gap, zero),
         ]  # fmt: skip
     return LpCoreset(
         index=drawn.index, xi=drawn.xi, probabilities=drawn.probabilities, scores=u, total_score=float(u.sum()), x=x,

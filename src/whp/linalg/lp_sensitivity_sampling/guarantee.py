@@ -25,7 +25,7 @@ __all__ = [
     "sharp_bound",
 ]
 
-Origin = Literal["poisson", "fixed", "multinomial", "recursive", "hand"]
+Origin = Literal["poisson", "fixed", "multinomial", "recursive", "stated", "hand"]
 PAPER = "Woodruff & Yasuda 2023, rates of the abstract"
 ETA = np.geomspace(1e-6, 0.9, 1500)[:, None]
 
@@ -201,6 +201,8 @@ def _assumptions(e: Evidence) -> tuple[Assumption, ...]:
             coins = met(statement, "one coin a row")
         case "recursive":
             coins = met(statement, f"one coin a row in each of {len(e.alphas)} rounds, whose errors compound")
+        case "stated":
+            coins = unchecked(statement, "as whoever drew the rows says")
         case "hand":
             coins = violated(statement, "the rows were given, not drawn", "let the method draw them.")
         case _:
@@ -219,11 +221,20 @@ def _assumptions(e: Evidence) -> tuple[Assumption, ...]:
         met("every row that can be missed is kept at a rate in proportion to an upper bound on its sensitivity",
             f"the largest ratio is α = {max(e.alphas):.4g}"),
         lewis,
-        violated("the scores do not depend on the coins", "they were not known before the rows", "draw anew.")
-        if e.origin == "hand"
-        else met("the scores do not depend on the coins", "computed from A before each draw"),
+        _independent(e.origin),
         *e.extra,
     )  # fmt: skip
+
+
+def _independent(origin: Origin) -> Assumption:
+    statement = "the scores do not depend on the coins"
+    match origin:
+        case "hand":
+            return violated(statement, "they were not known before the rows", "draw anew.")
+        case "stated":
+            return unchecked(statement, "as whoever drew the rows says")
+        case _:
+            return met(statement, "computed from A before each draw")
 
 
 def subspace_embedding(e: Evidence) -> Certificate:
