@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
 from cyclopts import Parameter
 from docstring_parser import DocstringStyle, parse
 from rich.console import Console
@@ -103,6 +105,8 @@ def command(method: Method) -> Callable[..., int]:
 
 
 def _option(name: str, annotation: Any, default: Any, text: str, **settings: Any) -> inspect.Parameter:
+    if get_origin(annotation) in (Union, UnionType):  # an array may be passed from Python, not on a command line
+        annotation = Union[tuple(a for a in get_args(annotation) if a is not np.ndarray)]  # noqa: UP007
     annotated = Annotated[annotation, Parameter(help=" ".join(text.split()), **settings)]
     if default is inspect.Parameter.empty:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated)
