@@ -53,7 +53,7 @@ def verdict(result, name):
     return next(c for c in result.certificates if c.name == name).verdict
 
 
-# Acceptance checks of the specification
+# Acceptance checks
 
 
 def test_1_linkage():

@@ -39,7 +39,7 @@ class Claim:
     Parameters
     ----------
     id : str
-        The specification's number, with a letter for each part: ``"C1"``, ``"C4b"``.
+        Number of the claim, with a letter for each part: ``"C1"``, ``"C4b"``.
     statement : str
         What is claimed, in a sentence.
     paper : str
