@@ -64,7 +64,7 @@ from graspologic.partition import hierarchical_leiden
 edges = [(str(i), str(j), 1.0) for i, j in np.load(sys.argv[1])["edges"].tolist()]
 for _ in sys.stdin:
     start = time.perf_counter()
-    hierarchical_leiden(edges, random_seed=0)
+    hierarchical_leiden(edges, random_seed=1)
     print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 """,
     arrays=lambda data: {"edges": data["edges"]},
