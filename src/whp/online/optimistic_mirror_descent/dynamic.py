@@ -76,7 +76,9 @@ class DynamicOptimisticMirrorDescent:
         self.smoothness = as_real(smoothness, "smoothness", low=0, high=math.inf, open_ends=True)
         self.gradient_bound = as_real(gradient_bound, "gradient_bound", low=0, high=math.inf, open_ends=True)
         self.horizon = as_int(horizon, "horizon", low=1)
-        self.pool_cap = None if pool_cap is None else as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
+        self.pool_cap = (
+            None if pool_cap is None else as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
+        )
         D = float(domain.diameter)
         self.pool = guarantee.pool(D, self.smoothness, self.gradient_bound, self.horizon, self.pool_cap)
         self._low, self._high, self._size = domain.describe(self.dim)

@@ -113,7 +113,9 @@ def sea_bound(
         kappa = 32 * L * L / epsilon**2
         if kappa <= 1:
             return lead + main
-        return lead + main + max(0.0, 16 * d / beta * math.log(kappa) - (kappa - 1) * d * epsilon**2 / (2 * beta * L * L))
+        return (
+            lead + main + max(0.0, 16 * d / beta * math.log(kappa) - (kappa - 1) * d * epsilon**2 / (2 * beta * L * L))
+        )
     if L == 0:
         raise ValueError("L must be positive for curvature='dynamic', got 0")
     etas = pool(D, L, G, as_int(horizon, "horizon", low=1))
@@ -141,7 +143,9 @@ def gradients_bounded(largest: float, G: float) -> Assumption:
     statement = "every gradient has norm at most G"
     if largest > G * (1 + 1e-12):
         return violated(
-            statement, f"one has norm {largest:.6g} > G = {G:.6g}", "raise gradient_bound, or leave it out (scale-free)."
+            statement,
+            f"one has norm {largest:.6g} > G = {G:.6g}",
+            "raise gradient_bound, or leave it out (scale-free).",
         )
     return met(statement, f"the largest has norm {largest:.6g}, G = {G:.6g}")
 

@@ -392,7 +392,7 @@ def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets
             advance_metric(p, low, size, s, W, M, g, g)
         else:
             advance(rule, p, 0, low, nothing, size, s, W, g, g)
-        k += 1
+        k += 1  # noqa: SIM113
 
 
 @compiled
@@ -415,4 +415,4 @@ def learn_pool(
         if len(points):
             points[k] = W[X]
         advance_pool(p, smoothness, 0, low, nothing, size, s, W, P, Q, g)
-        k += 1
+        k += 1  # noqa: SIM113

@@ -119,7 +119,8 @@ class OptimisticMirrorDescent:
             raise TypeError(f"domain must be a Ball, Box, Simplex, L1Ball or Polytope, got {type(domain).__name__}")
         as_choice(curvature, "curvature", guarantee.CURVATURES)
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
-        self.domain, self.curvature = domain, curvature
+        self.domain = domain
+        self.curvature: guarantee.Curvature = curvature
         self.dim = dimension(domain, dim, start)
         self.smoothness = None if smoothness is None else as_real(smoothness, "smoothness", low=0)
         self.gradient_bound = _positive(gradient_bound, "gradient_bound")
@@ -301,7 +302,9 @@ class OptimisticMirrorDescent:
             found.append(guarantee.gradients_bounded(float(self._s[kernels.GMAX]), self.gradient_bound))
         match self.curvature:
             case "strongly_convex":
-                statement = f"the losses are {self.strong_convexity:g}-strongly convex, if measured is to bound their regret"
+                statement = (
+                    f"the losses are {self.strong_convexity:g}-strongly convex, if measured is to bound their regret"
+                )
                 found.append(unchecked(statement, "gradients alone cannot show it"))
             case "exp_concave":
                 statement = f"each loss is {self.exp_concavity:g}-exp-concave, if measured is to bound its regret"
@@ -334,7 +337,9 @@ class OptimisticMirrorDescent:
                 "convex": "Σ⟨g_t, x_t − u⟩",
                 "strongly_convex": "Σ⟨g_t, x_t − u⟩ − (λ/2)‖x_t − u‖²",
                 "exp_concave": "Σ⟨g_t, x_t − u⟩ − (β/2)⟨g_t, x_t − u⟩²",
-            }[self.curvature] + (" at the u of the domain where it is largest" if comparator is None else " at the u given")
+            }[self.curvature] + (
+                " at the u of the domain where it is largest" if comparator is None else " at the u given"
+            )
         else:
             measured = regret if isinstance(regret, Estimate) else exact(as_real(regret, "regret"))
         rule = self.curvature

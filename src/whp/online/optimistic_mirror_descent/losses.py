@@ -44,7 +44,9 @@ class Linear:
     @property
     def gradient_bound(self) -> float:
         """G."""
-        data = {"logistic": self.B, "squared": self.B * (self.B * self.R + self.Y), "linear": self.B * self.Y}[self.name]
+        data = {"logistic": self.B, "squared": self.B * (self.B * self.R + self.Y), "linear": self.B * self.Y}[
+            self.name
+        ]
         return data + self.l2 * self.R
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -209,7 +210,9 @@ def optimistic_mirror_descent(
     )  # fmt: skip
     T = -(-n // batch)
     losses, variation, points = np.zeros(T), np.zeros(T), np.zeros((T, A.shape[1]))
-    learn_stream(learner, family, A, target, normalize=False, batch=batch, losses=losses, variation=variation, points=points)
+    learn_stream(
+        learner, family, A, target, normalize=False, batch=batch, losses=losses, variation=variation, points=points
+    )
     return _judge(learner, family, A, target, batch, pieces, losses, variation, points, order)
 
 
@@ -230,7 +233,9 @@ def _targets(loss: str, y: Any, n: int) -> tuple[str, np.ndarray]:
     classes = np.unique(values)
     if loss == "logistic" or (loss == "auto" and len(classes) == 2):
         if len(classes) != 2:
-            raise ValueError(f"y must have two classes for loss='logistic', got {len(classes)}; see OptimisticClassifier")
+            raise ValueError(
+                f"y must have two classes for loss='logistic', got {len(classes)}; see OptimisticClassifier"
+            )
         return "logistic", np.where(values == classes[1], 1.0, -1.0)
     return ("squared" if loss == "auto" else loss), as_vector(values, "y", size=n, dtype=np.float64)
 
@@ -306,7 +311,15 @@ def learn_stream(
     work = (family.code, family.l2, normalize, batch, rows, targets, losses, variation, points)
     if isinstance(learner, DynamicOptimisticMirrorDescent):
         kernels.learn_pool(
-            learner._p, learner.smoothness, learner._low, learner._size, learner._s, learner._W, learner._P, learner._Q, *work
+            learner._p,
+            learner.smoothness,
+            learner._low,
+            learner._size,
+            learner._s,
+            learner._W,
+            learner._P,
+            learner._Q,
+            *work,
         )
     else:
         kernels.learn(learner._rule, learner._p, learner._low, learner._size, learner._s, learner._W, learner._M, *work)
@@ -330,7 +343,7 @@ def _judge(
     sizes = np.diff(np.append(starts, n))
     weights = np.repeat(1 / sizes, sizes)  # losses are means over batches, and so are the comparator's
     edges = np.append(starts, n)[np.linspace(0, T, pieces + 1).round().astype(int)]
-    found = [best_point(family, A[i:j], target[i:j], weights[i:j]) for i, j in zip(edges, edges[1:], strict=False)]
+    found = [best_point(family, A[i:j], target[i:j], weights[i:j]) for i, j in pairwise(edges)]
     best = np.stack([w for w, _, _ in found])
     best_loss, gap = sum(v for _, v, _ in found), sum(g for _, _, g in found)
     path = float(np.linalg.norm(np.diff(best, axis=0), axis=1).sum())
@@ -419,11 +432,15 @@ def _sea(
         return A.T @ family.slopes(A @ w, target) / len(A) + family.l2 * w
 
     L = float(learner.smoothness or 0)
-    if L >= family.smoothness * (1 - 1e-12):
+    if family.smoothness * (1 - 1e-12) <= L:
         smooth = met("the expected losses are L-smooth", f"L = {L:.4g}, from the loss and the row norms")
     else:
         smooth = guarantee.check_smoothness(mean_gradient, learner.domain, L, dim=A.shape[1])
-    assumptions = [*checked, smooth, met("the expected losses are convex", f"{family.name} loss of a linear prediction")]
+    assumptions = [
+        *checked,
+        smooth,
+        met("the expected losses are convex", f"{family.name} loss of a linear prediction"),
+    ]
     if order == "shuffle":
         how = "computed over the rows not yet seen" + (", in 512 rounds" if estimate.estimated else "")
         assumptions.append(met("nature draws each round's rows without having seen the draw", "the order is random"))
