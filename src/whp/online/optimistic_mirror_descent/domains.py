@@ -37,7 +37,7 @@ class Domain(Protocol):
         """Largest distance between two of its points."""
         ...
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Two vectors and a number for the compiled projection."""
         ...
 
@@ -55,7 +55,7 @@ class _Compiled:
 
     code: ClassVar[int]
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         raise NotImplementedError
 
     def project(self, z: Vector) -> Vector:
@@ -100,7 +100,7 @@ class Ball(_Compiled):
         """Twice the radius."""
         return 2 * self.radius
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Centre and radius."""
         return np.broadcast_to(np.asarray(self.center, np.float64), dim).copy(), NOTHING, self.radius
 
@@ -153,7 +153,7 @@ class Box(_Compiled):
         """Length of the diagonal."""
         return float(np.linalg.norm(self.high - self.low))
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """The corners."""
         return self.low, self.high, 0.0
 
@@ -213,7 +213,7 @@ class Simplex(_Compiled):
         """Distance between two vertices."""
         return math.sqrt(2) * self.total
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """The sum."""
         return NOTHING, NOTHING, self.total
 
@@ -250,7 +250,7 @@ class L1Ball(_Compiled):
         """Twice the radius."""
         return 2 * self.radius
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """The radius."""
         return NOTHING, NOTHING, self.radius
 
@@ -316,7 +316,7 @@ class Polytope:
         """Diagonal of the smallest box around it: an upper bound on the diameter, which is NP-hard in general."""
         return self._diameter
 
-    def describe(self, dim: int) -> tuple[Vector, Vector, float]:
+    def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Nothing that compiled loops could use."""
         return NOTHING, NOTHING, 0.0
 
