@@ -373,7 +373,10 @@ def gradient(loss, l2, normalize, rows, targets, start, stop, x, g):
 
 @compiled
 def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets, losses, variation, points):
-    """A whole stream on a ball, one gradient a batch. Arrays of no rows at the end are not filled."""
+    """A whole stream on a ball, one gradient a batch. Arrays of no rows at the end are not filled.
+
+    Returns −1, or the first row of the batch whose gradient was not finite and where it stopped.
+    """
     g = np.empty(W.shape[1])
     nothing = np.empty(0)
     k = 0
@@ -389,10 +392,13 @@ def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets
         if len(points):
             points[k] = W[X]
         if rule == EXP_CONCAVE:
-            advance_metric(p, low, size, s, W, M, g, g)
+            fine = advance_metric(p, low, size, s, W, M, g, g)
         else:
-            advance(rule, p, 0, low, nothing, size, s, W, g, g)
+            fine = advance(rule, p, 0, low, nothing, size, s, W, g, g)
+        if not fine:
+            return start
         k += 1  # noqa: SIM113
+    return -1
 
 
 @compiled
@@ -414,5 +420,7 @@ def learn_pool(
             variation[k] = v
         if len(points):
             points[k] = W[X]
-        advance_pool(p, smoothness, 0, low, nothing, size, s, W, P, Q, g)
+        if not advance_pool(p, smoothness, 0, low, nothing, size, s, W, P, Q, g):
+            return start
         k += 1  # noqa: SIM113
+    return -1

@@ -310,7 +310,7 @@ def learn_stream(
     """Feed rows to a learner on a ball, in one compiled loop; the last three arrays are filled where they have room."""
     work = (family.code, family.l2, normalize, batch, rows, targets, losses, variation, points)
     if isinstance(learner, DynamicOptimisticMirrorDescent):
-        kernels.learn_pool(
+        stopped = kernels.learn_pool(
             learner._p,
             learner.smoothness,
             learner._low,
@@ -322,7 +322,13 @@ def learn_stream(
             *work,
         )
     else:
-        kernels.learn(learner._rule, learner._p, learner._low, learner._size, learner._s, learner._W, learner._M, *work)
+        stopped = kernels.learn(
+            learner._rule, learner._p, learner._low, learner._size, learner._s, learner._W, learner._M, *work
+        )
+    if stopped >= 0:
+        raise ValueError(
+            f"rows must give finite gradients, that of row {stopped} is not; it and what follows are unlearnt"
+        )
 
 
 def _judge(

@@ -1,0 +1,355 @@
+"""The method as scikit-learn estimators, which also learn from dictionaries, one at a time, as river does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from whp.certificate import Certificate
+from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
+from whp.online.optimistic_mirror_descent.losses import Linear
+from whp.online.optimistic_mirror_descent.stream import learn_stream, make_learner
+from whp.validate import as_int, as_real
+
+__all__ = ["OptimisticClassifier", "OptimisticRegressor"]
+
+
+class _Online(BaseEstimator):
+    """What both have in common: rows in, normalised on the way; one learner a class."""
+
+    _supervised = True  # river asks
+    _loss: str
+    _river: str
+
+    radius: float
+    batch_size: int
+    curvature: str
+    l2: float
+    dynamic: bool
+    horizon: int | None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # river asks isinstance; where it is loaded, tell it. It is never imported for that.
+        if (river := sys.modules.get("river.base")) is not None:
+            getattr(river, cls._river).register(cls)
+        return super().__new__(cls)
+
+    def _bound(self) -> float:
+        return 1.0
+
+    def _start(self, count: int, features: int, horizon: int | None) -> None:
+        """`count` fresh learners."""
+        radius = as_real(self.radius, "radius", low=0, open_ends=True)
+        self._family = Linear(self._loss, 1.0, radius, self._bound(), as_real(self.l2, "l2", low=0))
+        self._batch = as_int(self.batch_size, "batch_size", low=1)
+        given = self.horizon if self.horizon is not None else horizon
+        self.learners_ = [
+            make_learner(self._family, features + 1, curvature=self.curvature, dynamic=self.dynamic, horizon=given)
+            for _ in range(count)
+        ]
+        self._names: tuple[Any, ...] = tuple(getattr(self, "feature_names_in_", range(features)))
+        self._place = {name: i for i, name in enumerate(self._names)}
+        self._pending: list[tuple[Mapping[Any, float], Any]] = []
+
+    def _weights(self) -> np.ndarray:
+        """Bias first; one row a learner."""
+        check_is_fitted(self, "learners_")
+        return np.stack([learner.x for learner in self.learners_])
+
+    def _learn(self, X: np.ndarray, targets: np.ndarray) -> None:
+        for learner, target in zip(self.learners_, targets, strict=True):
+            learn_stream(learner, self._family, X, target, normalize=True, batch=self._batch)
+
+    def _scores(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "learners_")
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        W = self._weights()
+        return (X @ W[:, 1:].T + W[:, 0]) / np.sqrt(1 + np.einsum("ij,ij->i", X, X))[:, None]
+
+    @property
+    def certificates_(self) -> tuple[Certificate, ...]:
+        """One bound on regret a learner, that is a class where there are more than two."""
+        check_is_fitted(self, "learners_")
+        return tuple(learner.certificate() for learner in self.learners_)
+
+    def _row(self, x: Mapping[Any, float], *, grow: bool) -> np.ndarray:
+        """The values of a dictionary in the learner's order; unknown names are appended, or count nothing."""
+        if len(x) == len(self._names) and tuple(x) == self._names:
+            row = np.array([list(x.values())], dtype=np.float64)
+        else:
+            if grow and (new := [name for name in x if name not in self._place]):
+                if self.dynamic:
+                    raise ValueError(f"x must keep its features with dynamic=True, got new {new}")
+                self._names = (*self._names, *new)
+                self._place = {name: i for i, name in enumerate(self._names)}
+                for learner in self.learners_:
+                    assert isinstance(learner, OptimisticMirrorDescent)
+                    learner.grow(len(self._names) + 1)
+                self.n_features_in_ = len(self._names)
+            row = np.zeros((1, len(self._names)))
+            for name, value in x.items():
+                if (place := self._place.get(name)) is not None:
+                    row[0, place] = value
+        return row
+
+    def _learn_one(self, x: Mapping[Any, float], y: Any) -> None:
+        if not isinstance(x, Mapping):
+            raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
+        if not hasattr(self, "learners_"):
+            self._begin(x)
+        if self._batch == 1:
+            self._learn(self._row(x, grow=True), self._targets(np.array([y])))
+            return
+        self._pending.append((dict(x), y))
+        if len(self._pending) == self._batch:
+            for row, _ in self._pending:
+                self._row(row, grow=True)
+            rows = np.concatenate([self._row(row, grow=False) for row, _ in self._pending])
+            targets = self._targets(np.array([y for _, y in self._pending]))
+            self._pending = []
+            self._learn(rows, targets)
+
+    def _begin(self, x: Mapping[Any, float]) -> None:
+        """Start from a first dictionary."""
+        self._start(1, len(x), None)
+        self._names = tuple(x)
+        self._place = {name: i for i, name in enumerate(self._names)}
+        self.n_features_in_ = len(x)
+
+    def _targets(self, y: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
+        row = self._row(x, grow=False)[0]
+        W = self._weights()
+        return (W[:, 1:] @ row + W[:, 0]) / np.sqrt(1 + row @ row)
+
+
+class OptimisticClassifier(ClassifierMixin, _Online):
+    """Online logistic regression without a learning rate, its regret certified.
+
+    Rows get a 1 appended and are divided by their norm, so that features may come unscaled, late, or new.
+
+    Parameters
+    ----------
+    radius : float
+        Of the ball that the weights stay in.
+    batch_size : int
+        Rows a step.
+    curvature, l2, dynamic
+        As in :func:`optimistic_mirror_descent`.
+    horizon : int, optional
+        Rounds to come, needed for `dynamic` with `partial_fit`.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    coef_ : ndarray, shape (1, d) or (K, d)
+        For normalised rows.
+    intercept_ : ndarray, shape (1,) or (K,)
+    certificates_ : tuple of Certificate
+        One a learner.
+    """
+
+    _loss = "logistic"
+    _river = "Classifier"
+    _multiclass = False  # river asks
+
+    def __init__(self, radius=5.0, *, batch_size=1, curvature="auto", l2=0.0, dynamic=False, horizon=None):
+        self.radius = radius
+        self.batch_size = batch_size
+        self.curvature = curvature
+        self.l2 = l2
+        self.dynamic = dynamic
+        self.horizon = horizon
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # The exp-concave steps of the logistic loss are too short to get far on a small table.
+        tags.classifier_tags.poor_score = self.curvature == "exp_concave"
+        return tags
+
+    def fit(self, X: Any, y: Any) -> OptimisticClassifier:
+        """One pass over X (n, d) with labels y (n,), from scratch."""
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C")
+        check_classification_targets(y)
+        self._declare(np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
+        self._learn(X, self._targets(y))
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> OptimisticClassifier:
+        """Go on with more rows. The first call needs all `classes`."""
+        first = not hasattr(self, "learners_")
+        if first and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C")
+        if first:
+            self._declare(np.unique(classes), X.shape[1], None)
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(f"classes must be those of the first call, {self.classes_.tolist()}")
+        self._learn(X, self._targets(y))
+        return self
+
+    def _declare(self, classes: np.ndarray, features: int, horizon: int | None) -> None:
+        if len(classes) < 2:
+            raise ValueError(f"y must have at least two classes, got one class: {classes.tolist()}")
+        self.classes_ = classes
+        self._start(1 if len(classes) == 2 else len(classes), features, horizon)
+
+    def _targets(self, y: np.ndarray) -> np.ndarray:
+        places = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
+        if (wrong := self.classes_[places] != y).any():
+            raise ValueError(f"y must hold the classes {self.classes_.tolist()}, got {y[wrong][0]!r}")
+        if len(self.classes_) == 2:
+            return np.where(places == 1, 1.0, -1.0)[None]
+        return np.where(places == np.arange(len(self.classes_))[:, None], 1.0, -1.0)
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weights of the features."""
+        return self._weights()[:, 1:]
+
+    @property
+    def intercept_(self) -> np.ndarray:
+        """Weights of the bias."""
+        return self._weights()[:, 0]
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Scores (n,) of the second of two classes, or (n, K)."""
+        scores = self._scores(X)
+        return scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (n, K); those of more than two classes are one-against-rest, made to sum to one."""
+        return self._probabilities(self._scores(X))
+
+    def _probabilities(self, scores: np.ndarray) -> np.ndarray:
+        if len(self.classes_) == 2:
+            return np.column_stack([expit(-scores[:, 0]), expit(scores[:, 0])])
+        p = expit(scores)
+        return p / p.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Labels (n,)."""
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+    def _begin(self, x: Mapping[Any, float]) -> None:
+        self.classes_ = np.array([False, True])
+        super()._begin(x)
+
+    def learn_one(self, x: Any, y: Any) -> None:
+        """Learn from one dictionary. Labels are bool or 0/1, or those declared by `partial_fit`."""
+        self._learn_one(x, y)
+
+    def predict_proba_one(self, x: Mapping[Any, float]) -> dict[Any, float]:
+        """Probability of each class."""
+        if not hasattr(self, "learners_"):
+            return {False: 0.5, True: 0.5}
+        p = self._probabilities(self._scores_one(x)[None])[0]
+        return dict(zip(self.classes_.tolist(), p.tolist(), strict=True))
+
+    def predict_one(self, x: Mapping[Any, float]) -> Any:
+        """The likelier class."""
+        p = self.predict_proba_one(x)
+        return max(p, key=p.__getitem__)
+
+
+class OptimisticRegressor(RegressorMixin, _Online):
+    """Online least squares without a learning rate, its regret certified.
+
+    Predictions are bounded by `radius`, as rows are normalised: scale the targets, or raise it.
+
+    Parameters
+    ----------
+    radius, batch_size, curvature, l2, dynamic, horizon
+        As in :class:`OptimisticClassifier`.
+    target_bound : float, optional
+        Largest |y|; needed for ``curvature="exp_concave"`` and for `dynamic`, whose constants contain it.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (d,)
+        For normalised rows.
+    intercept_ : float
+    certificates_ : tuple of Certificate
+    """
+
+    _loss = "squared"
+    _river = "Regressor"
+
+    def __init__(
+        self, radius=5.0, *, batch_size=1, curvature="auto", l2=0.0, dynamic=False, horizon=None, target_bound=None
+    ):
+        self.radius = radius
+        self.batch_size = batch_size
+        self.curvature = curvature
+        self.l2 = l2
+        self.dynamic = dynamic
+        self.horizon = horizon
+        self.target_bound = target_bound
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # predictions end at the radius, and it sees each row once
+        return tags
+
+    def _bound(self) -> float:
+        if self.target_bound is None:
+            if self.dynamic or self.curvature == "exp_concave":
+                raise ValueError("target_bound must be given for dynamic=True and curvature='exp_concave', got None")
+            return 1.0  # no constant of the rules that are left contains it
+        return as_real(self.target_bound, "target_bound", low=0, open_ends=True)
+
+    def fit(self, X: Any, y: Any) -> OptimisticRegressor:
+        """One pass over X (n, d) with targets y (n,), from scratch."""
+        X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
+        self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
+        self._learn(X, self._targets(y))
+        return self
+
+    def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
+        """Go on with more rows."""
+        first = not hasattr(self, "learners_")
+        X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
+        if first:
+            self._start(1, X.shape[1], None)
+        self._learn(X, self._targets(y))
+        return self
+
+    def _targets(self, y: np.ndarray) -> np.ndarray:
+        target = np.asarray(y, dtype=np.float64)
+        if self.target_bound is not None and np.abs(target).max() > self.target_bound:
+            raise ValueError(
+                f"y must be at most target_bound = {self.target_bound:g} in size, got {np.abs(target).max():g}"
+            )
+        return target[None]
+
+    @property
+    def coef_(self) -> np.ndarray:
+        """Weights of the features."""
+        return self._weights()[0, 1:]
+
+    @property
+    def intercept_(self) -> float:
+        """Weight of the bias."""
+        return float(self._weights()[0, 0])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predictions (n,)."""
+        return self._scores(X)[:, 0]
+
+    def learn_one(self, x: Any, y: float) -> None:
+        """Learn from one dictionary."""
+        self._learn_one(x, y)
+
+    def predict_one(self, x: Mapping[Any, float]) -> float:
+        """Prediction for one dictionary."""
+        return float(self._scores_one(x)[0]) if hasattr(self, "learners_") else 0.0
