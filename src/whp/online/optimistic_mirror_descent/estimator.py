@@ -99,7 +99,7 @@ class _Online(BaseEstimator):
                     row[0, place] = value
         return row
 
-    def _learn_one(self, x: Mapping[Any, float], y: Any) -> None:
+    def _learn_one(self, x: Any, y: Any) -> None:
         if not isinstance(x, Mapping):
             raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
         if not hasattr(self, "learners_"):
