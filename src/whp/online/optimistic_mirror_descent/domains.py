@@ -323,10 +323,10 @@ class Polytope:
     def project(self, z: Vector) -> Vector:
         """The nearest point."""
 
-        def primal(multipliers: Vector) -> Vector:
+        def primal(multipliers: np.ndarray) -> np.ndarray:
             return np.clip(z - self.A.T @ multipliers, self.low, self.high)
 
-        def dual(multipliers: Vector) -> tuple[float, Vector]:
+        def dual(multipliers: np.ndarray) -> tuple[float, np.ndarray]:
             x = primal(multipliers)
             left = self.A @ x - self.b
             return -float(0.5 * (x - z) @ (x - z) + multipliers @ left), -left
