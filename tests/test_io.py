@@ -84,7 +84,7 @@ class Bomb:
 def test_nothing_is_unpickled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bomb = np.array([Bomb()], dtype=object)
-    np.save("b.npy", bomb, allow_pickle=True)
+    np.save("b.npy", bomb, allow_pickle=True)  # makes the hostile file that the reader must refuse
     np.savez("b.npz", logits=bomb, y=bomb)
     Path("c.npy").write_bytes(pickle.dumps(Bomb()))
     for name, wants in (("b.npy", REGRESSION), ("b.npz", SCORES), ("c.npy", GRAPH), ("b.npy", GRAPH), ("b.npz", GRAPH)):

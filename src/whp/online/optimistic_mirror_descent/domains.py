@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -55,8 +56,10 @@ class _Compiled:
 
     code: ClassVar[int]
 
+    @abstractmethod
     def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
-        raise NotImplementedError
+        """Two vectors and a number for the compiled projection."""
+        ...
 
     def project(self, z: Vector) -> Vector:
         """The point of the set nearest to z."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,8 +124,8 @@ class _Online(BaseEstimator):
         self._place = {name: i for i, name in enumerate(self._names)}
         self.n_features_in_ = len(x)
 
-    def _targets(self, y: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _targets(self, y: np.ndarray) -> np.ndarray: ...
 
     def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
         row = self._row(x, grow=False)[0]
