@@ -24,9 +24,10 @@ from whp.online.optimistic_mirror_descent.domains import Ball, Box, L1Ball, Poly
 from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.estimator import OptimisticClassifier, OptimisticRegressor
 from whp.online.optimistic_mirror_descent.guarantee import check_exp_concavity, check_smoothness, sea_bound
+from whp.online.optimistic_mirror_descent.hindsight import OptimisticMirrorDescentResult
 from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea
-from whp.online.optimistic_mirror_descent.stream import OptimisticMirrorDescentResult, optimistic_mirror_descent
+from whp.online.optimistic_mirror_descent.stream import optimistic_mirror_descent
 
 __all__ = [
     "Ball",

@@ -12,13 +12,13 @@ from jaxtyping import Float
 from whp.certificate import Assumption, Certificate
 from whp.intervals import Estimate, exact
 from whp.online.optimistic_mirror_descent import guarantee, kernels
-from whp.online.optimistic_mirror_descent.learner import as_gradient, dimension, load, not_finite
+from whp.online.optimistic_mirror_descent.learner import Player, as_gradient, dimension, load, not_finite
 from whp.validate import as_int, as_real, as_vector
 
 __all__ = ["DynamicOptimisticMirrorDescent"]
 
 
-class DynamicOptimisticMirrorDescent:
+class DynamicOptimisticMirrorDescent(Player):
     """Optimistic mirror descent against a moving comparator.
 
     N base learners with constant steps share each round's gradient; their points are mixed by optimistic Hedge that charges
@@ -94,11 +94,6 @@ class DynamicOptimisticMirrorDescent:
         self._Q[kernels.POOL_ETA], self._Q[kernels.POOL_P] = self.pool, 1 / count
 
     @property
-    def x(self) -> Float[np.ndarray, " d"]:
-        """The point to play now."""
-        return self._W[kernels.X].copy()
-
-    @property
     def weights(self) -> Float[np.ndarray, " N"]:
         """Weights of the base learners now."""
         return self._Q[kernels.POOL_P].copy()
@@ -107,21 +102,6 @@ class DynamicOptimisticMirrorDescent:
     def learning_rate(self) -> float:
         """ε in force."""
         return float(self._s[kernels.ETA])
-
-    @property
-    def rounds(self) -> int:
-        """Gradients seen."""
-        return int(self._s[kernels.T])
-
-    @property
-    def gradient_variation(self) -> float:
-        """V̄ so far."""
-        return float(self._s[kernels.V])
-
-    @property
-    def trivial(self) -> float:
-        """D Σ‖g_t‖: what no linearised regret can exceed."""
-        return float(self._p[kernels.DIAMETER] * self._s[kernels.GNORM])
 
     def step(self, gradient: Any) -> Float[np.ndarray, " d"]:
         """Take the gradient at :attr:`x`; move to, and return, the next point.

@@ -372,6 +372,19 @@ def gradient(loss, l2, normalize, rows, targets, start, stop, x, g):
 
 
 @compiled
+def keep(k, value, g, W, losses, variation, points):
+    """Write round k down where the arrays have room; before the round is played."""
+    if len(losses):
+        losses[k] = value
+        v = 0.0
+        for i in range(len(g)):
+            v += (g[i] - W[HINT, i]) ** 2
+        variation[k] = v
+    if len(points):
+        points[k] = W[X]
+
+
+@compiled
 def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets, losses, variation, points):
     """A whole stream on a ball, one gradient a batch. Arrays of no rows at the end are not filled.
 
@@ -383,14 +396,7 @@ def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets
     for start in range(0, len(rows), batch):
         stop = min(start + batch, len(rows))
         value = gradient(loss, l2, normalize, rows, targets, start, stop, W[X], g)
-        if len(losses):
-            losses[k] = value
-            v = 0.0
-            for i in range(len(g)):
-                v += (g[i] - W[HINT, i]) ** 2
-            variation[k] = v
-        if len(points):
-            points[k] = W[X]
+        keep(k, value, g, W, losses, variation, points)
         if rule == EXP_CONCAVE:
             fine = advance_metric(p, low, size, s, W, M, g, g)
         else:
@@ -412,14 +418,7 @@ def learn_pool(
     for start in range(0, len(rows), batch):
         stop = min(start + batch, len(rows))
         value = gradient(loss, l2, normalize, rows, targets, start, stop, W[X], g)
-        if len(losses):
-            losses[k] = value
-            v = 0.0
-            for i in range(len(g)):
-                v += (g[i] - W[HINT, i]) ** 2
-            variation[k] = v
-        if len(points):
-            points[k] = W[X]
+        keep(k, value, g, W, losses, variation, points)
         if not advance_pool(p, smoothness, 0, low, nothing, size, s, W, P, Q, g):
             return start
         k += 1  # noqa: SIM113

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -50,7 +51,83 @@ def not_finite(g: Float[np.ndarray, " d"], name: str = "gradient") -> ValueError
     return ValueError(f"{name} has non-finite entries at positions {where[:10].tolist()}")
 
 
-class OptimisticMirrorDescent:
+class Player:
+    """What both learners show of their state: settings `_p`, running sums `_s`, vectors `_W`."""
+
+    domain: Any
+    dim: int
+    _p: np.ndarray
+    _s: np.ndarray
+    _W: np.ndarray
+
+    @property
+    def x(self) -> Float[np.ndarray, " d"]:
+        """The point to play now."""
+        return self._W[kernels.X].copy()
+
+    @property
+    def rounds(self) -> int:
+        """Gradients seen."""
+        return int(self._s[kernels.T])
+
+    @property
+    def gradient_variation(self) -> float:
+        """V̄: the sum of squared distances between gradients and their hints so far."""
+        return float(self._s[kernels.V])
+
+    @property
+    def trivial(self) -> float:
+        """D Σ‖g_t‖: what no linearised regret can exceed."""
+        return float(self._p[kernels.DIAMETER] * self._s[kernels.GNORM])
+
+    @abstractmethod
+    def sea_bound(self, sigma2: Any, Sigma2: Any) -> float:
+        """:func:`sea_bound` with the constants of this learner."""
+        ...
+
+    @abstractmethod
+    def assumptions(self) -> tuple[Assumption, ...]:
+        """What the bound on this run rests on."""
+        ...
+
+    def sea_certificate(
+        self,
+        sigma2: Any,
+        Sigma2: Any,
+        *,
+        regret: Estimate | None = None,
+        assumptions: Sequence[Assumption] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        **path: float,
+    ) -> Certificate:
+        """The bound on expected regret, and the mean regret of independent runs.
+
+        Parameters
+        ----------
+        sigma2, Sigma2 : float or array_like, shape (T,)
+            Stochastic variance and adversarial variation of the environment, known or estimated
+            (:func:`estimate_sea`), as in :func:`sea_bound`.
+        regret : Estimate, optional
+            Mean regret of at least 20 independent runs with its interval; without it the verdict is `unmeasured`.
+        assumptions : sequence of Assumption, optional
+            What is known of the environment; by default that it is smooth, convex and blind to its draws is unchecked.
+        inputs : mapping, optional
+            More to be written down beside the bound.
+        **path : float
+            ``path_length`` of the comparators, for the dynamic version.
+        """
+        told = self.assumptions() if assumptions is None else tuple(assumptions)
+        if assumptions is None:
+            told += (
+                unchecked("the expected losses are convex and L-smooth", "gradients alone cannot show it"),
+                unchecked("nature draws each round without having seen the draw", "nothing was said of it"),
+            )
+        known = {"σ²": float(np.sum(sigma2)), "Σ²": float(np.sum(Sigma2)), "D": float(self._p[kernels.DIAMETER])}
+        bound = self.sea_bound(sigma2, Sigma2, **path)
+        return guarantee.sea(bound, regret, self.trivial, told, {**known, **(inputs or {})})
+
+
+class OptimisticMirrorDescent(Player):
     """Optimistic online mirror descent whose steps tune themselves to how predictable the gradients are.
 
     Each round play :attr:`x`, then hand the gradient there to :meth:`step`. No horizon, variance or drift is needed.
@@ -167,21 +244,6 @@ class OptimisticMirrorDescent:
     def _describe(self) -> None:
         self._low, self._high, self._size = self.domain.describe(self.dim)
 
-    @property
-    def x(self) -> Float[np.ndarray, " d"]:
-        """The point to play now."""
-        return self._W[kernels.X].copy()
-
-    @property
-    def rounds(self) -> int:
-        """Gradients seen."""
-        return int(self._s[kernels.T])
-
-    @property
-    def gradient_variation(self) -> float:
-        """V̄: the sum of squared distances between gradients and their hints so far."""
-        return float(self._s[kernels.V])
-
     def step(self, gradient: Any, *, hint: Any = None) -> Float[np.ndarray, " d"]:
         """Take the gradient at :attr:`x`; move to, and return, the next point.
 
@@ -289,11 +351,6 @@ class OptimisticMirrorDescent:
             u = as_gradient(comparator, self.dim, "comparator")
         apart = float(s[kernels.GX2]) - 2 * float(M[3, 0] @ u) + float(u @ outer @ u)
         return played - float(gsum @ u) - beta / 2 * max(apart, 0.0)
-
-    @property
-    def trivial(self) -> float:
-        """D Σ‖g_t‖: what no linearised regret can exceed."""
-        return float(self._p[kernels.DIAMETER] * self._s[kernels.GNORM])
 
     def assumptions(self) -> tuple[Assumption, ...]:
         """What the bound on this run rests on."""

@@ -4,102 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked
-from whp.intervals import Estimate
 from whp.io import Data
 from whp.online.optimistic_mirror_descent import guarantee, kernels
 from whp.online.optimistic_mirror_descent.domains import Ball
 from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
+from whp.online.optimistic_mirror_descent.hindsight import (
+    Learner,
+    OptimisticMirrorDescentResult,
+    Run,
+    judge,
+    running_bound,
+)
 from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
-from whp.online.optimistic_mirror_descent.losses import Linear, best_point, normalized_rows
-from whp.online.optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea, random_order_sea
+from whp.online.optimistic_mirror_descent.losses import Linear, normalized_rows
 from whp.progress import track
-from whp.result import Result
 from whp.validate import as_choice, as_int, as_matrix, as_real, as_vector
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 __all__ = ["OptimisticMirrorDescentResult", "learn_stream", "make_learner", "optimistic_mirror_descent"]
-
-Learner = OptimisticMirrorDescent | DynamicOptimisticMirrorDescent
-
-
-@dataclass(frozen=True, eq=False)
-class OptimisticMirrorDescentResult(Result):
-    """One pass over a stream.
-
-    Attributes
-    ----------
-    points : ndarray, shape (T, d)
-        The points that were played; where rows are normalised the bias comes first.
-    losses : ndarray, shape (T,)
-        Loss of each point on its batch, the mean over its rows.
-    variation : ndarray, shape (T,)
-        v_t, the squared distance of each gradient from the one before.
-    comparator : ndarray, shape (d,) or (segments, d)
-        The best fixed point in hindsight, or that of each segment.
-    loss, best_loss, regret : float
-        Sum of `losses`, that of the comparator, and their difference.
-    certificates : tuple of Certificate
-        ``pathwise-regret``; ``sea-regret`` where variance and variation can be had: in random order, and from batches of four.
-    """
-
-    points: np.ndarray
-    losses: np.ndarray
-    variation: np.ndarray
-    comparator: np.ndarray
-    rounds: int
-    loss: float
-    best_loss: float
-    regret: float
-    certificates: tuple[Certificate, ...]
-    rule: str = "convex"
-    sigma2: float | None = None
-    Sigma2: float | None = None
-    comparator_losses: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0))
-    running_bound: np.ndarray = field(repr=False, default_factory=lambda: np.zeros(0))
-
-    def summary(self) -> dict[str, bool | int | float | str | None]:
-        """Rounds, losses, regret and the gradients' variation, with the most that it could have been."""
-        found: dict[str, bool | int | float | str | None] = {
-            "rounds": self.rounds,
-            "dimension": self.points.shape[1],
-            "rule": self.rule,
-            "loss": self.loss,
-            "best_fixed_loss": self.best_loss,
-            "regret": self.regret,
-            "gradient_variation": float(self.variation.sum()),
-        }
-        if self.sigma2 is not None:
-            found |= {"stochastic_variance": self.sigma2, "adversarial_variation": self.Sigma2}
-        return found
-
-    def artifacts(self) -> dict[str, Any]:
-        """The arrays, and the last point."""
-        names = ("points", "losses", "variation", "comparator")
-        return {"arrays.npz": {k: getattr(self, k) for k in names}}
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Cumulative regret under its running bound."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        rounds = np.arange(1, self.rounds + 1)
-        if len(self.running_bound):
-            ax.plot(rounds, self.running_bound, color="tab:orange", label="bound, as the gradients came")
-        ax.plot(rounds, np.cumsum(self.losses - self.comparator_losses), color="tab:blue", label="regret")
-        ax.axhline(0, color="0.6", linewidth=0.8)
-        ax.set(xlabel="rounds", ylabel="regret against the best point in hindsight")
-        ax.legend(frameon=False)
-        return ax
 
 
 def optimistic_mirror_descent(
@@ -117,6 +45,7 @@ def optimistic_mirror_descent(
     pool_cap: float | None = None,
     segments: int = 1,
     order: Literal["given", "shuffle"] = "given",
+    repeats: int = 1,
     normalize: Literal["row", "none"] = "row",
     row_bound: float | None = None,
     rng: np.random.Generator | int | None = None,
@@ -153,6 +82,9 @@ def optimistic_mirror_descent(
         Equal pieces of the stream, each with its own best point in hindsight; more than one needs `dynamic`.
     order : {"given", "shuffle"}
         Whether the rows are taken as they are or in random order.
+    repeats : int
+        Random orders that are learnt; of 20 or more the mean regret is held against the bound in expectation. The result
+        shows the first.
     normalize : {"row", "none"}
         Append a 1 to each row and divide by its norm, which needs no knowledge of rows to come; or take rows as they are.
     row_bound : float, optional
@@ -187,33 +119,41 @@ def optimistic_mirror_descent(
     as_choice(normalize, "normalize", ("row", "none"))
     as_choice(curvature, "curvature", ("auto", *guarantee.CURVATURES))
     radius = as_real(radius, "radius", low=0, high=math.inf, open_ends=True)
+    runs = as_int(repeats, "repeats", low=1, high=10_000)
+    if 1 < runs < 20 or (runs > 1 and (order == "given" or segments > 1)):
+        raise ValueError(f"repeats must be 1, or 20 or more with order='shuffle' and one segment, got {runs}")
     batch, l2 = as_int(batch_size, "batch_size", low=1), as_real(l2, "l2", low=0, high=1e300)
     pieces = as_int(segments, "segments", low=1, high=n)
     if pieces > 1 and not dynamic:
         raise ValueError(f"segments must be 1 unless dynamic=True: the bound is for one comparator, got {pieces}")
     callables = not isinstance(loss, str)
     name, target = ("", as_vector(y, "y", size=n, dtype=np.float64)) if callables else _targets(loss, y, n)
+    random = np.random.default_rng(rng)
     if order == "shuffle":
-        chosen = np.random.default_rng(rng).permutation(n)
+        chosen = random.permutation(n)
         raw, target = raw[chosen], target[chosen]
     A = normalized_rows(raw) if normalize == "row" else raw
     largest = 1.0 if normalize == "row" else _row_bound(row_bound, A)
     if callables:
         return _by_callables(
             loss, A, target, curvature=curvature, radius=radius, batch=batch, gradient_bound=gradient_bound,
-            smoothness=smoothness, refused={"dynamic": dynamic, "l2": l2, "pool_cap": pool_cap},
+            smoothness=smoothness, refused={"dynamic": dynamic, "l2": l2, "pool_cap": pool_cap, "repeats": runs > 1},
         )  # fmt: skip
     family = Linear(name, largest, radius, float(np.abs(target).max()), l2)
-    learner = make_learner(
-        family, A.shape[1], curvature=curvature, dynamic=dynamic, gradient_bound=gradient_bound, smoothness=smoothness,
-        pool_cap=pool_cap, horizon=-(-n // batch),
-    )  # fmt: skip
     T = -(-n // batch)
-    losses, variation, points = np.zeros(T), np.zeros(T), np.zeros((T, A.shape[1]))
-    learn_stream(
-        learner, family, A, target, normalize=False, batch=batch, losses=losses, variation=variation, points=points
-    )
-    return _judge(learner, family, A, target, batch, pieces, losses, variation, points, order)
+
+    def learner() -> Learner:
+        return make_learner(
+            family, A.shape[1], curvature=curvature, dynamic=dynamic, gradient_bound=gradient_bound, smoothness=smoothness,
+            pool_cap=pool_cap, horizon=T,
+        )  # fmt: skip
+
+    first = _play(learner(), family, A, target, batch)
+    others = []
+    for _ in track(range(runs - 1), "random orders"):
+        chosen = random.permutation(n)
+        others.append(_play(learner(), family, A[chosen], target[chosen], batch))
+    return judge(first, others, pieces, order)
 
 
 def _targets(loss: str, y: Any, n: int) -> tuple[str, np.ndarray]:
@@ -331,141 +271,13 @@ def learn_stream(
         )
 
 
-def _judge(
-    learner: Learner,
-    family: Linear,
-    A: np.ndarray,
-    target: np.ndarray,
-    batch: int,
-    pieces: int,
-    losses: np.ndarray,
-    variation: np.ndarray,
-    points: np.ndarray,
-    order: str,
-) -> OptimisticMirrorDescentResult:
-    """Comparators, regret and certificates of a run."""
-    n, T = len(A), len(losses)
-    starts = np.arange(0, n, batch)
-    sizes = np.diff(np.append(starts, n))
-    weights = np.repeat(1 / sizes, sizes)  # losses are means over batches, and so are the comparator's
-    edges = np.append(starts, n)[np.linspace(0, T, pieces + 1).round().astype(int)]
-    found = [best_point(family, A[i:j], target[i:j], weights[i:j]) for i, j in pairwise(edges)]
-    best = np.stack([w for w, _, _ in found])
-    best_loss, gap = sum(v for _, v, _ in found), sum(g for _, _, g in found)
-    path = float(np.linalg.norm(np.diff(best, axis=0), axis=1).sum())
-    which = np.repeat(np.arange(pieces), np.diff(edges))
-    rowwise = weights * family.values(np.einsum("ij,ij->i", A, best[which]), target)
-    theirs = np.add.reduceat(rowwise, starts) + family.l2 / 2 * np.einsum("ij,ij->i", best, best)[which[starts]]
-    total = math.fsum(losses)
-    regret = Estimate(total - best_loss, total - best_loss, total - best_loss + gap, 1.0, method="duality gap")
-    checked = [*learner.assumptions()]
-    if learner.curvature in ("strongly_convex", "exp_concave"):
-        # What gradients alone cannot show holds for these losses by their formula.
-        curved = f"the losses are {learner.curvature.replace('_', ' ')}"
-        evidence = f"{family.name} loss with row norms ≤ {family.B:g}, ‖w‖ ≤ {family.R:g}, λ = {family.l2:g}"
-        checked = [a for a in checked if not a.statement.startswith(("the losses are", "each loss is"))]
-        checked.append(met(curved, evidence))
-    extra = {"path_length": path} if isinstance(learner, DynamicOptimisticMirrorDescent) else {}
-    certificates = [learner.certificate(regret=regret, assumptions=checked, **extra)]
-    estimate: SEAEstimate | None = None
-    if order == "shuffle":
-        estimate = random_order_sea(family.slopes, A, target, points, batch)
-    elif batch >= 4 and T > 1:
-        estimate = _split(family, A, target, points, batch)
-    if estimate is not None and learner.smoothness is not None:
-        certificates.append(_sea(learner, family, A, target, estimate, checked, path, order))
-    sigma2, Sigma2 = estimate.total if estimate is not None else (None, None)
-    return OptimisticMirrorDescentResult(
-        points=points,
-        losses=losses,
-        variation=variation,
-        comparator=best if pieces > 1 else best[0],
-        rounds=T,
-        loss=total,
-        best_loss=best_loss,
-        regret=total - best_loss,
-        certificates=tuple(certificates),
-        rule=certificates[0].source.partition(",")[0] if learner.curvature == "convex" else learner.curvature,
-        sigma2=sigma2,
-        Sigma2=Sigma2,
-        comparator_losses=theirs,
-        running_bound=_running(learner, variation),
+def _play(learner: Learner, family: Linear, A: np.ndarray, target: np.ndarray, batch: int) -> Run:
+    T = -(-len(A) // batch)
+    losses, variation, points = np.zeros(T), np.zeros(T), np.zeros((T, A.shape[1]))
+    learn_stream(
+        learner, family, A, target, normalize=False, batch=batch, losses=losses, variation=variation, points=points
     )
-
-
-def _running(learner: Learner, variation: np.ndarray) -> np.ndarray:
-    """The measured form of the bound after each round, where it is a function of the v_t alone."""
-    D = float(learner.domain.diameter)
-    if isinstance(learner, DynamicOptimisticMirrorDescent) or learner.curvature == "exp_concave":
-        return np.zeros(0)
-    if learner.curvature == "strongly_convex":
-        t, lam = np.arange(1, len(variation) + 1), float(learner.strong_convexity or 0)
-        return lam * D**2 / 4 + 2 / lam * np.cumsum((1 / t + 1 / t**2) * variation)
-    offset = float(learner._p[kernels.OFFSET])
-    known = offset + np.concatenate([[0.0], np.cumsum(variation)[:-1]])
-    eta = np.divide(D, np.sqrt(np.where(known > 0, known, np.maximum(variation, 1e-300))))
-    cost = eta * variation
-    if learner.gradient_bound is None:
-        cost = np.minimum(cost, D * np.sqrt(variation))
-    return D**2 / (2 * eta) + np.cumsum(cost)
-
-
-def _split(family: Linear, A: np.ndarray, target: np.ndarray, points: np.ndarray, batch: int) -> SEAEstimate:
-    """Split-batch estimates; a last batch of a single row is left out, as it has no halves."""
-
-    def grad(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return A[rows].T @ family.slopes(A[rows] @ x, target[rows]) / len(rows)
-
-    batches = [np.arange(i, min(i + batch, len(A))) for i in range(0, len(A), batch)]
-    if len(batches[-1]) < 2:
-        batches.pop()
-    return estimate_sea(grad, batches, points[: len(batches)])
-
-
-def _sea(
-    learner: Learner,
-    family: Linear,
-    A: np.ndarray,
-    target: np.ndarray,
-    estimate: SEAEstimate,
-    checked: list[Assumption],
-    path: float,
-    order: str,
-) -> Certificate:
-    sigma2, Sigma2 = estimate.total
-
-    def mean_gradient(w: np.ndarray) -> np.ndarray:
-        return A.T @ family.slopes(A @ w, target) / len(A) + family.l2 * w
-
-    L = float(learner.smoothness or 0)
-    if family.smoothness * (1 - 1e-12) <= L:
-        smooth = met("the expected losses are L-smooth", f"L = {L:.4g}, from the loss and the row norms")
-    else:
-        smooth = guarantee.check_smoothness(mean_gradient, learner.domain, L, dim=A.shape[1])
-    assumptions = [
-        *checked,
-        smooth,
-        met("the expected losses are convex", f"{family.name} loss of a linear prediction"),
-    ]
-    if order == "shuffle":
-        how = "computed over the rows not yet seen" + (", in 512 rounds" if estimate.estimated else "")
-        assumptions.append(met("nature draws each round's rows without having seen the draw", "the order is random"))
-    else:
-        how = "estimated from split batches"
-        assumptions.append(unchecked("nature draws each round's rows independently", f"σ² and Σ² are {how}"))
-    if isinstance(learner, DynamicOptimisticMirrorDescent):
-        bound = learner.sea_bound(sigma2, Sigma2, path)
-        if learner.pool_cap is not None and learner.pool_cap > 1 / (16 * L) * (1 + 1e-12):
-            statement = "no step of the pool exceeds 1/(16L)"
-            evidence = f"pool_cap = {learner.pool_cap:.4g} > {1 / (16 * L):.4g}"
-            assumptions.append(guarantee.violated(statement, evidence, "leave pool_cap out."))
-    elif learner.curvature == "strongly_convex":
-        noise, drift = np.maximum(estimate.sigma2, 0), estimate.Sigma2
-        bound = learner.sea_bound(*(np.pad(v, (0, learner.rounds - len(v)), "edge") for v in (noise, drift)))
-    else:
-        bound = learner.sea_bound(sigma2, Sigma2)
-    inputs = {"σ²": sigma2, "Σ²": Sigma2, "L": L, "D": float(learner.domain.diameter), "σ² and Σ²": how}
-    return guarantee.sea(bound, None, learner.trivial, assumptions, inputs)
+    return Run(learner, family, A, target, batch, losses, variation, points)
 
 
 def _by_callables(
@@ -504,5 +316,5 @@ def _by_callables(
                        for t in range(T)])  # fmt: skip
     return OptimisticMirrorDescentResult(
         points, losses, variation, best, T, math.fsum(losses), math.fsum(theirs), math.fsum(losses - theirs),
-        (learner.certificate(),), "convex", comparator_losses=theirs, running_bound=_running(learner, variation),
+        (learner.certificate(),), "convex", comparator_losses=theirs, running_bound=running_bound(learner, variation),
     )  # fmt: skip
