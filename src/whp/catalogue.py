@@ -170,6 +170,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2302.04552",
         "online",
         "Learn online with steps that tune themselves to how predictable the gradients are.",
+        guarantee="regret below a bound in the gradients' own variation, on this run and without a learning rate",
+        cost="O(d) time and memory a round; O(d²) for the exp-concave rule, O(d log T) for a moving comparator",
+        front_door="whp.online.optimistic_mirror_descent:optimistic_mirror_descent",
     ),
     Method(
         "groupwise-regret",

@@ -323,7 +323,7 @@ def test_own_losses_and_front_door_options():
     words = optimistic_mirror_descent(X, np.where(y == 1, "good", "bad"))
     np.testing.assert_allclose(words.points, named.points, atol=1e-12)
     ridge = optimistic_mirror_descent(X, y, l2=0.1)
-    assert ridge.rule == "strongly_convex"
+    assert ridge.rule == "strongly convex"
     assert ridge.certificates[0].measured.high <= ridge.certificates[0].bound
     import matplotlib.pyplot as plt
 

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from whp.kernel import compiled
 from whp.online.optimistic_mirror_descent.kernels import ball_quadratic, slope
 from whp.online.optimistic_mirror_descent.losses import Linear
-from whp.validate import as_choice
 
 __all__ = ["BASELINES", "Baseline", "baseline_losses"]
 
@@ -42,7 +41,6 @@ def baseline_losses(
     multiple : float
         Of its step, for tuning in hindsight.
     """
-    as_choice(rule, "rule", BASELINES)
     A = np.ascontiguousarray(A)
     if rule == "vovk-azoury-warmuth":
         if family.name != "squared":

@@ -173,6 +173,7 @@ def judge(first: Run, others: list[Run], pieces: int, order: str) -> OptimisticM
         estimate = _split(family, A, target, points, batch)
     if estimate is not None and learner.smoothness is not None:
         certificates.append(_sea(first, estimate, checked, path, order, average, 1 + len(others)))
+    scale_free = learner.curvature == "convex" and learner.gradient_bound is None
     sigma2, Sigma2 = estimate.total if estimate is not None else (None, None)
     return OptimisticMirrorDescentResult(
         points=points,
@@ -184,7 +185,7 @@ def judge(first: Run, others: list[Run], pieces: int, order: str) -> OptimisticM
         best_loss=best_loss,
         regret=total - best_loss,
         certificates=tuple(certificates),
-        rule=certificates[0].source.partition(",")[0] if learner.curvature == "convex" else learner.curvature,
+        rule="scale-free convex" if scale_free else learner.curvature.replace("_", " "),
         sigma2=sigma2,
         Sigma2=Sigma2,
         comparator_losses=theirs,
