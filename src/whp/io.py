@@ -5,11 +5,13 @@ Everything read is data: nothing is unpickled or evaluated, and what a file clai
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +21,9 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Data", "read", "save", "write"]
+__all__ = ["Data", "Log", "read", "save", "write"]
 
-Kind = Literal["matrix", "design", "vector", "labels", "graph", "table", "text"]
+Kind = Literal["matrix", "design", "vector", "labels", "graph", "table", "text", "stream"]
 MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
 
 
@@ -31,8 +33,9 @@ class Data:
 
     Parameters
     ----------
-    kind : {"matrix", "design", "vector", "labels", "graph", "table", "text"}
-        What is read; ``"design"`` is a matrix with an intercept and drop-first dummies for text columns.
+    kind : {"matrix", "design", "vector", "labels", "graph", "table", "text", "stream"}
+        What is read; ``"design"`` is a matrix with an intercept and drop-first dummies for text columns, ``"stream"`` a
+        :class:`Log` of csv or tsv and else a matrix.
     column : str, optional
         For a vector or labels out of a table: name of the option that says which column, by default the parameter's name.
     """
@@ -182,12 +185,78 @@ def _only(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return next(iter(arrays.values()))
 
 
+@dataclass(frozen=True)
+class Log:
+    """A table of text lines that may still be growing.
+
+    Parameters
+    ----------
+    path : Path
+        A csv or tsv file with a header.
+
+    Raises
+    ------
+    ValueError
+        If it has no header yet.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.header:
+            raise ValueError("it has no header line yet")
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        with self.path.open("rb") as file:
+            return tuple(self._split([file.readline()])[0])
+
+    def _split(self, lines: list[bytes]) -> list[list[str]]:
+        text = [line.decode("utf-8") for line in lines]
+        return list(csv.reader(text, delimiter=SEPARATORS[self.path.suffix.lower()])) or [[]]
+
+    def batches(self, *, skip: int = 0, follow: bool = False, size: int = 4096) -> Iterator[list[list[str]]]:
+        """Lines after the header and `skip` more, split into fields, at most `size` at a time.
+
+        With `follow` it waits for more lines at the end of the file, until it is interrupted; a line counts once it has ended.
+        """
+        lines: list[bytes] = []
+        left = b""
+        with self.path.open("rb") as file:
+            file.readline()
+            while True:
+                line = file.readline()
+                left += line
+                if line and not line.endswith(b"\n"):
+                    continue  # still being written, or the last line of all
+                if line or (left and not follow):
+                    whole, left = left, b""
+                    if skip:
+                        skip -= 1
+                    elif whole.strip():
+                        lines.append(whole)
+                    if len(lines) < size and line:
+                        continue
+                if lines:
+                    yield self._split(lines)
+                    lines = []
+                elif not line:
+                    if not follow:
+                        return
+                    if self.path.stat().st_size < file.tell():
+                        raise ValueError(f"{self.path}: it was cut short while it was read")
+                    time.sleep(0.1)
+
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 ARCHIVES = (".npz", ".safetensors")
 ACCEPTED: dict[str, tuple[str, ...]] = {
     "graph": (".graphml", ".gml", ".mtx", ".npz", ".npy", ".csv", ".tsv", ".parquet", ".jsonl", ".edges", ".edgelist", ".txt"),
     "text": (".txt", ".md"),
     "table": TABLES,
+    "stream": (".csv", ".tsv", ".npy", ".npz", ".mtx", ".parquet"),
     **dict.fromkeys(("matrix", "design", "vector", "labels"), (*TABLES, *ARCHIVES, ".npy", ".mtx")),
 }  # fmt: skip
 
@@ -216,7 +285,7 @@ def _from_one(
 ) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
-    if kind in ("graph", "text", "table"):
+    if kind in ("graph", "text", "table", "stream"):
         return {first: _single(path, wants[first], None)}
     if _suffix(path) in TABLES:
         return _guarded(path, kind, lambda: _from_table(_table(path), wants, columns))
@@ -293,6 +362,8 @@ def _single(path: Path, data: Data, column: str | None) -> Any:
     def value() -> Any:
         if kind == "graph":
             return _graph(path)
+        if kind == "stream" and path.suffix.lower() in SEPARATORS:
+            return Log(path)
         if kind == "text":
             return path.read_text(encoding="utf-8")
         if _suffix(path) in TABLES:
@@ -302,7 +373,7 @@ def _single(path: Path, data: Data, column: str | None) -> Any:
                     return table
                 case "design":
                     return _design(table)
-                case "matrix":
+                case "matrix" | "stream":
                     return _numbers(table)
             if column is None and table.shape[1] != 1:
                 raise ValueError(f"say which of its columns: {', '.join(table.columns)}")

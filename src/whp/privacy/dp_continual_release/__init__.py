@@ -25,10 +25,13 @@ Observation. ICML 2023.
 """
 
 from whp.privacy.dp_continual_release.accuracy import ReleasePlan, plan_release
+from whp.privacy.dp_continual_release.audit import PrivacyAudit, audit_release
 from whp.privacy.dp_continual_release.budget import Budget, epsilon_of_rho, gaussian_epsilon, rho_of_epsilon
 from whp.privacy.dp_continual_release.mechanisms import ContinualArgmax, ContinualCounter, ContinualMaxSum, Mechanism
 from whp.privacy.dp_continual_release.noise import Noise, discrete_gaussian, discrete_laplace
 from whp.privacy.dp_continual_release.price import Price, hard_stream, marginals, price
+from whp.privacy.dp_continual_release.state import StateFile
+from whp.privacy.dp_continual_release.stream import PrivateStream, release_stream
 
 __all__ = [
     "Budget",
@@ -38,7 +41,11 @@ __all__ = [
     "Mechanism",
     "Noise",
     "Price",
+    "PrivacyAudit",
+    "PrivateStream",
     "ReleasePlan",
+    "StateFile",
+    "audit_release",
     "discrete_gaussian",
     "discrete_laplace",
     "epsilon_of_rho",
@@ -47,5 +54,6 @@ __all__ = [
     "marginals",
     "plan_release",
     "price",
+    "release_stream",
     "rho_of_epsilon",
 ]

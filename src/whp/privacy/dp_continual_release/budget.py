@@ -27,7 +27,7 @@ class Budget:
 
     @classmethod
     def of(cls, rho: float | int | None, epsilon: float | int | None, delta: float | int | None) -> Budget:
-        """From what a user gives: `rho`; or `epsilon` with `delta`, where zero means pure differential privacy.
+        """From what a user gives: `rho`; or `epsilon`, pure unless `delta` is positive.
 
         Raises
         ------
@@ -42,9 +42,7 @@ class Budget:
             spend = as_real(rho, "rho", low=0, high=1e6, open_ends=True)
             return cls(Fraction(spend), None, float(delta or 1e-6))
         spend = as_real(epsilon, "epsilon", low=0, high=1e6, open_ends=True)
-        if delta is None:
-            raise ValueError("delta must be given with epsilon: 0 for pure differential privacy, or e.g. 1e-6")
-        if delta == 0:
+        if not delta:
             return cls(None, Fraction(spend), 0.0)
         return cls(Fraction(rho_of_epsilon(spend, delta)), None, float(delta))
 

@@ -75,6 +75,11 @@ class Mechanism:
         insecure_seed: int | np.random.Generator | None = None,
     ) -> None:
         as_choice(horizon, "horizon", ("fixed", "double"))
+        if horizon == "double" and strategy == "auto":  # one strategy for all epochs: the best after some of them
+            strategy = plan_release(
+                self.query, 128 * T, d, rho=rho, epsilon=epsilon, delta=delta, max_ones=max_ones,
+                neighbours=neighbours, beta=beta,
+            ).strategy  # type: ignore[assignment]  # fmt: skip
         plan = plan_release(
             self.query, T, d, rho=rho, epsilon=epsilon, delta=delta, strategy=strategy, max_ones=max_ones,
             neighbours=neighbours, beta=beta,
@@ -91,19 +96,19 @@ class Mechanism:
         return self
 
     def _begin(self, plan: ReleasePlan, source: BitSource, horizon: str) -> None:
-        self.source, self.horizon, self._base = source, horizon, plan
+        self.source, self.horizon, self.base = source, horizon, plan
         self.identity = secrets.token_hex(16)
         self.order = np.random.default_rng(plan.column_seed).permutation(plan.d)
         self.t, self.epoch, self._start = 0, 0, 0
         self._carried = np.zeros(plan.d)  # noisy totals of finished epochs
         self._bound = 0.0  # errors of finished epochs, which add up for counts
         self._spent = Fraction(0)
-        self._faults: list[str] = []
+        self.faults: list[str] = []
         self.plan = self._epoch_plan()
         self._inner = self._make()
 
     def _epoch_plan(self) -> ReleasePlan:
-        base, i = self._base, self.epoch
+        base, i = self.base, self.epoch
         if self.horizon == "fixed":
             return base
         # Σ 6/(π²(i+1)²) = 1; the fraction is rounded down.
@@ -120,7 +125,7 @@ class Mechanism:
     @property
     def d(self) -> int:
         """Columns of a record."""
-        return self._base.d
+        return self.base.d
 
     def step(self, x: Any) -> Any:
         """Take one record, give the answer after it.
@@ -154,7 +159,7 @@ class Mechanism:
         -------
         ndarray, shape (n, d) or (n,)
         """
-        rows = self._checked(X)
+        rows = self.checked(X)
         if _ANSWERED.get(self.identity, 0) > self.t:
             raise RuntimeError(f"state at t={self.t} was already continued to t={_ANSWERED[self.identity]}")
         out, done = [], 0
@@ -182,7 +187,8 @@ class Mechanism:
     def _answer(self, counts: Float[np.ndarray, "n d"]) -> np.ndarray:
         raise NotImplementedError
 
-    def _checked(self, X: Any) -> UInt8[np.ndarray, "n d"]:
+    def checked(self, X: Any) -> UInt8[np.ndarray, "n d"]:
+        """Records as they are counted: zeros and ones, cut to `max_ones`; ValueError or TypeError otherwise."""
         if hasattr(X, "toarray"):
             X = X.toarray()
         rows = np.asarray(X)
@@ -205,7 +211,7 @@ class Mechanism:
         return self._cut(rows.astype(np.uint8))
 
     def _cut(self, rows: UInt8[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n d"]:
-        m = self._base.max_ones
+        m = self.base.max_ones
         if m is None or m >= self.d:
             return rows
         ranked = rows[:, self.order]
@@ -257,8 +263,8 @@ class Mechanism:
     def certificates(self, errors: Float[np.ndarray, " n"] | None = None) -> tuple[Certificate, ...]:
         """Privacy spent, the error bound, and the price; `errors` are those of the answers, if they may be known."""
         return certify(
-            self._base, self.plan, self.t, self.spent(), self.error_bound(), self.source, self.horizon, errors,
-            self._faults,
+            self.base, self.plan, self.t, self.spent(), self.error_bound(), self.source, self.horizon, errors,
+            self.faults,
         )  # fmt: skip
 
     def state_dict(self) -> dict[str, Any]:
