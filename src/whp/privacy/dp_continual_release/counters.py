@@ -162,20 +162,26 @@ class SquareRootCounter(Counter):
             self._ahead_L[t:] = fftconvolve(noisy, self.L[:size, None], axes=0)[t:size]
 
     def _answer(self, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        if self._known == 0 and len(rows) > 1:
-            return self._at_once(rows, fresh)
+        if len(rows) > 32:
+            return self._many(rows, fresh)
         return np.stack([self._one(row, noise) for row, noise in zip(rows, fresh, strict=True)])
 
-    def _at_once(self, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
-        n = len(rows)
-        y, out = np.empty(rows.shape, dtype=np.int64), np.empty(rows.shape)
+    def _many(self, rows: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+        """The same for a block: one transform of what was before, one of the block."""
+        n, t = len(rows), self._known
+        if t + n > len(self._rows) or t > self._folded:
+            self._room(t + n, self._rows[:t], self._noisy[:t])
+        y, out = self._ahead_R[t : t + n], self._ahead_L[t : t + n]
         for j in range(0, self.width, 8):  # few columns at a time: transforms are larger than what they are taken of
             part = slice(j, j + 8)
-            y[:, part] = _convolve(self.R[:n], rows[:, part])[:n] + fresh[:, part]
-            out[:, part] = fftconvolve(y[:, part], self.L[:n, None], axes=0)[:n] / 2.0**BITS
-        if n < self.T:
-            self._room(n, rows, y)
-        return out
+            y[:, part] += _convolve(self.R[:n], rows[:, part])[:n] + fresh[:, part]
+            out[:, part] += fftconvolve(y[:, part], self.L[:n, None], axes=0)[:n]
+        self._rows[t : t + n], self._noisy[t : t + n] = rows, y
+        self._known = t + n
+        answers = out / 2.0**BITS
+        if self._known < len(self._rows):  # what the block adds to the room that is left
+            self._room(len(self._rows), self._rows[: self._known], self._noisy[: self._known])
+        return answers
 
     def _one(self, row: np.ndarray, fresh: np.ndarray) -> np.ndarray:
         t = self._known

@@ -261,7 +261,9 @@ def _play(
         first = mechanism.t - len(answers[0]) + 1
         source.show(answers[0], first, mechanism.query, follow)
     try:
-        for rows in source.batches(mechanism.t, source.count):
+        # The square root transforms the whole stream at once; the others forget what they have counted.
+        size = source.count if source.count and mechanism.plan.strategy == "sqrt" else BATCH
+        for rows in source.batches(mechanism.t, source.count, size):
             checked = mechanism.checked(rows)
             given = mechanism.run(rows)
             if kept is not None:
@@ -412,7 +414,7 @@ class _Records:
         rows[np.arange(len(where)), where] = 1
         return rows
 
-    def batches(self, skip: int, total: int | None) -> Iterator[Any]:
+    def batches(self, skip: int, total: int | None, size: int) -> Iterator[Any]:
         """Blocks of rows after the first `skip` records."""
         if isinstance(self.stream, Log):
             done = skip
@@ -420,8 +422,8 @@ class _Records:
                 yield self._parsed(batch, done)
                 done += len(batch)
         elif total is not None:
-            for start in track(range(skip, total, BATCH), "answering"):
-                part = self.stream[start : start + BATCH]
+            for start in track(range(skip, total, size), "answering"):
+                part = self.stream[start : start + size]
                 yield self._one_hot(part.tolist(), start) if self._place is not None else part
         else:
             for number, row in enumerate(self.stream):
