@@ -176,7 +176,8 @@ def release_stream(
     column : str, optional
         Column of the file that holds the category.
     categories : sequence of str, or str with commas, optional
-        The public list of categories. Read from the data it makes the privacy certificate void.
+        The public list of categories; read from the data it makes the privacy certificate void. Where records are rows of
+        zeros and ones: names of the columns.
     on_unknown : {"error", "other"}
         What to do with a category that is not in the list: stop, or count it under "(other)".
     max_ones : int, optional
@@ -339,7 +340,10 @@ class _Records:
         if array.ndim != 2 or 0 in array.shape:
             raise ValueError(f"stream must have records and columns, got shape {array.shape}")
         if categories is not None:
-            raise ValueError("categories must be left out where records are rows of zeros and ones")
+            named = categories.split(",") if isinstance(categories, str) else categories
+            names = tuple(str(c).strip() for c in named)
+            if len(names) != array.shape[1]:
+                raise ValueError(f"categories must name the {array.shape[1]} columns, got {len(names)}")
         self.stream = array.tocsr() if issparse(array) else array
         self.names = names or tuple(f"column {j}" for j in range(array.shape[1]))
         self.count = array.shape[0]
