@@ -56,8 +56,9 @@ def command(method: Method) -> Callable[..., int]:
                 options.append(_option(option, str | None, None, text))
         elif name != "rng":
             options.append(_option(name, hints[name], parameter.default, help_of.get(name, "")))
+    if "rng" in signature.parameters:
+        options.append(_option("seed", int | None, None, "Seed of all randomness; drawn and printed if not given."))
     options += [
-        _option("seed", int | None, None, "Seed of all randomness; drawn and printed if not given."),
         _option("out", Path | None, None, "Directory to write result arrays, certificates and a picture to."),
         _option("json", bool, False, "Print one JSON object instead of text.", negative=""),
         _option(
@@ -68,7 +69,9 @@ def command(method: Method) -> Callable[..., int]:
     def run(*files: str, **chosen: Any) -> int:
         own = {k: chosen.pop(k, None) for k in ("seed", "out", "json", "require")}
         columns = {column_of[k]: v for k in list(column_of) if (v := chosen.pop(k, None)) is not None}
-        seed = secrets.randbits(32) if own["seed"] is None else own["seed"]
+        seed = None  # a method that takes none draws from the operating system, or not at all
+        if "rng" in signature.parameters:
+            seed = secrets.randbits(32) if own["seed"] is None else own["seed"]
         if files:
             arguments = read(files, wants, required=required, columns=columns)
         else:
@@ -162,7 +165,7 @@ def _draw(matplotlib: Any, result: Result, path: Path) -> None:
 
 
 def _record(
-    method: Method, seed: int, seconds: float, result: Result, certificates: tuple[Certificate, ...], files: list[Path]
+    method: Method, seed: int | None, seconds: float, result: Result, certificates: tuple[Certificate, ...], files: list[Path]
 ) -> dict[str, Any]:
     def finite(value: Any) -> Any:
         return str(value) if isinstance(value, float) and value - value != 0 else value
@@ -180,7 +183,7 @@ def _record(
 
 def _show(
     method: Method,
-    seed: int,
+    seed: int | None,
     seconds: float,
     result: Result,
     certificates: tuple[Certificate, ...],
@@ -190,7 +193,8 @@ def _show(
 ) -> None:
     console = Console()
     source = "built-in example" if example else "your file"
-    console.print(f"[bold]{method.slug}[/] on {source}, {seconds:.2f} s, seed {seed}", highlight=False)
+    told = "" if seed is None else f", seed {seed}"
+    console.print(f"[bold]{method.slug}[/] on {source}, {seconds:.2f} s{told}", highlight=False)
     console.print(result)
     for certificate in certificates:
         console.print(certificate)

@@ -122,7 +122,7 @@ def plan_release(
     strategy: Strategy = "auto",
     max_ones: int | None = None,
     neighbours: Neighbours = "replace",
-    beta: float = 0.05,
+    beta: float | int = 0.05,
 ) -> ReleasePlan:
     """The strategy with the smallest error bound, from public numbers alone.
 
@@ -132,7 +132,7 @@ def plan_release(
         All running counts, the largest one, or which column leads.
     T, d : int
         Longest stream, and columns.
-    rho, epsilon, delta : float, optional
+    rho, epsilon, delta : float | int, optional
         Budget of the whole stream: `rho` of zCDP; or `epsilon` with `delta`, zero for pure differential privacy.
     strategy : {"auto", "recompute", "tree", "sqrt", "naive"}
         Recompute the answer every r records; a binary tree of partial sums; the square-root factorisation; fresh noise.
@@ -169,7 +169,7 @@ def planned(
     strategy: str,
     max_ones: int | None,
     neighbours: str,
-    beta: float,
+    beta: float | int,
     period: int | None = None,
 ) -> ReleasePlan:
     """:func:`plan_release` with checked arguments, and the period of "recompute" where it is given."""
@@ -198,7 +198,7 @@ def root_above(value: Fraction) -> Fraction:
     return Fraction(math.isqrt(math.ceil(value * places * places)) + 1, places)
 
 
-def _counts(name: str, query: str, T: int, d: int, budget: Budget, changed: int, beta: float) -> Alternative:
+def _counts(name: str, query: str, T: int, d: int, budget: Budget, changed: int, beta: float | int) -> Alternative:
     """Noisy counts: scale of the noise, and the bound on the worst of them."""
     h = levels(T)
     if budget.pure:
@@ -234,7 +234,7 @@ def _popcounts(T: int) -> Int[np.ndarray, " h"]:
     return counts[1:]
 
 
-def _least(tail: Callable[[float], float], top: float, beta: float) -> float:
+def _least(tail: Callable[[float], float], top: float | int, beta: float | int) -> float:
     """The smallest x with tail(x) ≤ β, tail falling."""
     low, high = 0.0, top
     while tail(high) > beta:
@@ -245,19 +245,19 @@ def _least(tail: Callable[[float], float], top: float, beta: float) -> float:
     return high
 
 
-def _gaussian_bound(variance: Float[np.ndarray, " m"], count: np.ndarray, d: int, beta: float) -> float:
+def _gaussian_bound(variance: Float[np.ndarray, " m"], count: np.ndarray, d: int, beta: float | int) -> float:
     """Smallest x with Σ 2d exp(−x²/(2v)) ≤ β: discrete Gaussians are as sub-Gaussian as continuous ones."""
 
-    def tail(x: float) -> float:
+    def tail(x: float | int) -> float:
         return float(2 * d * (count * np.exp(-x * x / (2 * variance))).sum())
 
     return _least(tail, math.sqrt(float(variance.max())), beta)
 
 
-def _laplace_bound(scale: float, terms: np.ndarray, count: np.ndarray, d: int, beta: float) -> float:
+def _laplace_bound(scale: float | int, terms: np.ndarray, count: np.ndarray, d: int, beta: float | int) -> float:
     """Chernoff: P(|Σ of m| > x) ≤ 2 min over λ < 1/s of (1 − λ²s²)^{−m} exp(−λx), at its stationary point."""
 
-    def tail(x: float) -> float:
+    def tail(x: float | int) -> float:
         y, m = x / scale, terms.astype(float)
         lam = (np.sqrt(m * m + y * y) - m) / max(y, 1e-300)
         return float(2 * d * (count * np.exp(-m * np.log1p(-lam * lam) - lam * y)).sum())
@@ -265,7 +265,7 @@ def _laplace_bound(scale: float, terms: np.ndarray, count: np.ndarray, d: int, b
     return _least(tail, scale, beta)
 
 
-def _recompute(query: str, T: int, d: int, budget: Budget, beta: float, period: int | None) -> Alternative:
+def _recompute(query: str, T: int, d: int, budget: Budget, beta: float | int, period: int | None) -> Alternative:
     """Every period that can be best: the shortest one for each number of releases."""
     small = np.arange(1, math.isqrt(T) + 1)
     periods = np.unique(np.concatenate([small, T // small, T // (small + 1) + 1]))

@@ -86,8 +86,8 @@ def audit_release(
     make_mechanism: Callable[[], Any],
     *,
     n: int = 20_000,
-    delta: float = 1e-6,
-    confidence: float = 0.95,
+    delta: float | int = 1e-6,
+    confidence: float | int = 0.95,
     adaptive: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> PrivacyAudit:
@@ -189,7 +189,7 @@ def _statistic(inner: Any, plan: ReleasePlan, rest: Float[np.ndarray, "T width"]
     if plan.strategy == "naive":
         return rest.sum(axis=0)
     assert isinstance(inner, SquareRootCounter)
-    R = inner.R / 2.0**24
+    R = inner.R / 2.0**inner.bits
     back = np.diff(R, prepend=0.0)  # L⁻¹ = R A⁻¹, and A⁻¹ takes differences
     noisy = fftconvolve(rest, back[:, None], axes=0)[: plan.T]
     return R @ noisy
@@ -220,13 +220,13 @@ def _learned(make: Callable[[], Any], plan: ReleasePlan, n: int, random: np.rand
     return tuple(s[:quarter] for s in scores), tuple(s[quarter:] for s in scores)
 
 
-def _limits(worlds: Any, threshold: float, level: float) -> tuple[float, float]:
+def _limits(worlds: Any, threshold: float | int, level: float | int) -> tuple[float, float]:
     """Upper limits of false alarms and misses, each at half of what is left of the confidence."""
     alarms, misses = int((worlds[0] > threshold).sum()), int((worlds[1] <= threshold).sum())
     return tuple(proportion(k, len(w), level=1 - 2 * level).high for k, w in zip((alarms, misses), worlds, strict=True))  # type: ignore[return-value]
 
 
-def _epsilon(F: Any, G: Any, delta: float) -> Any:
+def _epsilon(F: Any, G: Any, delta: float | int) -> Any:
     """ε that a mechanism has at least, whose attack errs by F and G."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(np.maximum(np.maximum((1 - delta - F) / G, (1 - delta - G) / F), 1.0))
@@ -237,7 +237,7 @@ def _mu(F: Any, G: Any) -> Any:
     return norm.ppf(1 - F) - norm.ppf(G)
 
 
-def _best(worlds: Any, value: Callable[[Any, Any], Any], level: float, tail: float) -> float:
+def _best(worlds: Any, value: Callable[[Any, Any], Any], level: float | int, tail: float | int) -> float:
     """The threshold for which `value` promises most on runs that are not tested."""
     # Limits as for the runs at hand: an extreme threshold that looks good by chance is punished for how few runs lie beyond.
     grid = np.quantile(np.concatenate(worlds), np.linspace(tail, 1 - tail, 400))
@@ -251,12 +251,12 @@ def _best(worlds: Any, value: Callable[[Any, Any], Any], level: float, tail: flo
 def _certify(
     plan: ReleasePlan,
     mechanism: Any,
-    epsilon_low: float,
-    mu_low: float,
-    epsilon: float,
-    mu: float,
-    delta: float,
-    confidence: float,
+    epsilon_low: float | int,
+    mu_low: float | int,
+    epsilon: float | int,
+    mu: float | int,
+    delta: float | int,
+    confidence: float | int,
     n: int,
     attack: str,
 ) -> tuple[Certificate, ...]:
@@ -267,7 +267,7 @@ def _certify(
     inputs: dict[str, Any] = {"runs of each world": n, "attack": attack, "T": plan.T, "budget": str(plan.budget)}
 
     def made(
-        name: str, what: str, bound: float, low: float, assumptions: tuple[Any, ...], trivial: float
+        name: str, what: str, bound: float | int, low: float | int, assumptions: tuple[Any, ...], trivial: float
     ) -> Certificate:
         return Certificate(
             name,

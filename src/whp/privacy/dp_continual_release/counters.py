@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -17,7 +18,7 @@ from whp.privacy.dp_continual_release.noise import BitSource, Noise
 
 __all__ = ["Counter", "NaiveCounter", "SquareRootCounter", "TreeCounter", "counter"]
 
-BITS = 24  # binary places of the factor in the square-root version
+BITS = 24  # binary places of the factor in the square-root version, fewer where its noise would not fit
 
 
 class Counter:
@@ -142,12 +143,13 @@ class SquareRootCounter(Counter):
     def __init__(self, plan: ReleasePlan, source: BitSource, width: int) -> None:
         super().__init__(plan, source, width)
         factor = square_root(plan.T)
-        self.R = np.rint(factor * 2.0**BITS).astype(np.int64)
+        self.bits = max(0, min(BITS, 29 - math.ceil(math.log2(max(float(plan.scale), 1.0)))))
+        self.R = np.rint(factor * 2.0**self.bits).astype(np.int64)
         # The exact norm of the rounded column, where it is larger, takes the place of that of the plan.
         self._norms = np.cumsum(self.R.astype(object) ** 2)
-        grown = Fraction(self._norms[-1], 4**BITS) / Fraction(float((factor**2).sum()))
-        self.noise = Noise(self.law, plan.scale * 2**BITS * (root_above(grown) if grown > 1 else 1), source)
-        self.L = np.cumsum(_inverse(self.R / 2.0**BITS))
+        grown = Fraction(self._norms[-1], 4**self.bits) / Fraction(float((factor**2).sum()))
+        self.noise = Noise(self.law, plan.scale * 2**self.bits * (root_above(grown) if grown > 1 else 1), source)
+        self.L = np.cumsum(_inverse(self.R / 2.0**self.bits))
         self._room(0, np.zeros((0, width), np.uint8), np.zeros((0, width), np.int64))
 
     def _room(self, size: int, rows: np.ndarray, noisy: np.ndarray) -> None:
@@ -178,7 +180,7 @@ class SquareRootCounter(Counter):
             out[:, part] += fftconvolve(y[:, part], self.L[:n, None], axes=0)[:n]
         self._rows[t : t + n], self._noisy[t : t + n] = rows, y
         self._known = t + n
-        answers = out / 2.0**BITS
+        answers = out / 2.0**self.bits
         if self._known < len(self._rows):  # what the block adds to the room that is left
             self._room(len(self._rows), self._rows[: self._known], self._noisy[: self._known])
         return answers
@@ -188,7 +190,7 @@ class SquareRootCounter(Counter):
         if t == len(self._rows):
             self._room(min(self.T, max(64, 2 * t)), self._rows, self._noisy)
         y = self._ahead_R[t] + self.R[0] * row.astype(np.int64) + fresh
-        answer = (self._ahead_L[t] + self.L[0] * y) / 2.0**BITS
+        answer = (self._ahead_L[t] + self.L[0] * y) / 2.0**self.bits
         self._rows[t], self._noisy[t] = row, y
         t = self._known = t + 1
         size = t & -t
@@ -202,11 +204,11 @@ class SquareRootCounter(Counter):
     @property
     def scale(self) -> Fraction:
         """In units of counts."""
-        return self.noise.scale / 2**BITS
+        return self.noise.scale / 2**self.bits
 
     def uses(self) -> Fraction:
         """Norm of the factor's column as far as the stream went."""
-        return Fraction(self._norms[self.t - 1], 4**BITS) if self.t else Fraction(0)
+        return Fraction(self._norms[self.t - 1], 4**self.bits) if self.t else Fraction(0)
 
     def state(self) -> dict[str, np.ndarray]:
         """All records and noisy numbers, of which a tree needs only the open nodes."""

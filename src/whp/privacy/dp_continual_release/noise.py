@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 import os
+from abc import abstractmethod
 from fractions import Fraction
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, UInt64
@@ -36,18 +37,32 @@ ROOM = 1 << 31  # products of two numbers below it, doubled, stay below 2⁶³
 CHUNK = 1 << 14
 
 
-class BitSource(Protocol):
-    """Where unbiased bits come from."""
+class BitSource:
+    """Unbiased bits, one after the other: what is looked at and not used is there again."""
 
-    name: str
-    secure: bool
+    name = ""
+    secure = False
 
+    def __init__(self) -> None:
+        self._ahead = np.zeros(0, np.uint64)
+
+    @abstractmethod
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
         """So many words of 64 fresh bits."""
         ...
 
+    def peek(self, least: int) -> UInt64[np.ndarray, " n"]:
+        """At least so many of the next words."""
+        if len(self._ahead) < least:
+            self._ahead = np.concatenate([self._ahead, self.words(least)])
+        return self._ahead
 
-class OsEntropy:
+    def drop(self, used: int) -> None:
+        """Those are used up."""
+        self._ahead = self._ahead[used:]
+
+
+class OsEntropy(BitSource):
     """The operating system's generator, which no one can seed or foresee."""
 
     name, secure = "os.urandom", True
@@ -57,12 +72,13 @@ class OsEntropy:
         return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
 
 
-class SeededEntropy:
+class SeededEntropy(BitSource):
     """Bits that anyone with the seed can draw again: for tests and studies, never for release."""
 
     name, secure = "seeded PCG64", False
 
     def __init__(self, seed: int | np.random.Generator) -> None:
+        super().__init__()
         self._generator = np.random.default_rng(seed)
 
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
@@ -206,12 +222,11 @@ class Noise:
         If the scale is negative, or above 2³¹.
     """
 
-    def __init__(self, law: Literal["gaussian", "laplace"], scale: Fraction | float, source: BitSource) -> None:
+    def __init__(self, law: Literal["gaussian", "laplace"], scale: Fraction | float | int, source: BitSource) -> None:
         if not 0 <= scale < ROOM:
             raise ValueError(f"scale must be at least 0 and below 2³¹, got {float(scale):g}")
         self.law, self.source = law, source
         self.scale = _rounded(Fraction(scale), law)
-        self._left = np.zeros(0, np.uint64)
 
     def draw(self, count: int) -> Int[np.ndarray, " count"]:
         """So many independent draws, int64."""
@@ -221,15 +236,12 @@ class Noise:
         a, b = self.scale.numerator, self.scale.denominator
         t = a if b == 1 else math.floor(self.scale) + 1
         kind = 0 if self.law == "gaussian" else 1
-        done = 0
+        done, wanted = 0, 0
         while done < count:
-            wanted = min(CHUNK, 64 * (count - done) + 64)
-            if len(self._left) < wanted:
-                self._left = np.concatenate([self._left, self.source.words(wanted)])
-            done, used = _fill(self._left, out, done, kind, a, b, t)
-            self._left = self._left[used:]
-            if done < count and used == 0:  # not even one draw: the same bits again, and more
-                self._left = np.concatenate([self._left, self.source.words(wanted)])
+            wanted = max(wanted, min(CHUNK, 64 * (count - done) + 64))
+            done, used = _fill(self.source.peek(wanted), out, done, kind, a, b, t)
+            self.source.drop(used)
+            wanted = 0 if used else 2 * wanted  # not even one draw: the same bits again, and more
         return out
 
 
@@ -252,7 +264,9 @@ def _rounded(scale: Fraction, law: str) -> Fraction:
         b -= 1
 
 
-def discrete_gaussian(sigma: Fraction | float, size: int, source: BitSource | None = None) -> Int[np.ndarray, " size"]:
+def discrete_gaussian(
+    sigma: Fraction | float | int, size: int, source: BitSource | None = None
+) -> Int[np.ndarray, " size"]:
     """Draws of the discrete Gaussian N_ℤ(σ²), P(x) ∝ exp(−x²/(2σ²)).
 
     Parameters
@@ -267,6 +281,8 @@ def discrete_gaussian(sigma: Fraction | float, size: int, source: BitSource | No
     return Noise("gaussian", sigma, source or OsEntropy()).draw(size)
 
 
-def discrete_laplace(scale: Fraction | float, size: int, source: BitSource | None = None) -> Int[np.ndarray, " size"]:
+def discrete_laplace(
+    scale: Fraction | float | int, size: int, source: BitSource | None = None
+) -> Int[np.ndarray, " size"]:
     """Draws of the discrete Laplace law, P(x) ∝ exp(−|x|/scale); parameters as in :func:`discrete_gaussian`."""
     return Noise("laplace", scale, source or OsEntropy()).draw(size)

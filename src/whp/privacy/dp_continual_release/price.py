@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -48,7 +49,7 @@ class Price:
 
 
 def lower_bound(
-    query: str, T: int, d: int, size: float, *, pure: bool = False, beta: float = 0.05
+    query: str, T: int, d: int, size: float | int, *, pure: bool = False, beta: float | int = 0.05
 ) -> tuple[float, int, int]:
     """Largest n/2 for which the hard stream fits, with its n and number of columns; zero where none does.
 
@@ -87,7 +88,7 @@ def price(
     rho: float | int | None = None,
     epsilon: float | int | None = None,
     delta: float | int | None = None,
-    beta: float = 0.05,
+    beta: float | int = 0.05,
 ) -> Price:
     """Lower and upper bound on the error of a query at all times, and that of answering once.
 
@@ -116,7 +117,7 @@ def batch_bound(plan: ReleasePlan) -> float:
     return 2 / (b if pure else math.sqrt(8 * b)) * math.log(plan.d / beta)
 
 
-def hard_stream(secret: Float[np.ndarray, "n d"]) -> UInt8[np.ndarray, "T d"]:
+def hard_stream(secret: Any) -> UInt8[np.ndarray, "T d"]:
     """The stream of 2nd rows whose MaxSum answers give away the column sums of a 0/1 matrix.
 
     Parameters
@@ -136,7 +137,7 @@ def hard_stream(secret: Float[np.ndarray, "n d"]) -> UInt8[np.ndarray, "T d"]:
     return np.concatenate(blocks[:-1])  # the last complement would tell nothing
 
 
-def marginals(answers: Float[np.ndarray, " T"], n: int, d: int) -> Float[np.ndarray, " d"]:
+def marginals(answers: Any, n: int, d: int) -> Float[np.ndarray, " d"]:
     """Column sums of the secret from MaxSum answers on :func:`hard_stream`, as exact as the answers.
 
     Parameters

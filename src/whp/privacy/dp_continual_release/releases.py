@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 
 from whp.kernel import compiled
 from whp.privacy.dp_continual_release.accuracy import ReleasePlan
-from whp.privacy.dp_continual_release.noise import CHUNK, BitSource, Noise, below, happens
+from whp.privacy.dp_continual_release.noise import BitSource, Noise, below, happens
 
 __all__ = ["Recompute"]
 
@@ -59,7 +59,6 @@ class Recompute:
         self.source = source
         self.sums = np.zeros(width, dtype=np.int64)
         self.last = np.zeros(1)
-        self._left = np.zeros(0, np.uint64)
         if plan.query == "maxsum":
             self.last[0] = (plan.period - 1) / 2
             self.noise = Noise("laplace" if plan.budget.pure else "gaussian", plan.scale, source)
@@ -92,14 +91,13 @@ class Recompute:
         return float(self._draw(self.sums))
 
     def _draw(self, sums: np.ndarray) -> int:
+        wanted = 16 * self.width + 256
         while True:
-            if len(self._left) < 4 * self.width + 64:
-                self._left = np.concatenate([self._left, self.source.words(min(CHUNK, 16 * self.width + 256))])
-            column, used = _select(self._left, sums, self._numerator, PLACES)
+            column, used = _select(self.source.peek(wanted), sums, self._numerator, PLACES)
             if column >= 0:
-                self._left = self._left[used:]
+                self.source.drop(used)
                 return int(column)
-            self._left = np.concatenate([self._left, self.source.words(CHUNK)])
+            wanted *= 2
 
     def spent(self, changed: int) -> Fraction:
         """ρ, or ε, of all releases so far: each has sensitivity 1, or is a selection of bounded range ε′."""

@@ -138,9 +138,9 @@ def release_stream(
     *,
     query: Query = "maxsum",
     T: int | None = None,
-    rho: float | None = None,
-    epsilon: float | None = None,
-    delta: float | None = None,
+    rho: float | int | None = None,
+    epsilon: float | int | None = None,
+    delta: float | int | None = None,
     strategy: Strategy = "auto",
     column: str | None = None,
     categories: str | Sequence[str] | None = None,
@@ -331,7 +331,10 @@ class _Records:
                 self._list(categories)
             self.names = self._peek(iter(stream))
             return
-        array: Any = stream if issparse(stream) else np.asarray(stream)
+        try:
+            array: Any = stream if issparse(stream) else np.asarray(stream)
+        except ValueError as error:
+            raise ValueError("stream must have records of one width") from error
         if array.ndim == 1 and array.size:
             labels = array.astype(str)
             self._list(categories if categories is not None else self._found(labels.tolist()))
