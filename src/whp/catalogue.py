@@ -290,6 +290,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2112.00828",
         "privacy",
         "Publish running counts of a stream after every record under one privacy budget.",
+        guarantee="a privacy budget for the whole stream, an error bound for all times at once, and the least that any mechanism "
+        "must pay",
+        cost="O(d) a record by recomputing; O(d) noise a record and O(d log T) memory by the tree",
+        front_door="whp.privacy.dp_continual_release:release_stream",
     ),
     Method(
         "dp2unlearning",

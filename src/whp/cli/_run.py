@@ -165,7 +165,12 @@ def _draw(matplotlib: Any, result: Result, path: Path) -> None:
 
 
 def _record(
-    method: Method, seed: int | None, seconds: float, result: Result, certificates: tuple[Certificate, ...], files: list[Path]
+    method: Method,
+    seed: int | None,
+    seconds: float,
+    result: Result,
+    certificates: tuple[Certificate, ...],
+    files: list[Path],
 ) -> dict[str, Any]:
     def finite(value: Any) -> Any:
         return str(value) if isinstance(value, float) and value - value != 0 else value

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class StateFile:
             header: dict[str, Any] = json.loads(str(arrays.pop("header")))
             answers, carried = arrays.pop("answers"), arrays.pop("carried")
             told = header.pop("settings")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError, AttributeError) as error:
             raise ValueError(f"{self.path}: not a state of a private stream: {error}") from error
         if told != settings(mechanism):
             differ = [k for k, v in settings(mechanism).items() if told.get(k) != v]

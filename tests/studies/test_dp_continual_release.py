@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.datasets.streams import baskets, late_departures
+from whp.experiment.study import Outcome
+from whp.studies import dp_continual_release as study
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    keys = [json.dumps(c, sort_keys=True) for c in study.trials(scale)]
+    assert len(keys) == len(set(keys))
+    assert all(isinstance(c["seed"], int) for c in study.trials(scale))
+
+
+def test_an_unknown_experiment_is_named():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "alchemy"}, np.random.default_rng(0))
+
+
+def test_c2_and_c3_streams():
+    X, names = baskets()
+    assert X.shape == (155_659, 302)
+    totals = np.asarray(X.sum(axis=0, dtype=np.int64)).ravel()
+    assert (totals.max(), names[int(totals.argmax())]) == (39_681, "SOFT DRINKS")
+    rows = np.asarray(X.sum(axis=1, dtype=np.int64)).ravel()
+    assert (rows.max(), round(rows.mean(), 2)) == (84, 6.92)
+    late, carriers = late_departures()
+    assert late.shape == (328_521, 16)
+    total = late.sum(axis=0, dtype=np.int64)
+    assert (total.max(), carriers[int(total.argmax())]) == (15_644, "EV")
+
+
+def test_claims_can_come_out_either_way():
+    configs = [
+        *({"experiment": "coverage", "seed": s} for s in range(100)),
+        *({"experiment": "reduction", "n": 10, "d": 5, "seed": s} for s in range(3)),
+        *({"experiment": "curve", "T": T, "seed": s} for T in (1000, 10_000) for s in range(4)),
+    ]
+    rows = [{**c, **r} for c in configs for r in study.run(c, np.random.default_rng(c["seed"]))]
+    frame = pd.DataFrame(rows)
+    claims = {c.id: c for c in study.CLAIMS}
+    assert len(claims) == len(study.CLAIMS)
+    assert claims["C1e"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C5a"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C5a"].judge(frame.assign(marginals_exact=1.0)).outcome == Outcome.NOT_REPRODUCED
+    assert claims["C4c"].judge(frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED
+    assert claims["C4c"].judge(frame.assign(largest=0.0)).outcome == Outcome.REPRODUCED
+    assert claims["C1c"].judge(frame.assign(largest=frame["T"])).outcome == Outcome.NOT_REPRODUCED
+
+
+def test_an_audit_of_the_study():
+    config = {"experiment": "audit", "rho": 0.5, "variant": "half the noise", "runs": 500, "adaptive": False}
+    row = study.run(config, np.random.default_rng(0))[0]
+    assert row["true_mu"] == 2 * row["mu"]
+    assert row["caught_audit-mu"]
+    assert not row["caught_audit-epsilon"]
+    assert "verdict_audit-mu" not in row
