@@ -285,7 +285,7 @@ def _from_one(
 ) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
-    if kind in ("graph", "text", "table", "stream"):
+    if kind in ("graph", "text", "stream") or (kind == "table" and len(wants) == 1):
         return {first: _single(path, wants[first], None)}
     if _suffix(path) in TABLES:
         return _guarded(path, kind, lambda: _from_table(_table(path), wants, columns))
@@ -313,8 +313,9 @@ def _from_table(table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[st
         found[name] = _column(table[column], data.kind)
         table = table.drop(columns=column)
     for name, data in wants.items():
-        if data.kind in ("matrix", "design"):
-            found[name] = _design(table) if data.kind == "design" else _numbers(table)
+        if data.kind in ("matrix", "design", "table"):
+            made = {"matrix": _numbers, "design": _design, "table": lambda kept: kept}
+            found[name] = made[data.kind](table)
             break
     return found
 

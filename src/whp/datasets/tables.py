@@ -14,18 +14,24 @@ import pandas as pd
 from whp.datasets.packaged import available, packaged
 
 __all__ = [
+    "census",
+    "census_groups",
     "design",
     "diamonds",
     "diamonds_regression",
     "diamonds_sample",
     "flights",
     "flights_regression",
+    "has_census",
+    "medical_costs",
     "randhie_regression",
 ]
 
 DIAMONDS_SHA256 = "9574730b03aba241d899c4a97511c5061b19358fab89510774fb6c24168345c4"
 FLIGHTS_SHA256 = "b6b5560eeae070d89916f5d6b7019179c07d97cef3a61db0887ca9cf78a7ad5d"
 RANDHIE_SHA256 = "9f6c87d05aef087a82cc4465310c8cd3f38327be6eafa43bd81fb98c4f3d088c"
+CENSUS_SHA256 = "9791f289391d1c169c52b0c325601d9e82f97eac620b7ac9fba381cb063da1af"
+MEPS_SHA256 = "a1af80a64117e07b7bdd909893cf15ac688f03e010f3571562618a421e22d62a"
 SAMPLE_SHA256 = "07bbc2fee340e7c1a18ecfc802c72aab2b1f5cc7d8c97f695b19a59f2422098a"
 
 
@@ -96,3 +102,65 @@ def randhie_regression() -> tuple[pd.DataFrame, pd.Series]:
     """
     table = pd.read_csv(BytesIO(packaged("statsmodels==0.15.0", "datasets/randhie/randhie.csv", RANDHIE_SHA256)))
     return design(table.drop(columns="mdvis"), ()), table["mdvis"]
+
+
+def has_census() -> bool:
+    """Whether the package that carries it is installed."""
+    return available("xai")
+
+
+def census() -> pd.DataFrame:
+    """32,561 adults of the US census of 1994 in 13 columns; ``loan`` says whether they earn more than 50,000 dollars.
+
+    R. Kohavi and B. Becker, UCI Machine Learning Repository (CC BY 4.0); package xai 0.3.0 (MIT licence), 3.6 MB.
+    """
+    table = pd.read_csv(BytesIO(packaged("xai==0.3.0", "data/census.csv", CENSUS_SHA256)), index_col=0)
+    text = [c for c in table.columns if table[c].dtype.kind not in "iuf"]
+    return table.assign(**{c: table[c].str.strip() for c in text}).reset_index(drop=True)
+
+
+def census_groups() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
+    """Features, target (1: earns more than 50,000 dollars), and 12 overlapping groups by age, schooling, gender, ethnicity."""
+    table = census()
+    numeric = ["age", "education-num", "capital-gain", "capital-loss", "hours-per-week"]
+    text = ["workclass", "marital-status", "occupation", "relationship"]
+    X = pd.get_dummies(table[numeric + text], columns=text, dtype=np.float64)
+    X[numeric] = (X[numeric] - X[numeric].min()) / (X[numeric].max() - X[numeric].min())
+    age, school = table["age"], table["education-num"]
+    groups = {
+        "young": age <= 35,
+        "middle": (age > 35) & (age <= 50),
+        "old": age > 50,
+        "≤ HS": school <= 9,
+        "college": school > 9,
+    }
+    groups |= {g: table["gender"] == g for g in sorted(table["gender"].unique())}
+    groups |= {e: table["ethnicity"] == e for e in sorted(table["ethnicity"].unique())}
+    return X.assign(bias=1.0), (table["loan"] == ">50K").astype(np.float64), pd.DataFrame(groups)
+
+
+def medical_costs() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
+    """Logarithm of drug expenses of 10,391 people over 65, scaled to [0, 1], 20 features, and 14 overlapping groups.
+
+    Medical Expenditure Panel Survey (public domain); package linearmodels 7.1 (NCSA licence), 0.2 MB.
+    """
+    raw = packaged("linearmodels==7.1", "datasets/meps/meps.csv.bz2", MEPS_SHA256)
+    table = pd.read_csv(BytesIO(raw), compression="bz2")
+    scaled = ["age", "educyr", "income", "totchr", "firmsz", "ssiratio"]
+    flags = [
+        "private", "female", "hisp", "black", "marry", "vegood", "good", "fair", "poor", "msa", "multlc", "priolist",
+        "hi_empunion",
+    ]  # fmt: skip
+    X = table[scaled + flags].astype(np.float64)
+    X[scaled] = (X[scaled] - X[scaled].min()) / (X[scaled].max() - X[scaled].min())
+    y = table["ldrugexp"]
+    age = table["age"]
+    poor, low, middle = (table[c] == 1 for c in ("poverty", "lowincome", "midincome"))
+    groups = {
+        "under 70": age < 70, "70 to 79": (age >= 70) & (age < 80), "80 and more": age >= 80, "female": table["female"] == 1,
+        "male": table["female"] == 0, "black": table["black"] == 1, "hispanic": table["hisp"] == 1,
+        "neither": (table["black"] == 0) & (table["hisp"] == 0), "poverty": poor, "low income": low, "middle income": middle,
+        "high income": ~(poor | low | middle), "fair or poor health": (table["fair"] == 1) | (table["poor"] == 1),
+        "no chronic condition": table["totchr"] == 0,
+    }  # fmt: skip
+    return X.assign(bias=1.0), (y - y.min()) / (y.max() - y.min()), pd.DataFrame(groups)

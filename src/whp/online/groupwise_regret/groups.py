@@ -1,0 +1,146 @@
+"""Groups out of whatever they are given as: a boolean matrix, columns of a table, or predicates on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool
+
+from whp.validate import column_names
+
+__all__ = ["EVERYONE", "features", "members"]
+
+EVERYONE = "everyone"
+LEVELS = 20  # a numeric column with more values than this needs edges
+
+
+def members(groups: Any, X: Any, names: Sequence[str] | None = None) -> tuple[Bool[np.ndarray, "T N"], tuple[str, ...]]:
+    """Membership of each row, and the names; a group of everyone is appended if there is none.
+
+    Parameters
+    ----------
+    groups : None, array_like of shape (T, N), data frame, str, sequence, or mapping
+        Zeros and ones; or names of columns of `X`, also in one string with commas, ``"age:35:50"`` for a number with its
+        edges; or predicates, functions of `X` to T booleans, by name.
+    X : array_like or data frame, shape (T, d)
+        The rows.
+    names : sequence of str, optional
+        Of the groups of a matrix.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is none of these, or holds other values than 0 and 1.
+    """
+    T = len(X)
+    found: dict[str, np.ndarray] = {}
+    if groups is None:
+        found = {}
+    elif isinstance(groups, str):
+        found = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
+    elif isinstance(groups, Mapping):
+        found = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
+    elif isinstance(groups, Sequence) and len(groups) and all(isinstance(c, str) or callable(c) for c in groups):
+        for number, c in enumerate(groups):
+            if isinstance(c, str):
+                found |= _by_columns([c], X)
+            else:
+                name = getattr(c, "__name__", "")
+                found[name if name and name != "<lambda>" else f"predicate {number}"] = _flags(
+                    c(X), T, f"predicate {number}"
+                )
+    else:
+        told = column_names(groups)
+        try:
+            dense: Any = groups
+            matrix = np.asarray(dense.toarray() if hasattr(groups, "toarray") else groups)
+        except ValueError as error:
+            raise ValueError("groups must have rows of one length") from error
+        if matrix.ndim != 2 or len(matrix) != T or matrix.shape[1] == 0:
+            raise ValueError(f"groups must have shape ({T}, N) with N at least 1, got {matrix.shape}")
+        told = told or tuple(names or (f"group {j}" for j in range(matrix.shape[1])))
+        if len(told) != matrix.shape[1]:
+            raise ValueError(f"group_names must have {matrix.shape[1]} entries, got {len(told)}")
+        found = {name: _flags(matrix[:, j], T, name) for j, name in enumerate(told)}
+        if len(found) != len(told):
+            raise ValueError("group_names must differ from each other")
+    if not any(v.all() for v in found.values()):
+        found[EVERYONE] = np.ones(T, dtype=bool)
+    return np.column_stack(list(found.values())), tuple(found)
+
+
+def _flags(values: Any, T: int, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.shape != (T,):
+        raise ValueError(f"groups must give {T} flags in column {name!r}, got shape {array.shape}")
+    if array.dtype.kind in "OUS":
+        text = np.char.strip(np.char.lower(array.astype(str)))
+        known = {"1": True, "true": True, "1.0": True, "0": False, "false": False, "0.0": False}
+        if not np.isin(text, list(known)).all():
+            raise ValueError(f"groups contains values other than 0/1 in column {name!r}")
+        return np.isin(text, ["1", "true", "1.0"])
+    if array.dtype.kind not in "bif" + "u" or not np.isin(array, (0, 1)).all():
+        raise ValueError(f"groups contains values other than 0/1 in column {name!r}")
+    return array.astype(bool)
+
+
+def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
+    """A group for each level, or for each interval between edges."""
+    if not hasattr(X, "columns"):
+        raise TypeError("groups must be a matrix or predicates where X has no named columns")
+    found: dict[str, np.ndarray] = {}
+    for told in names:
+        name, *edges = told.split(":")
+        if name not in X.columns:
+            raise ValueError(
+                f"groups must name columns of X, which {name!r} is not; it has {', '.join(map(str, X.columns))}"
+            )
+        column = X[name]
+        if column.isna().any():
+            raise ValueError(f"groups must have no missing values, column {name!r} has {int(column.isna().sum())}")
+        if edges:
+            try:
+                inner = sorted(float(e) for e in edges)
+                numbers = column.astype(float)
+            except ValueError as error:
+                raise ValueError(f"groups must have numbers after the colon and in the column, in {told!r}") from error
+            cuts = [-np.inf, *inner, np.inf]
+            for low, high in pairwise(cuts):
+                ends = (f"{low:g} < " * (low > -np.inf), f" ≤ {high:g}" * (high < np.inf))
+                label = f"{name} > {low:g}" if high == np.inf else f"{ends[0]}{name}{ends[1]}"
+                found[label] = ((numbers > low) & (numbers <= high)).to_numpy()
+            continue
+        levels = sorted(column.unique(), key=str)
+        if column.dtype.kind in "fiu" and len(levels) > LEVELS:
+            raise ValueError(f"groups must have edges for the numbers in {name!r}, e.g. '{name}:35:50'")
+        found |= {f"{name} = {level}": (column == level).to_numpy() for level in levels}
+    return found
+
+
+def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
+    """Rows of numbers with a 1 appended: text as dummies, numeric columns of a table scaled to [0, 1] by their range.
+
+    Returns rows, names, and whether anything was scaled by what the stream holds.
+    """
+    if not hasattr(X, "columns"):
+        from whp.validate import as_matrix
+
+        rows = as_matrix(X, "X", dtype=np.float64)
+        return rows, tuple(f"x{j}" for j in range(rows.shape[1])), False
+    table = pd.DataFrame(X)
+    if (missing := table.isna().sum()).any():
+        raise ValueError(f"X must have no missing values, column {missing.idxmax()!r} has {int(missing.max())}")
+    text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
+    table = pd.get_dummies(table, columns=text, dtype=np.float64).astype(np.float64)
+    low, high = table.min(), table.max()
+    if not np.isfinite(low).all() or not np.isfinite(high).all():
+        raise ValueError("X must be finite, got infinity")
+    outside = (low < 0) | (high > 1)
+    span = (high - low).where(high > low, 1.0)
+    table.loc[:, outside] = (table.loc[:, outside] - low[outside]) / span[outside]
+    rows = np.column_stack([table.to_numpy(), np.ones(len(table))])
+    return np.ascontiguousarray(rows), (*map(str, table.columns), "bias"), bool(outside.any())
