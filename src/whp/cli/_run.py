@@ -7,12 +7,11 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
 from cyclopts import Parameter
 from docstring_parser import DocstringStyle, parse
 from rich.console import Console
@@ -107,9 +106,19 @@ def command(method: Method) -> Callable[..., int]:
     return run
 
 
+def _typed(annotation: Any) -> bool:
+    """Whether a value of that type can be typed in."""
+    if get_origin(annotation) in (Sequence, list, tuple):
+        return all(a is Ellipsis or _typed(a) for a in get_args(annotation))
+    return get_origin(annotation) is Literal or annotation in (str, int, float, bool, NoneType, Path)
+
+
 def _option(name: str, annotation: Any, default: Any, text: str, **settings: Any) -> inspect.Parameter:
-    if get_origin(annotation) in (Union, UnionType):  # an array may be passed from Python, not on a command line
-        annotation = Union[tuple(a for a in get_args(annotation) if a is not np.ndarray)]  # noqa: UP007
+    if get_origin(annotation) in (
+        Union,
+        UnionType,
+    ):  # arrays, tables and functions come from Python, not from a command line
+        annotation = Union[tuple(a for a in get_args(annotation) if _typed(a))]  # noqa: UP007
     annotated = Annotated[annotation, Parameter(help=" ".join(text.split()), **settings)]
     if default is inspect.Parameter.empty:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated)

@@ -19,13 +19,20 @@ arXiv:2310.04652.
 A. Blum, T. Lykouris. Advancing Subgroup Fairness via Sleeping Experts. ITCS 2020.
 """
 
+from whp.online.groupwise_regret.estimator import GroupwiseRegressor
 from whp.online.groupwise_regret.hedge import AdaNormalHedge
+from whp.online.groupwise_regret.learner import GroupwiseLearner
+from whp.online.groupwise_regret.paths import GroupwiseShortestPath, grid
 from whp.online.groupwise_regret.regret import GroupwiseRegretResult, groupwise_regret
 from whp.online.groupwise_regret.ridge import OnlineRidge
 
 __all__ = [
     "AdaNormalHedge",
+    "GroupwiseLearner",
+    "GroupwiseRegressor",
     "GroupwiseRegretResult",
+    "GroupwiseShortestPath",
     "OnlineRidge",
+    "grid",
     "groupwise_regret",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 from whp.certificate import Assumption, Certificate, met, unchecked, violated
 from whp.intervals import Estimate
 
-__all__ = ["PAPER", "assumptions", "azuma", "group_certificate"]
+__all__ = ["PAPER", "assumptions", "azuma", "group_certificate", "rounding"]
 
 PAPER = "Acharya, Arunachaleswaran, Kannan, Roth & Ziani 2024"
 
@@ -17,6 +17,11 @@ PAPER = "Acharya, Arunachaleswaran, Kannan, Roth & Ziani 2024"
 def azuma(rounds: float, groups: int, delta: float) -> float:
     """√(½ T_g ln(N/δ)): how far sampled losses stray above the mixture's, all groups at once."""
     return math.sqrt(rounds / 2 * math.log(groups / delta))
+
+
+def rounding(rounds: float) -> float:
+    """Room for rounding: a bound that is attained exactly must not fail for its last digit."""
+    return 1e-9 * (1 + rounds)
 
 
 def assumptions(

@@ -14,7 +14,7 @@ from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.io import Data
 from whp.online.groupwise_regret.groups import features, members
-from whp.online.groupwise_regret.guarantee import PAPER, assumptions, azuma, group_certificate
+from whp.online.groupwise_regret.guarantee import PAPER, assumptions, azuma, group_certificate, rounding
 from whp.online.groupwise_regret.hedge import meta_bound
 from whp.online.groupwise_regret.ridge import (
     AVERAGE,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Forecaster", "GroupwiseRegretResult", "groupwise_regret"]
 
 EMPTY = np.zeros((0, 0))
+LARGEST = 1e30  # squares of squares still fit
 CLAIM = {
     "mean": "loss of the group's rows ≤ that of its best linear predictor in hindsight with penalty, plus √(3C(ln 1/q + ln B)) for "
     "the mixture and the executed bound E of its own learner",
@@ -83,6 +84,8 @@ class Forecaster:
         self, X: np.ndarray, y: np.ndarray, active: np.ndarray, coins: np.ndarray, weights: np.ndarray = EMPTY
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict, then learn, row by row; predictions and losses, targets and predictions in [0, 1]."""
+        if np.abs(X).max() > LARGEST:
+            raise ValueError(f"X must have entries of at most {LARGEST:g}, got {np.abs(X).max():g}; scale its columns")
         predictions, losses = np.empty(len(X)), np.empty(len(X))
         learn_block(
             np.ascontiguousarray(X), y, np.ascontiguousarray(active), coins, self.forecaster == "vaw",
@@ -118,10 +121,11 @@ class Forecaster:
             total = self.sums[g]
             best, plain = hindsight(self.gram[g], self.s[g], float(total[SQUARES]), self.lam)
             extra = azuma(total[ROUNDS], len(self.names), self.delta) if self.prediction == "sample" else 0.0
+            bound = meta[g] + total[EXECUTED] + extra + rounding(total[ROUNDS])
             rows.append({
                 "group": name, "rounds": int(total[ROUNDS]), "loss": total[LOSS], "mixture": total[MIXTURE],
                 "global": total[GLOBAL], "own": total[OWN], "average": total[AVERAGE], "best": best, "best_plain": plain,
-                "regret": total[LOSS] - best, "global_regret": total[GLOBAL] - best, "bound": meta[g] + total[EXECUTED] + extra,
+                "regret": total[LOSS] - best, "global_regret": total[GLOBAL] - best, "bound": bound,
                 "meta_bound": meta[g], "executed": total[EXECUTED], "logdet": total[LOGDET],
             })  # fmt: skip
         return pd.DataFrame(rows)
@@ -215,14 +219,14 @@ class GroupwiseRegretResult(Result):
 def groupwise_regret(
     X: Annotated[Any, Data("table")],
     y: Annotated[Any, Data("labels", "target")],
-    groups: str | Sequence[str] | np.ndarray | None = None,
+    groups: str | Sequence[Any] | Mapping[str, Any] | np.ndarray | pd.DataFrame | None = None,
     *,
     group_names: Sequence[str] | None = None,
     lam: float = 1.0,
     forecaster: Literal["ridge", "vaw"] = "ridge",
     prediction: Literal["mean", "sample"] = "mean",
-    target_range: tuple[float, float] | None = None,
-    loss_range: tuple[float, float] | None = None,
+    target_range: tuple[float | int, float | int] | None = None,
+    loss_range: tuple[float | int, float | int] | None = None,
     order: Literal["given", "shuffle"] = "given",
     track: bool = False,
     rng: np.random.Generator | int | None = None,
@@ -235,7 +239,7 @@ def groupwise_regret(
         Rows in the order in which they arrive. Of a table, text becomes dummies, numbers are scaled to [0, 1], a 1 is appended.
     y : array_like, shape (T,)
         Targets: numbers, or two classes.
-    groups : str, sequence of str, or array_like of shape (T, N), optional
+    groups : str, sequence, mapping, or array_like of shape (T, N), optional
         Columns of the table, ``"sex,race,age:35:50"``, a number with the edges between its groups; from Python also 0/1 flags,
         a data frame of them, or predicates ``{"name": function of X}``. They may overlap; everyone is a group of its own.
     group_names : sequence of str, optional

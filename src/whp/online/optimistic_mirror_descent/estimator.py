@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -17,17 +16,16 @@ from whp.certificate import Certificate
 from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.losses import Linear
 from whp.online.optimistic_mirror_descent.stream import learn_stream, make_learner
+from whp.online.river import LearnsOneByOne
 from whp.validate import as_int, as_real
 
 __all__ = ["OptimisticClassifier", "OptimisticRegressor"]
 
 
-class _Online(BaseEstimator):
+class _Online(LearnsOneByOne, BaseEstimator):
     """What both have in common: rows in, normalised on the way; one learner a class."""
 
-    _supervised = True  # river asks
     _loss: str
-    _river: str
 
     radius: float
     batch_size: int
@@ -35,12 +33,6 @@ class _Online(BaseEstimator):
     l2: float
     dynamic: bool
     horizon: int | None
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        # river asks isinstance; where it is loaded, tell it. It is never imported for that.
-        if (river := sys.modules.get("river.base")) is not None:
-            getattr(river, cls._river).register(cls)
-        return super().__new__(cls)
 
     def _bound(self) -> float:
         return 1.0

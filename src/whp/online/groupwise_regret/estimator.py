@@ -1,0 +1,160 @@
+"""The same behind scikit-learn's and river's interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from whp.certificate import Certificate
+from whp.online.groupwise_regret.groups import EVERYONE, members
+from whp.online.groupwise_regret.regret import Forecaster
+from whp.online.groupwise_regret.ridge import as_range
+from whp.online.river import LearnsOneByOne
+
+__all__ = ["GroupwiseRegressor"]
+
+
+class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
+    """Online least squares with regret on every group.
+
+    Parameters
+    ----------
+    groups : None, or sequence of int and callables
+        Columns of X that hold 0/1 flags, or predicates of X; None: everyone is the only group, unless flags are passed.
+    lam : float
+        λ of the penalty.
+    forecaster : {"ridge", "vaw"}
+        As in :func:`groupwise_regret`.
+    target_range : (float, float) or None
+        Range of the targets. None reads it off the first call to `fit` or `partial_fit`; later targets must lie in it.
+    fit_intercept : bool
+        Append a 1 to each row.
+
+    Attributes
+    ----------
+    group_report_ : DataFrame
+        A row a group, see :class:`GroupwiseRegretResult`.
+    certificates_ : tuple of Certificate
+        One a group.
+    """
+
+    def __init__(self, groups=None, *, lam=1.0, forecaster="ridge", target_range=None, fit_intercept=True):
+        self.groups = groups
+        self.lam = lam
+        self.forecaster = forecaster
+        self.target_range = target_range
+        self.fit_intercept = fit_intercept
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # it sees each row once, and is penalised in units of the features given
+        return tags
+
+    def fit(self, X: Any, y: Any, groups: Any = None) -> GroupwiseRegressor:
+        """One pass over X (n, d) and y (n,), from scratch; `groups` (n, N) are flags in the place of the constructor's."""
+        for name in ("state_", "_place"):
+            if hasattr(self, name):
+                delattr(self, name)
+        return self.partial_fit(X, y, groups)
+
+    def partial_fit(self, X: Any, y: Any, groups: Any = None) -> GroupwiseRegressor:
+        """Go on with more rows; `groups` as in the first call."""
+        first = not hasattr(self, "state_")
+        X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
+        self._learn(X, np.asarray(y, dtype=np.float64), groups)
+        return self
+
+    def _learn(self, X: np.ndarray, y: np.ndarray, groups: Any) -> None:
+        first = not hasattr(self, "state_")
+        active, names = self._members(X, groups)
+        if first:
+            if self.target_range is None:
+                span = (float(y.min()), float(y.max()) if y.max() > y.min() else float(y.min()) + 1)
+            else:
+                span = as_range(self.target_range, "target_range")
+        else:
+            span = self.span_
+            if names != self.state_.names:
+                raise ValueError(f"groups must be those of the first call, {', '.join(self.state_.names)}")
+        outside = np.flatnonzero((y < span[0]) | (y > span[1]))
+        if len(outside):
+            row = int(outside[0])
+            raise ValueError(f"y must lie in target_range [{span[0]:g}, {span[1]:g}], row {row} has {y[row]:g}")
+        if first:
+            state = Forecaster(X.shape[1] + bool(self.fit_intercept), names, lam=self.lam, forecaster=self.forecaster)
+            self.state_, self.span_ = state, span
+        self.state_.learn(self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X)))
+
+    def _rows(self, X: np.ndarray) -> np.ndarray:
+        return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
+
+    def _members(self, X: np.ndarray, groups: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+        if groups is not None:
+            return members(groups, X)
+        if self.groups is None:
+            return np.ones((len(X), 1), dtype=bool), (EVERYONE,)
+        flags = {}
+        for number, told in enumerate(self.groups):
+            if callable(told):
+                flags[getattr(told, "__name__", "predicate") + f" {number}"] = told(X)
+            else:
+                flags[f"column {told}"] = X[:, told]
+        active, names = members(flags, X)
+        if EVERYONE not in names:  # a block may lie in one group as a whole; everyone is always there
+            active, names = np.column_stack([active, np.ones(len(X), dtype=bool)]), (*names, EVERYONE)
+        return active, names
+
+    def predict(self, X: Any, groups: Any = None) -> np.ndarray:
+        """Predictions (n,); `groups` as in `fit`."""
+        check_is_fitted(self, "state_")
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        active, _ = self._members(X, groups)
+        low, high = self.span_
+        return low + (high - low) * self.state_.predict(self._rows(X), active[:, : len(self.state_.names)])
+
+    @property
+    def group_report_(self) -> pd.DataFrame:
+        """A row a group."""
+        check_is_fitted(self, "state_")
+        return self.state_.report()
+
+    @property
+    def certificates_(self) -> tuple[Certificate, ...]:
+        """One a group."""
+        check_is_fitted(self, "state_")
+        told = "given" if self.target_range is not None else "read from the first rows"
+        return self.state_.certificates(f"[{self.span_[0]:g}, {self.span_[1]:g}], {told}")
+
+    def learn_one(self, x: Mapping[Any, float], y: float, groups: Any = None) -> None:
+        """Learn from one dictionary; its names are those of the first."""
+        if not hasattr(self, "_place"):
+            if self.target_range is None:
+                raise ValueError("target_range must be given to learn row by row")
+            self._place = {name: i for i, name in enumerate(x)}
+            self.n_features_in_ = len(self._place)
+        self._learn(self._row(x), np.array([float(y)]), None if groups is None else np.atleast_2d(groups))
+
+    def predict_one(self, x: Mapping[Any, float], groups: Any = None) -> float:
+        """Prediction for one dictionary."""
+        if not hasattr(self, "state_"):
+            return float(as_range(self.target_range or (0, 1), "target_range")[0])
+        active, _ = self._members(self._row(x), None if groups is None else np.atleast_2d(groups))
+        low, high = self.span_
+        return float(low + (high - low) * self.state_.predict(self._rows(self._row(x)), active)[0])
+
+    def _row(self, x: Mapping[Any, float]) -> np.ndarray:
+        if not isinstance(x, Mapping):
+            raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
+        if unknown := [name for name in x if name not in self._place]:
+            raise ValueError(f"x must keep its features, got new {unknown}")
+        row = np.zeros((1, len(self._place)))
+        for name, value in x.items():
+            row[0, self._place[name]] = value
+        if not np.isfinite(row).all():
+            raise ValueError("x must be finite, got NaN or infinity")
+        return row
