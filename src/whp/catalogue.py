@@ -182,6 +182,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2310.04652",
         "online",
         "Predict online nearly as well on every overlapping group as the best model of that group in hindsight.",
+        guarantee="on every group's own rounds, regret to its best linear model below a bound that is executed on the run",
+        cost="O(d²) a row and active group, N d² numbers for N groups",
+        front_door="whp.online.groupwise_regret:groupwise_regret",
     ),
     Method(
         "recovering-bandits",

@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.experiment.study import Outcome
+from whp.studies import groupwise_regret as study
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    keys = [json.dumps(c, sort_keys=True) for c in study.trials(scale)]
+    assert len(keys) == len(set(keys))
+    assert all(isinstance(c["seed"], int) for c in study.trials(scale))
+
+
+def test_an_unknown_experiment_is_named():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "alchemy"}, np.random.default_rng(0))
+
+
+def test_c2_any_order():
+    found = {}
+    for order in ("given", "by age"):
+        rows = study.run({"experiment": "census", "indicators": False, "order": order}, np.random.default_rng(0))
+        found[order] = {r["group"]: (r["global"], r["ours"]) for r in rows}
+    assert found["given"]["everyone"] == pytest.approx((-62.8, -149.1), abs=0.1)
+    assert found["given"]["college"] == pytest.approx((33.1, -23.4), abs=0.1)
+    assert found["by age"]["everyone"] == pytest.approx((-37.6, -177.5), abs=0.1)
+    assert found["by age"]["old"] == pytest.approx((36.1, 7.0), abs=0.1)
+
+
+def test_claims_can_come_out_either_way():
+    configs = [
+        *({"experiment": "medical", "seed": s} for s in range(4)),
+        *({"experiment": "synthetic", "label": "min", "rounds": 4000, "seed": s} for s in range(4)),
+        *({"experiment": "paths", "rounds": 60, "seed": s} for s in range(2)),
+    ]
+    rows = [{**c, **r} for c in configs for r in study.run(c, np.random.default_rng(c["seed"]))]
+    frame = pd.DataFrame(rows)
+    claims = {c.id: c for c in study.CLAIMS}
+    assert len(claims) == len(study.CLAIMS)
+    assert claims["C7a"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C7a"].judge(frame.assign(**{"verdict_group-regret": "fails"})).outcome == Outcome.NOT_REPRODUCED
+    assert claims["C3a"].judge(frame).outcome == Outcome.NOT_REPRODUCED
+    assert (
+        claims["C3a"].judge(frame.assign(ours=frame["global"] - 1 - 0.01 * frame["seed"])).outcome == Outcome.REPRODUCED
+    )
+    assert claims["C6c"].judge(frame).outcome == Outcome.REPRODUCED
+    assert claims["C6c"].judge(frame.assign(bound=1e-9)).outcome == Outcome.NOT_REPRODUCED
+
+
+def test_peers_see_the_same_rows():
+    rows = pd.DataFrame(study.run({"experiment": "peers", "rows": 300}, np.random.default_rng(0)))
+    cells = rows.pivot_table(index="group", columns="peer", values="loss")
+    assert set(cells.columns) == {"ours", "river SGD", "river AdaGrad", "river Bayesian", "finite class"}
+    assert (cells.loc["Female"] + cells.loc["Male"]).to_numpy() == pytest.approx(cells.loc["everyone"].to_numpy())
