@@ -61,7 +61,7 @@ class Claim:
     paper: str
     quantity: str
     relation: Literal["<=", ">="]
-    threshold: float
+    threshold: float | int
     measure: Callable[[pd.DataFrame], Estimate]
     note: str = ""
 
@@ -90,7 +90,7 @@ class Finding:
     paper: str
     quantity: str
     relation: Literal["<=", ">="]
-    threshold: float
+    threshold: float | int
     ours: Estimate
     outcome: Outcome
     note: str = ""
