@@ -137,15 +137,36 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
                 raise ValueError("target_range must be given to learn row by row")
             self._place = {name: i for i, name in enumerate(x)}
             self.n_features_in_ = len(self._place)
-        self._learn(self._row(x), np.array([float(y)]), None if groups is None else np.atleast_2d(groups))
+        row, target = self._row(x), float(y)
+        if not hasattr(self, "state_"):
+            self._learn(row, np.array([target]), None if groups is None else np.atleast_2d(groups))
+            return
+        low, high = self.span_
+        if not low <= target <= high:
+            raise ValueError(f"y must lie in target_range [{low:g}, {high:g}], got {target:g}")
+        self.state_.learn(
+            self._rows(row), np.array([(target - low) / (high - low)]), self._flags(row, groups), np.zeros(1)
+        )
 
     def predict_one(self, x: Mapping[Any, float], groups: Any = None) -> float:
         """Prediction for one dictionary."""
         if not hasattr(self, "state_"):
             return float(as_range(self.target_range or (0, 1), "target_range")[0])
-        active, _ = self._members(self._row(x), None if groups is None else np.atleast_2d(groups))
-        low, high = self.span_
-        return float(low + (high - low) * self.state_.predict(self._rows(self._row(x)), active)[0])
+        row, (low, high) = self._row(x), self.span_
+        return float(low + (high - low) * self.state_.predict(self._rows(row), self._flags(row, groups))[0])
+
+    def _flags(self, row: np.ndarray, groups: Any) -> np.ndarray:
+        """Membership of one row, in the order of the first call; without the detours that many rows are worth."""
+        if groups is None:
+            return self._members(row, None)[0]
+        flags = np.atleast_2d(groups)
+        if flags.shape != (1, len(self.state_.names)):
+            raise ValueError(f"groups must have {len(self.state_.names)} flags, got shape {flags.shape}")
+        if flags.dtype != bool:
+            if not ((flags == 0) | (flags == 1)).all():
+                raise ValueError("groups contains values other than 0/1")
+            flags = flags.astype(bool)
+        return flags
 
     def _row(self, x: Mapping[Any, float]) -> np.ndarray:
         if not isinstance(x, Mapping):
