@@ -1,3 +1,9 @@
+from .learning_to_relax import RelaxationTuner as RelaxationTuner
+from .learning_to_relax import learning_to_relax as learning_to_relax
+from .learning_to_relax import optimal_omega as optimal_omega
+from .learning_to_relax import solve_sequence as solve_sequence
+from .learning_to_relax import sor as sor
+from .learning_to_relax import ssor_cg as ssor_cg
 from .linf_regression import SRHT as SRHT
 from .linf_regression import BlockSRHT as BlockSRHT
 from .linf_regression import GaussianSketch as GaussianSketch
