@@ -110,6 +110,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2310.02246",
         "linalg",
         "Solve a stream of related linear systems while learning the relaxation parameter from iteration counts.",
+        guarantee="expected iterations above the best fixed ω in hindsight below a bound that is executed on the run",
+        cost="one pass over the matrix a sweep; tens of microseconds a system for the learner",
+        front_door="whp.linalg.learning_to_relax:learning_to_relax",
     ),
     Method(
         "hierarchical-communities",

@@ -113,7 +113,7 @@ class TsallisINF:
         self._arm = min(int(np.searchsorted(np.cumsum(p), self._rng.random() * p.sum(), side="right")), self.n_arms - 1)
         return self._arm
 
-    def tell(self, cost: float | int) -> None:
+    def tell(self, cost: float | int | np.number) -> None:
         """Learn the cost, at least 1, of the arm that was drawn.
 
         Raises
@@ -123,7 +123,7 @@ class TsallisINF:
         """
         if self._arm < 0:
             raise ValueError("ask must come before tell")
-        c = as_real(cost, "cost", low=1, high=1e300) - 1
+        c = as_real(float(cost), "cost", low=1, high=1e300) - 1
         t, arm, p = self.rounds + 1, self._arm, self._p
         self._total += c
         sigma = self._sigma or max(self._total / t, 1.0)

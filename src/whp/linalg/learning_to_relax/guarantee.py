@@ -29,7 +29,7 @@ def oblivious(*, adaptive: bool, fed_back: bool, tol: float) -> Assumption:
     if fed_back:
         return unchecked(
             statement,
-            f"each start or right-hand side comes from the solution before, whose error is within tol = {tol:g}",
+            f"each solve begins with the solution before, whose error is within tol = {tol:g}",
         )
     return met(statement, "a given list of systems, every solve from zero")
 
@@ -46,8 +46,8 @@ def regret_certificate(
     """T2: second-order bound, executed."""
     return Certificate(
         "regret",
-        f"expected iterations above {against} ≤ Σ 2(R_t − R_(t−1))(Σ√p − 1) + Σ (c − 1)²/(R_t √p_I), evaluated on what was drawn; one "
-        "run's value is an unbiased estimate of the bound",
+        f"expected iterations above {against} ≤ Σ 2(R_t − R_(t−1))(Σ√p − 1) + Σ (c − 1)²/(R_t √p_I), evaluated on what was "
+        "drawn; one run's value is an unbiased estimate of the bound",
         "derived here: Tsallis-INF with any rate that does not fall, costs of any range",
         "<=",
         bound,
@@ -82,7 +82,7 @@ def worst_case_certificate(
 
 
 def count_certificate(
-    counts: Sequence[int], bounds: Sequence[float], skipped: int, assumptions: Sequence[Assumption], solver: str
+    counts: Sequence[int], bounds: Sequence[float | int], skipped: int, assumptions: Sequence[Assumption], solver: str
 ) -> Certificate:
     """E or P: no solve took more than was computed for it beforehand."""
     shares = np.asarray(counts, dtype=float) / np.asarray(bounds, dtype=float)
@@ -103,8 +103,11 @@ def count_certificate(
         1.0,
         exact(float(shares.max())) if len(shares) else None,
         assumptions=tuple(assumptions),
-        inputs={"solves compared": len(shares), "solves without a bound": skipped}
-        | ({"largest bound": float(np.max(bounds))} if len(shares) else {}),
+        inputs={
+            "solves compared": len(shares),
+            "solves without a bound": skipped,
+            "largest bound": float(max(bounds, default=0)),
+        },
         needs="symmetric positive definite systems: strictly dominant ones, or small enough for eigenvalues.",
         remedy="a given γ or Γ is wrong: leave them out.",
     )

@@ -102,9 +102,13 @@ class RelaxRun(Result):
         """Solutions, and what was chosen."""
         import pandas as pd
 
-        table = pd.DataFrame(
-            {"omega": self.used, "iterations": self.iterations, "context": self.contexts, "converged": self.converged}
-        )
+        columns = {
+            "omega": self.used,
+            "iterations": self.iterations,
+            "context": self.contexts,
+            "converged": self.converged,
+        }
+        table = pd.DataFrame(columns)
         return {"solutions.npy": self.solutions, "choices.csv": table}
 
     def plot(self, ax: Axes | None = None) -> Axes:

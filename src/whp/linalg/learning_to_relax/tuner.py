@@ -100,7 +100,7 @@ class Chebyshev:
         self._said = arm, phi, p
         return arm, p
 
-    def tell(self, cost: float) -> None:
+    def tell(self, cost: float | int) -> None:
         assert self._said is not None
         arm, phi, _ = self._said
         before, _, _ = self._scales() if self.sums[0] else (1.0, 0.0, phi)
@@ -201,7 +201,7 @@ class RelaxationTuner:
         self._open = False
         self.probabilities = np.full(len(grid), 1 / len(grid))
 
-    def ask(self, context: float | int | None = None) -> tuple[int, float]:
+    def ask(self, context: float | int | np.number | None = None) -> tuple[int, float]:
         """Number and value of the ω to use now.
 
         Raises
@@ -234,7 +234,7 @@ class RelaxationTuner:
             arm = 0
         return arm, float(self.omegas[arm])
 
-    def tell(self, cost: float | int) -> None:
+    def tell(self, cost: float | int | np.number) -> None:
         """Learn what the solve cost, at least 1 iteration.
 
         Raises
