@@ -81,11 +81,10 @@ def multigrid(*, reuse: bool) -> Any:
         from scipy.sparse import csr_matrix
         from scipy.sparse.linalg import cg
 
-        x, hierarchy = None, None
+        x, preconditioner = None, None
         for A, b, _ in systems:
-            if hierarchy is None or not reuse:
-                hierarchy = ruge_stuben_solver(csr_matrix(A))
-                preconditioner = hierarchy.aspreconditioner()
+            if preconditioner is None or not reuse:
+                preconditioner = ruge_stuben_solver(csr_matrix(A)).aspreconditioner()
             x, _ = cg(A, b, x0=x, rtol=1e-8, M=preconditioner)
         return x
 
