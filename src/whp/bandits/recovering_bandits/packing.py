@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from whp.kernel import compiled
 
-__all__ = ["pack", "packs"]
+__all__ = ["pack", "rows"]
 
 
 @compiled
@@ -68,14 +68,30 @@ def pack(period: Int[np.ndarray, " N"], channels: int) -> tuple[Int[np.ndarray, 
     channels : int
         K, pulls a period.
     """
-    offset, channel = np.zeros(len(period), np.int64), np.full(len(period), -1, np.int64)
     used = np.flatnonzero(period)
-    order = used[np.argsort(period[used], kind="stable")]
-    if len(order) and (1 / period[order]).sum() > channels + 1e-9:
+    rate = period[used]
+    if (1 / rate).sum() > channels + 1e-9:
         return None
+    offset, channel = np.zeros(len(period), np.int64), np.full(len(period), -1, np.int64)
+    small = rate.astype(np.int16) if len(rate) and rate.max() < 1 << 15 else rate  # sorted by radix
+    order = used[np.argsort(small, kind="stable")]
     return (offset, channel) if _pack(np.ascontiguousarray(period), order, channels, offset, channel) else None
 
 
-def packs(period: Int[np.ndarray, " N"], channels: int) -> bool:
-    """Whether it does."""
-    return pack(period, channels) is not None
+@compiled
+def rows(period, offset, T):
+    """Arms of each of T periods one after the other, and where each period begins."""
+    begins = np.zeros(T + 1, np.int64)
+    for i in range(len(period)):
+        if period[i]:
+            for t in range(offset[i], T, period[i]):
+                begins[t + 1] += 1
+    for t in range(T):
+        begins[t + 1] += begins[t]
+    at, who = begins[:-1].copy(), np.empty(begins[T], np.int64)
+    for i in range(len(period)):
+        if period[i]:
+            for t in range(offset[i], T, period[i]):
+                who[at[t]] = i
+                at[t] += 1
+    return who, begins

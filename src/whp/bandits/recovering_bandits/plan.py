@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from whp.bandits.recovering_bandits.guarantee import plan_certificates
-from whp.bandits.recovering_bandits.packing import pack
+from whp.bandits.recovering_bandits.packing import pack, rows
 from whp.bandits.recovering_bandits.rates import Segments, a_priori_ratio, chains, period_set, relax, segments
 from whp.certificate import Certificate
 from whp.result import Result
@@ -91,8 +92,8 @@ class RecoveringPlan(Result):
         No policy earns more.
     ratio, gamma : float
         value over upper_bound; the share that was certain beforehand.
-    static, myopic : float
-        Reward a period of always the same K arms, and of the K arms that pay most now.
+    static : float
+        Reward a period of always the same K arms.
     price : float
         What one more slot a period is worth.
     certificates : tuple of Certificate
@@ -107,12 +108,16 @@ class RecoveringPlan(Result):
     upper_bound: float
     gamma: float
     static: float
-    myopic: float
     price: float
     fractional_arm: int
     certificates: tuple[Certificate, ...]
     curves: np.ndarray = field(repr=False, default_factory=lambda: np.zeros((0, 0)))
     names: tuple[str, ...] = field(repr=False, default=())
+
+    @cached_property
+    def myopic(self) -> float:
+        """Reward a period of the K arms that pay most now, played out."""
+        return myopic_rate(self.curves, self.K)
 
     @property
     def ratio(self) -> float:
@@ -122,16 +127,8 @@ class RecoveringPlan(Result):
     def table(self, T: int) -> list[Int[np.ndarray, " k"]]:
         """Arms of each of the first T periods."""
         size = as_int(T, "T", low=1)
-        used = np.flatnonzero(self.period)
-        counts = [-(-(size - int(self.offset[i])) // int(self.period[i])) if self.offset[i] < size else 0 for i in used]
-        when = (
-            np.concatenate([np.arange(int(self.offset[i]), size, int(self.period[i])) for i in used])
-            if len(used)
-            else np.zeros(0, int)
-        )
-        who = np.repeat(used, counts)
-        order = np.lexsort((who, when))
-        return np.split(who[order], np.searchsorted(when[order], np.arange(1, size)))
+        who, begins = rows(self.period, self.offset, size)
+        return np.split(who, begins[1:-1])
 
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """Reward, and what it is compared with."""
@@ -280,7 +277,7 @@ def plan_recovering(
     )
     return RecoveringPlan(
         period=period, offset=placed[0], channel=placed[1], K=slots, value=value, upper_bound=best.value, gamma=gamma,
-        static=static, myopic=myopic_rate(R, slots), price=best.price, fractional_arm=best.fractional, certificates=made,
+        static=static, price=best.price, fractional_arm=best.fractional, certificates=made,
         curves=R, names=told,
     )  # fmt: skip
 

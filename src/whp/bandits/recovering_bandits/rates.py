@@ -125,7 +125,7 @@ def _take(slope, length, low, high, arm, capacity, period):
     return value, -1
 
 
-def relax(pieces: Segments, capacity: float) -> Relaxation:
+def relax(pieces: Segments, capacity: float | int) -> Relaxation:
     """Fill the capacity with the steepest pieces: a fractional knapsack, which is the optimum as envelopes are concave."""
     period = np.zeros(pieces.arms, dtype=np.int64)
     value, k = _take(pieces.slope, pieces.length, pieces.low, pieces.high, pieces.arm, capacity, period)
