@@ -197,6 +197,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2106.14813",
         "bandits",
         "Plan a feasible timetable of actions whose rewards recover with rest, with its distance from the best possible.",
+        guarantee="a timetable without conflicts that earns a computed share of what any policy could, and regret of learning it",
+        cost="O(N D log(N D)) for the bound, a few dozen packings of O(N log N) for a plan",
+        front_door="whp.bandits.recovering_bandits:recovering_bandits",
     ),
     Method(
         "adversarial-linear-mdp",

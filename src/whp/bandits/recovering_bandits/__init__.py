@@ -17,11 +17,14 @@ References
 D. Simchi-Levi, Z. Zheng, F. Zhu. Offline Planning and Online Learning under Recovering Rewards. ICML 2021. arXiv:2106.14813.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whp.bandits.recovering_bandits.learn import RecoveringPolicy, RecoveringRun, learn_recovering
 from whp.bandits.recovering_bandits.log import RecoveringReport, RecoveryCurves, fit_recovery, recovering_bandits
 from whp.bandits.recovering_bandits.plan import RecoveringPlan, plan_recovering, upper_bound
+
+if TYPE_CHECKING:
+    from whp.bandits.recovering_bandits.environment import RecoveringEnv
 
 __all__ = [
     "RecoveringEnv",
