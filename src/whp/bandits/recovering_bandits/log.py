@@ -230,7 +230,7 @@ class RecoveringReport(Result):
 
 def recovering_bandits(
     table: Annotated[Any, Data("table")],
-    K: int,
+    K: int = 1,
     *,
     arm: str = "arm",
     time: str = "time",
