@@ -351,10 +351,12 @@ def showcase() -> Showcase:
     from whp.datasets.streams import has_baskets
 
     if has_baskets():
-        fit = _promotions()[1]
-        plan = plan_recovering(fit.curves, 10, names=fit.arms)
+        found = recovering_bandits(
+            _promotions()[0], 10, arm="product_category", time="week", unit="product_id", D=8, resamples=20, rng=0
+        )
     else:
-        plan = plan_recovering(_known(), 3)
+        found = recovering_bandits(_known(), 3)
+    plan = found.plan
     unit = "$" if has_baskets() else ""
 
     def draw(figure: Figure) -> None:
@@ -376,7 +378,7 @@ def showcase() -> Showcase:
         ours=f"{unit}{plan.value:.2f}",
         baseline=f"{unit}{plan.static:.2f}",
         baseline_name="always the same ones",
-        certificates=plan.certificates,
+        certificates=found.certificates,
         draw=draw,
         caption=f"Promotions wear out and recover. The timetable earns {100 * plan.ratio:.1f} % of what any policy could; "
         "no week has more than it may have.",
