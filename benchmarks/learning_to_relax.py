@@ -46,11 +46,11 @@ def heat(nx: int, steps: int) -> Any:
     def setup() -> list[Any]:
         from scipy.sparse.linalg import spsolve
 
-        found, gen = [], heat_equation(nx, steps)  # all periods of the diffusion
-        item = next(gen)
-        for _ in range(steps):
-            found.append(item)
-            item = gen.send(np.asarray(spsolve(item[0].tocsc(), item[1])))
+        gen = heat_equation(nx, steps)  # all periods of the diffusion
+        found = [next(gen)]
+        while len(found) < steps:
+            A, b, _ = found[-1]
+            found.append(gen.send(np.asarray(spsolve(A.tocsc(), b))))
         return found
 
     return setup
