@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Claim", "Finding", "Outcome", "Scale", "Showcase", "Study", "load"]
+__all__ = ["Claim", "Finding", "Outcome", "Scale", "Showcase", "Study", "load", "select"]
 
 Scale = Literal["quick", "standard", "full"]
 
@@ -162,6 +162,14 @@ class Study(Protocol):
     def showcase(self) -> Showcase:
         """The method on real data against its baseline, in at most 20 s."""
         ...
+
+
+def select(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
+    """Rows of one experiment of a study, with these values in these columns."""
+    found = records[records["experiment"] == experiment]
+    for column, value in wanted.items():
+        found = found[found[column] == value]
+    return found
 
 
 def load(slug: str) -> ModuleType:

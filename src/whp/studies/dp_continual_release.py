@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, proportion
 from whp.privacy.dp_continual_release import (
     ContinualCounter,
@@ -225,13 +225,6 @@ def _audit(rho: float, variant: str, runs: int, adaptive: bool, rng: np.random.G
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _slope_of_bounds(pure: bool) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         budget: dict[str, Any] = {"epsilon": 1.0, "delta": 0} if pure else {"rho": RHO}
@@ -242,7 +235,7 @@ def _slope_of_bounds(pure: bool) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _slope(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "curve")
+    part = select(records, "curve")
     slopes = [
         np.polyfit(np.log(g["T"].astype(float)), np.log(g["largest"].astype(float)), 1)[0]
         for _, g in part.groupby("seed")
@@ -262,18 +255,18 @@ def _above_lower(records: pd.DataFrame) -> Estimate:
 
 
 def _bound(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: exact(float(_where(records, experiment, **wanted)["bound"].iloc[0]))
+    return lambda records: exact(float(select(records, experiment, **wanted)["bound"].iloc[0]))
 
 
 def _largest(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(_where(records, experiment, **wanted)["largest"].to_numpy(dtype=float))
+    return lambda records: mean(select(records, experiment, **wanted)["largest"].to_numpy(dtype=float))
 
 
 def _times(part: dict[str, Any], other: dict[str, Any], experiment: str) -> Callable[[pd.DataFrame], Estimate]:
     """Mean measured error of one over the mean of another, both intervals carried along."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        a, b = (mean(_where(records, experiment, **w)["largest"].to_numpy(dtype=float)) for w in (part, other))
+        a, b = (mean(select(records, experiment, **w)["largest"].to_numpy(dtype=float)) for w in (part, other))
         return Estimate(a.value / b.value, a.low / b.high, a.high / max(b.low, 1e-9), a.level, a.n, a.method)
 
     return measure
@@ -281,7 +274,7 @@ def _times(part: dict[str, Any], other: dict[str, Any], experiment: str) -> Call
 
 def _broken(experiment: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, experiment)
+        part = select(records, experiment)
         groups = part.groupby("mechanism") if experiment == "coverage" else [("", part)]
         rates = [proportion(int((g["largest"] > g["bound"]).sum()), len(g)) for _, g in groups]
         return max(rates, key=lambda e: e.high)
@@ -291,7 +284,7 @@ def _broken(experiment: str) -> Callable[[pd.DataFrame], Estimate]:
 
 def _caught(by: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        flags = _where(records, "audit", adaptive=False, **wanted)[f"caught_{by}"].astype(bool)
+        flags = select(records, "audit", adaptive=False, **wanted)[f"caught_{by}"].astype(bool)
         return proportion(int(flags.sum()), len(flags))
 
     return measure
@@ -301,27 +294,27 @@ def _mu(rho: float, variant: str) -> Callable[[pd.DataFrame], Estimate]:
     """Lower limit of μ over the true one."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "audit", adaptive=False, rho=rho, variant=variant)
+        part = select(records, "audit", adaptive=False, rho=rho, variant=variant)
         return mean((part["mu_low"] / part["true_mu"]).to_numpy(dtype=float))
 
     return measure
 
 
 def _adaptive_mu(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "audit", adaptive=True)
+    part = select(records, "audit", adaptive=True)
     return exact(float((part["mu_low"] / part["mu"]).max()))
 
 
 def _marginals(column: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "reduction")
+        part = select(records, "reduction")
         return exact(float((part[column] - (part["largest"] if column == "marginals" else 0)).max()))
 
     return measure
 
 
 def _cut_bias(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "baskets", ones=5)
+    part = select(records, "baskets", ones=5)
     return mean(part["final"].to_numpy(dtype=float)) if len(part) > 1 else exact(math.nan)
 
 
@@ -394,14 +387,14 @@ def _draw_price(records: pd.DataFrame, ax: Axes) -> None:
         lengths, [p.lower for p in found], [p.upper for p in found], alpha=0.2, label="between the proven bounds"
     )
     ax.plot(lengths, [p.batch for p in found], ":", color="0.4", label="answering once")
-    cells = _where(records, "curve").groupby("T")["largest"].mean()
+    cells = select(records, "curve").groupby("T")["largest"].mean()
     ax.plot(cells.index, cells, "o-", color="tab:blue", label="measured, MaxSum")
     ax.set(xscale="log", yscale="log", xlabel="length of the stream", ylabel="largest error, ρ = 0.5")
     ax.legend(frameon=False)
 
 
 def _draw_audit(records: pd.DataFrame, ax: Axes) -> None:
-    part = _where(records, "audit", adaptive=False)
+    part = select(records, "audit", adaptive=False)
     for number, (variant, group) in enumerate(part.groupby("variant")):
         ax.plot(group["mu"] * (0.97 + 0.03 * number), group["mu_low"], "o", label=str(variant))
     top = [0.0, float(part["mu"].max()) * 1.1]

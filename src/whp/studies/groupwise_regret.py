@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean
 from whp.online.groupwise_regret import AdaNormalHedge, GroupwiseShortestPath, grid, groupwise_regret
 
@@ -229,18 +229,11 @@ def _blum_lykouris(X: np.ndarray, y: np.ndarray, active: np.ndarray) -> np.ndarr
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _gain(experiment: str, group: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
     """Regret under one global model less ours, paired over seeds."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, experiment, group=group, **wanted).sort_values("seed")
+        part = select(records, experiment, group=group, **wanted).sort_values("seed")
         return mean((part["global"] - part["ours"]).to_numpy(dtype=float))
 
     return measure
@@ -252,7 +245,7 @@ def _groups_gained(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], E
     def measure(records: pd.DataFrame) -> Estimate:
         from scipy.stats import ttest_1samp
 
-        part = _where(records, experiment, **wanted)
+        part = select(records, experiment, **wanted)
         p = []
         for _, g in part.groupby("group"):
             p.append(
@@ -268,18 +261,18 @@ def _groups_gained(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], E
 
 def _single(order: str, group: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        row = _where(records, "census", indicators=False, order=order, group=group).iloc[0]
+        row = select(records, "census", indicators=False, order=order, group=group).iloc[0]
         return exact(float(row["global"] - row["ours"]))
 
     return measure
 
 
 def _negative(experiment: str, group: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(_where(records, experiment, group=group, **wanted)["ours"].to_numpy(dtype=float))
+    return lambda records: mean(select(records, experiment, group=group, **wanted)["ours"].to_numpy(dtype=float))
 
 
 def _slope(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "cost")
+    part = select(records, "cost")
     return mean([
         np.polyfit(np.log(g["groups"].astype(float)), np.log(g["seconds"].astype(float)), 1)[0] for _, g in part.groupby("seed")
     ])  # fmt: skip
@@ -292,14 +285,14 @@ def _broken(records: pd.DataFrame) -> Estimate:
 def _share(records: pd.DataFrame) -> Estimate:
     """Mean regret on the grid over its bound, worst group."""
     made = []
-    for _, g in _where(records, "paths").groupby("group"):
+    for _, g in select(records, "paths").groupby("group"):
         made.append(mean((g["ours"] / g["bound"]).to_numpy(dtype=float)))
     return max(made, key=lambda e: e.high)
 
 
 def _against_peer(peer: str, group: str = "everyone") -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "peers", group=group)
+        part = select(records, "peers", group=group)
         cells = part.pivot_table(index="seed", columns="peer", values="loss")
         return mean((cells["ours"] / cells[peer]).to_numpy(dtype=float))
 
@@ -309,7 +302,7 @@ def _against_peer(peer: str, group: str = "everyone") -> Callable[[pd.DataFrame]
 def _groups_won(records: pd.DataFrame) -> Estimate:
     """Groups on which ours beats every peer, mean over seeds."""
     won = []
-    for _, g in _where(records, "peers").groupby("seed"):
+    for _, g in select(records, "peers").groupby("seed"):
         cells = g.pivot_table(index="group", columns="peer", values="loss")
         won.append(int((cells.drop(columns="ours").gt(cells["ours"], axis=0)).all(axis=1).sum()))
     return mean(won)
@@ -369,7 +362,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _bars(records: pd.DataFrame, ax: Axes, experiment: str, **wanted: Any) -> None:
-    cells = _where(records, experiment, **wanted).groupby("group", sort=False)[["global", "average", "ours"]].mean()
+    cells = select(records, experiment, **wanted).groupby("group", sort=False)[["global", "average", "ours"]].mean()
     place = np.arange(len(cells))
     for number, (name, colour) in enumerate((("global", "tab:orange"), ("average", "0.7"), ("ours", "tab:blue"))):
         label = {"global": "one global model", "average": "average of learners", "ours": "groupwise"}[name]

@@ -29,7 +29,7 @@ from whp.calibration.h_calibration.guarantee import band
 from whp.calibration.h_calibration.maps import softmax, standardise
 from whp.calibration.h_calibration.metrics import METRICS, ece
 from whp.certificate import Certificate, Verdict
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, paired, proportion
 
 if TYPE_CHECKING:
@@ -314,19 +314,12 @@ def _bias(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, An
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **equal: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in equal.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _difference(experiment: str, data: str, ours: str, theirs: str, metric: str) -> Callable[[pd.DataFrame], Estimate]:
     """Paired by seed. MNIST is not part of the quick scale's networks: digits stand in."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, experiment, data=data)
-        part = part if len(part) else _where(records, experiment)
+        part = select(records, experiment, data=data)
+        part = part if len(part) else select(records, experiment)
         table = part.pivot_table(index="seed", columns="method", values=metric)[[ours, theirs]].dropna()
         return paired(table[ours], table[theirs])
 
@@ -334,7 +327,7 @@ def _difference(experiment: str, data: str, ours: str, theirs: str, metric: str)
 
 
 def _share(records: pd.DataFrame, flags: Callable[[pd.DataFrame], Any], experiment: str, **equal: Any) -> Estimate:
-    part = _where(records, experiment, **equal)
+    part = select(records, experiment, **equal)
     return proportion(int(np.asarray(flags(part), dtype=bool).sum()), len(part))
 
 
@@ -357,13 +350,13 @@ def _isotonic_changes(records: pd.DataFrame) -> Estimate:
 
 
 def _more_segments(records: pd.DataFrame) -> Estimate:
-    table = _where(records, "segments", small=True).pivot_table(index="seed", columns="segments", values="ece").dropna()
+    table = select(records, "segments", small=True).pivot_table(index="seed", columns="segments", values="ece").dropna()
     return paired(table[SEGMENTS[-1]], table[SEGMENTS[0]])
 
 
 def _missed(column: str, **equal: Any) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "truth", **equal)
+        part = select(records, "truth", **equal)
         return proportion(int(part[column].sum()), int(part["instances"].sum()))
 
     return measure
@@ -371,7 +364,7 @@ def _missed(column: str, **equal: Any) -> Callable[[pd.DataFrame], Estimate]:
 
 def _bias_ratio(law: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "bias", law=law)
+        part = select(records, "bias", law=law)
         return mean(part["left_out"].astype(float) / part["pooled"].astype(float))
 
     return measure
@@ -447,7 +440,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _draw_methods(records: pd.DataFrame, ax: Axes) -> None:
-    part = _where(records, "network")
+    part = select(records, "network")
     part = part[part["data"] == ("mnist" if "mnist" in set(part["data"]) else "digits")]
     cells = {str(name): mean(g["ece"].astype(float)) for name, g in part.groupby("method")}
     names = sorted(cells, key=lambda k: cells[k].value)
@@ -463,7 +456,7 @@ def _draw_methods(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_segments(records: pd.DataFrame, ax: Axes) -> None:
-    for n, group in _where(records, "segments").groupby("n"):
+    for n, group in select(records, "segments").groupby("n"):
         cells = group.groupby("segments")["ece"].mean()
         ax.plot(cells.index, cells, "o-", label=f"{int(n):,} rows")
     ax.set(xscale="log", xlabel="segments of the map", ylabel="ECE on test rows")
@@ -471,7 +464,7 @@ def _draw_segments(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_naive(records: pd.DataFrame, ax: Axes) -> None:
-    part = _where(records, "naive bayes", data="mnist")
+    part = select(records, "naive bayes", data="mnist")
     for name, group in part.groupby("method"):
         ax.plot(group["nll"], group["ece"], "o", alpha=0.7, label=str(name))
     ax.set(xscale="log", yscale="log", xlabel="log-loss", ylabel="ECE", box_aspect=0.8)

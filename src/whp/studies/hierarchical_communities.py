@@ -18,7 +18,7 @@ from sklearn.metrics import adjusted_rand_score
 from whp.datasets.graph_models import block_model, btsbm_densities, path_of_powers
 from whp.datasets.graphs import example_graph, power_grid, primary_school, thiers_high_school
 from whp.datasets.packaged import available
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.graph.hierarchical_communities import HierarchicalCommunities, btsbm_threshold, hierarchical_communities
 from whp.intervals import Estimate, exact, mean, paired, proportion
 
@@ -191,23 +191,16 @@ def _support(result: HierarchicalCommunities) -> dict[str, Any]:
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **equal: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in equal.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _less(ours: str, theirs: str, column: str, experiment: str, **equal: Any) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        table = _where(records, experiment, **equal).pivot_table(index="seed", columns="way", values=column)
+        table = select(records, experiment, **equal).pivot_table(index="seed", columns="way", values=column)
         return paired(table[ours], table[theirs])
 
     return measure
 
 
 def _mean(column: str, experiment: str, **equal: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(_where(records, experiment, **equal)[column].astype(float))
+    return lambda records: mean(select(records, experiment, **equal)[column].astype(float))
 
 
 def _share(flags: pd.Series) -> Estimate:
@@ -216,14 +209,14 @@ def _share(flags: pd.Series) -> Estimate:
 
 def _recovered(low: float, high: float) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "threshold")
+        part = select(records, "threshold")
         return _share(part[part["divergence"].between(low, high)]["exact"])
 
     return measure
 
 
 def _sharper(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "threshold")
+    part = select(records, "threshold")
     above = np.where(part["divergence"] > 1, 1.0, -1.0) / np.where(
         part["divergence"] > 1, 4, 3
     )  # a's on each side of 1
@@ -234,17 +227,17 @@ def _sharper(records: pd.DataFrame) -> Estimate:
 
 
 def _most_inversions(records: pd.DataFrame) -> Estimate:
-    part = pd.concat([_where(records, name, way="refined") for name in ("ternary", "grid")])
+    part = pd.concat([select(records, name, way="refined") for name in ("ternary", "grid")])
     return exact(float(part["inversions"].max()))
 
 
 def _largest_grid(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "grid", way="top-down")
+    part = select(records, "grid", way="top-down")
     return mean(part[part["data"] == max(set(part["data"]), key=GRIDS.index)]["inversions"].astype(float))
 
 
 def _holds(way: str) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: _share(_where(records, "support", way=way)["verdict_supported-tree"] == "holds")
+    return lambda records: _share(select(records, "support", way=way)["verdict_supported-tree"] == "holds")
 
 
 FIGURE = "figure on the binary tree model, no number read"
@@ -285,7 +278,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C4c", "And so has the smallest, case300.", "stated without a number", "mean inversions", ">=", 1.0,
           _mean("inversions", "grid", data="case300", way="top-down"), note=BOTH),
     Claim("C4d", "Top-down inverts on ternary trees.", "stated without a number", "share of graphs with an inversion", ">=", 0.1,
-          lambda r: _share(_where(r, "ternary", way="top-down")["inversions"] > 0), note=CHOSEN),
+          lambda r: _share(select(r, "ternary", way="top-down")["inversions"] > 0), note=CHOSEN),
     Claim("C5a", "Primary school, four contacts: the communities are the ten classes.", "other schools", "AMI", ">=", 0.99,
           _mean("leaf", "school", data="primary", least=4, way="refined"), note=BOTH),
     Claim("C5b", "Cut into five they are the grades.", "other schools", "AMI", ">=", 0.99,
@@ -314,7 +307,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _draw_threshold(records: pd.DataFrame, ax: Axes) -> None:
-    for n, group in _where(records, "threshold").groupby("n"):
+    for n, group in select(records, "threshold").groupby("n"):
         cells = group.assign(exact=group["exact"].astype(float)).groupby(group["divergence"].round(6))["exact"].mean()
         ax.plot(cells.index, cells, "o-", label=f"n = {int(n):,}")
     ax.axvline(1, color="0.5", linestyle="--", linewidth=1)
@@ -323,7 +316,7 @@ def _draw_threshold(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_school(records: pd.DataFrame, ax: Axes) -> None:
-    for way, group in _where(records, "school", data="primary").groupby("way"):
+    for way, group in select(records, "school", data="primary").groupby("way"):
         cells = group.groupby("least")["leaf"].mean()
         ax.plot(cells.index, cells, "o-", label=str(way))
     ax.set(xscale="log", xlabel="contacts that make an edge", ylabel="AMI with the ten classes")

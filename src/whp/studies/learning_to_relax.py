@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from whp.datasets.linear_systems import digits_graph, heat_equation, shifted_laplacians, stencil
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, mean
 from whp.linalg.learning_to_relax import RelaxationTuner, jacobi_radius, run_grid, solve_sequence, sor
 from whp.linalg.learning_to_relax.tuner import GRID
@@ -192,20 +192,13 @@ def _honesty(T: int, rng: np.random.Generator) -> dict[str, Any]:
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _ratio(
     experiment: str, ours: str, theirs: str, column: str = "mean", key: str = "learner", **wanted: Any
 ) -> Callable[[pd.DataFrame], Estimate]:
     """Mean over seeds of the ratio."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        cells = _where(records, experiment, **wanted).pivot_table(index="seed", columns=key, values=column)
+        cells = select(records, experiment, **wanted).pivot_table(index="seed", columns=key, values=column)
         return mean((cells[ours] / cells[theirs]).to_numpy(dtype=float))
 
     return measure
@@ -213,7 +206,7 @@ def _ratio(
 
 def _late(variance: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "shifts", variance=variance)
+        part = select(records, "shifts", variance=variance)
         late = part[part["learner"] == "tsallis"].set_index("seed")["late"]
         best = part[part["learner"] == "best fixed ω"].set_index("seed")["mean"]
         return mean((late / best).to_numpy(dtype=float))
@@ -222,7 +215,7 @@ def _late(variance: str) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _slope(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "shifts", variance="high", learner="tsallis")
+    part = select(records, "shifts", variance="high", learner="tsallis")
     lengths = [n for n in (300, 1000, 3000) if f"regret_{n}" in part and part[f"regret_{n}"].notna().all()]
     return mean([
         np.polyfit(np.log(lengths), np.log(np.maximum([float(row[f"regret_{n}"]) for n in lengths], 1.0)), 1)[0]
@@ -231,7 +224,7 @@ def _slope(records: pd.DataFrame) -> Estimate:
 
 
 def _honest(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "honesty")
+    part = select(records, "honesty")
     return mean((part["regret"] - part["bound"]).to_numpy(dtype=float))
 
 
@@ -293,7 +286,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _bars(records: pd.DataFrame, ax: Axes, experiment: str, column: str, key: str = "learner", **wanted: Any) -> None:
-    cells = _where(records, experiment, **wanted).groupby(key)[column].mean().sort_values()
+    cells = select(records, experiment, **wanted).groupby(key)[column].mean().sort_values()
     ax.barh(list(cells.index), cells, color="tab:blue")
     ax.set(xlabel=f"{column} of iterations" if column != "seconds" else "seconds")
 
@@ -307,7 +300,7 @@ def _draw_digits(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_clock(records: pd.DataFrame, ax: Axes) -> None:
-    for who, group in _where(records, "clock").groupby("who"):
+    for who, group in select(records, "clock").groupby("who"):
         cells = group.groupby("nx")["seconds"].mean()
         ax.plot(np.asarray(cells.index) ** 2, cells, "o-", label=str(who))
     ax.set(xscale="log", yscale="log", xlabel="unknowns", ylabel="seconds for the same steps")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, exact, mean, proportion
 from whp.linalg.lp_sensitivity_sampling import (
     LpCoreset,
@@ -178,18 +178,11 @@ def _honesty(m: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _paired(data: str, p: float, ours: str, theirs: str, column: str = "excess") -> Callable[[pd.DataFrame], Estimate]:
     """Median over seeds of the ratio ours/theirs, bootstrapped."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "regression", data=data, p=p)
+        part = select(records, "regression", data=data, p=p)
         cells = part.pivot_table(index="seed", columns="scheme", values=column)
         logs = np.log(cells[ours] / cells[theirs]).to_numpy(dtype=float)
         made = bootstrap(logs, np.median, resamples=1999)
@@ -199,18 +192,18 @@ def _paired(data: str, p: float, ours: str, theirs: str, column: str = "excess")
 
 
 def _total_error(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "total")
+    part = select(records, "total")
     return exact(float(max(abs(t / TOTALS[p] - 1) for p, t in zip(part["p"], part["total"], strict=True))))
 
 
 def _below_worst(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "total")
+    part = select(records, "total")
     worst = [11 ** max(1.0, p / 2) for p in part["p"]]
     return exact(float(max(t / w for t, w in zip(part["total"], worst, strict=True))))
 
 
 def _rows_saved(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "total", p=1.0).iloc[0]
+    part = select(records, "total", p=1.0).iloc[0]
     return exact(float(part["rows_true"] / part["rows_worst"]))
 
 
@@ -220,14 +213,14 @@ def _rate(flags: pd.Series) -> Estimate:
 
 def _full_rank(*schemes: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "blocks")
+        part = select(records, "blocks")
         return _rate(part[part["scheme"].isin(schemes)]["rank"] == 64)
 
     return measure
 
 
 def _slope(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "sizes")
+    part = select(records, "sizes")
     slopes = [
         np.polyfit(np.log(g["m"].astype(float)), np.log(g["distortion"].astype(float)), 1)[0]
         for _, g in part.groupby("seed")
@@ -236,14 +229,14 @@ def _slope(records: pd.DataFrame) -> Estimate:
 
 
 def _broken(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "honesty")
+    part = select(records, "honesty")
     rates = [_rate(g["distortion"] > g["bound"]) for _, g in part.groupby(["scheme", "norm"])]
     return max(rates, key=lambda e: e.high)
 
 
 def _looseness(largest: bool) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        groups = _where(records, "honesty").groupby(["scheme", "norm"])
+        groups = select(records, "honesty").groupby(["scheme", "norm"])
         made = [
             bootstrap((g["bound"] / g["distortion"]).to_numpy(dtype=float), np.median, resamples=999) for _, g in groups
         ]
@@ -254,7 +247,7 @@ def _looseness(largest: bool) -> Callable[[pd.DataFrame], Estimate]:
 
 def _gap_ratio(p: float) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "regression", p=p, scheme="lewis")
+        part = select(records, "regression", p=p, scheme="lewis")
         return bootstrap((part["gap"] / part["excess"]).to_numpy(dtype=float), np.median, resamples=1999)
 
     return measure
@@ -308,7 +301,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _draw_excess(records: pd.DataFrame, ax: Axes) -> None:
-    part = _where(records, "regression", data="diamonds")
+    part = select(records, "regression", data="diamonds")
     for name, group in part.groupby("scheme"):
         cells = group.groupby("p")["excess"].median()
         ax.plot(cells.index, cells, "o-", label=str(name))
@@ -317,7 +310,7 @@ def _draw_excess(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_sizes(records: pd.DataFrame, ax: Axes) -> None:
-    cells = _where(records, "sizes").groupby("m")["distortion"].median()
+    cells = select(records, "sizes").groupby("m")["distortion"].median()
     ax.plot(cells.index, cells, "o-", label="Lewis rows, randhie, p = 1.5")
     ax.plot(cells.index, cells.iloc[0] * np.sqrt(cells.index[0] / cells.index), "--", color="0.5", label="m^{−1/2}")
     ax.set(xscale="log", yscale="log", xlabel="rows kept", ylabel="worst distortion found")

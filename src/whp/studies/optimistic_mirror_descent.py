@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, exact, mean
 from whp.online.optimistic_mirror_descent import (
     Ball,
@@ -276,13 +276,6 @@ def _peers(rng: np.random.Generator) -> list[dict[str, Any]]:
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _column(part: pd.DataFrame, name: str) -> np.ndarray:
     return part.sort_values("seed")[name].to_numpy(dtype=float)
 
@@ -291,7 +284,7 @@ def _less_in_time(column: str) -> Callable[[pd.DataFrame], Estimate]:
     """By how much the shuffled stream exceeds the one in time order."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "hires", rule="paper")
+        part = select(records, "hires", rule="paper")
         shuffled, time = (_column(part[part["order"] == order], column) for order in ("shuffled", "time"))
         return mean(shuffled - time[0])
 
@@ -302,7 +295,7 @@ def _beats(order: str, *theirs: str, column: str = "regret") -> Callable[[pd.Dat
     """Regret of the paper's rule less that of the best of `theirs`."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "hires", order=order)
+        part = select(records, "hires", order=order)
         ours = _column(part[part["rule"] == "paper"], "regret")
         best = np.min([_column(part[part["rule"] == rule], column) for rule in theirs], axis=0)
         return exact(float(ours[0] - best[0])) if order == "time" else mean(ours - best)
@@ -311,7 +304,7 @@ def _beats(order: str, *theirs: str, column: str = "regret") -> Callable[[pd.Dat
 
 
 def _noise_slope(records: pd.DataFrame) -> Estimate:
-    part = _where(records, "circle", turn=0.0)
+    part = select(records, "circle", turn=0.0)
     part = part[part["noise"] > 0]
     return mean(_slopes(part, "noise"))
 
@@ -328,7 +321,7 @@ def _worst_share(experiment: str, *cells: str) -> Callable[[pd.DataFrame], Estim
 
     def measure(records: pd.DataFrame) -> Estimate:
         made = []
-        for _, g in _where(records, experiment).groupby(list(cells)):
+        for _, g in select(records, experiment).groupby(list(cells)):
             bound = float(g["bound"].mean())
             m = mean(g["regret"].to_numpy(dtype=float))
             made.append(Estimate(m.value / bound, m.low / bound, m.high / bound, m.level, m.n, m.method))
@@ -339,7 +332,7 @@ def _worst_share(experiment: str, *cells: str) -> Callable[[pd.DataFrame], Estim
 
 def _batch_ratio(column: str, larger: int, smaller: int = 1) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        a, b = (_column(_where(records, "batches", batch=batch), column) for batch in (larger, smaller))
+        a, b = (_column(select(records, "batches", batch=batch), column) for batch in (larger, smaller))
         return mean(a / b)
 
     return measure
@@ -347,7 +340,7 @@ def _batch_ratio(column: str, larger: int, smaller: int = 1) -> Callable[[pd.Dat
 
 def _curved_ratio(rule: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "growth", rounds=PREFIXES[-1])
+        part = select(records, "growth", rounds=PREFIXES[-1])
         a, b = (_column(part[part["rule"] == r], "regret") for r in ("exp-concave", rule))
         return mean(a / b)
 
@@ -356,14 +349,14 @@ def _curved_ratio(rule: str) -> Callable[[pd.DataFrame], Estimate]:
 
 def _growth_slope(records: pd.DataFrame) -> Estimate:
     """Exponent of T in the regret: the exp-concave rule's less the convex one's."""
-    part = _where(records, "growth")
+    part = select(records, "growth")
     curved, convex = (np.array(_slopes(part[part["rule"] == r], "rounds")) for r in ("exp-concave", "paper"))
     return mean(curved - convex)
 
 
 def _moving(ours: str, theirs: str, segments: int, column: str = "regret") -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "segments", segments=segments)
+        part = select(records, "segments", segments=segments)
         a = _column(part[part["rule"] == ours], "regret")
         b = _column(part[part["rule"] == theirs], column)
         return mean(a / b)
@@ -377,14 +370,14 @@ def _broken(records: pd.DataFrame) -> Estimate:
 
 
 def _saddle_slope(records: pd.DataFrame) -> Estimate:
-    return mean(_slopes(_where(records, "saddle"), "rounds"))
+    return mean(_slopes(select(records, "saddle"), "rounds"))
 
 
 def _river(radius: float, default: bool) -> Callable[[pd.DataFrame], Estimate]:
     """Ours over the best of river, its rate, optimiser and scaling taken by default or chosen in hindsight."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "peers")
+        part = select(records, "peers")
         ours = _column(part[part["rule"] == f"R = {radius:g}"], "loss")
         theirs = part[part["rule"].str.startswith("river")]
         if default:
@@ -455,7 +448,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _draw_growth(records: pd.DataFrame, ax: Axes) -> None:
-    for rule, group in _where(records, "growth").groupby("rule"):
+    for rule, group in select(records, "growth").groupby("rule"):
         cells = group.groupby("rounds")["regret"].mean()
         ax.plot(cells.index, cells, "o-", label=str(rule))
     ax.set(xscale="log", yscale="log", xlabel="rounds", ylabel="regret, shuffled hires")
@@ -463,7 +456,7 @@ def _draw_growth(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_segments(records: pd.DataFrame, ax: Axes) -> None:
-    for rule, group in _where(records, "segments").groupby("rule"):
+    for rule, group in select(records, "segments").groupby("rule"):
         cells = group.groupby("segments")["regret"].mean()
         ax.plot(cells.index, cells, "o-", label=str(rule))
     ax.set(xlabel="segments with flipped labels", ylabel="regret against each segment's best point")
@@ -471,7 +464,7 @@ def _draw_segments(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_circle(records: pd.DataFrame, ax: Axes) -> None:
-    for turn, group in _where(records, "circle").groupby("turn"):
+    for turn, group in select(records, "circle").groupby("turn"):
         cells = group.groupby("noise")[["regret", "bound"]].mean()
         (line,) = ax.plot(cells.index, cells["bound"], "--", linewidth=1)
         ax.plot(cells.index, cells["regret"], "o-", color=line.get_color(), label=f"turns by {turn:.3g} a round")

@@ -17,7 +17,7 @@ import pandas as pd
 from whp.bandits.recovering_bandits import RecoveryCurves, fit_recovery, learn_recovering, plan_recovering, upper_bound
 from whp.bandits.recovering_bandits.log import recovering_bandits
 from whp.bandits.recovering_bandits.plan import myopic_rate
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, proportion
 
 if TYPE_CHECKING:
@@ -193,25 +193,18 @@ def _honesty(T: int, rng: np.random.Generator) -> dict[str, Any]:
 # Claims
 
 
-def _where(records: pd.DataFrame, experiment: str, **wanted: Any) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    for column, value in wanted.items():
-        found = found[found[column] == value]
-    return found
-
-
 def _mean(experiment: str, column: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(_where(records, experiment, **wanted)[column].to_numpy(dtype=float))
+    return lambda records: mean(select(records, experiment, **wanted)[column].to_numpy(dtype=float))
 
 
 def _least(experiment: str, column: str) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: exact(float(_where(records, experiment)[column].min()))
+    return lambda records: exact(float(select(records, experiment)[column].min()))
 
 
 def _slope(experiment: str, column: str, over: str, flip: bool = False) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         slopes = []
-        for _, g in _where(records, experiment).groupby("seed"):
+        for _, g in select(records, experiment).groupby("seed"):
             y = g[column].to_numpy(dtype=float)
             y = np.maximum(1 - y if flip else y, 1e-9)
             slopes.append(float(np.polyfit(np.log(g[over].to_numpy(dtype=float)), np.log(y), 1)[0]))
@@ -222,7 +215,7 @@ def _slope(experiment: str, column: str, over: str, flip: bool = False) -> Calla
 
 def _above_myopic(K: int) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = _where(records, "planning", K=K)
+        part = select(records, "planning", K=K)
         return mean((part["ratio"] - part["myopic"]).to_numpy(dtype=float))
 
     return measure
@@ -230,7 +223,7 @@ def _above_myopic(K: int) -> Callable[[pd.DataFrame], Estimate]:
 
 def _market_gain(K: int) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        row = _where(records, "market", K=K).iloc[0]
+        row = select(records, "market", K=K).iloc[0]
         return Estimate(
             float(row["gain_static"]), float(row["static_low"]), float(row["static_high"]), 0.95, 200, "bootstrap"
         )
@@ -239,26 +232,26 @@ def _market_gain(K: int) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _market_least(records: pd.DataFrame) -> Estimate:
-    return exact(float(_where(records, "market")["ratio"].min()))
+    return exact(float(select(records, "market")["ratio"].min()))
 
 
 def _over_peer(records: pd.DataFrame) -> Estimate:
-    theirs = _where(records, "peer")
+    theirs = select(records, "peer")
     T = int(theirs["T"].iloc[0])
-    ours = _where(records, "learning", T=T)["share"].to_numpy(dtype=float)
+    ours = select(records, "learning", T=T)["share"].to_numpy(dtype=float)
     a, b = mean(ours), mean(theirs["share"].to_numpy(dtype=float))
     return Estimate(a.value - b.value, a.low - b.high, a.high - b.low, a.level, b.n, "t")
 
 
 def _over_oracle(records: pd.DataFrame) -> Estimate:
-    oracle = float(_where(records, "peer")["myopic"].iloc[0])
-    part = _where(records, "learning")
+    oracle = float(select(records, "peer")["myopic"].iloc[0])
+    part = select(records, "learning")
     ours = part[part["T"] == part["T"].max()]["share"].to_numpy(dtype=float)
     return mean(ours - oracle)
 
 
 def _broken(records: pd.DataFrame) -> Estimate:
-    flags = _where(records, "honesty")["broken"].astype(bool)
+    flags = select(records, "honesty")["broken"].astype(bool)
     return proportion(int(flags.sum()), len(flags))
 
 
@@ -300,7 +293,7 @@ CLAIMS: tuple[Claim, ...] = (
 
 
 def _draw_planning(records: pd.DataFrame, ax: Axes) -> None:
-    cells = _where(records, "planning").groupby("K")[["ratio", "myopic", "static", "gamma"]].mean()
+    cells = select(records, "planning").groupby("K")[["ratio", "myopic", "static", "gamma"]].mean()
     labels = {
         "ratio": "timetable",
         "myopic": "pay most now",
@@ -314,9 +307,9 @@ def _draw_planning(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_learning(records: pd.DataFrame, ax: Axes) -> None:
-    cells = _where(records, "learning").groupby("T")["share"].mean()
+    cells = select(records, "learning").groupby("T")["share"].mean()
     ax.plot(cells.index, cells, "o-", label="learnt")
-    peer = _where(records, "peer")
+    peer = select(records, "peer")
     ax.axhline(float(peer["myopic"].mean()), linestyle="--", color="0.5", label="myopic, curves known")
     ax.axhline(float(peer["share"].mean()), linestyle=":", color="0.5", label="mabwiser UCB1")
     ax.set(xscale="log", xlabel="periods", ylabel="share of what any policy could earn")
