@@ -26,6 +26,7 @@ __all__ = ["RecoveringPlan", "as_curves", "plan_recovering", "rate_of", "upper_b
 SEARCHED = 80  # arms that local search looks at
 PAIRS = 200_000  # pairs of changes that it tries
 STEPS = 25  # of the bisection of the capacity
+LARGE = 100_000  # curve entries beyond which fewer period sets are tried
 
 
 def as_curves(curves: Any, name: str = "curves") -> Float[np.ndarray, "N D"]:
@@ -296,7 +297,10 @@ def _search(
     if isinstance(periods, str):
         as_choice(periods, "periods", ("auto", "pow2"))
         most = min(D, max(8, 2 * math.ceil(math.sqrt(K + 1)))) if periods == "auto" else 1
-        sets = [(m, period_set(m, D)) for m in range(1, most + 1)]
+        tried = range(1, most + 1)
+        if N * D > LARGE:  # neighbouring sets hardly differ; with so many arms little is lost
+            tried = np.unique(np.geomspace(1, most, 8).round().astype(int)).tolist()
+        sets = [(m, period_set(m, D)) for m in tried]
         if periods == "auto":
             sets.append((0, tuple(range(1, D + 1))))
     elif isinstance(periods, Sequence | np.ndarray):
