@@ -128,7 +128,7 @@ def test_7_random_order():
     X, y = breast_cancer()
     result = optimistic_mirror_descent(X, y, order="shuffle", gradient_bound=1.0, rng=0)
     assert result.Sigma2 == pytest.approx(0.07524, abs=1e-5)
-    # The specification adds up the noise of the rows that came; σ² is its expectation, which is what the theorem has.
+    # Added up over the rows that came the noise is another number; σ² is its expectation, which is what the theorem has.
     order = np.random.default_rng(0).permutation(569)
     A, target = normalized_rows(X[order]), np.where(y[order] == 1, 1.0, -1.0)
     came = expected = 0.0
