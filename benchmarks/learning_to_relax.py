@@ -81,9 +81,11 @@ def multigrid(*, reuse: bool) -> Any:
         from scipy.sparse import csr_matrix
         from scipy.sparse.linalg import cg
 
-        x, preconditioner = None, None
+        x = None
+        hardest = max((A for A, _, _ in systems), key=lambda A: float(A.diagonal().max()))
+        preconditioner = ruge_stuben_solver(csr_matrix(hardest)).aspreconditioner()
         for A, b, _ in systems:
-            if preconditioner is None or not reuse:
+            if not reuse:
                 preconditioner = ruge_stuben_solver(csr_matrix(A)).aspreconditioner()
             x, _ = cg(A, b, x0=x, rtol=1e-8, M=preconditioner)
         return x
@@ -108,7 +110,7 @@ PEERS = {
     "scipy cg, no preconditioner": scipy_cg,
     "scipy spsolve": sparse_lu,
     "pyamg, new hierarchy each": multigrid(reuse=False),
-    "pyamg, first hierarchy kept": multigrid(reuse=True),
+    "pyamg, hierarchy of the hardest kept": multigrid(reuse=True),
 }
 
 CASES = [
@@ -131,9 +133,9 @@ CASES = [
             ours=learnt("chebcb"),
             peers=PEERS,
             repeats=3,
-            note="Over five periods of the diffusion. The first hierarchy is of the first system, and kept.",
+            note="Over five periods of the diffusion. The hierarchy that is kept is that of the system with the largest diffusion.",
         )
-        for nx, steps in ((25, 200), (50, 100), (100, 50))
+        for nx, steps in ((25, 200), (50, 100), (100, 50), (200, 25))
     ),
     Case(
         name="1,000 rounds of ChebCB",
