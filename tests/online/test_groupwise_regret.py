@@ -469,3 +469,10 @@ def test_bad_input_is_refused_by_name(X, y, groups):
     except (ValueError, TypeError) as error:
         told = str(error)
     assert not told or told.startswith(("X ", "y ", "group"))
+
+
+def test_targets_that_no_float_can_part_are_scaled_or_refused():
+    one = groupwise_regret([[0.0], [1.0]], [2.0**53, 2.0**53])
+    assert np.isfinite(one.predictions).all()
+    with pytest.raises(ValueError, match="y must span a finite range"):
+        groupwise_regret([[0.0], [1.0]], [-1.5e308, 1.5e308])

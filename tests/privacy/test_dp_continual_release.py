@@ -35,6 +35,7 @@ from whp.privacy.dp_continual_release.price import lower_bound
 from whp.privacy.dp_continual_release.stream import error_of
 
 ONE = {"rho": 0.5, "neighbours": "add-remove"}
+SURE = 0.99999  # an honest mechanism's noise has no seed, and at 95 % its audit would fail in one run of forty
 
 
 def bits(T, d, seed=0):
@@ -297,9 +298,9 @@ def test_cutting_keeps_few_ones_in_a_public_order():
 
 def test_11_the_audit_lets_pass_and_catches():
     plan = plan_release("counts", 64, strategy="tree", **ONE)
-    honest = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, rng=0)
+    honest = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, confidence=SURE, rng=0)
     assert [c.verdict for c in honest.certificates] == [Verdict.HOLDS, Verdict.HOLDS]
-    assert 0.8 < honest.mu_low <= honest.mu
+    assert 0.7 < honest.mu_low <= honest.mu
     half = replace(plan, scale=plan.scale / 2)
     caught = audit_release(lambda: ContinualCounter.from_plan(half), n=4000, rng=0)
     assert [c.verdict for c in caught.certificates] == [Verdict.HOLDS, Verdict.FAILS]
@@ -316,8 +317,8 @@ def test_11_the_audit_lets_pass_and_catches():
 def test_11_other_strategies_are_as_tight(strategy):
     plan = plan_release("counts", 32, strategy=strategy, **ONE)
     for adaptive in (False, True):
-        found = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, rng=0)
-        assert 0.8 < found.mu_low <= found.mu
+        found = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, confidence=SURE, rng=0)
+        assert 0.7 < found.mu_low <= found.mu
 
 
 class Redrawn:
@@ -335,7 +336,7 @@ def test_11_foreign_mechanisms_are_attacked_from_outside():
     assert found.attack.startswith("logistic")
     assert found.certificates[1].verdict == Verdict.FAILS
     plan = plan_release("maxsum", 32, 3, rho=0.05, strategy="recompute")
-    honest = audit_release(lambda: ContinualMaxSum.from_plan(plan), n=500, rng=0)
+    honest = audit_release(lambda: ContinualMaxSum.from_plan(plan), n=500, confidence=SURE, rng=0)
     assert all(c.verdict == Verdict.HOLDS for c in honest.certificates)
     with pytest.raises(TypeError, match="make_mechanism"):
         audit_release(lambda: object())

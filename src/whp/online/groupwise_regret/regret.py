@@ -331,7 +331,9 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
         low, high = float(values.min()), float(values.max())
         told = "read from the data"
         if low == high:
-            high = low + 1
+            high = low + max(1.0, abs(low))
+        if not np.isfinite(high - low):
+            raise ValueError(f"y must span a finite range, got {low:g} to {high:g}")
     else:
         low, high = as_range(target_range, "target_range")
         told = "given"
