@@ -300,7 +300,7 @@ def test_11_the_audit_lets_pass_and_catches():
     plan = plan_release("counts", 64, strategy="tree", **ONE)
     honest = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, confidence=SURE, rng=0)
     assert [c.verdict for c in honest.certificates] == [Verdict.HOLDS, Verdict.HOLDS]
-    assert 0.7 < honest.mu_low <= honest.mu
+    assert 0.6 < honest.mu_low <= honest.mu
     half = replace(plan, scale=plan.scale / 2)
     caught = audit_release(lambda: ContinualCounter.from_plan(half), n=4000, rng=0)
     assert [c.verdict for c in caught.certificates] == [Verdict.HOLDS, Verdict.FAILS]
@@ -318,7 +318,7 @@ def test_11_other_strategies_are_as_tight(strategy):
     plan = plan_release("counts", 32, strategy=strategy, **ONE)
     for adaptive in (False, True):
         found = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, confidence=SURE, rng=0)
-        assert 0.7 < found.mu_low <= found.mu
+        assert 0.6 < found.mu_low <= found.mu
 
 
 class Redrawn:
