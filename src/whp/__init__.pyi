@@ -2,6 +2,7 @@ from . import bandits as bandits
 from . import calibration as calibration
 from . import graph as graph
 from . import linalg as linalg
+from . import losses as losses
 from . import online as online
 from . import privacy as privacy
 from .certificate import Assumption as Assumption

@@ -317,7 +317,9 @@ def test_11_the_audit_lets_pass_and_catches():
 def test_11_other_strategies_are_as_tight(strategy):
     plan = plan_release("counts", 32, strategy=strategy, **ONE)
     for adaptive in (False, True):
-        found = audit_release(lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, confidence=SURE, rng=0)
+        found = audit_release(
+            lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, confidence=SURE, rng=0
+        )
         assert 0.6 < found.mu_low <= found.mu
 
 
