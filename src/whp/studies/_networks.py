@@ -1,0 +1,94 @@
+"""The small networks that studies of image data train, and the data as tensors."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whp.datasets import images
+
+__all__ = ["backbone", "cnn", "image_set", "lenet", "mlp", "res8", "split_set"]
+
+
+def mlp(width: int = 400, inputs: int = 784, outputs: int = 10) -> nn.Sequential:
+    """Two hidden layers of `width` ReLU units."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+    )
+
+
+def cnn(side: int = 28, outputs: int = 10) -> nn.Sequential:
+    """Two convolutions of stride 2 and one hidden layer."""
+    last = (side + 3) // 4
+    return nn.Sequential(
+        nn.Unflatten(1, (1, side, side)),
+        nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * last**2, 128), nn.ReLU(), nn.Linear(128, outputs),
+    )  # fmt: skip
+
+
+def lenet(outputs: int = 10) -> nn.Sequential:
+    """LeNet-5 with max pooling and ReLU, for 28 × 28 pixels."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, outputs),
+    )  # fmt: skip
+
+
+class _Block(nn.Module):
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(4, after), nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(4, after),
+        )  # fmt: skip
+        self.skip = nn.Identity() if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+def res8(side: int = 28, outputs: int = 10) -> nn.Sequential:
+    """Three residual blocks of 16, 32 and 64 channels with group norm."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, side, side)),
+        nn.Conv2d(1, 16, 3, 1, 1), nn.GroupNorm(4, 16), nn.ReLU(),
+        _Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs),
+    )  # fmt: skip
+
+
+def backbone(name: str, data: str, seed: int) -> nn.Sequential:
+    """A fresh network by name, its weights drawn from `seed`."""
+    side = 8 if data == "digits" else 28
+    torch.manual_seed(seed)
+    match name:
+        case "mlp":
+            return mlp(100, 64) if side == 8 else mlp()
+        case "cnn":
+            return cnn(side)
+        case "lenet":
+            return lenet()
+        case "res8":
+            return res8(side)
+    raise ValueError(f"backbone must be 'mlp', 'cnn', 'lenet' or 'res8', got {name!r}")
+
+
+@lru_cache(maxsize=4)
+def image_set(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of pixels in [0, 1] and classes of ``"digits"``, ``"mnist"`` or ``"animals"``."""
+    return {"digits": images.digits, "mnist": images.mnist, "animals": images.animals}[name]()
+
+
+def split_set(name: str, seed: int, train: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """X, y to train on and X, y to test on; 400 rows a class to train, 120 for digits of 8 × 8."""
+    X, y = image_set(name)
+    inside, outside = images.split(y, seed, train or (120 if name == "digits" else 400))
+    tensors = torch.from_numpy(X), torch.from_numpy(y)
+    return tuple(t[torch.from_numpy(i)] for i in (inside, outside) for t in tensors)  # type: ignore[return-value]
