@@ -6,6 +6,7 @@ training and split together, since splits share rows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,9 @@ def run(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]
         import torch
 
         torch.set_num_threads(1)
-    return experiments[config["experiment"]](config, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # τ = 2 starts with dead examples: that is what is studied
+        return experiments[config["experiment"]](config, rng)
 
 
 def _noise(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -190,7 +193,7 @@ def _truth(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
             )
             broken += float(inverse_transform(max(0.0, limit), tau, 10)) < excess.mean()
         values = whole.bounds(tau, 0.05, "paper")
-        rows.append({"dial": tau, "missed": missed, "broken": broken, "bound": values["bound"],
+        rows.append({"dial": tau, "missed": int(missed), "broken": int(broken), "bound": values["bound"],
                      "elementary": values["elementary"], "excess": float(excess.mean())})  # fmt: skip
     return rows
 
@@ -437,7 +440,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C4a", "Digits, attacks within 0.1: better than TRADES at the same budget.", PAPER_ATTACK, BUDGET, ">=", 0.0,
           _curve("trades"), note=SEEDS),
     Claim("C4b", "Better than adversarial training at the same budget.", "better than the state of the art", BUDGET, ">=", 0.0,
-          _curve("pgd"), note=SEEDS),
+          _curve("pgd"), note="A small network on 1,200 digits: all three methods lie on one curve of clean against robust "
+          "accuracy, and there is little to gain over it. " + SEEDS),
     Claim("C4c", "Robust accuracy at ν = 0.3 is not below that of TRADES with λ = 6.", PAPER_ATTACK, "difference", ">=", 0.0,
           _at("trades", 6.0, "robust"), note=SEEDS),
     Claim("C4d", "Clean accuracy at ν = 0.3 is not below that of TRADES with λ = 6.", PAPER_ATTACK, "difference", ">=", 0.0,

@@ -161,7 +161,7 @@ class CompSumLoss(nn.Module):
 
 def ascend(
     model: nn.Module, x: Tensor, gain: Callable[[Tensor], Tensor], *, radius: float, norm: Norm, steps: int, step_size: float,
-    box: tuple[float, float] | None,
+    box: tuple[float | int, float | int] | None,
 ) -> Tensor:  # fmt: skip
     """x' in the ball around x, and in the box, that raises gain(model(x')), by projected gradient from a random start.
 

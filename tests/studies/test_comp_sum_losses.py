@@ -1,0 +1,90 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.experiment.study import Outcome
+from whp.studies import comp_sum_losses as study
+
+ATTACK = {"experiment": "attack", "data": "digits", "epochs": 1, "tau": 1.0, "rho": 1.0, "seed": 0}
+SMALL = [
+    *(
+        {"experiment": "noise", "data": "digits", "noise": 0.2, "tau": t, "epochs": 4, "seed": 0}
+        for t in (1.0, 1.7, 2.0)
+    ),
+    {"experiment": "robust", "seed": 0},
+    {"experiment": "truth", "instances": 3, "seed": 0},
+    {"experiment": "regret", "draws": 20, "seed": 0},
+    *(ATTACK | {"method": m, "parameter": p} for m, p in (("ours", 0.3), ("ours", 1.0), ("trades", 6.0), ("pgd", 1.0))),
+]
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    configs = list(study.trials(scale))
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+    assert all(isinstance(c["seed"], int) for c in configs)
+
+
+@pytest.fixture(scope="module")
+def records():
+    rows = []
+    for config in SMALL:
+        for seed in (0, 1):
+            again = {**config, "seed": seed}
+            rows += [again | row for row in study.run(again, np.random.default_rng(seed))]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("config", [SMALL[1], *SMALL[3:7]], ids=lambda c: c["experiment"])
+def test_a_trial_is_flat_and_repeatable(config):
+    first, second = (study.run(config, np.random.default_rng(3)) for _ in range(2))
+    assert str(first) == str(second)
+    for row in first:
+        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+
+
+def test_claims_judge_and_can_come_out_either_way(records):
+    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    assert len(findings) == len(study.CLAIMS)
+    assert findings["C1a"].outcome is Outcome.REPRODUCED
+    assert findings["C1d"].outcome is Outcome.NOT_REPRODUCED
+    assert findings["C5a"].outcome is Outcome.REPRODUCED
+    worse = records.copy()
+    worse.loc[worse["tau"] == 1.7, "clean_error"] = 0.9 + 0.001 * worse["seed"]
+    worse["broken"] = worse["instances"]
+    worse.loc[worse["method"] == "ours", ["both", "robust", "clean"]] = 0.0
+    claims = {c.id: c for c in study.CLAIMS}
+    for name in ("C2a", "C3b", "C4a"):
+        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+
+
+def test_figures_and_showcase_draw(records):
+    from matplotlib.figure import Figure
+
+    for draw in study.FIGURES.values():
+        draw(records, Figure().subplots())
+    card = study.showcase()
+    card.draw(Figure(figsize=(6.4, 3.2)))
+    assert float(card.ours.rstrip("%")) < float(card.baseline.rstrip("%"))
+
+
+def test_networks_have_the_sizes_they_should():
+    import torch
+
+    from whp.studies import _networks
+
+    sizes = {"mlp": 478_410, "cnn": 206_922, "lenet": 61_706, "res8": 77_642}
+    for name, size in sizes.items():
+        network = _networks.backbone(name, "mnist", 0)
+        assert network(torch.rand(2, 784)).shape == (2, 10)
+        assert sum(p.numel() for p in network.parameters()) == pytest.approx(size, rel=0.03), name
+    assert _networks.backbone("cnn", "digits", 0)(torch.rand(2, 64)).shape == (2, 10)
+    with pytest.raises(ValueError, match="backbone"):
+        _networks.backbone("vgg", "mnist", 0)
