@@ -1,5 +1,6 @@
 from . import bandits as bandits
 from . import calibration as calibration
+from . import continual as continual
 from . import graph as graph
 from . import linalg as linalg
 from . import losses as losses

@@ -360,6 +360,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2205.13452",
         "continual",
         "See the worst that a continually trained model ever was between task boundaries.",
+        guarantee="what evaluation at the ends of tasks hid, with intervals that hold for all updates at once",
+        cost="one forward pass over the subsets after each update; O(K T) for K tasks and T evaluations",
+        front_door="whp.continual.stability_gap:stability_gap",
     ),
     Method(
         "view-batch",

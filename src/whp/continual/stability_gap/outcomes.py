@@ -1,0 +1,68 @@
+"""Which rows were right at which evaluation, eight to a byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Audit", "Outcomes"]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a recorder noticed about its own work.
+
+    Parameters
+    ----------
+    full : tuple of (int, int, float)
+        Task, number of the evaluation and accuracy on the whole set, where that was looked at.
+    overlap : int or None
+        Rows of the evaluation sets that were trained on; None if training rows were not shown.
+    changed : tuple of str or None
+        What an evaluation changed that training depends on; None if this was not looked at.
+    """
+
+    full: tuple[tuple[int, int, float], ...] = ()
+    overlap: int | None = None
+    changed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Rows right or wrong, for each task from its first evaluation on.
+
+    Parameters
+    ----------
+    packed : tuple of ndarray, uint8, shape (T_i, ⌈n_i/8⌉)
+        Bits as :func:`numpy.packbits` lays them.
+    n : tuple of int
+        Rows of each task.
+    """
+
+    packed: tuple[np.ndarray, ...]
+    n: tuple[int, ...]
+
+    @classmethod
+    def of(cls, correct: Any) -> Outcomes:
+        """From Boolean arrays (T_i, n_i), one a task."""
+        packed, n = [], []
+        for i, rows in enumerate(correct):
+            array = np.asarray(rows)
+            if array.ndim != 2 or array.dtype != bool or not array.size:
+                raise ValueError(
+                    f"correct[{i}] must be a Boolean array (evaluations, rows), got {array.dtype} of shape {array.shape}"
+                )
+            packed.append(np.packbits(array, axis=1))
+            n.append(array.shape[1])
+        return cls(tuple(packed), tuple(n))
+
+    def accuracy(self, task: int) -> np.ndarray:
+        """Share of right rows at each evaluation of a task."""
+        return np.bitwise_count(self.packed[task]).sum(axis=1, dtype=np.int64) / self.n[task]
+
+    def lost(self, task: int, s: Any, t: Any) -> np.ndarray:
+        """Rows that were right at evaluation s and wrong at t, counted from the task's first one; either may be many."""
+        before, after = self.packed[task][s], self.packed[task][t]
+        return np.bitwise_count(before & ~after).sum(axis=-1, dtype=np.int64)
