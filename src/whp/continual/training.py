@@ -157,13 +157,13 @@ def continual_fit(
     as_choice(scenario, "scenario", SCENARIOS)
     lr, momentum = as_real(lr, "lr", low=0, high=1e6), as_real(momentum, "momentum", low=0, high=1)
     batch_size, epochs = as_int(batch_size, "batch_size", low=1), as_int(epochs, "epochs", low=1)
-    generator = torch.Generator().manual_seed(
-        int(np.random.default_rng(random_state).integers(2**31))
-        if random_state is None
-        else as_int(random_state, "random_state")
+    seed = (
+        int(np.random.default_rng().integers(2**31)) if random_state is None else as_int(random_state, "random_state")
     )
+    # two generators, so that all strategies see the same order of rows
+    generator, own = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
     learner = strategies.make(strategy, strategy_options)
-    learner.setup(scenario, batch_size, criterion, generator, memory_batches)
+    learner.setup(scenario, batch_size, criterion, own, memory_batches)
     batches = shuffled(batch_size, epochs) if batches is None else batches
     parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum)
@@ -201,7 +201,7 @@ def _step(
     plasticity, stability, a, b = learner.losses(model, x, y, k)
     total = a * plasticity if stability is None else a * plasticity + b * stability
     if not torch.isfinite(total):
-        raise FloatingPointError(f"the loss is {float(total)} at update {done + 1}: lower lr")
+        raise FloatingPointError(f"the loss is {float(total.detach())} at update {done + 1}: lower lr")
     optimizer.zero_grad(set_to_none=True)
     own: list[Tensor] | None = None
     if record or learner.splits:

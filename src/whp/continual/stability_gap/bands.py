@@ -33,7 +33,7 @@ def count_interval(
         assert n_total is not None
         low = _hypergeometric(found, n, n_total, level) / n_total
         high = 1 - _hypergeometric(n - found, n, n_total, level) / n_total
-    return low[inverse].reshape(counts.shape), high[inverse].reshape(counts.shape)
+    return np.asarray(low[inverse].reshape(counts.shape)), np.asarray(high[inverse].reshape(counts.shape))
 
 
 def _hypergeometric(found: np.ndarray, n: int, N: int, level: float) -> np.ndarray:
@@ -63,4 +63,4 @@ def paired_limits(
     """
     lost_low, lost_high = count_interval(lost, n, level, n_total, target)
     gained_low, gained_high = count_interval(gained, n, level, n_total, target)
-    return lost_low - gained_high, lost_high - gained_low
+    return np.asarray(lost_low - gained_high), np.asarray(lost_high - gained_low)

@@ -1,0 +1,94 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.experiment.study import Outcome
+from whp.studies import stability_gap as study
+
+SMALL = [
+    *({"experiment": "stream", "data": "digits", "method": m, "scenario": s} for m, s in study.STREAMS.items()),
+    *({"experiment": "regularised", "data": "digits", "method": m} for m in study.REGULARISED),
+    *({"experiment": "angle", "data": "digits", "angle": a} for a in (10, 30, 60)),
+    *({"experiment": "gradients", "data": "digits", "method": m} for m in ("er", "lwf", "ewc", "si")),
+    {"experiment": "band", "instances": 10},
+]
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    configs = list(study.trials(scale))
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+    assert all(isinstance(c["seed"], int) for c in configs)
+
+
+@pytest.fixture(scope="module")
+def records():
+    rows = []
+    for config in SMALL:
+        for seed in (0, 1):
+            again = {**config, "seed": seed}
+            rows += [again | row for row in study.run(again, np.random.default_rng(seed))]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("config", [SMALL[0], SMALL[5], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"])
+def test_a_trial_is_flat_and_repeatable(config):
+    first, second = (study.run(config | {"seed": 0}, np.random.default_rng(3)) for _ in range(2))
+    assert str(first) == str(second)
+    for row in first:
+        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+
+
+def test_claims_judge_and_can_come_out_either_way(records):
+    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    assert len(findings) == len(study.CLAIMS)
+    assert findings["C6c"].outcome is Outcome.REPRODUCED
+    assert findings["C7a"].outcome is Outcome.REPRODUCED
+    worse = records.copy()
+    gem = worse["method"] == "gem"
+    worse.loc[gem, "min_acc"] = 1.0 - 0.001 * worse.loc[gem, "seed"]
+    worse.loc[worse["method"] == "er", "min_acc"] = 0.1
+    worse.loc[worse["experiment"] == "gradients", "ratio"] = 1.0
+    worse["missed"] = worse["instances"]
+    claims = {c.id: c for c in study.CLAIMS}
+    for name in ("C2a", "C7a", "C8a"):
+        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+
+
+def test_figures_draw(records):
+    from matplotlib.figure import Figure
+
+    for draw in study.FIGURES.values():
+        draw(records, Figure().subplots())
+
+
+def test_streams():
+    from whp.studies import _streams
+
+    train, test = _streams.by_class("digits", 0)
+    assert [set(y.tolist()) for _, y in train] == [{2 * k, 2 * k + 1} for k in range(5)]
+    assert sum(len(y) for _, y in test) == 597
+    turned, _ = _streams.rotated("digits", 0, (0, 90))
+    a, b = (X[0].reshape(8, 8).numpy() for X, _ in turned)
+    np.testing.assert_allclose(np.rot90(a), b, atol=1e-6) if np.allclose(
+        np.rot90(a), b, atol=1e-6
+    ) else np.testing.assert_allclose(np.rot90(a, -1), b, atol=1e-6)
+    shuffled, _ = _streams.permuted("digits", 0, 2)
+    np.testing.assert_allclose(shuffled[0][0].sort(dim=1).values, shuffled[1][0].sort(dim=1).values)
+    assert not np.allclose(shuffled[0][0], shuffled[1][0])
+
+
+@pytest.mark.slow
+def test_showcase():
+    from matplotlib.figure import Figure
+
+    card = study.showcase()
+    card.draw(Figure(figsize=(6.4, 3.2)))
+    assert float(card.ours.split()[0]) < float(card.baseline)
