@@ -29,7 +29,7 @@ COARSE = (1, 5, 25, 125)
 ANGLES = (10, 30, 60, 80)
 EARLY = (0, 1, 2, 5, 10)
 STREAMS = {"er": "class", "gem": "class", "agem": "class", "lwf": "task"}
-# strengths were chosen among 0.1 to 1,000 by WC-ACC on seed 100, which no claim uses; from 100 on SGD at 0.1 diverges
+# strengths were chosen among 0.1 to 1,000 on seed 100, which no claim uses; from 100 on SGD at 0.1 diverges
 REGULARISED: dict[str, dict[str, Any]] = {"finetune": {}, "ewc": {"strength": 10.0}, "si": {"strength": 10.0}}
 
 
