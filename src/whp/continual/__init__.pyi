@@ -4,3 +4,14 @@ from .stability_gap.recorder import ContinualEvaluator as ContinualEvaluator
 from .strategies import Strategy as Strategy
 from .training import ContinualFit as ContinualFit
 from .training import continual_fit as continual_fit
+from .view_batch import ForgettingCurve as ForgettingCurve
+from .view_batch import Schedule as Schedule
+from .view_batch import ViewBatchResult as ViewBatchResult
+from .view_batch import fit_forgetting_curve as fit_forgetting_curve
+from .view_batch import recall_schedule as recall_schedule
+from .view_batch import view_batch as view_batch
+from .view_batch.loss import strong_view as strong_view
+from .view_batch.loss import view_batch_loss as view_batch_loss
+from .view_batch.loss import weak_view as weak_view
+from .view_batch.sampler import ViewBatchSampler as ViewBatchSampler
+from .view_batch.sampler import ViewDataset as ViewDataset

@@ -15,7 +15,7 @@ from whp.validate import as_int, as_real
 __all__ = ["STRATEGIES", "Memory", "Strategy", "make", "quadratic_programme"]
 
 Losses = tuple[Tensor, Tensor | None, float, float]
-Criterion = Callable[[Tensor, Tensor], Tensor]
+Criterion = Callable[[Tensor, Tensor, bool], Tensor]
 
 
 class Strategy:
@@ -52,11 +52,11 @@ class Strategy:
         """What task `k` trains on."""
         return X, y
 
-    def loss(self, z: Tensor, y: Tensor, tasks: Tensor | int) -> Tensor:
+    def loss(self, z: Tensor, y: Tensor, tasks: Tensor | int, *, memory: bool = False) -> Tensor:
         """Loss of logits; in the task scenario over the classes of each row's task alone."""
         if self.scenario == "task":
             z = z + self.mask(z.shape[1])[torch.as_tensor(tasks)]
-        return functional.cross_entropy(z, y) if self._criterion is None else self._criterion(z, y)
+        return functional.cross_entropy(z, y) if self._criterion is None else self._criterion(z, y, memory)
 
     def mask(self, width: int) -> Tensor:
         """0 for the classes of each task, −∞ elsewhere: (tasks, classes)."""
@@ -155,7 +155,7 @@ class Replay(Strategy):
             old, rows = next(self.draws)
         z = model(torch.cat([x, old]))
         new, past = z[: len(x)], z[len(x) :]
-        return self.loss(new, y, k), self.loss(past, labels[rows], tasks[rows]), self.alpha, 1 - self.alpha
+        return self.loss(new, y, k), self.loss(past, labels[rows], tasks[rows], memory=True), self.alpha, 1 - self.alpha
 
     def end(self, model: nn.Module, k: int, X: Tensor, y: Tensor) -> None:
         self.memory.add(X, y, k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,7 @@ from whp.continual import strategies
 from whp.progress import track
 from whp.validate import as_choice, as_int, as_real
 
-if TYPE_CHECKING:
-    from whp.continual.stability_gap.recorder import ContinualEvaluator
-
-__all__ = ["Batches", "ContinualFit", "continual_fit", "shuffled"]
+__all__ = ["Batches", "ContinualFit", "Watcher", "continual_fit", "shuffled"]
 
 SCENARIOS = ("class", "task", "domain")
 Batches = Callable[[int, Tensor, Tensor, torch.Generator], Iterator[tuple[Tensor, Tensor]]]
@@ -46,6 +43,22 @@ class ContinualFit:
     gradients: pd.DataFrame | None
     still: bool
     carried: bool
+
+
+class Watcher:
+    """Somebody who is told how training goes on; base of :class:`whp.continual.ContinualEvaluator`."""
+
+    def before_task(self, k: int) -> None:
+        """Task `k` begins."""
+
+    def watch(self, X: Tensor) -> None:
+        """Rows that will be trained on."""
+
+    def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
+        """An update was made."""
+
+    def after_task(self, k: int, model: nn.Module) -> None:
+        """Task `k` has ended."""
 
 
 def shuffled(batch_size: int, epochs: int) -> Batches:
@@ -98,11 +111,11 @@ def continual_fit(
     epochs: int = 5,
     momentum: float | int = 0.0,
     reset_optimizer: bool = True,
-    evaluator: ContinualEvaluator | None = None,
+    evaluator: Watcher | None = None,
     record_gradients: bool = False,
     batches: Batches | None = None,
     memory_batches: Callable[[Tensor, Tensor], Iterator[tuple[Tensor, Tensor]]] | None = None,
-    criterion: Callable[[Tensor, Tensor], Tensor] | None = None,
+    criterion: strategies.Criterion | None = None,
     random_state: int | None = None,
     **strategy_options: Any,
 ) -> ContinualFit:
@@ -125,8 +138,8 @@ def continual_fit(
         Of each task.
     reset_optimizer : bool
         Whether each task starts with a fresh optimiser.
-    evaluator : ContinualEvaluator, optional
-        Watches after every update.
+    evaluator : Watcher, optional
+        Is told of every task and update, as :class:`whp.continual.ContinualEvaluator`.
     record_gradients : bool
         Keep the norms of both parts of every step's gradient; costs a second backward pass.
     batches : callable, optional
@@ -134,7 +147,7 @@ def continual_fit(
     memory_batches : callable, optional
         ``memory_batches(X, numbers)`` yields x of stored rows and their numbers, for strategies that draw from a memory.
     criterion : callable, optional
-        Loss of logits and labels, by default cross-entropy.
+        ``criterion(logits, y, memory)`` with a flag for rows out of a memory; by default cross-entropy.
     random_state : int, optional
         Seed of orders and memories; the global state of torch is left alone.
     **strategy_options

@@ -8,27 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from whp.continual.backbones import cnn, mlp
 from whp.datasets import images
 
 __all__ = ["backbone", "cnn", "image_set", "lenet", "mlp", "res8", "split_set"]
-
-
-def mlp(width: int = 400, inputs: int = 784, outputs: int = 10) -> nn.Sequential:
-    """Two hidden layers of `width` ReLU units."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
-    )
-
-
-def cnn(side: int = 28, outputs: int = 10) -> nn.Sequential:
-    """Two convolutions of stride 2 and one hidden layer."""
-    last = (side + 3) // 4
-    return nn.Sequential(
-        nn.Unflatten(1, (1, side, side)),
-        nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(32 * last**2, 128), nn.ReLU(), nn.Linear(128, outputs),
-    )  # fmt: skip
 
 
 def lenet(outputs: int = 10) -> nn.Sequential:
@@ -72,7 +55,7 @@ def backbone(name: str, data: str, seed: int) -> nn.Sequential:
         case "mlp":
             return mlp(100, 64) if side == 8 else mlp()
         case "cnn":
-            return cnn(side)
+            return cnn((1, side, side))
         case "lenet":
             return lenet()
         case "res8":

@@ -37,8 +37,8 @@ REGULARISED: dict[str, dict[str, Any]] = {"finetune": {}, "ewc": {"strength": 10
 
 
 def watched(
-    data: str, seed: int, strategy: str, scenario: str, *, angles: tuple[float | int, ...] = (), epochs: int = 5, batch_size: int = 32,
-    tasks: int | None = None, record_gradients: bool = False, **options: Any,
+    data: str, seed: int, strategy: str, scenario: str, *, angles: tuple[float | int, ...] = (), epochs: int = 5,
+    batch_size: int = 32, tasks: int | None = None, record_gradients: bool = False, **options: Any,
 ) -> tuple[StabilityGapResult, ContinualFit]:  # fmt: skip
     """A two-layer network trained on a stream by SGD at 0.1, evaluated after every update."""
     from whp.continual import ContinualEvaluator, continual_fit

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from whp.continual.stability_gap.gap import StabilityGapResult, stability_gap
 from whp.continual.stability_gap.outcomes import Audit, Outcomes
-from whp.continual.training import as_tasks
+from whp.continual.training import Watcher, as_tasks
 from whp.validate import as_choice, as_int
 
 __all__ = ["ContinualEvaluator", "changing"]
@@ -28,7 +28,7 @@ def changing(model: nn.Module) -> list[str]:
     return sorted({type(m).__name__ for m in model.modules() if isinstance(m, CHANGING)})
 
 
-class ContinualEvaluator:
+class ContinualEvaluator(Watcher):
     """Records which rows of old and new tasks a model gets right after each update.
 
     Parameters
