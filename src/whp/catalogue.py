@@ -372,6 +372,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2503.18371",
         "continual",
         "Fill each batch with several views of fewer samples, so that every sample rests longer.",
+        guarantee="how long samples rest between visits, what that costs in gradient noise, and whether less is forgotten",
+        cost="one permutation a cycle; training takes as long as without",
+        front_door="whp.continual.view_batch:view_batch",
+        extra="torch",
     ),
     Method(
         "error-feedback",
