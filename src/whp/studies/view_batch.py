@@ -148,11 +148,12 @@ def _train(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
 def _rest(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Gaps of a full and of a windowed shuffle: 800 samples, 8 a step, 40 epochs."""
     rows = []
-    for name, options in (
-        ("full", {}),
-        ("window", {"shuffle": "window", "window": 20}),
-        ("fixed", {"shuffle": "fixed"}),
-    ):
+    kinds: dict[str, dict[str, Any]] = {
+        "full": {},
+        "window": {"shuffle": "window", "window": 20},
+        "fixed": {"shuffle": "fixed"},
+    }
+    for name, options in kinds.items():
         s = recall_schedule(800, 32, views=4, epochs=40, rng=rng, **options)
         gaps = s.gaps()
         rows.append({"shuffle": name, "least": int(gaps.min()), "deviation": float(gaps.std()), "short": float((gaps < 50).mean()),

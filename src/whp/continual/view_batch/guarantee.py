@@ -90,7 +90,9 @@ def _equal_work(s: Schedule) -> Certificate:
     )
 
 
-def design_effect(n: int, batch_size: int, views: int, between: float, within: float) -> tuple[float, float]:
+def design_effect(
+    n: int, batch_size: int, views: int, between: float | int, within: float | int
+) -> tuple[float, float]:
     """Variance of the mean gradient of a batch, with views and without.
 
     Var = between·(1/d − 1/n) + within/B for d = B/V distinct samples without replacement; `between` is the variance of samples'

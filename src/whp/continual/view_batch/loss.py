@@ -25,11 +25,11 @@ def affine(
     x: Tensor,
     generator: torch.Generator | None,
     *,
-    degrees: float,
-    scale: float,
-    shear: float,
-    shift: float,
-    erase: float = 0.0,
+    degrees: float | int,
+    scale: float | int,
+    shear: float | int,
+    shift: float | int,
+    erase: float | int = 0.0,
 ) -> Tensor:
     """Each image turned, scaled, sheared and shifted at random, the whole batch in one resampling.
 

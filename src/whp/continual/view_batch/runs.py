@@ -38,13 +38,13 @@ class Setting:
     views: int
     views_on: str
     ssl: bool
-    ssl_weight: float
-    warmup: float
+    ssl_weight: float | int
+    warmup: float | int
     weak: View
     strong: View | None
     epochs: int
     batch_size: int
-    lr: float
+    lr: float | int
     memory: int
     shuffle: Any
     window: int | None
@@ -115,7 +115,7 @@ def check(setting: Setting, model: Any, sizes: list[int]) -> None:
     plan(1, setting.batch_size, setting.views, None, "full", None)
 
 
-def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float, seed: int) -> Split:
+def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float | int, seed: int) -> Split:
     """Training and test rows of each task, stratified by class; at least one of each."""
     rng = np.random.default_rng(seed)
     train: list[tuple[Tensor, Tensor]] = []

@@ -1,0 +1,97 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.experiment.study import Outcome
+from whp.studies import view_batch as study
+
+TRAIN = {"data": "digits", "strategy": "er", "epochs": 8}
+SMALL = [
+    *(TRAIN | {"experiment": "variants", "variant": v} for v in study.VARIANTS),
+    *(TRAIN | {"experiment": "long", "variant": v} for v in ("ordinary", "two views", "views", "eight views")),
+    *(TRAIN | {"experiment": "animals", "variant": v} for v in ("ordinary", "views")),
+    *(
+        TRAIN | {"experiment": "others", "strategy": s, "variant": v}
+        for s in study.OTHERS
+        for v in ("ordinary", "views")
+    ),
+    {"experiment": "rest"},
+    {"experiment": "price", "views": 4, "batches": 2000},
+]
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    configs = list(study.trials(scale))
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+    assert all(isinstance(c["seed"], int) for c in configs)
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Trained once where it matters, and copied with a little noise for the second seed and for what is alike."""
+    rng = np.random.default_rng(0)
+    trained = {
+        v: study.run(SMALL[0] | {"variant": v, "seed": 0}, rng) for v in ("ordinary", "views", "views, strong, tied")
+    }
+    rows = []
+    for config in SMALL:
+        for seed in (0, 1):
+            again = config | {"seed": seed}
+            if "variant" in config:
+                found = [dict(r) for r in trained.get(config["variant"], trained["views"])]
+                for r in found:
+                    r["cycle"] *= study.VARIANTS[config["variant"]].get("views", 1)
+                    if "acc" in r:
+                        r["acc"] += 0.001 * rng.normal()
+                        r["forgetting"] += 0.001 * rng.normal()
+            else:
+                found = study.run(again, np.random.default_rng(seed))
+            rows += [again | r for r in found]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("config", [SMALL[1], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"])
+def test_a_trial_is_flat_and_repeatable(config):
+    first, second = (study.run(config | {"seed": 0}, np.random.default_rng(3)) for _ in range(2))
+    assert str(first) == str(second)
+    for row in first:
+        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+
+
+def test_claims_judge_and_can_come_out_either_way(records):
+    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    assert len(findings) == len(study.CLAIMS)
+    for name in ("C1a", "C6b", "C6c", "C6d"):
+        assert findings[name].outcome is Outcome.REPRODUCED, name
+    worse = records.copy()
+    views = worse["variant"] == "views"
+    worse.loc[views, "forgetting"] = 0.9 + 0.001 * worse.loc[views, "seed"]
+    worse.loc[views, "acc"] = 0.1 + 0.001 * worse.loc[views, "seed"]
+    worse.loc[views & worse["images"].notna(), "images"] += 7
+    claims = {c.id: c for c in study.CLAIMS}
+    for name in ("C1a", "C2a", "C2b", "C8a"):
+        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+
+
+def test_figures_draw(records):
+    from matplotlib.figure import Figure
+
+    for draw in study.FIGURES.values():
+        draw(records, Figure().subplots())
+
+
+@pytest.mark.slow
+def test_showcase():
+    from matplotlib.figure import Figure
+
+    card = study.showcase()
+    card.draw(Figure(figsize=(6.4, 3.2)))
+    assert {c.name for c in card.certificates} >= {"minimum-rest", "forgetting"}
