@@ -299,7 +299,7 @@ class Quadratic(Strategy):
 class ElasticWeights(Quadratic):
     """EWC: Ω is the diagonal of the Fisher information, from squared gradients of single rows with their true labels."""
 
-    def __init__(self, strength: float | int = 100.0, online: bool = True, samples: int = 200) -> None:
+    def __init__(self, strength: float | int = 10.0, online: bool = True, samples: int = 200) -> None:
         super().__init__(strength, online)
         self.samples = as_int(samples, "samples", low=1)
 
