@@ -2,6 +2,7 @@ from . import bandits as bandits
 from . import calibration as calibration
 from . import continual as continual
 from . import graph as graph
+from . import interpretability as interpretability
 from . import linalg as linalg
 from . import losses as losses
 from . import online as online

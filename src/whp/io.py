@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "Log", "read", "save", "write"]
 
-Kind = Literal["matrix", "design", "vector", "labels", "graph", "table", "text", "stream"]
+Kind = Literal["matrix", "design", "vector", "labels", "graph", "table", "text", "stream", "activations"]
 MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
 
 
@@ -33,9 +33,10 @@ class Data:
 
     Parameters
     ----------
-    kind : {"matrix", "design", "vector", "labels", "graph", "table", "text", "stream"}
+    kind : {"matrix", "design", "vector", "labels", "graph", "table", "text", "stream", "activations"}
         What is read; ``"design"`` is a matrix with an intercept and drop-first dummies for text columns, ``"stream"`` a
-        :class:`Log` of csv or tsv and else a matrix.
+        :class:`Log` of csv or tsv and else a matrix, ``"activations"`` the path of an npy or safetensors file, which need not
+        fit in memory, and else a matrix.
     column : str, optional
         For a vector or labels out of a table: name of the option that says which column, by default the parameter's name.
     """
@@ -257,6 +258,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "text": (".txt", ".md"),
     "table": TABLES,
     "stream": (".csv", ".tsv", ".npy", ".npz", ".mtx", ".parquet"),
+    "activations": (".npy", ".safetensors", ".npz", ".parquet", ".csv"),
     **dict.fromkeys(("matrix", "design", "vector", "labels"), (*TABLES, *ARCHIVES, ".npy", ".mtx")),
 }  # fmt: skip
 
@@ -285,7 +287,7 @@ def _from_one(
 ) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
-    if kind in ("graph", "text", "stream") or (kind == "table" and len(wants) == 1):
+    if kind in ("graph", "text", "stream", "activations") or (kind == "table" and len(wants) == 1):
         return {first: _single(path, wants[first], None)}
     if _suffix(path) in TABLES:
         return _guarded(path, kind, lambda: _from_table(_table(path), wants, columns))
@@ -365,6 +367,8 @@ def _single(path: Path, data: Data, column: str | None) -> Any:
             return _graph(path)
         if kind == "stream" and path.suffix.lower() in SEPARATORS:
             return Log(path)
+        if kind == "activations" and _suffix(path) in (".npy", ".safetensors"):
+            return path
         if kind == "text":
             return path.read_text(encoding="utf-8")
         if _suffix(path) in TABLES:
@@ -374,7 +378,7 @@ def _single(path: Path, data: Data, column: str | None) -> Any:
                     return table
                 case "design":
                     return _design(table)
-                case "matrix" | "stream":
+                case "matrix" | "stream" | "activations":
                     return _numbers(table)
             if column is None and table.shape[1] != 1:
                 raise ValueError(f"say which of its columns: {', '.join(table.columns)}")

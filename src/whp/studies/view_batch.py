@@ -255,7 +255,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C3b", "Tying strong views adds to it.", f"{TABLE} becomes 13.81 / 69.25", "accuracy, tied less untied", ">=", 0.0,
           _difference("acc", "views, strong, tied", "views, strong"), note=IMAGES),
     Claim("C3c", "Strong augmentation alone helps.", f"{TABLE} becomes 22.16 / 65.33", "accuracy, strong less weak, no views", ">=",
-          0.0, _difference("acc", "ordinary, strong"), note="Digits that are turned by 35° and partly erased are other digits, and "
+          0.0, _difference("acc", "ordinary, strong"), note="Digits turned by 35° and partly erased are other digits, and "
           "eight epochs are few. " + IMAGES),
     Claim("C3d", "Tying weak views helps.", "no number read", "accuracy, difference", ">=", 0.0,
           _difference("acc", "views, tied", "views"), note=IMAGES),
@@ -271,8 +271,8 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C5b", "Views of the memory alone reduce forgetting.", "no number read", "forgetting, difference", "<=", 0.0,
           _difference("forgetting", "views of memory"), note=SEEDS),
     Claim("C6a", "A windowed shuffle forgets no more than a full one.", EXTRA, "forgetting, difference", "<=", 0.01,
-          _difference("forgetting", "views, windowed", "views"), note="Windows make cycles alike: the same fifth of the samples is "
-          "always last before a new task, and neighbours stay neighbours. The rest that a window guarantees is paid for with order. "
+          _difference("forgetting", "views, windowed", "views"), note="Windows make cycles alike: the same fifth of the samples "
+          "is always last before a new task, and neighbours stay neighbours: rest is paid for with order. "
           + SEEDS),
     Claim("C6b", "A full shuffle lets some sample come back within three steps of a cycle of 100.",
           "guarantees the optimal interval", "largest least gap", "<=", 3, _rest_of("least", "full", "max")),
