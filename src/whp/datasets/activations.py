@@ -87,7 +87,7 @@ def _cached(name: str, make: Any) -> dict[str, np.ndarray]:
 
 
 def transformer_activations(layer: int = 3, every: int = 12) -> tuple[np.ndarray, list[str], np.ndarray]:
-    """Residual activations of a transformer on every so many verses: (N, 384) float32, their tokens in context, and the verse of each.
+    """Residual activations of a transformer on some verses: (N, 384) float32, their tokens in context, and the verse of each.
 
     83,472 rows for layer 3 and every 12th verse; a minute of computing on one core, once, then they are read from the cache.
 

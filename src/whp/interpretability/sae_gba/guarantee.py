@@ -244,6 +244,6 @@ def unique_code(active: np.ndarray, mu: float, delta: float) -> Certificate:
             "active neurons allowed": allowed,
             "mean active": float(active.mean()),
         },
-        remedy="features are split between neurons that nearly agree: other codes explain a row as well, and which neurons fire for "
+        remedy="features are split between neurons that nearly agree: other codes explain a row as well, and which fire for "
         "it is partly a matter of the encoder.",
     )
