@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -31,13 +31,12 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
     components_ : ndarray, shape (n_neurons, n_features)
     """
 
-    def __init__(
-        self, n_neurons: int | None = None, *, method: Literal["gba", "ba", "topk", "l1"] = "gba", n_groups: int = 10,
-        high: float | int = 0.5, low: float | int = 1e-3, steps: int = 1000, batch_size: int = 256, lr: float | int = 1e-3,
-        random_state: Any = None,
+    def __init__(  # parameters are checked by fit, as scikit-learn wants it
+        self, n_neurons=None, *, method: Any = "gba", n_groups=10, high=0.5, low=1e-3, steps=1000, batch_size=256, lr=1e-3,
+        random_state=None,
     ) -> None:  # fmt: skip
         self.n_neurons = n_neurons
-        self.method: Literal["gba", "ba", "topk", "l1"] = method
+        self.method = method
         self.n_groups = n_groups
         self.high = high
         self.low = low
@@ -52,7 +51,7 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
 
         from sklearn.utils import check_random_state
 
-        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=20)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=4)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rows are few")
@@ -66,7 +65,8 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> csr_array:
         """Sparse codes (n, n_neurons)."""
         check_is_fitted(self)
-        return self.features_.encode(validate_data(self, X, dtype=[np.float64, np.float32], reset=False))
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return self.features_.encode(X).astype(X.dtype)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Activations of codes."""

@@ -314,8 +314,8 @@ def sae_gba(
     similarity = as_fraction(similarity, "similarity")
     if not isinstance(preprocess, bool | np.bool_):
         raise TypeError(f"preprocess must be True or False, got {preprocess!r}")
-    if N < 20:
-        raise ValueError(f"activations must have at least 20 rows, got {N}")
+    if N < 4:
+        raise ValueError(f"activations must have at least 4 rows, got {N}")
     if 10 * batch_size > N:
         import warnings
 
@@ -341,7 +341,7 @@ def sae_gba(
         if method == "ba":
             A = rows.take(np.sort(rng.choice(inside, min(len(inside), SCANNED), replace=False)))
             W, theta = bias_adaptation((A - mean) / scale, M, high, rng=seed)
-            runs.append((W, np.ones(M, np.float32), -theta, np.zeros(d, np.float32), np.empty((0, 3))))
+            runs.append((W, np.ones(M, np.float32), np.minimum(-theta, 0), np.zeros(d, np.float32), np.empty((0, 3))))
         else:
             settings = {"activation": activation, "steps": steps, "batch_size": batch_size, "lr": lr, "adapt_every": every,
                         "gamma_up": gamma_up, "gamma_down": gamma_down, "dead_below": dead_below, "k": k, "l1": l1}  # fmt: skip

@@ -168,6 +168,8 @@ def _safetensors(path: Path) -> tuple[list[int], np.dtype, int, str]:
         if not 0 < length <= min(path.stat().st_size, 100_000_000):
             raise ValueError("its header is broken")
         header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is broken")
     found = {name: entry for name, entry in header.items() if name != "__metadata__"}
     if len(found) != 1:
         raise ValueError(f"it must hold one tensor, found {', '.join(list(found)[:5]) or 'none'}")
