@@ -1,4 +1,4 @@
-"""Sparse autoencoders with prescribed frequencies against TopK ones and classical dictionary learning: time a step, at equal sizes."""
+"""Sparse autoencoders with prescribed frequencies against TopK ones and dictionary learning: time a step, at equal sizes."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from . import interpretability as interpretability
 from . import linalg as linalg
 from . import losses as losses
 from . import online as online
+from . import optim as optim
 from . import privacy as privacy
 from .certificate import Assumption as Assumption
 from .certificate import Certificate as Certificate

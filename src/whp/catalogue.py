@@ -158,6 +158,9 @@ CATALOGUE: tuple[Method, ...] = (
         "2302.02607",
         "optim",
         "Train a cheap model under an expensive loss: one call of the oracle, then many steps on a surrogate.",
+        guarantee="the surrogate lies above the loss, gradients fall as promised, and minibatches contract up to known noise",
+        cost="one oracle call, 1 + m forward and m backward passes a step; for linear models O(n d²) once, then O(b d + d²)",
+        front_door="whp.optim.target_surrogates:target_surrogates",
     ),
     Method(
         "ignite",

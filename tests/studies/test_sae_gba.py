@@ -91,7 +91,7 @@ needs_packages = pytest.mark.skipif(
 @needs_packages
 def test_text_and_tokens():
     assert len(activations.verses()) == 31_103
-    weights, vocabulary = activations._model()
+    _, vocabulary = activations._model()
     assert len(vocabulary) == 30_522
     assert activations._tokens("In the beginning", vocabulary) == [1999, 1996, 2927]
     names = {v: k for k, v in vocabulary.items()}
