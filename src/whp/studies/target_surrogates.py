@@ -178,15 +178,11 @@ def _network(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str,
         generator = torch.Generator().manual_seed(config["seed"])
         kind, *rest = method.split()
         optimizer: Any = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}.get(kind)
-        if optimizer is None:
+        ours = optimizer is None
+        if ours:
             inner = "armijo" if "armijo" in rest else "adam"
-            ours = SSO(
-                model.parameters(),
-                m=int(rest[0]),
-                inner=inner,
-                inner_lr=rate,
-                rule="sls" if "search" in rest else "sgd",
-            )
+            rule = "sls" if "search" in rest else "sgd"
+            optimizer = SSO(model.parameters(), m=int(rest[0]), inner=inner, inner_lr=rate, rule=rule)
         else:
             optimizer = optimizer(model.parameters(), lr=rate)
         out: dict[str, Any] = {"to_target": None}
@@ -195,8 +191,8 @@ def _network(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str,
             rows = torch.randperm(len(y), generator=generator)[:125]
             x, labels = X[rows], y[rows]
             start = time.perf_counter()
-            if optimizer is None:
-                ours.step(lambda: model(x), loss_oracle(nn.CrossEntropyLoss(reduction="sum"), labels))  # noqa: B023
+            if ours:
+                optimizer.step(lambda: model(x), loss_oracle(nn.CrossEntropyLoss(reduction="sum"), labels))  # noqa: B023
             else:
                 optimizer.zero_grad()
                 functional.cross_entropy(model(x), labels).backward()
@@ -205,11 +201,12 @@ def _network(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str,
             if t in MARKS or t % 5 == 0:
                 with torch.no_grad():
                     loss = float(functional.cross_entropy(model(X), y))
+                out["last"] = loss
                 if t in MARKS:
                     out[f"after_{t}"] = loss
                 if loss <= TARGET and out["to_target"] is None:
                     out["to_target"] = t
-        return out | {"last": loss, "seconds_a_call": spent / calls, "rate": rate}
+        return out | {"seconds_a_call": spent / calls, "rate": rate}
 
     rates = {"adam": ADAM, "sgd": SGD}.get(method.split()[0], (1e-3,))
     return [min((once(r) for r in rates), key=lambda row: row["last"] if np.isfinite(row["last"]) else np.inf)]

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.experiment.study import Outcome
+from whp.studies import target_surrogates as study
+
+NETWORK = ("sso 5", "sso 20", "sso 20 search", "sso 20 armijo", "adam", "sgd")
+SMALL = [
+    *({"experiment": "cancer", "m": m} for m in (*study.INNER, -1)),
+    *({"experiment": "diabetes", "m": m} for m in study.INNER),
+    {"experiment": "minibatch", "calls": 60},
+    {"experiment": "network", "method": "sso 5", "calls": 5},
+    {"experiment": "imitation", "method": "sso", "rounds": 2},
+]
+
+
+@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
+def test_trials_are_plain_and_unique(scale):
+    configs = list(study.trials(scale))
+    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
+    assert all(isinstance(c["seed"], int) for c in configs)
+
+
+@pytest.fixture(scope="module")
+def records():
+    pytest.importorskip("gymnasium")
+    rows, rng = [], np.random.default_rng(0)
+    for config in SMALL:
+        for seed in (0, 1):
+            again = {**config, "seed": seed}
+            found = study.run(again, np.random.default_rng(seed))
+            rows += [again | row for row in found]
+            if config["experiment"] in ("network", "imitation"):  # the others are alike
+                for method in NETWORK[1:] if config["experiment"] == "network" else ("adam", "sgd"):
+                    other = found[0] | {
+                        k: v * rng.uniform(0.9, 1.1) for k, v in found[0].items() if isinstance(v, float)
+                    }
+                    rows.append(again | other | {"method": method})
+    table = pd.DataFrame(rows)
+    network = table["experiment"] == "network"
+    for mark in study.MARKS:
+        table.loc[network, f"after_{mark}"] = table.loc[network, "last"]
+    return table
+
+
+@pytest.mark.parametrize("config", [SMALL[1], SMALL[7], SMALL[-3], SMALL[-1]], ids=lambda c: c["experiment"])
+def test_a_trial_is_flat_and_repeatable(config):
+    first, second = (study.run(config | {"seed": 0}, np.random.default_rng(3)) for _ in range(2))
+    assert str(first) == str(second)
+    for row in first:
+        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
+
+
+def test_an_unknown_experiment_is_refused():
+    with pytest.raises(ValueError, match="experiment"):
+        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+
+
+def test_claims_judge_and_can_come_out_either_way(records):
+    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    assert len(findings) == len(study.CLAIMS)
+    for name in ("C1a", "C1c", "C2a", "C2b"):
+        assert findings[name].outcome is Outcome.REPRODUCED, name
+    worse = records.copy()
+    worse.loc[worse["m"] == 0, ["after_20", "after_200", "off"]] = 0.9
+    ours = worse["method"] == "sso 20"
+    worse.loc[ours, "after_200"] = 5.0 + 0.001 * worse.loc[ours, "seed"]
+    claims = {c.id: c for c in study.CLAIMS}
+    for name in ("C1a", "C2b", "C4a"):
+        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+
+
+def test_figures_draw(records):
+    from matplotlib.figure import Figure
+
+    for draw in study.FIGURES.values():
+        draw(records, Figure().subplots())
+
+
+def test_the_expert_balances_the_pendulum():
+    gym = pytest.importorskip("gymnasium")
+    env = gym.make("Pendulum-v1")
+    returns = []
+    for seed in range(5):
+        state, _ = env.reset(seed=seed)
+        total = 0.0
+        for _ in range(200):
+            state, reward, *_ = env.step(study.expert(np.asarray(state)[None]))
+            total += float(reward)
+        returns.append(total)
+    assert np.mean(returns) > -400  # doing nothing costs about 1,200
+
+
+def test_the_planner_is_asked_and_counted():
+    planner = study._Planner()
+    up = planner(np.array([[0.0, 0.0], [0.2, 0.0], [-0.2, 0.0]]))
+    assert planner.calls == 1
+    assert up[1] < 0 < up[2]  # it pushes back
+
+
+@pytest.mark.slow
+def test_showcase():
+    from matplotlib.figure import Figure
+
+    card = study.showcase()
+    card.draw(Figure(figsize=(6.4, 3.2)))
+    assert float(card.ours) < float(card.baseline)
