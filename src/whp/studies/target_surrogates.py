@@ -352,8 +352,8 @@ def _break_even(records: pd.DataFrame) -> Estimate:
 
 EXTRA = "not in the paper: derived here"
 EARLY = (
-    "Fifty inner steps fit one trajectory's 200 states closely, and the next trajectory leads elsewhere: the first rounds cost most, "
-    "and policies that hardly move visit easy states. Towards the end the loss is lower and the return higher."
+    "Fifty inner steps fit one trajectory's 200 states closely, and the next trajectory leads elsewhere: the first rounds cost "
+    "most, and policies that hardly move visit easy states. Towards the end the loss is lower and the return higher."
 )
 FIGURE = "faster in oracle calls on rcv1, mushrooms, ijcnn1 and MNIST (figures)"
 
