@@ -287,7 +287,8 @@ def _from_one(
 ) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
-    if kind in ("graph", "text", "stream", "activations") or (kind == "table" and len(wants) == 1):
+    whole = kind in ("graph", "text", "stream") or (kind == "activations" and _suffix(path) in (".npy", ".safetensors"))
+    if whole or (kind == "table" and len(wants) == 1):
         return {first: _single(path, wants[first], None)}
     if _suffix(path) in TABLES:
         return _guarded(path, kind, lambda: _from_table(_table(path), wants, columns))
@@ -315,8 +316,8 @@ def _from_table(table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[st
         found[name] = _column(table[column], data.kind)
         table = table.drop(columns=column)
     for name, data in wants.items():
-        if data.kind in ("matrix", "design", "table"):
-            made = {"matrix": _numbers, "design": _design, "table": lambda kept: kept}
+        if data.kind in ("matrix", "design", "table", "activations"):
+            made = {"matrix": _numbers, "activations": _numbers, "design": _design, "table": lambda kept: kept}
             found[name] = made[data.kind](table)
             break
     return found

@@ -46,6 +46,21 @@ def scores(tmp_path):
 
 
 @pytest.fixture
+def activations(tmp_path):
+    path = tmp_path / "acts.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(600, 8)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def tasks(tmp_path):
+    path = tmp_path / "tasks.npz"
+    y = np.arange(160) % 4
+    np.savez(path, X=np.random.default_rng(0).random((160, 8, 8)), y=y, task=y // 2)
+    return path
+
+
+@pytest.fixture
 def network(tmp_path):
     import networkx as nx
 
@@ -86,6 +101,9 @@ def test_version(capsys):
         ("linf-regression", "prices", ["--target", "price"]),
         ("h-calibration", "scores", []),
         ("hierarchical-communities", "network", []),
+        ("target-surrogates", "prices", ["--target", "town", "--max-iter", "20"]),
+        ("sae-gba", "activations", ["--steps", "30", "--batch-size", "32", "--low", "0.05", "--n-neurons", "16"]),
+        ("view-batch", "tasks", ["--epochs", "4", "--batch-size", "8", "--memory", "20"]),
     ],
 )
 def test_a_users_file_goes_in_and_answer_certificates_and_picture_come_out(
@@ -165,3 +183,31 @@ def test_a_closed_pipe_is_no_error(prices):
     command = f"{sys.executable} -c 'from whp.cli import main; main([\"list\"])' | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_what_comes_from_python_is_not_offered(capsys):
+    for method, hidden in (("view-batch", "--model"), ("stability-gap", "--correct"), ("stability-gap", "--reported")):
+        _, out, _ = whp("run", method, "--help", capsys=capsys)
+        assert hidden not in out
+        assert "--delta" in out or "--views" in out
+
+
+def test_methods_without_a_seed_take_files_too(tmp_path, capsys):
+    curves = pd.DataFrame(
+        [(t, k, min(1, 0.5 + 0.01 * (t - 6 * k))) for t in range(1, 19) for k in range(3) if t > 6 * k],
+        columns=["iteration", "task", "accuracy"],
+    )
+    curves.to_csv(tmp_path / "curves.csv", index=False)
+    code, out, err = whp(
+        "run", "stability-gap", tmp_path / "curves.csv", "--windows", 3, "--n", 200, "--json", capsys=capsys
+    )
+    assert code == 0, err
+    assert json.loads(out)["result"]["tasks"] == 3
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    np.savez(tmp_path / "preds.npz", logits=np.eye(3)[y] + 0.1 * rng.normal(size=(300, 3)), y=y)
+    code, out, err = whp(
+        "run", "comp-sum-losses", tmp_path / "preds.npz", "--noise", 0.1, "--out", tmp_path / "o", capsys=capsys
+    )
+    assert code == 0, err
+    assert (tmp_path / "o" / "bounds.csv").exists()

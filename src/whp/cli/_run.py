@@ -53,7 +53,7 @@ def command(method: Method) -> Callable[..., int]:
                 column_of[option] = name
                 text = f"Column of a table to read as {name}; by default the one called {option}."
                 options.append(_option(option, str | None, None, text))
-        elif name != "rng":
+        elif name != "rng" and _offered(hints[name]):
             options.append(_option(name, hints[name], parameter.default, help_of.get(name, "")))
     if "rng" in signature.parameters:
         options.append(_option("seed", int | None, None, "Seed of all randomness; drawn and printed if not given."))
@@ -111,6 +111,12 @@ def _typed(annotation: Any) -> bool:
     if get_origin(annotation) in (Sequence, list, tuple):
         return all(a is Ellipsis or _typed(a) for a in get_args(annotation))
     return get_origin(annotation) is Literal or annotation in (str, int, float, bool, NoneType, Path)
+
+
+def _offered(annotation: Any) -> bool:
+    """Whether some value of it can be typed in; objects of every kind come from Python."""
+    parts = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return any(_typed(p) and p is not NoneType for p in parts)
 
 
 def _option(name: str, annotation: Any, default: Any, text: str, **settings: Any) -> inspect.Parameter:

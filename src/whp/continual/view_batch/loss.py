@@ -79,10 +79,12 @@ def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 def in_views(x: Tensor, views: int, weak: View, strong: View | None, generator: torch.Generator | None) -> Tensor:
     """(d·views, ...) from (d, ...): views of a sample side by side, the weak one first."""
+    if strong is None:
+        return weak(x.repeat_interleave(views, dim=0), generator)
     first = weak(x, generator)[:, None]
     if views == 1:
         return first[:, 0]
-    more = (strong or weak)(x.repeat_interleave(views - 1, dim=0), generator).view(len(x), views - 1, *x.shape[1:])
+    more = strong(x.repeat_interleave(views - 1, dim=0), generator).view(len(x), views - 1, *x.shape[1:])
     return torch.cat([first, more], dim=1).flatten(0, 1)
 
 

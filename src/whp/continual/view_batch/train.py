@@ -64,7 +64,9 @@ class ViewBatchResult(Result):
             if self.baseline:
                 rows[name] = f"{rows[name]}; {self.baseline[name]} without, difference {self.difference[name]}"
         new = self.recall[self.recall["stream"] == "new"]
-        rows["steps_between_visits"] = f"{new['mean'].mean():.4g} on average, {new['min'].min():g} at least"
+        rows["steps_between_visits"] = (
+            f"{new['mean'].mean():.4g} on average, {new['min'].min():g} at least" if len(new) else "no sample came back"
+        )
         return rows
 
     def artifacts(self) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def view_batch(
     task: Annotated[Any, Data("labels")],
     *,
     model: Any = None,
-    strategy: Any = "er",
+    strategy: str | object = "er",
     scenario: Literal["auto", "class", "task", "domain"] = "auto",
     views: int = 4,
     views_on: Literal["both", "new", "memory"] = "both",
@@ -161,7 +163,7 @@ def view_batch(
     model : Module, optional
         By default a small convolutional network.
     strategy : str or Strategy
-        As for :func:`whp.continual.continual_fit`.
+        finetune, joint, er, gem, agem, lwf, ewc, si, or an object; see :func:`whp.continual.continual_fit`.
     scenario : {"auto", "class", "task", "domain"}
         By default ``"class"``, or ``"domain"`` if tasks share classes.
     views : int
@@ -170,8 +172,10 @@ def view_batch(
         Which stream is shown in views, of those that replay.
     ssl : bool
         Tie a sample's views to its first.
-    ssl_weight, warmup : float
-        Weight of that, and the share of a task's steps before it sets in.
+    ssl_weight : float
+        Weight of that.
+    warmup : float
+        Share of a task's steps before it sets in.
     weak, strong : str, callable or None
         Views: ``"affine"``, ``"none"`` or ``view(x, generator)`` of a batch. The first view is weak, the others strong, or weak too
         if `strong` is None.
@@ -181,8 +185,10 @@ def view_batch(
         Of SGD.
     memory : int
         Rows of a memory, for the strategies that have one.
-    shuffle, window
-        As for :func:`whp.continual.recall_schedule`.
+    shuffle : {"full", "window", "fixed"}
+        Order of the samples: anew in every cycle, inside windows of it, or always the same.
+    window : int, optional
+        Steps over which a sample's place may move, for ``shuffle="window"``.
     compare : bool
         Train without views as well.
     test : float

@@ -215,6 +215,9 @@ def sae_gba(
     activations: Annotated[Any, Data("activations")],
     n_neurons: int | None = None,
     *,
+    groups: Annotated[Any, Data("labels")] = None,
+    truth: Annotated[Any, Data("matrix")] = None,
+    codes: Annotated[Any, Data("matrix")] = None,
     method: Literal["gba", "ba", "topk", "l1"] = "gba",
     n_groups: int = 10,
     high: float | int = 0.5,
@@ -231,9 +234,6 @@ def sae_gba(
     l1: float | int = 0.03,
     n_seeds: int = 2,
     similarity: float | int = 0.7,
-    groups: Any = None,
-    truth: Any = None,
-    codes: Any = None,
     preprocess: bool = True,
     delta: float | int = 0.05,
     rng: np.random.Generator | int | None = None,
@@ -246,6 +246,10 @@ def sae_gba(
         A file is read piece by piece and may be larger than memory. Half precision is computed in float32.
     n_neurons : int, optional
         Width M of the dictionary, by default 4 d.
+    groups : array-like, shape (N,), optional
+        What belongs together, e.g. the text of each token: whole groups are then held out.
+    truth, codes : array-like, optional
+        True features (n, d) and coefficients (N, n), for simulated activations.
     method : {"gba", "ba", "topk", "l1"}
         Grouped bias adaptation; the theorem's own algorithm with the one target `high`; or the baselines: the k largest, an ℓ1
         penalty.
@@ -258,6 +262,7 @@ def sae_gba(
     steps, batch_size : int
         Of Adam.
     lr : float
+        Of Adam.
     adapt_every : int, optional
         Steps between adaptations; by default so that there are some 400, and that `low` can be seen at all.
     gamma_up, gamma_down : float
@@ -272,10 +277,6 @@ def sae_gba(
         Runs from other random directions; the first one is returned, the others say which of its features come back.
     similarity : float
         Cosine above which a feature counts as come back.
-    groups : array-like, shape (N,), optional
-        What belongs together, e.g. the text of each token: whole groups are then held out.
-    truth, codes : array-like, optional
-        True features (n, d) and coefficients (N, n), for simulated activations.
     preprocess : bool
         Centre and scale to mean length 1, which the biases' range [−1, 0] assumes.
     delta : float

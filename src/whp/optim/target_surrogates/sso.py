@@ -163,6 +163,7 @@ class SSO:
         if set(self.armijo) != {"c", "beta", "expand"}:
             raise ValueError(f"armijo must hold c, beta and expand, got {sorted(self.armijo)}")
         self.t, self.squares, self.searched, self.trial = 0, 0.0, 1e4, self.inner_lr
+        self.random = True  # whether forward draws random numbers; seen at each step
         self.optimizer = self._made()
 
     def _made(self) -> torch.optim.Optimizer | None:
@@ -192,13 +193,15 @@ class SSO:
         state = torch.random.get_rng_state()
 
         def outputs() -> Tensor:
-            torch.random.set_rng_state(state)  # dropout masks stay the same within a step
+            if self.random:
+                torch.random.set_rng_state(state)  # dropout masks stay the same within a step
             return forward()
 
         with torch.enable_grad():
             z = outputs()
             start = z.detach().clone()
             after = torch.random.get_rng_state()
+            self.random = not torch.equal(state, after)
             loss, G = self._asked(oracle, start)
             eta, values = self._rate(oracle, start, G, loss)
             rows = len(start)
@@ -231,7 +234,7 @@ class SSO:
                     grads = torch.autograd.grad(s, self.params, allow_unused=True)
                     counts["backward"] += 1
                     grads = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, self.params, strict=True)]
-                    if math.sqrt(sum(float(g.square().sum()) for g in grads)) <= self.tol:
+                    if float(nn.utils.get_total_norm(grads)) <= self.tol:
                         break
                     s = self._inner(grads, outputs, surrogate, s, counts)
                     steps = k + 1
