@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from whp.experiment.benchmark import Case, Foreign
+from whp.experiment.benchmark import TORCHVISION_ON_CPU, Case, Foreign
 from whp.interpretability import bias_adaptation, sae_gba
 from whp.studies.sae_gba import simulated
 
-OVERCOMPLETE = """
+OVERCOMPLETE = (
+    TORCHVISION_ON_CPU
+    + """
 import json, sys, time
 import numpy as np
 import torch
@@ -36,6 +38,7 @@ for line in sys.stdin:
     work()
     print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 """
+)
 
 
 def data(d: int, M: int, N: int, steps: int) -> Any:
@@ -83,7 +86,7 @@ def products(shared: dict[str, Any]) -> Any:
     return [(W @ X.T) @ X for _ in range(12)]
 
 
-PEER = Foreign("overcomplete==0.3.0\ntorch==2.13.0\n", OVERCOMPLETE, arrays)
+PEER = Foreign("overcomplete==0.3.0\ntorch==2.13.0\nmatplotlib<3.9\n", OVERCOMPLETE, arrays)
 CASES = [
     Case(
         name="384 × 1,024, 200 steps of 256, with certificates",

@@ -10,23 +10,16 @@ from torch import nn
 
 from whp.continual import ContinualEvaluator, continual_fit, stability_gap
 from whp.continual.stability_gap.outcomes import Outcomes
-from whp.experiment.benchmark import Case, Foreign
+from whp.experiment.benchmark import TORCHVISION_ON_CPU, Case, Foreign
 
-AVALANCHE = """
+AVALANCHE = (
+    TORCHVISION_ON_CPU
+    + """
 import json, sys, time, warnings
 import numpy as np
 import torch
 warnings.simplefilter("ignore")
-import re, importlib.util, pathlib
 torch.set_num_threads(1)
-# torchvision's wheel is built for CUDA: without its operators it cannot be imported beside a CPU build of torch
-root = pathlib.Path(importlib.util.find_spec("torchvision").submodule_search_locations[0])
-library = torch.library.Library("torchvision", "DEF")
-for name in sorted(set(re.findall(r'torchvision::(\\w+)', (root / "_meta_registrations.py").read_text())) | {"nms"}):
-    try:
-        library.define(f"{name}(Tensor x) -> Tensor")
-    except Exception:
-        pass
 from avalanche.benchmarks import tensors_benchmark
 from avalanche.evaluation.metrics import accuracy_metrics
 from avalanche.training.plugins import EvaluationPlugin
@@ -55,6 +48,7 @@ for line in sys.stdin:
     work()
     print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 """
+)
 
 
 def data(watch: bool) -> Any:

@@ -415,7 +415,7 @@ def test_the_loss_falls_and_the_oracle_is_asked_once_a_step(inner):
     assert infos[3].n_oracle == 1
     assert infos[3].inner_steps <= 10
     if inner in ("adam", "gd"):
-        assert infos[3].n_forward == 12
+        assert infos[3].n_forward in (11, 12)  # one more to go back to the best
         assert infos[3].n_backward == 10
 
 
@@ -465,9 +465,9 @@ def test_dropout_masks_stay_within_a_step_and_go_on_between():
     torch.manual_seed(0)
     masks = []
     model[1].register_forward_hook(lambda *a: masks.append((a[2] == 0).detach()))
-    for _ in range(2):
-        opt.step(lambda: model(X), oracle_of(y))
-    first, second = masks[:8], masks[8:]
+    split = opt.step(lambda: model(X), oracle_of(y)).n_forward
+    opt.step(lambda: model(X), oracle_of(y))
+    first, second = masks[:split], masks[split:]
     assert all(torch.equal(first[0], m) for m in first[1:])
     assert not torch.equal(first[0], second[0])
 

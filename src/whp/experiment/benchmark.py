@@ -12,7 +12,21 @@ from typing import Any
 
 from whp.intervals import Estimate, ratio
 
-__all__ = ["Case", "Comparison", "Foreign", "compare", "markdown"]
+__all__ = ["TORCHVISION_ON_CPU", "Case", "Comparison", "Foreign", "compare", "markdown"]
+
+# For scripts of peers that import torchvision: its wheel is built for CUDA, and beside a CPU build of torch it can be imported only
+# if its operators are declared first.
+TORCHVISION_ON_CPU = """
+import importlib.util, pathlib, re
+import torch
+root = pathlib.Path(importlib.util.find_spec("torchvision").submodule_search_locations[0])
+library = torch.library.Library("torchvision", "DEF")
+for name in sorted(set(re.findall(r"torchvision::(\\w+)", (root / "_meta_registrations.py").read_text())) | {"nms"}):
+    try:
+        library.define(f"{name}(Tensor x) -> Tensor")
+    except Exception:
+        pass
+"""
 
 
 @dataclass(frozen=True)

@@ -192,10 +192,13 @@ class SSO:
         """
         state = torch.random.get_rng_state()
 
+        latest: list[Tensor] = [torch.empty(0)]
+
         def outputs() -> Tensor:
             if self.random:
                 torch.random.set_rng_state(state)  # dropout masks stay the same within a step
-            return forward()
+            latest[0] = forward()
+            return latest[0]
 
         with torch.enable_grad():
             z = outputs()
@@ -261,9 +264,9 @@ class SSO:
                         p.copy_(b)
                     if self.inner == "lbfgs":
                         best = offset
-                end = outputs()
-                counts["forward"] += 1
-                moved = float((end - start).norm())
+                    outputs()
+                    counts["forward"] += 1
+                moved = float((latest[0] - start).norm())
             torch.random.set_rng_state(after)
         self.t += 1
         value = min(best, final) if math.isfinite(final) else best
