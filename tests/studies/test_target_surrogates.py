@@ -1,8 +1,7 @@
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
+from trial import assert_flat_and_repeatable
 
 from whp.experiment.study import Outcome
 from whp.studies import target_surrogates as study
@@ -15,13 +14,6 @@ SMALL = [
     {"experiment": "network", "method": "sso 5", "calls": 5},
     {"experiment": "imitation", "method": "sso", "rounds": 2},
 ]
-
-
-@pytest.mark.parametrize("scale", ["quick", "standard", "full"])
-def test_trials_are_plain_and_unique(scale):
-    configs = list(study.trials(scale))
-    assert len({json.dumps(c, sort_keys=True) for c in configs}) == len(configs)
-    assert all(isinstance(c["seed"], int) for c in configs)
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +40,7 @@ def records():
 
 @pytest.mark.parametrize("config", [SMALL[1], SMALL[7], SMALL[-3], SMALL[-1]], ids=lambda c: c["experiment"])
 def test_a_trial_is_flat_and_repeatable(config):
-    first, second = (study.run(config | {"seed": 0}, np.random.default_rng(3)) for _ in range(2))
-    assert str(first) == str(second)
-    for row in first:
-        assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
-
-
-def test_an_unknown_experiment_is_refused():
-    with pytest.raises(ValueError, match="experiment"):
-        study.run({"experiment": "other", "seed": 0}, np.random.default_rng(0))
+    assert_flat_and_repeatable(study, config)
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
