@@ -459,7 +459,9 @@ torch.set_num_threads(1)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 from whp.interpretability import sae_gba
 found = sae_gba(sys.argv[1], 512, steps=int(sys.argv[3]), batch_size=512, n_seeds=1, low=2e-3, rng=0)
-print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "fvu": found.fvu.value}))
+# the resource module's figure begins with that of the parent, which wrote the file
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"peak": peak * 1024, "fvu": found.fvu.value}))
 """
 
 
