@@ -505,8 +505,10 @@ def noisy_digits(tau: float | int, seed: int = 0, noise: float = 0.2) -> dict[st
     flips = np.random.default_rng([seed, 1])
     noisy, observed = _flipped(y, noise, flips), _flipped(clean, noise, flips)
     criterion = CompSumLoss(tau)
-    before = torch.random.get_rng_state()
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(1)  # so small a network is slower with two
     model = _train(X, noisy, lambda m, x, t: criterion(m(x), t), epochs=60, seed=seed, data="digits")
+    torch.set_num_threads(threads)
     torch.random.set_rng_state(before)
     with torch.no_grad():
         z = model(T).double().numpy()

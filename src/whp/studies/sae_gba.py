@@ -357,7 +357,7 @@ def example() -> dict[str, Any]:
     """A transformer's activations on 324 verses, and a dictionary of 512."""
     A, _, groups = _some()
     return {
-        "activations": A, "groups": groups, "n_neurons": 512, "high": 0.1, "low": 2e-3, "steps": 800,
+        "activations": A, "groups": groups, "n_neurons": 512, "high": 0.1, "low": 2e-3, "steps": 600,
         "batch_size": 256, "lr": 2e-3, "rng": 0,
     }  # fmt: skip
 

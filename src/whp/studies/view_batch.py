@@ -338,7 +338,7 @@ def example() -> dict[str, Any]:
 
 
 def showcase() -> Showcase:
-    """Replay on MNIST with four views, shuffled in windows, beside the ordinary loader."""
+    """Replay on MNIST with four views beside the ordinary loader, and when samples come back."""
     import torch
 
     from whp.datasets import images
@@ -347,9 +347,7 @@ def showcase() -> Showcase:
     torch.set_num_threads(1)
     X, y = images.mnist()
     rows = np.arange(len(y)) % 2 == 0  # half of the digits, for the time it takes
-    found: ViewBatchResult = view_batch(
-        X[rows].reshape(-1, 28, 28), y[rows], y[rows] // 2, epochs=8, shuffle="window", window=10, rng=0
-    )
+    found: ViewBatchResult = view_batch(X[rows].reshape(-1, 28, 28), y[rows], y[rows] // 2, epochs=8, rng=0)
     torch.set_num_threads(threads)
 
     def draw(figure: Figure) -> None:
@@ -367,5 +365,5 @@ def showcase() -> Showcase:
         draw=draw,
         caption="Left: accuracy of each task as others follow, with views and (dashed) without. Right: a full shuffle brings some "
         "samples back at once; shuffled in windows, every sample rests.",
-        code='view_batch(X, y, task, views=4, shuffle="window", window=10)',
+        code="view_batch(X, y, task, views=4)",
     )
