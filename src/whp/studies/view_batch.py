@@ -22,7 +22,7 @@ from whp.continual.view_batch import (
 )
 from whp.continual.view_batch.train import forgetting_of
 from whp.experiment.study import Claim, Scale, Showcase, select
-from whp.intervals import Estimate, exact, mean, paired
+from whp.intervals import Estimate, exact, mean, paired, proportion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,16 +206,18 @@ def _curvature(records: pd.DataFrame) -> Estimate:
 
 
 def _best_interval(records: pd.DataFrame) -> Estimate:
-    """Whether retention of the first task has an interior best interval: 1 if the fit finds one, else 0."""
+    """Share of seeds whose forgetting curve of the first task has a best interval inside those that were tried."""
     part = select(records, "long").dropna(subset=["retention"])
     if part.empty:
         return Estimate(0.0, 0.0, 1.0)
-    fit = fit_forgetting_curve(
-        part["cycle"].to_numpy(float), part["since"].to_numpy(float), part["retention"].to_numpy(float),
-        n=part["tested"].to_numpy(float), groups=(part["cycle"].astype(str) + "/" + part["seed"].astype(str)).to_numpy(),
-        resamples=200,
-    )  # fmt: skip
-    return exact(float(fit.best_interval is not None))
+    found = [
+        fit_forgetting_curve(
+            group["cycle"].to_numpy(float), group["since"].to_numpy(float), group["retention"].to_numpy(float),
+            n=group["tested"].to_numpy(float), resamples=0,
+        ).best_interval is not None
+        for _, group in part.groupby("seed")
+    ]  # fmt: skip
+    return proportion(sum(found), len(found))
 
 
 def _rest_of(column: str, shuffle: str, reduce: str = "mean") -> Callable[[pd.DataFrame], Estimate]:
@@ -264,8 +266,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("C4b", "Eight views are better than one at 16 epochs.", EXTRA, "accuracy, difference", ">=", 0.0,
           _difference("acc", "eight views", experiment="long"), note=SEEDS),
     Claim("C4c", "The forgetting curve has an interior best interval.", "retention peaks at a medium interval",
-          "1 if the fit finds one", ">=", 1.0, _best_interval, note="Retention of the first task's test rows, all runs "
-          "together; on digits it hardly depends on the interval."),
+          "share of seeds whose fit finds one", ">=", 0.5, _best_interval,
+          note="On digits retention of the first task hardly depends on the interval: one fit over all runs found a best "
+          "interval or none depending on the runs' randomness, so that seeds are counted."),
     Claim("C5a", "Views of new data alone reduce forgetting.", "no number read", "forgetting, difference", "<=", 0.0,
           _difference("forgetting", "views of new"), note=SEEDS),
     Claim("C5b", "Views of the memory alone reduce forgetting.", "no number read", "forgetting, difference", "<=", 0.0,
