@@ -1,6 +1,7 @@
 from . import bandits as bandits
 from . import calibration as calibration
 from . import continual as continual
+from . import distributed as distributed
 from . import graph as graph
 from . import interpretability as interpretability
 from . import linalg as linalg
