@@ -155,11 +155,12 @@ class Crew:
         self.close()
 
 
-def quiet_store() -> dist.TCPStore:
+def quiet_store(host: str = "127.0.0.1", port: int = 0) -> dist.TCPStore:  # pyright: ignore[reportPrivateImportUsage]
     """A store in this process, at a free port; it must outlive every worker, so workers do not host one."""
     import torch.distributed as dist
 
-    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
+    limit = timedelta(seconds=60)
+    return dist.TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=limit)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def join_group(
@@ -169,8 +170,9 @@ def join_group(
     import torch.distributed as dist
 
     limit = timedelta(seconds=timeout)
-    store = dist.TCPStore(host, port, is_master=False, timeout=limit)
-    dist.init_process_group("gloo", store=dist.PrefixStore(f"g{generation}", store), rank=rank, world_size=size, timeout=limit)  # fmt: skip
+    store = dist.TCPStore(host, port, is_master=False, timeout=limit)  # pyright: ignore[reportPrivateImportUsage]
+    own = dist.PrefixStore(f"g{generation}", store)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=limit)
 
 
 def leave_group() -> None:
@@ -182,19 +184,20 @@ def leave_group() -> None:
 
 
 def _rank(
-    pipe: Connection, function: Callable[..., Any], rank: int, size: int, at: tuple[str, int, str | None], arguments: tuple[Any, ...]
-) -> None:  # fmt: skip
+    pipe: Connection,
+    function: Callable[..., Any],
+    rank: int,
+    size: int,
+    at: tuple[str, int, str | None],
+    arguments: tuple[Any, ...],
+) -> None:
     host, port, namespace = at
     try:
         if namespace is not None:
             from whp.distributed.links import enter
 
             enter(namespace)
-        kept = None
-        if namespace is not None and rank == 0:
-            import torch.distributed as dist
-
-            kept = dist.TCPStore(host, port, is_master=True, wait_for_workers=False)
+        kept = quiet_store(host, port) if namespace is not None and rank == 0 else None
         join_group(rank, size, 0, port, host=host)
         pipe.send((True, function(rank, *arguments)))
         pipe.recv()  # nobody leaves before all are done
@@ -205,8 +208,12 @@ def _rank(
 
 
 def run_ranks(
-    function: Callable[..., Any], size: int, *arguments: Any, namespaces: Sequence[str] | None = None, host: str = "127.0.0.1"
-) -> list[Any]:  # fmt: skip
+    function: Callable[..., Any],
+    size: int,
+    *arguments: Any,
+    namespaces: Sequence[str] | None = None,
+    host: str = "127.0.0.1",
+) -> list[Any]:
     """Run ``function(rank, *arguments)`` in `size` processes of one gloo group and return what each returned, by rank.
 
     Parameters

@@ -7,9 +7,9 @@ import os
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns of names that do not resolve
 
-import torch  # noqa: E402
-import torch.distributed  # noqa: E402
-import torch.nn.parallel  # noqa: E402
+import torch
+import torch.distributed
+import torch.nn.parallel
 
 __all__: list[str] = []
 
