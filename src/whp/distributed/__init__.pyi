@@ -1,0 +1,13 @@
+from .error_feedback import BlockTopK as BlockTopK
+from .error_feedback import Compressor as Compressor
+from .error_feedback import ErrorFeedbackResult as ErrorFeedbackResult
+from .error_feedback import Identity as Identity
+from .error_feedback import NaturalDeterministic as NaturalDeterministic
+from .error_feedback import RandK as RandK
+from .error_feedback import TopK as TopK
+from .error_feedback import ef21 as ef21
+from .error_feedback import error_feedback as error_feedback
+from .error_feedback.hook import EF21State as EF21State
+from .error_feedback.hook import ef21_hook as ef21_hook
+from .links import shaped_link as shaped_link
+from .processes import run_ranks as run_ranks

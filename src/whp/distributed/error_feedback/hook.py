@@ -1,0 +1,301 @@
+"""EF21 as a communication hook of DistributedDataParallel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from whp.certificate import Certificate
+from whp.distributed.error_feedback import guarantee
+from whp.distributed.error_feedback.compressors import BlockTopK, Compressor, Identity, RandK, TopK
+from whp.validate import as_choice, as_int, as_real
+
+__all__ = ["EF21State", "ef21_hook"]
+
+
+class EF21State:
+    """What a rank remembers between steps: its shift and the average of all shifts, a pair for every large parameter.
+
+    Parameters
+    ----------
+    model : Module
+        The one that DistributedDataParallel wraps; names of its parameters name the state.
+    compressor : Compressor
+        Deterministic; by default ``BlockTopK(0.01)``.
+    init : {"dense", "compress"}
+        First shifts: the first gradients, all-reduced as usual, or what is compressed of them.
+    dense_below : int
+        Parameters with fewer entries are all-reduced as they are.
+    momentum : float, optional
+        η of v ← (1 − η) v + η · gradient, compressed in the gradient's place; helps with noisy gradients.
+    resync_every : int
+        Steps between averaging the shifts anew, against rounding; one dense all-reduce.
+    check_every : int
+        Steps between measurements of the contraction.
+    process_group : ProcessGroup, optional
+        By default the world's.
+
+    Attributes
+    ----------
+    loss_scale : float
+        What gradients are multiplied by, e.g. ``scaler.get_scale()`` before each backward; they are unscaled inside, and scaled
+        again on the way out.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        compressor: Compressor | None = None,
+        init: str = "dense",
+        dense_below: int = 1024,
+        momentum: float | int | None = None,
+        resync_every: int = 1000,
+        check_every: int = 100,
+        process_group: Any = None,
+    ) -> None:
+        self.compressor = BlockTopK(0.01) if compressor is None else compressor
+        if not isinstance(self.compressor, Compressor):
+            raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
+        if isinstance(self.compressor, RandK):
+            raise ValueError("compressor must be deterministic: TopK, BlockTopK, NaturalDeterministic or Identity")
+        self.init = as_choice(init, "init", ("dense", "compress"))
+        self.dense_below = as_int(dense_below, "dense_below", low=0)
+        self.momentum = None if momentum is None else as_real(momentum, "momentum", low=0, high=1)
+        self.resync_every = as_int(resync_every, "resync_every", low=1)
+        self.check_every = as_int(check_every, "check_every", low=1)
+        self.group = process_group
+        self.loss_scale = 1.0
+        inner = getattr(model, "module", model)
+        self._names = {id(p): name for name, p in inner.named_parameters()}
+        self._kept = list(inner.parameters())  # ids stay theirs
+        self._local: dict[str, torch.Tensor] = {}
+        self._average: dict[str, torch.Tensor] = {}
+        self._velocity: dict[str, torch.Tensor] = {}
+        self.step = self.skipped = self.bytes_sent = self.bytes_dense = 0
+        self._contraction: float | None = None
+        self._drift: float | None = None
+        self._alpha = 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """This rank's state: tensors, numbers and strings."""
+        return {
+            "world_size": dist.get_world_size(self.group), "rank": dist.get_rank(self.group), "step": self.step,
+            "compressor": repr(self.compressor), "local": {k: v.clone() for k, v in self._local.items()},
+            "average": {k: v.clone() for k, v in self._average.items()},
+            "velocity": {k: v.clone() for k, v in self._velocity.items()},
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any], reset: bool = False) -> None:
+        """Continue from what this rank saved.
+
+        Parameters
+        ----------
+        state : dict
+            What :meth:`state_dict` returned.
+        reset : bool
+            Start with new shifts where the saved ones do not fit.
+
+        Raises
+        ------
+        ValueError
+            If it is another world size's, rank's, compressor's or model's.
+        """
+        mine = {
+            "world size": (state["world_size"], dist.get_world_size(self.group)),
+            "rank": (state["rank"], dist.get_rank(self.group)), "compressor": (state["compressor"], repr(self.compressor)),
+        }  # fmt: skip
+        for name, (saved, here) in mine.items():
+            if saved != here:
+                if reset:
+                    self._local, self._average, self._velocity = {}, {}, {}
+                    return
+                raise ValueError(f"EF21 state saved for {name} {saved}, got {here}; use reset=True")
+        sizes = {self._names[id(p)]: p.numel() for p in self._kept}
+        for name, tensor in state["average"].items():
+            if sizes.get(name) != tensor.numel():
+                raise ValueError(
+                    f"EF21 state holds {name!r} of {tensor.numel()} entries, the model has {sizes.get(name, 'none')}"
+                )
+        self.step = int(state["step"])
+        self._local, self._average, self._velocity = (
+            {k: v.clone() for k, v in state[part].items()} for part in ("local", "average", "velocity")
+        )
+
+    def report(self) -> dict[str, Any]:
+        """How it goes: steps, bytes, what was skipped, and the certificates."""
+        return {
+            "steps": self.step, "bytes_sent": self.bytes_sent, "bytes_dense": self.bytes_dense,
+            "share_of_dense": self.bytes_sent / self.bytes_dense if self.bytes_dense else 1.0, "skipped": self.skipped,
+            "alpha": self._alpha, "certificates": self.certificates,
+        }  # fmt: skip
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """``contraction`` and ``invariant``; the bound of the mean gradient needs f and plain steps, see :func:`ef21`."""
+        return (
+            guarantee.contraction(self._contraction, self._alpha, self.step),
+            guarantee.drift(self._drift, self.step),
+        )
+
+    def _targets(self, items: list[tuple[str, torch.Tensor]]) -> list[torch.Tensor]:
+        """What is to be sent, in float32: unscaled gradients, or their running means."""
+        found = []
+        for name, gradient in items:
+            g = gradient.float() if self.loss_scale == 1.0 else gradient.float() / self.loss_scale
+            old = self._velocity.get(name)
+            found.append(g if self.momentum is None or old is None else torch.lerp(old, g, self.momentum))
+        return found
+
+    def _begin(self, items: list[tuple[str, torch.Tensor]], targets: list[torch.Tensor]) -> bool:
+        """First shifts, by one dense all-reduce; whether all was finite."""
+        size = dist.get_world_size(self.group)
+        whole = torch.cat(targets)
+        total = whole.clone()
+        dist.all_reduce(total, group=self.group)
+        self.bytes_sent += 4 * total.numel()
+        if not bool(torch.isfinite(total).all()):  # a sum is not finite if a term is not, and is the same everywhere
+            return False
+        lengths = [t.numel() for t in targets]
+        for (name, _), own, average in zip(items, whole.split(lengths), (total / size).split(lengths), strict=True):
+            self._local[name], self._average[name] = own.clone(), average.clone()
+        return True
+
+    def _resync(self, names: list[str]) -> None:
+        """Average the shifts anew, and note how far rounding had taken the average."""
+        mean = torch.cat([self._local[name] for name in names])
+        dist.all_reduce(mean, group=self.group)
+        mean /= dist.get_world_size(self.group)
+        self.bytes_sent += 4 * mean.numel()
+        old = torch.cat([self._average[name] for name in names])
+        off = float((old - mean).norm() / mean.norm().clamp_min(1e-30))
+        self._drift = max(off, self._drift or 0.0)
+        for name, part in zip(names, mean.split([self._local[name].numel() for name in names]), strict=True):
+            self._average[name] = part.clone()
+
+    def _measure(self, delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None) -> None:
+        size = float(delta.double().square().sum())
+        if size > 0 and np.isfinite(size):
+            left = delta - values if indices is None else delta.index_add(0, indices, -values)
+            self._contraction = max(float(left.double().square().sum()) / size, self._contraction or 0.0)
+
+
+def ef21_hook(state, bucket):  # DistributedDataParallel asks for these names, and for no annotation that is a string
+    """Send compressed differences of gradients: ``ddp.register_comm_hook(state, ef21_hook)``.
+
+    All replicas stay equal to the last bit: messages are added in the order of ranks, by every rank. Where a gradient of any
+    rank is not finite the bucket keeps its last average, on all ranks.
+
+    Parameters
+    ----------
+    state : EF21State
+    bucket : torch.distributed.GradBucket
+
+    Returns
+    -------
+    Future of Tensor
+        The bucket, filled with the averages.
+    """
+    size = dist.get_world_size(state.group)
+    items = [(state._names[id(p)], g.reshape(-1)) for p, g in zip(bucket.parameters(), bucket.gradients(), strict=True)]
+    small = [(name, g) for name, g in items if g.numel() < state.dense_below]
+    large = [(name, g) for name, g in items if g.numel() >= state.dense_below]
+    targets, dense = state._targets(large), [g.float() / state.loss_scale for _, g in small]
+    buffer, last = bucket.buffer(), bucket.is_last()
+    state.bytes_dense += 4 * buffer.numel()
+    finite, begun = True, False
+    if new := [pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._average]:
+        if state.init == "dense":
+            begun = finite = state._begin([item for item, _ in new], [target for _, target in new])
+        for (name, g), _ in new if not begun else ():
+            state._local[name], state._average[name] = (torch.zeros_like(g, dtype=torch.float32) for _ in range(2))
+    elif large and state.step and state.step % state.resync_every == 0:
+        state._resync([name for name, _ in large])
+    messages = []
+    for (name, g), target in zip(large, targets, strict=True):
+        state._alpha = min(state._alpha, state.compressor.alpha(g.numel()))
+        values, indices, good = _difference(state.compressor, target, state._local[name])
+        finite = finite and good
+        messages.append((values, indices))
+        if state.step % state.check_every == 0 and good and not begun:
+            state._measure(target - state._local[name], values, indices)
+    finite = finite and all(bool(torch.isfinite(g).all()) for g in dense)
+    flag = torch.tensor([0.0 if finite else 1.0], device=buffer.device)
+    parts = (
+        [v for v, _ in messages] + [i.int().view(torch.float32) for _, i in messages if i is not None] + [*dense, flag]
+    )
+    lengths = [part.numel() for part in parts]
+    sent = torch.cat(parts)
+    state.bytes_sent += 4 * sent.numel()
+    received = torch.empty(size * sent.numel(), device=sent.device)
+    gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # the newer name of the same
+    work = gather(received, sent, group=state.group, async_op=True)
+    assert work is not None
+
+    def finish(_: Any) -> torch.Tensor:
+        rows = received.view(size, -1)
+        if bool((rows[:, -1] == 0).all()):
+            for rank in range(size):
+                pieces = list(rows[rank].split(lengths))
+                own, codes = rank == dist.get_rank(state.group), iter(pieces[len(messages) :])
+                for (name, _), (_, indices), values in zip(large, messages, pieces, strict=False):
+                    chosen = None if indices is None else next(codes).view(torch.int32).long()
+                    _add(state._average[name], chosen, values / size)
+                    if own:
+                        _add(state._local[name], chosen, values)
+                for (name, _), values in zip(small, codes, strict=False):
+                    before = 0.0 if rank == 0 else state._average[name]
+                    state._average[name] = before + values / size
+            if state.momentum is not None:
+                state._velocity.update({name: target.clone() for (name, _), target in zip(large, targets, strict=True)})
+        else:
+            state.skipped += 1
+        for name, g in items:
+            average = state._average.get(name)
+            if average is None:
+                g.zero_()
+            else:
+                g.copy_(average if state.loss_scale == 1.0 else average * state.loss_scale)
+        state.step += int(last)
+        return buffer
+
+    return work.get_future().then(lambda future: finish(future.wait()))
+
+
+def _add(to: torch.Tensor, indices: torch.Tensor | None, values: torch.Tensor) -> None:
+    if indices is None:
+        to.add_(values)
+    else:
+        to.index_add_(0, indices, values)
+
+
+def _difference(
+    compressor: Compressor, target: torch.Tensor, shift: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None, bool]:
+    """Values and indices of C(target − shift), and whether all of it was finite."""
+    target = target.detach()
+    if target.device.type == "cpu":
+        values, indices, good = compressor.difference(target.numpy(), shift.numpy())
+        return torch.from_numpy(values), None if indices is None else torch.from_numpy(indices), good
+    delta = target - shift
+    chosen = _on_device(compressor, delta)
+    return delta[chosen] if chosen is not None else delta, chosen, bool(torch.isfinite(delta).all())
+
+
+def _on_device(compressor: Compressor, delta: torch.Tensor) -> torch.Tensor | None:
+    """What the compiled loops choose, by sorting, where those do not reach; a stable sort puts the first of equals first."""
+    if isinstance(compressor, Identity):
+        return None
+    if isinstance(compressor, TopK):
+        return delta.abs().sort(descending=True, stable=True).indices[: compressor.count(delta.numel())].sort().values
+    if isinstance(compressor, BlockTopK):
+        whole, k, rest, last = compressor.plan(delta.numel())
+        size, cut = delta.abs(), whole * compressor.block
+        inside = size[:cut].view(whole, compressor.block).sort(dim=1, descending=True, stable=True).indices[:, :k]
+        starts = torch.arange(0, cut, compressor.block, device=delta.device)[:, None]
+        tail = cut + size[cut:].sort(descending=True, stable=True).indices[:last]
+        return torch.cat([(inside + starts).reshape(-1), tail]) if rest else (inside + starts).reshape(-1)
+    raise TypeError(f"{compressor!r} works on the CPU only; on this device take TopK, BlockTopK or Identity")
