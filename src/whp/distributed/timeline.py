@@ -32,8 +32,8 @@ class Event:
 
     who: str
     what: str
-    start: float
-    end: float
+    start: float | int
+    end: float | int
     note: str = ""
 
 

@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns of names that do not resolve
 
+import numba  # noqa: F401
 import torch
 import torch.distributed
 import torch.nn.parallel

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from whp.kernel import compiled
 from whp.validate import as_int, as_real
@@ -96,8 +95,9 @@ class Compressor:
     def difference(self, gradient: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
         """Values and indices (None: all) of C(gradient − shift), and whether all of it was finite."""
         delta = gradient - shift
-        indices = self.select(delta)
-        return delta[indices], indices, bool(np.isfinite(delta).all())
+        good = bool(np.isfinite(delta).all())
+        indices = self.select(delta) if good else np.arange(self.count(len(delta)))  # messages are equally long
+        return delta[indices], indices, good
 
 
 class TopK(Compressor):
@@ -276,7 +276,7 @@ def _largest(size: np.ndarray, k: int) -> np.ndarray:
     return np.sort(np.concatenate([above, np.flatnonzero(size == threshold)[: k - len(above)]]))
 
 
-@njit(inline="always")
+@compiled
 def _argmax(v, shift, start, stop):
     best, where, total = -1.0, start, 0.0
     if len(shift):

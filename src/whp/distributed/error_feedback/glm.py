@@ -1,4 +1,4 @@
-"""The front door: rows of several clients in; a linear model trained on compressed gradients, beside the old step and plain descent."""
+"""The front door: rows of several clients in, a linear model trained on compressed gradients out."""
 
 from __future__ import annotations
 
@@ -109,7 +109,9 @@ class LinearModel:
         Regularise for each client only the features that it owns, so that its gradient stays sparse.
     """
 
-    def __init__(self, groups: list[tuple[Any, np.ndarray]], loss: str, reg: float, by_size: bool = False, own: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self, groups: list[tuple[Any, np.ndarray]], loss: str, reg: float, by_size: bool = False, own: bool = False
+    ) -> None:
         self.groups, self.loss, self.reg = groups, loss, reg
         n, sizes = len(groups), np.array([len(t) for _, t in groups])
         self.factor = n * sizes / sizes.sum() if by_size else np.ones(n)
@@ -126,7 +128,12 @@ class LinearModel:
                 for (A, _), a in zip(self.groups, self.factor, strict=True)
             ]
         )
-        pooled = _stack([A * np.sqrt(a / (len(self.groups) * A.shape[0])) for (A, _), a in zip(self.groups, self.factor, strict=True)])  # fmt: skip
+        pooled = _stack(
+            [
+                A * np.sqrt(a / (len(self.groups) * A.shape[0]))
+                for (A, _), a in zip(self.groups, self.factor, strict=True)
+            ]
+        )
         return Smoothness(
             min(glm_smoothness(pooled, curvature * pooled.shape[0]) + 2 * self.reg, float(clients.mean())), clients
         )
@@ -355,4 +362,12 @@ def _compressor(name: str | Compressor, k: int, ratio: float | int | None, d: in
 
 def _table(name: str, found: Any) -> pd.DataFrame:
     h = found.history
-    return pd.DataFrame({"method": name, "step": range(len(h["f"])), "f": h["f"], "grad_norm2": h["grad_norm2"], "bytes_up": h["bytes_up"]})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "method": name,
+            "step": range(len(h["f"])),
+            "f": h["f"],
+            "grad_norm2": h["grad_norm2"],
+            "bytes_up": h["bytes_up"],
+        }
+    )

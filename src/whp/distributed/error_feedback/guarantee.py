@@ -90,7 +90,8 @@ def of_run(
     grown = np.maximum(np.diff(steps), 0) @ (factor * G[1:-1]) / theta if T > 1 else 0.0
     bound = (2 * (f[0] - f_inf) + steps[0] / theta * factor * G[0] + grown) / steps.sum()
     inputs: dict[str, Any] = {
-        "T": T, "γ": float(gamma), "largest γ of the theorem": limit, "L": smoothness.L, "L_AM": smoothness.am, "L_QM": smoothness.qm,
+        "T": T, "γ": float(gamma), "largest γ of the theorem": limit, "L": smoothness.L, "L_AM": smoothness.am,
+        "L_QM": smoothness.qm,
         "α": own.alpha, "ξ": own.xi, "f(x⁰) − f_inf": float(f[0] - f_inf), "G⁰": float(G[0]),
     }  # fmt: skip
     if method == "EF21-SGD":
@@ -224,7 +225,11 @@ def _pl(f: np.ndarray, grad2: np.ndarray, f_inf: float, mu: float) -> Assumption
     gap = f - f_inf - grad2 / (2 * mu)
     worst = int(gap.argmax())
     if gap[worst] > 1e-9 * max(1.0, abs(f_inf), float(f[0] - f_inf)):
-        return violated(statement, f"at step {worst}: {f[worst] - f_inf:.4g} > {grad2[worst] / (2 * mu):.4g}", "a smaller mu, or f* is not f_inf.")  # fmt: skip
+        return violated(
+            statement,
+            f"at step {worst}: {f[worst] - f_inf:.4g} > {grad2[worst] / (2 * mu):.4g}",
+            "a smaller mu, or f* is not f_inf.",
+        )
     return unchecked(statement, "held at every point of the run")
 
 
@@ -245,7 +250,8 @@ def in_expectation(results: Sequence[Any], *, level: float | int = 0.95) -> Cert
     seen = mean([float(c.inputs["of this run"]) for c in made], level=float(level))
     first = next((c for c in made if any(a.status == "violated" for a in c.assumptions)), made[0])
     return Certificate(
-        "mean-gradient", first.claim, first.source, "<=", bound, float(level), seen, trivial=first.trivial, assumptions=first.assumptions,
+        "mean-gradient", first.claim, first.source, "<=", bound, float(level), seen, trivial=first.trivial,
+        assumptions=first.assumptions,
         inputs={k: v for k, v in first.inputs.items() if k != "of this run"} | {"runs": len(results)}, remedy=first.remedy,
     )  # fmt: skip
 
@@ -263,7 +269,7 @@ def contraction(seen: float | None, alpha: float, steps: int) -> Certificate:
         trivial=1.0,
         inputs={"α": alpha, "steps": steps},
         needs="more steps than check_every",
-        remedy="the compressor is not contractive: its error feedback has no guarantee. α below 1e-5 cannot be told from 0 in float32.",
+        remedy="the compressor is not contractive: its error feedback has no guarantee. In float32 α below 1e-5 cannot be seen.",
     )
 
 

@@ -152,6 +152,8 @@ def ef21(
     if (clients <= 0).any():
         worst = int(np.argmin(clients))
         raise ValueError(f"smoothness must be positive, client {worst} has {clients[worst]:g}")
+    if not isinstance(step, str):
+        step = as_real(step, "step", low=0, high=math.inf, open_ends=True)
     owned = None if supports is None else np.asarray(supports, dtype=bool)
     if owned is not None and owned.shape != (n, d):
         raise ValueError(f"supports must be ({n}, {d}), a row a client, got {owned.shape}")
@@ -243,7 +245,7 @@ class _Plan:
 
     def stepsize(self, step: str | float | int, mu: Any) -> float:
         if not isinstance(step, str):
-            return as_real(step, "step", low=0, high=math.inf, open_ends=True)
+            return float(step)
         name = "am" if step == "guarded" else step
         n = len(self.grads)
         if name == "rf":
@@ -251,7 +253,14 @@ class _Plan:
                 raise ValueError("step='rf' needs supports, and a TopK compressor")
             r, _ = rare_features(self.owned, self.weights)
             self.alpha = min(1.0, self.compressor.count(len(self.x0)) / r)
-            return stepsize(name, self.known, self.alpha, supports=self.owned, weights=self.weights, k=self.compressor.count(len(self.x0)))  # fmt: skip
+            return stepsize(
+                name,
+                self.known,
+                self.alpha,
+                supports=self.owned,
+                weights=self.weights,
+                k=self.compressor.count(len(self.x0)),
+            )
         if name == "am":  # with other weights than L_i/ΣL the mean is √(Σ L_i²/(n² w_i)) ≥ L_AM
             mean = math.sqrt(float((self.known.clients**2 / (n**2 * self.weights)).sum()))
             return 1 / (self.known.L + mean * constants(self.alpha * self.p.min()).xi)
@@ -286,13 +295,20 @@ class _Plan:
 
     def compressed(self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray) -> tuple[np.ndarray, int, float]:
         """C of the chosen rows (others are 0), bytes that were sent, and the largest ‖C(v) − v‖²/‖v‖²."""
-        out, sent, worst = np.zeros_like(V), 0, 0.0
-        for i in np.flatnonzero(rows):
-            payload = self.compressor.compress(V[i], rng)
-            out[i] = self.compressor.decompress(payload)
-            sent += payload.nbytes
-            if size := float(V[i] @ V[i]):
-                worst = max(worst, float(((out[i] - V[i]) ** 2).sum()) / size)
+        out, sent = np.zeros_like(V), 0
+        if isinstance(self.compressor, TopK) and self.compressor.count(V.shape[1]) == 1:
+            chosen = np.flatnonzero(rows)
+            where = np.abs(V[chosen]).argmax(axis=1)
+            out[chosen, where] = V[chosen, where]
+            sent = 8 * len(chosen)
+        else:
+            for i in np.flatnonzero(rows):
+                payload = self.compressor.compress(V[i], rng)
+                out[i] = self.compressor.decompress(payload)
+                sent += payload.nbytes
+        size = (V[rows] ** 2).sum(axis=1)
+        left = ((out[rows] - V[rows]) ** 2).sum(axis=1)
+        worst = float((left[size > 0] / size[size > 0]).max(initial=0.0))
         return out, sent, worst
 
     def run(self, gamma: float, T: int, guarded: bool, callback: Any, rng: np.random.Generator) -> dict[str, Any]:
@@ -368,8 +384,10 @@ class _Plan:
                     break
                 gamma, streak = max(floor, gamma / 2), 0
             moved = float(np.linalg.norm(after - x))
-            if moved > 0:
-                ratio = np.maximum(ratio, np.linalg.norm(true_after - true, axis=1) / moved)
+            if moved > 0:  # less what rounding alone can make of two gradients
+                differ = np.linalg.norm(true_after - true, axis=1)
+                rounding = 1e-15 * d * (np.linalg.norm(true_after, axis=1) + np.linalg.norm(true, axis=1))
+                ratio = np.maximum(ratio, (differ - rounding) / moved)
             x, true, target, velocity, shifts = after, true_after, target_after, velocity_after, new
             sent, contraction = sent + cost, max(contraction, worst)
             history["gamma"].append(gamma)

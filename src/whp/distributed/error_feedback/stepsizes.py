@@ -220,7 +220,7 @@ def noisy(alpha: float) -> tuple[float, float, float, float]:
     return A, B, (1 - alpha) * (1 + rho) + 1 + 1 / rho, 1 - A
 
 
-def glm_smoothness(A: np.ndarray, curvature: float | int, ridge: float | int = 0.0) -> float:
+def glm_smoothness(A: Any, curvature: float | int, ridge: float | int = 0.0) -> float:
     """curvature · λ_max(AᵀA)/m + ridge, never too small: power iteration to 1e-6, and then that much more."""
     m, d = A.shape
     v = np.random.default_rng(0).normal(size=d)

@@ -1,0 +1,123 @@
+"""What ranks do in tests: importable in their processes."""
+
+import hashlib
+import io
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from whp.distributed import BlockTopK, EF21State, ef21_hook
+
+
+def net():
+    torch.manual_seed(0)
+    layers = [
+        torch.nn.Linear(64, 64),
+        torch.nn.Tanh(),
+        torch.nn.Linear(64, 64),
+        torch.nn.Tanh(),
+        torch.nn.Linear(64, 10),
+    ]
+    return torch.nn.Sequential(*layers)
+
+
+def train(rank, compressor, steps, options):
+    """Full-batch descent on rows that differ by rank; digest, parameters, report and losses."""
+    module = net()
+    ddp = DistributedDataParallel(module, bucket_cap_mb=0.02)
+    settings = {"resync_every": 50, "check_every": 10} | options.get("state", {})
+    state = None
+    if compressor is not None:
+        state = EF21State(module, compressor=compressor, **settings)
+        ddp.register_comm_hook(state, ef21_hook)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    draw = torch.Generator().manual_seed(rank)
+    X, y = torch.randn(256, 64, generator=draw), torch.randint(0, 10, (256,), generator=draw)
+    losses = []
+    for t in range(steps):
+        if options.get("restart_at") == t:
+            stored = io.BytesIO()
+            torch.save(state.state_dict(), stored)
+            stored.seek(0)
+            ddp = DistributedDataParallel(module, bucket_cap_mb=0.02)
+            state = EF21State(module, compressor=compressor, **settings)
+            state.load_state_dict(torch.load(stored, weights_only=True))
+            ddp.register_comm_hook(state, ef21_hook)
+        scale = options.get("scale", 1.0)
+        if scale != 1.0:
+            state.loss_scale = scale * (1 + t % 3)
+        optimizer.zero_grad()
+        accumulate = options.get("accumulate", 1)
+        for part in range(accumulate):
+            rows = slice(part * 256 // accumulate, (part + 1) * 256 // accumulate)
+            if part < accumulate - 1:
+                with ddp.no_sync():
+                    (torch.nn.functional.cross_entropy(ddp(X[rows]), y[rows]) / accumulate).backward()
+            else:
+                loss = torch.nn.functional.cross_entropy(ddp(X[rows]), y[rows]) / accumulate
+                if options.get("nan_at") == t and rank == 1:
+                    loss = loss * float("nan")
+                (loss * (state.loss_scale if state else 1.0)).backward()
+        if scale != 1.0:
+            for p in module.parameters():
+                p.grad /= state.loss_scale
+        losses.append(float(loss.detach()))
+        optimizer.step()
+    parameters = torch.cat([p.detach().flatten() for p in module.parameters()])
+    digest = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
+    return {"digest": digest, "parameters": parameters, "report": state.report() if state else None, "losses": losses}
+
+
+def wrong_loads(rank):
+    """Messages of loading what does not fit."""
+    module = net()
+    state = EF21State(module, compressor=BlockTopK(0.01))
+    saved = state.state_dict()
+    found = []
+    for change in (
+        {"world_size": 4},
+        {"rank": 7},
+        {"compressor": "TopK(k=3)"},
+        {"average": {"0.weight": torch.zeros(3)}},
+    ):
+        try:
+            state.load_state_dict(saved | change)
+        except ValueError as error:
+            found.append(str(error))
+    state.load_state_dict(saved | {"world_size": 4}, reset=True)
+    dist.barrier()
+    return found
+
+
+def refuse(rank):
+    """Raise on one rank."""
+    if rank == 1:
+        raise ValueError("no")
+
+
+def stop(rank):
+    """Die on one rank."""
+    import os
+    import signal
+
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+
+
+def reduce_time(rank, n):
+    import time
+
+    x = torch.randn(n)
+    dist.all_reduce(x)
+    dist.barrier()
+    start = time.perf_counter()
+    dist.all_reduce(x)
+    return time.perf_counter() - start
+
+
+def echo(pipe):
+    """Send back what comes."""
+    while True:
+        pipe.send(pipe.recv())
