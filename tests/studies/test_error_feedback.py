@@ -18,6 +18,7 @@ def records():
         if config["experiment"] in ("link", "training") or (config["experiment"] == "noise" and config["seed"]):
             continue
         config |= {"clients": 8} if "clients" in config else {}
+        config |= {"T": 60} if "T" in config else {}
         rows += [config | row for row in study.run(config, np.random.default_rng(config["seed"]))]
     rows += [row | {"seed": 1, "steps": row["steps"] + 1} for row in rows if row["experiment"] == "noise"]
     for seed in (0, 1):
