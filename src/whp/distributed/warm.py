@@ -7,6 +7,7 @@ import os
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns of names that do not resolve
 
+import joblib.externals.loky.backend.context  # noqa: F401  # joblib's workers name it to those that they start
 import numba  # noqa: F401
 import torch
 import torch.distributed
