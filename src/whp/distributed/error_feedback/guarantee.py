@@ -79,6 +79,7 @@ def of_run(
     random = method in ("EF21-SGD", "EF21-PP") or not deterministic
     rises = _rises(f, grad2, factor * G, steps, theta, float(f_inf))
     slack = 1e-12 * (abs(f[0] - f_inf) + steps[0] / (2 * theta) * factor * G[0]) + 1e-300
+    promised = steps / 2 * grad2[:-1]
     assumptions = [
         _long_enough(steps, limit, None if random else float(rises.max()), slack),
         _smooth(smoothness, checks["ratio"]),
@@ -126,12 +127,12 @@ def of_run(
         found.append(
             Certificate(
                 "lyapunov",
-                "Φ = f − f_inf + γ/(2θ)·G falls by γ/2·‖∇f(x^t)‖² or more at every step",
+                "Φ = f − f_inf + γ/(2θ)·G falls at every step by γ/2·‖∇f(x^t)‖² at least",
                 f"{PAPER}, proof of Theorem 3",
-                "<=",
-                slack,
+                ">=",
                 1.0,
-                exact(float(rises.max())),
+                1.0,
+                exact(float((1 + (slack - rises) / np.maximum(promised, slack)).min())),
                 inputs={"steps that break it": int((rises > slack).sum()), "steps": T, "Φ⁰": slack / 1e-12},
                 remedy="the step is too long for these functions: step='am', or step='guarded'.",
             )
