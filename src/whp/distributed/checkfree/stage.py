@@ -1,0 +1,264 @@
+"""The process of one stage: it obeys its coordinator, exchanges activations with its peers and may be killed at any moment."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from whp.distributed.checkfree.compute import Setting, Stage, from_bytes, to_bytes
+from whp.distributed.checkfree.recovery import Transfer, copies
+from whp.distributed.checkfree.routes import Op, schedule
+from whp.distributed.processes import join_group, leave_group
+
+__all__ = ["serve"]
+
+T = TypeVar("T")
+COPIES = 1_000_000  # a tag that no microbatch has
+
+
+class Broken(Exception):
+    """A peer is gone."""
+
+
+def _link(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Talk to peers; what gloo raises when one is gone is told from errors of the model."""
+    try:
+        return call(*arguments, **options)
+    except RuntimeError as error:
+        raise Broken(str(error)) from error
+
+
+def warm_up(setting: Setting) -> None:
+    """Forward, backward and step of a dummy, so that no lazy import or thread is left for later."""
+    layer = nn.Linear(8, 8)
+    optimizer = setting.optimizer(list(layer.parameters()), 1e-3)
+    layer(torch.randn(4, 8)).square().mean().backward()
+    optimizer.step()
+    from_bytes(to_bytes(layer.state_dict()))
+
+
+def serve(pipe: Connection, payload: bytes, timeout: float) -> None:
+    """Obey orders until the coordinator hangs up: each is (number, kind, body), each is answered once."""
+    site = Site(pickle.loads(payload), timeout)
+    warm_up(site.setting)
+    pipe.send((0, "ok", None, 0, False))
+    while True:
+        try:
+            number, kind, body = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer: tuple[str, Any] = ("ok", getattr(site, f"on_{kind}")(body))
+        except Broken as gone:
+            leave_group()
+            answer = ("broken", str(gone))
+        except Exception:
+            answer = ("raised", traceback.format_exc())
+        stage = site.stage
+        pipe.send((number, *answer, stage.iteration if stage else 0, bool(stage and stage.pending)))
+
+
+class Site:
+    """A process that is or may become a stage."""
+
+    def __init__(self, setting: Setting, timeout: float) -> None:
+        self.setting, self.timeout = setting, timeout
+        self.stage: Stage | None = None
+        self.last: tuple[int, float, list[float]] = (-1, float("nan"), [])
+
+    @property
+    def here(self) -> Stage:
+        """The stage that it is."""
+        assert self.stage is not None
+        return self.stage
+
+    def on_become(self, body: bytes) -> None:
+        """Take a place in the pipeline, with modules as they were built."""
+        rank, modules, kept = pickle.loads(body)
+        self.stage = Stage(rank, self.setting, modules, kept)
+
+    def on_join(self, body: tuple[int, int, bool]) -> None:
+        """Enter a generation; first settle the batch at hand: commit it if others did, else forget it."""
+        generation, port, commit = body
+        leave_group()
+        if commit:
+            self.here.commit()
+        self.here.discard()
+        _link(join_group, self.here.rank, self.setting.stages, generation, port, timeout=self.timeout)
+
+    def on_rebuild(self, body: tuple[int, list[Transfer], dict[int, int]]) -> None:
+        """Send and take what the plan says."""
+        iteration, transfers, failures = body
+        for transfer in transfers:
+            self._transfer(transfer, iteration, failures)
+        self.here.iteration = iteration
+
+    def _transfer(self, transfer: Transfer, iteration: int, failures: dict[int, int]) -> None:
+        stage, rank, how = self.here, self.here.rank, transfer.how
+        source = {"rebuild": lambda s: stage.units[str(s)], "copy": lambda s: stage.units[transfer.unit],
+                  "restore": lambda s: stage.copies[transfer.unit]}[how]  # fmt: skip
+        if rank in transfer.sources:
+            state = source(rank).state()
+            if (self.setting.moments == "reset") if how == "rebuild" else (self.setting.replicas == "weights"):
+                state["optimizer"] = {}
+            _send_state(state, transfer.to)
+        if rank == transfer.to:
+            near = [_receive_state(s) for s in transfer.sources]
+            if how == "rebuild":
+                stage.units[transfer.unit].rebuild(near, rank, iteration, failures.get(rank, 0))
+            else:
+                unit = (stage.units if how == "restore" else stage.copies)[transfer.unit]
+                unit.load(near[0], moments=self.setting.replicas == "full")
+
+    def on_state(self, body: None) -> bytes:
+        """Everything that training changes."""
+        return to_bytes(self.here.state())
+
+    def on_load(self, body: bytes) -> None:
+        """Go back to a state."""
+        self.here.load(from_bytes(body))
+
+    def on_last(self, body: None) -> tuple[int, float, list[float]]:
+        """Number, loss and norms of the last batch whose agreement came through."""
+        return self.last
+
+    def on_step(self, body: Any) -> tuple[int, float, list[float]]:
+        """One batch: all forward work, all backward work, agreement, update (GPipe)."""
+        inputs, targets, shapes, shares = body
+        stage, how = self.here, self.setting
+        ops = schedule(len(shapes), how.stages, how.swap, how.head)[stage.rank]
+        xs = from_bytes(inputs) if inputs else None
+        ys = from_bytes(targets) if targets else None
+
+        def forward(op: Op, x: Any) -> Tensor:
+            value = xs[op.microbatch] if xs is not None and op.unit == "embed" else x
+            y = ys[op.microbatch] if ys is not None and op.unit == "head" else None
+            return stage.forward(op, value, y, shares[op.microbatch])
+
+        self._phase(ops, shapes, 0, forward)
+        self._phase(ops[::-1], shapes, 1, stage.backward)
+        stage.finish()
+        handles = self._mirror_gradients() if how.replicas == "full" else []
+        loss, norms = self._agree(stage)
+        for handle, _ in handles:
+            _link(handle.wait)
+        stage.commit()
+        self.last = (stage.iteration - 1, loss, norms)
+        if how.replicas == "weights":
+            self._mirror_weights()
+        return self.last
+
+    def on_evaluate(self, body: Any) -> list[float]:
+        """Loss of batches, every one in the normal order; the head's rank returns them."""
+        inputs, targets, shapes = body
+        stage, how = self.here, self.setting
+        ops = schedule(len(shapes), how.stages, False, how.head)[stage.rank]
+        xs = from_bytes(inputs) if inputs else None
+        ys = from_bytes(targets) if targets else None
+        losses: dict[int, float] = {}
+
+        def forward(op: Op, x: Any) -> Tensor:
+            value = xs[op.microbatch] if xs is not None and op.unit == "embed" else x
+            out = stage.predict(op, value, ys[op.microbatch] if ys is not None and op.unit == "head" else None)
+            if op.unit == "head":
+                losses[op.microbatch] = float(out)
+            return out
+
+        self._phase(ops, shapes, 0, forward)
+        return [losses[m] for m in sorted(losses)]
+
+    def _phase(
+        self, ops: tuple[Op, ...], shapes: list[tuple[int, ...]], direction: int, work: Callable[[Op, Any], Tensor | None]
+    ) -> None:  # fmt: skip
+        """Work through `ops`; what comes from or goes to other ranks is on its way meanwhile."""
+        rank = self.here.rank
+        ends = [(op.after, op.before) if direction else (op.before, op.after) for op in ops]
+        incoming: dict[int, tuple[Any, Tensor]] = {}
+        for i, (op, (origin, _)) in enumerate(zip(ops, ends, strict=True)):
+            if origin is not None and origin != rank:
+                buffer = torch.empty(shapes[op.microbatch])
+                incoming[i] = (_link(dist.irecv, buffer, origin, tag=2 * op.microbatch + direction), buffer)
+        local: dict[int, Tensor | None] = {}
+        outgoing = []
+        for i, (op, (origin, goal)) in enumerate(zip(ops, ends, strict=True)):
+            value = local.pop(op.microbatch, None) if origin == rank else None
+            if i in incoming:
+                handle, value = incoming.pop(i)
+                _link(handle.wait)
+            out = work(op, value)
+            if goal == rank:
+                local[op.microbatch] = out
+            elif goal is not None:
+                assert out is not None
+                out = out.contiguous()
+                outgoing.append((_link(dist.isend, out, goal, tag=2 * op.microbatch + direction), out))
+        for handle, _ in outgoing:
+            _link(handle.wait)
+
+    def _agree(self, stage: Stage) -> tuple[float, list[float]]:
+        """The barrier before the update; it also tells everyone the loss and the norms."""
+        names = _names(self.setting)
+        shared = torch.zeros(1 + len(names), dtype=torch.float64)
+        shared[0] = stage.loss.double()
+        for i, name in enumerate(names):
+            if name in stage.units:
+                shared[1 + i] = stage.units[name].new_norm
+        _link(dist.all_reduce, shared)
+        return float(shared[0]), shared[1:].tolist()
+
+    def _mirror_gradients(self) -> list[tuple[Any, Tensor]]:
+        """Owners send their clipped gradients to those who keep copies, which will step alike."""
+        handles: list[tuple[Any, Tensor]] = []
+        stage = self.here
+        for tag, name, owner, keeper in self._kept():
+            if stage.rank == owner:
+                unit = stage.units[name]
+                vector = torch.cat([unit.gradient(), torch.tensor([unit.new_norm])])
+                handles.append((_link(dist.isend, vector, keeper, tag=tag), vector))
+            if stage.rank == keeper:
+                unit = stage.copies[name]
+                vector = torch.empty(sum(p.numel() for p in unit.parameters) + 1)
+                _link(dist.recv, vector, owner, tag=tag)
+                unit.take_gradient(vector[:-1], float(vector[-1]))
+        return handles
+
+    def _mirror_weights(self) -> None:
+        """Owners send their weights."""
+        stage = self.here
+        for tag, name, owner, keeper in self._kept():
+            if stage.rank == owner:
+                _link(dist.send, nn.utils.parameters_to_vector(stage.units[name].parameters).detach(), keeper, tag=tag)
+            if stage.rank == keeper:
+                vector = torch.empty(sum(p.numel() for p in stage.copies[name].parameters))
+                _link(dist.recv, vector, owner, tag=tag)
+                nn.utils.vector_to_parameters(vector, stage.copies[name].parameters)
+
+    def _kept(self) -> list[tuple[int, str, int, int]]:
+        """Tag, name, owner and keeper of every unit that is copied."""
+        kept = copies(self.setting.stages, self.setting.mode, self.setting.tied)
+        return [(COPIES + i, name, owner, keeper) for i, (name, (owner, keeper)) in enumerate(kept.items())]
+
+
+def _names(setting: Setting) -> list[str]:
+    return [*(str(i) for i in range(setting.stages)), "embed", *([] if setting.tied else ["head"])]
+
+
+def _send_state(state: dict[str, Any], to: int) -> None:
+    data = torch.frombuffer(bytearray(to_bytes(state)), dtype=torch.uint8)
+    _link(dist.send, torch.tensor([len(data)]), to)
+    _link(dist.send, data, to)
+
+
+def _receive_state(source: int) -> dict[str, Any]:
+    size = torch.zeros(1, dtype=torch.long)
+    _link(dist.recv, size, source)
+    data = torch.empty(int(size), dtype=torch.uint8)
+    _link(dist.recv, data, source)
+    return from_bytes(data.numpy().tobytes())

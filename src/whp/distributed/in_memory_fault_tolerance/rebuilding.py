@@ -1,0 +1,150 @@
+"""How a member that lost blocks makes them anew from the others', a few megabytes at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed.in_memory_fault_tolerance.memory import State, checksums, room_for
+from whp.distributed.in_memory_fault_tolerance.wire import Kind, WireError
+
+if TYPE_CHECKING:
+    from whp.distributed.in_memory_fault_tolerance.memory import Slot
+    from whp.distributed.in_memory_fault_tolerance.smp import Keeper
+
+__all__ = ["all_blocks", "recoverable", "rebuild"]
+
+CHUNK = 4 << 20
+Lost = dict[int, list[list[Any]]]
+
+
+def all_blocks(group: ErasureGroup) -> list[list[Any]]:
+    """What a member loses with its memory."""
+    parts = 1 if group.codec == "replica" else group.k
+    return [*(["d", j] for j in range(parts)), *(["p", r] for r in range(group.m))]
+
+
+def _gone(lost: Lost, member: int, what: str, index: int) -> bool:
+    return [what, index] in lost.get(member, [])
+
+
+def recoverable(group: ErasureGroup, lost: Lost) -> str:
+    """Empty if everything can be made anew, else what cannot."""
+    if group.codec == "replica":
+        for node in range(group.n):
+            held = [((node + 1 + r) % group.n, r) for r in range(group.m)]
+            if _gone(lost, node, "d", 0) and all(_gone(lost, at, "p", r) for at, r in held):
+                return f"all {group.m + 1} copies of the shard of member {node} are lost"
+        return ""
+    for s in range(group.n):
+        data = [node for node in group.data_nodes(s) if _gone(lost, node, "d", group.block_of(node, s))]
+        parity = [node for r, node in enumerate(group.parity_nodes(s)) if _gone(lost, node, "p", r)]
+        if len(data) + len(parity) > group.m and data:
+            return f"stripe {s} lost blocks of members {sorted(data + parity)}, and the code survives {group.m}"
+    return ""
+
+
+def _fetch(keeper: Keeper, slot: Slot, member: int, what: str, index: int, at: int, size: int) -> np.ndarray:
+    if member == keeper.member:
+        whole = slot.data[index * slot.length // keeper.parts :] if what == "d" else slot.parity(index)
+        return whole[at : at + size].copy()
+    channel, lock = keeper.line(member)
+    said = {"version": slot.version, "what": what, "index": index, "at": at, "size": size}
+    try:
+        with lock:
+            _, carried = channel.ask(Kind.FETCH, said)
+    except WireError:
+        raise
+    except (OSError, EOFError) as error:
+        keeper.hang_up(member)
+        raise WireError(f"member {member} was lost while its blocks were read") from error
+    return np.frombuffer(carried, dtype=np.uint8)
+
+
+def _heads(keeper: Keeper, version: int, lost: Lost) -> dict[int, dict[str, Any]]:
+    every = all_blocks(keeper.group)
+    for member in range(keeper.group.n):
+        if member == keeper.member or lost.get(member) == every:
+            continue
+        channel, lock = keeper.line(member)
+        with lock:
+            told, _ = channel.ask(Kind.HEADS, {"version": version})
+        return {int(i): head for i, head in told["heads"].items()}
+    raise WireError("no member has the headers")
+
+
+def rebuild(keeper: Keeper, version: int, lost: Lost) -> dict[str, Any]:
+    """Make this member's lost blocks of a version, check them against the trainer's checksums, and hold the version as committed.
+
+    Raises
+    ------
+    WireError
+        If too much is lost or a rebuilt block has another checksum than it had.
+    """
+    group, me = keeper.group, keeper.member
+    why = recoverable(group, lost)
+    if why:
+        raise WireError(why)
+    slot = keeper.slot_of(version)
+    if slot is None:
+        heads = _heads(keeper, version, lost)
+        length = int(heads[me]["length"])
+        with keeper.changed:
+            slot = next(s for s in keeper.slots if s.state is State.EMPTY)
+            if slot.length != length:
+                room_for(keeper.directory, 1, length + group.m * group.block_length(length))
+            slot.fit(length, group)
+            slot.begin(version)
+            slot.heads = heads
+    mine = lost.get(me, [])
+    (_copies if group.codec == "replica" else _stripes)(keeper, slot, lost)
+    found = checksums(slot.data, keeper.parts)
+    if found != slot.heads[me]["crc"]:
+        raise WireError(f"member {me} of version {version} does not have its checksum after it was rebuilt")
+    with keeper.changed:
+        slot.seal()
+        slot.state = State.COMMITTED
+        keeper.floor = max(keeper.floor, version)
+        keeper.changed.notify_all()
+    return {"blocks": len(mine)}
+
+
+def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
+    group, me = keeper.group, keeper.member
+    for s in range(group.n):
+        nodes, holders = group.data_nodes(s), group.parity_nodes(s)
+        data_here = me in nodes and _gone(lost, me, "d", group.block_of(me, s))
+        parity_here = me in holders and _gone(lost, me, "p", holders.index(me))
+        if not (data_here or parity_here):
+            continue
+        at = [group.block_of(node, s) for node in nodes]
+        gone = [_gone(lost, node, "d", j) for node, j in zip(nodes, at, strict=True)]
+        spare = [r for r, node in enumerate(holders) if not _gone(lost, node, "p", r)][: sum(gone)]
+        for start in range(0, slot.block, CHUNK):
+            size = min(CHUNK, slot.block - start)
+            columns = [
+                None if absent else _fetch(keeper, slot, node, "d", j, start, size)
+                for node, j, absent in zip(nodes, at, gone, strict=True)
+            ]
+            rows = [_fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None for r in range(group.m)]
+            whole = group.restore_stripe(columns, rows)
+            if data_here:
+                first = group.block_of(me, s) * slot.block + start
+                slot.data[first : first + size] = whole[nodes.index(me)]
+            if parity_here:
+                r = holders.index(me)
+                slot.parity(r)[start : start + size] = group.parity_of_stripe(whole)[r]
+
+
+def _copies(keeper: Keeper, slot: Slot, lost: Lost) -> None:
+    group, me = keeper.group, keeper.member
+    wanted = [(me, slot.data)] if _gone(lost, me, "d", 0) else []
+    wanted += [((me - 1 - r) % group.n, slot.parity(r)) for r in range(group.m) if _gone(lost, me, "p", r)]
+    for node, to in wanted:
+        places = [(node, "d", 0), *(((node + 1 + r) % group.n, "p", r) for r in range(group.m))]
+        member, what, index = next(p for p in places if not _gone(lost, *p))
+        for start in range(0, len(to), CHUNK):
+            size = min(CHUNK, len(to) - start)
+            to[start : start + size] = _fetch(keeper, slot, member, what, index, start, size)

@@ -1,0 +1,130 @@
+"""How likely a group outlives its failures, how often to save, and what that costs."""
+
+from __future__ import annotations
+
+import math
+
+from whp.validate import as_fraction, as_int, as_real
+
+__all__ = ["every_steps", "loss_probability", "optimal_interval", "overhead", "survival_probability"]
+
+
+def loss_probability(rate: float | int, window: float | int, *, shape: float | int = 1.0) -> float:
+    """Probability that a node fails within the exposure window: 1 − exp(−(λW)^κ).
+
+    Parameters
+    ----------
+    rate : float
+        Failures a second of one node; for Weibull clocks the inverse of their scale η.
+    window : float
+        Seconds from a loss until it is rebuilt.
+    shape : float
+        Weibull's κ; 1 is a Poisson clock.
+    """
+    rate = as_real(rate, "rate", low=0, high=1e9)
+    window = as_real(window, "window", low=0, high=1e12)
+    shape = as_real(shape, "shape", low=1e-3, high=100)
+    return -math.expm1(-((rate * window) ** shape))
+
+
+def survival_probability(
+    n: int, m: int, p: float | int, *, groups: int = 1, rho: float | int = 0.0, scheme: str = "code"
+) -> float:
+    """Probability that all groups can be recovered: S(n, m, p)^groups with S = Σ_{j ≤ m} C(n, j) p^j (1 − p)^(n−j).
+
+    Parameters
+    ----------
+    n, m : int
+        Members of a group, and losses that it survives.
+    p : float
+        Probability that a member is lost within the exposure window.
+    groups : int
+        Independent groups.
+    rho : float
+        Correlation of losses within a group; the number lost is then beta-binomial.
+    scheme : {"code", "disk", "pairs"}
+        This code; no rollback with a disk alone, (1 − p)^(n·groups); or copies in pairs, (1 − p²)^(n·groups/2).
+    """
+    n, m = as_int(n, "n", low=1), as_int(m, "m", low=0)
+    if m >= n:
+        raise ValueError(f"m must be less than n, got m={m} and n={n}")
+    p, groups = as_real(p, "p", low=0, high=1), as_int(groups, "groups", low=1)
+    rho = as_real(rho, "rho", low=0, high=1)
+    if scheme == "disk":
+        return (1 - p) ** (n * groups)
+    if scheme == "pairs":
+        return (1 - p * p) ** (n * groups / 2)
+    if scheme != "code":
+        raise ValueError(f"scheme must be 'code', 'disk' or 'pairs', got {scheme!r}")
+    if rho == 1:
+        one = 1 - p  # all or none are lost
+    elif rho == 0 or p in (0, 1):
+        from scipy.stats import binom
+
+        one = float(binom.cdf(m, n, p))
+    else:
+        from scipy.stats import betabinom
+
+        total = (1 - rho) / rho
+        one = float(betabinom.cdf(m, n, p * total, (1 - p) * total))
+    return min(1.0, one) ** groups
+
+
+def optimal_interval(stall: float | int, rate: float | int) -> float:
+    """Young's interval √(2δ/λ) between snapshots, in seconds.
+
+    Parameters
+    ----------
+    stall : float
+        Seconds δ for which a snapshot blocks the trainer.
+    rate : float
+        Failures λ a second of the whole job.
+    """
+    stall = as_real(stall, "stall", low=0, high=1e9)
+    rate = as_real(rate, "rate", low=0, high=1e9, open_ends=True)
+    return math.sqrt(2 * stall / rate)
+
+
+def every_steps(stall: float | int, lag: float | int, step: float | int, rate: float | int) -> int:
+    """Iterations between snapshots: Young's interval, but never before the previous version is committed.
+
+    Parameters
+    ----------
+    stall, lag, step : float
+        Seconds that a snapshot blocks, that it takes until it is committed, and that an iteration takes.
+    rate : float
+        Failures a second of the whole job.
+    """
+    step = as_real(step, "step", low=0, high=1e9, open_ends=True)
+    lag = as_real(lag, "lag", low=0, high=1e9)
+    return max(1, math.ceil(lag / step), round(optimal_interval(stall, rate) / step))
+
+
+def overhead(
+    interval: float | int, stall: float | int, rate: float | int, lag: float | int = 0.0, restart: float | int = 0.0
+) -> float:
+    """Share of time lost to saving and to failures: φ(T) = δ/T + λ(T/2 + lag + R).
+
+    Parameters
+    ----------
+    interval : float
+        Seconds T between snapshots.
+    stall, lag, restart : float
+        Seconds that a snapshot blocks, until it is committed, and until training goes on after a failure.
+    rate : float
+        Failures a second.
+    """
+    interval = as_real(interval, "interval", low=0, high=1e12, open_ends=True)
+    stall, lag = as_real(stall, "stall", low=0, high=1e9), as_real(lag, "lag", low=0, high=1e9)
+    restart, rate = as_real(restart, "restart", low=0, high=1e9), as_real(rate, "rate", low=0, high=1e9)
+    return stall / interval + rate * (interval / 2 + lag + restart)
+
+
+def draws_survived(n: int, m: int, p: float | int, draws: int, seed: int = 0) -> tuple[int, int]:
+    """How many of `draws` groups with a Poisson clock a node lost at most m within the window, and their number."""
+    import numpy as np
+
+    rate = -math.log1p(-as_fraction(p, "p"))
+    generator = np.random.default_rng(seed)
+    lost = sum((generator.exponential(1 / rate, draws) < 1.0).astype(np.int64) for _ in range(n))
+    return int((np.asarray(lost) <= m).sum()), draws
