@@ -172,6 +172,8 @@ def join_group(
     limit = timedelta(seconds=timeout)
     store = dist.TCPStore(host, port, is_master=False, timeout=limit)  # pyright: ignore[reportPrivateImportUsage]
     own = dist.PrefixStore(f"g{generation}", store)  # pyright: ignore[reportPrivateImportUsage]
+    # torch names a group by how often this process tried: after a failed attempt ranks would wait under different names
+    dist.distributed_c10d._world.group_count = 0
     dist.init_process_group("gloo", store=own, rank=rank, world_size=size, timeout=limit)
 
 

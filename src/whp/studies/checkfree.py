@@ -1,7 +1,7 @@
 """Losing stages of a character model on the King James Bible (Blagoev, Ersoy, Chen 2025).
 
-The paper trains LLaMA models of 124M to 1.5B parameters on GPUs; here six small blocks learn characters. Convergence is measured with
-the simulator, which gives the same numbers as the processes to the last bit; times with real processes that are really killed.
+The paper trains LLaMA models of 124M to 1.5B parameters on GPUs; here six small blocks learn characters. Convergence is measured
+with the simulator, which gives the same numbers as the processes to the last bit; times with processes that are really killed.
 """
 
 from __future__ import annotations
@@ -47,33 +47,31 @@ RATES = (0.003, 0.006, 0.012)  # a stage and an iteration
 def trials(scale: Scale) -> Iterable[dict[str, Any]]:
     """Configurations of all experiments."""
     quick = scale == "quick"
-    steps = {"quick": 100, "standard": 800, "full": 3000}[scale]
-    seeds = {"quick": 2, "standard": 5, "full": 10}[scale]
-    rate = 0.03 if quick else 0.006  # as many failures on a short way
+    steps = {"quick": 50, "standard": 800, "full": 3000}[scale]
+    seeds = {"quick": 2, "standard": 4, "full": 10}[scale]
+    rate = 0.06 if quick else 0.006  # as many failures on a short way
     for seed in range(seeds):
         for how in ("none", "grad", "copy", "uniform", "random", "checkpoint", "swaps"):
             yield {"experiment": "rules", "how": how, "rate": 0.0 if how in ("none", "swaps") else rate, "steps": steps,
                    "seed": seed}  # fmt: skip
     for seed in range({"quick": 2, "standard": 3, "full": 10}[scale]):
-        yield {"experiment": "jumps", "steps": 40 if quick else 700, "later": 5 if quick else 50, "seed": seed}
+        yield {"experiment": "jumps", "steps": 20 if quick else 700, "later": 3 if quick else 50, "seed": seed}
     for seed in range(2 if scale != "full" else 10):
         for level in RATES:
-            for how in ("grad", "plus", "checkpoint"):
-                if quick and (level != RATES[1] or how == "grad"):
-                    continue
-                if how in ("grad", "checkpoint") and level == RATES[1]:
-                    continue  # those are among the rules
+            for how in ("grad", "plus"):
+                if (how == "grad" and level == RATES[1]) or (quick and level != RATES[1]):
+                    continue  # that one is among the rules
                 yield {
                     "experiment": "rates",
                     "how": how,
-                    "rate": level * (5 if quick else 1),
+                    "rate": level * (10 if quick else 1),
                     "steps": steps,
                     "seed": seed,
                 }
     for seed in range(2):
-        yield {"experiment": "times", "dim": DIM, "steps": 10 if quick else 60, "seed": seed}
+        yield {"experiment": "times", "dim": DIM, "steps": 5 if quick else 60, "seed": seed}
     for seed in range(2):
-        yield {"experiment": "kills", "kills": 4 if quick else 20, "spares": 1, "seed": seed}
+        yield {"experiment": "kills", "kills": 3 if quick else 20, "spares": 1, "seed": seed}
         yield {"experiment": "kills", "kills": 1 if quick else 5, "spares": 0, "seed": seed}
 
 
@@ -140,7 +138,7 @@ def _converge(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str
     )
     sim = Simulator(*_model(seed), lr=LR, microbatches=2, seed=seed, **how)
     rows: list[dict[str, Any]] = []
-    every = max(1, steps // 20)
+    every, held = max(1, steps // (5 if steps < 100 else 20)), _held()[: 1 if steps < 100 else 4]
     lost = 0
     for t in range(steps):
         for stage in failures.get(t, ()):
@@ -149,11 +147,11 @@ def _converge(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str
         sim.step(_batch(seed, t))
         if (t + 1) % every == 0:
             rows.append({"step": t + 1, "heldout": sim.evaluate(_held()[:1])})
-    last = {"loss": sim.evaluate(_held()), "failures": lost, "events": len(failures), "useful": sim.iteration}
+    last = {"loss": sim.evaluate(held), "failures": lost, "events": len(failures), "useful": sim.iteration}
     if config["how"] == "swaps":
         for stage in ENDS:
             for rule in ("grad", "random"):
-                rows.append({"stage": stage, "rule": rule, "jump": sim.jump(stage, _held(), rule)})
+                rows += [{"stage": stage, "rule": rule, "jump": sim.jump(stage, held, rule)}]
         weights = sim.state_dict()
         rows.append({"twins": _distance(weights, 0, 1), "strangers": _distance(weights, 0, 3)})
     return [*rows, last]
@@ -177,7 +175,8 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     for t in range(config["steps"]):
         sim.step(_batch(seed, t))
     rows: list[dict[str, Any]] = []
-    before = sim.evaluate(_held())
+    held = _held()[: 1 if config["steps"] < 100 else 4]
+    before = sim.evaluate(held)
 
     def later(rule: str | None, stage: int = 1) -> float:
         other = copy.deepcopy(sim)
@@ -186,16 +185,16 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
             other.kill(stage)
         for t in range(config["later"]):
             other.step(_batch(seed, config["steps"] + t))
-        return other.evaluate(_held())
+        return other.evaluate(held)
 
     undisturbed = later(None)
     for stage in INNER:
         functions, weights = sim.omission(stage, _held()[0][0])
         rows.append({"stage": stage, "err_fun": functions, "err_weight": weights})
         for rule in ("grad", "uniform", "copy", "random", "skip"):
-            row = {"stage": stage, "rule": rule, "jump": sim.jump(stage, _held(), rule), "before": before}
+            row = {"stage": stage, "rule": rule, "jump": sim.jump(stage, held, rule), "before": before}
             if rule in ("grad", "copy", "random"):
-                row["later"] = later(rule, stage) - undisturbed
+                row["later"] = later(rule, stage) - undisturbed  # of the same batches
             rows.append(row)
     return rows
 
@@ -268,7 +267,8 @@ def _less(a: str, *others: str) -> Callable[[pd.DataFrame], Estimate]:
 def _in_order(records: pd.DataFrame) -> Estimate:
     table = _losses(records)
     three = table[["grad", "copy", "uniform"]]
-    good = (table["none"] < three.min(axis=1)) & (three.max(axis=1) < table["random"]) & (table["random"] < table["checkpoint"])  # fmt: skip
+    good = (table["none"] < three.min(axis=1)) & (three.max(axis=1) < table["random"])
+    good &= table["random"] < table["checkpoint"]
     return proportion(int(good.sum()), len(good))
 
 
@@ -333,7 +333,8 @@ def _time_ratio(how: str, than: str, which: int) -> Callable[[pd.DataFrame], Est
     """Seconds to the target of CheckFree over those of `than`, at the lowest (0), middle or highest (-1) rate of failures."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        rate = _rates(records)[which]
+        rates = _rates(records)
+        rate = rates[min(which, len(rates) - 1)]
         mode = "checkfree+" if how == "plus" else "checkfree"
         recovery = float(select(records, "kills", spares=1)["recovery"].median())
         hit = rate * (STAGES if how == "plus" else STAGES - 2)
@@ -376,16 +377,16 @@ SMALL = (
     "Six blocks of width 64 on characters, 800 iterations; gradient norms of neighbours differ by a few per cent only. "
 )
 SEEDS = "Seeds differ in weights, batches and failures, not in the text."
-MODEL = ("Iterations to the loss that the failure-free run has after three quarters of its way, times seconds of real processes on two "
-         "cores; a run that never gets there counts with 1.5 times its length. ")  # fmt: skip
+MODEL = ("Iterations to the loss that the failure-free run has after three quarters of its way, times seconds of real processes "
+         "on two cores; a run that never gets there counts with 1.5 times its length.")  # fmt: skip
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("C1a", "None < gradient average, copy, equal average < random < checkpoint, in nine of ten seeds.", FIG2,
-          "share of seeds in that order", ">=", 0.9, _in_order, note="Five seeds cannot decide 0.9 by their number. " + SEEDS),
-    Claim("C1b", "Losing stages costs something.", FIG2, "loss, gradient average less no failures", ">=", 0.0, _less("grad", "none"),
-          note=SMALL + SEEDS),
-    Claim("C1c", "Starting a lost stage at random is worse than each of the three.", FIG2, "loss, random less the worst of them", ">=",
-          0.0, _less("random", "grad", "copy", "uniform"), note=SMALL + SEEDS),
+          "share of seeds in that order", ">=", 0.9, _in_order, note="Four seeds cannot decide 0.9 by their number. " + SEEDS),
+    Claim("C1b", "Losing stages costs something.", FIG2, "loss, gradient average less no failures", ">=", 0.0,
+          _less("grad", "none"), note=SMALL + SEEDS),
+    Claim("C1c", "Starting a lost stage at random is worse than each of the three.", FIG2, "loss, random less the worst of them",
+          ">=", 0.0, _less("random", "grad", "copy", "uniform"), note=SMALL + SEEDS),
     Claim("C1d", "Going back to a checkpoint is worse still.", "Fig. 3", "loss, checkpoint less random", ">=", 0.0,
           _less("checkpoint", "random"), note="At equal executed iterations, a checkpoint every 100. " + SEEDS),
     Claim("C1e", "Copying is worse than the gradient average.", FIG2, "loss, copy less gradient average", ">=", 0.0,
@@ -394,8 +395,8 @@ CLAIMS: tuple[Claim, ...] = (
           _less("uniform", "grad"), note=SMALL + SEEDS),
     Claim("C2a", "At once, averaging hurts less than dropping the stage.", EXTRA, "jump of the loss, average less skip", "<=", 0.0,
           _jump("grad", "skip"), note=SMALL),
-    Claim("C2b", "At once, averaging hurts less than starting at random.", EXTRA, "jump of the loss, average less random", "<=", 0.0,
-          _jump("grad", "random"), note=SMALL),
+    Claim("C2b", "At once, averaging hurts less than starting at random.", EXTRA, "jump of the loss, average less random", "<=",
+          0.0, _jump("grad", "random"), note=SMALL),
     Claim("C2c", "Some iterations later, averaging is still ahead of starting at random.", EXTRA,
           "loss 50 iterations later, average less random", "<=", 0.0, _jump("grad", "random", "later"), note=SMALL),
     Claim("C3a", "Trained with swaps, an end stage is better copied from its twin than started at random.", "Sec. 4.3",
@@ -412,9 +413,9 @@ CLAIMS: tuple[Claim, ...] = (
           "time to loss, CheckFree over redundant", ">=", 1.0, _time_ratio("grad", "redundant", -1), note=MODEL),
     Claim("C5d", "At 24 failures in 1000 iterations CheckFree is faster than checkpoints.", TABLE2,
           "time to loss, CheckFree over checkpoint", "<=", 1.0, _time_ratio("grad", "checkpoint", 1), note=MODEL),
-    Claim("C5e", "Redundant computation takes 1.65 times as long an iteration.", "151.04 s against 91.32 s", "iteration time, ratio",
-          ">=", 1.65, _redundancy, note="Small blocks are bound by messages, which redundancy does not double. Two cores are shared by "
-          "six processes."),
+    Claim("C5e", "Redundant computation takes 1.65 times as long an iteration.", "151.04 s against 91.32 s", "iteration time",
+          ">=", 1.65, _redundancy, note="Small blocks are bound by messages, which redundancy does not double. "
+          "Two cores are shared by six processes."),
     Claim("C7a", "All kills are survived: iterations in order, loss finite.", EXTRA, "share of kills", ">=", 1.0, _survived),
     Claim("C7b", "With a warm spare, from death to ready takes 0.3 s.", "about 30 s", "seconds, median", "<=", 0.3, _recovery(1)),
     Claim("C7c", "With a process started on demand, 6 s.", "about 30 s", "seconds, median", "<=", 6.0, _recovery(0)),
@@ -489,7 +490,7 @@ def showcase() -> Showcase:
         baseline_name="checkpoint every 40 iterations",
         certificates=ours.certificates,
         draw=draw,
-        caption="Left: every line is a SIGKILL; the stage is rebuilt from its neighbours and training goes on, where checkpoints roll "
-        f"everything back. Right: what the processes did. Ready again after {ours.recoveries['seconds'].median():.2f} s (median).",
+        caption="Left: every line is a SIGKILL; the stage is rebuilt from its neighbours and training goes on, where checkpoints "
+        f"roll everything back. Right: what processes did. Ready again after {ours.recoveries['seconds'].median():.2f} s (median).",
         code='checkfree(text, fail="2@30,0@38,3@46,5@54,1@62")',
     )

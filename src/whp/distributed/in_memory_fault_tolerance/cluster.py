@@ -21,7 +21,7 @@ from whp.distributed.timeline import Event
 
 __all__ = ["Kill", "Run", "lose_keeper", "train"]
 
-PATIENCE = 20.0
+PATIENCE = 8.0
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import math
 import os
@@ -72,7 +73,7 @@ class SnapshotGuard:
     group : ProcessGroup, optional
         The ranks that hold this state. None: this process alone.
     parity : int, optional
-        Members m that may be lost, 0 ≤ m < n; by default 1, or 0 for one rank.
+        Members m that may be lost, 0 ≤ m < n; by default ``$WHP_GUARD_PARITY``, or else 1, or 0 for one rank.
     every : int, optional
         Iterations between snapshots; by default Young's optimum for what snapshots were measured to cost.
     nodes : "auto" or sequence of str
@@ -136,7 +137,7 @@ class SnapshotGuard:
         self.ranks = Group(group)
         self.rank, self.n = self.ranks.rank, self.ranks.size
         if parity is None:
-            parity = 1 if self.n > 1 else 0
+            parity = int(os.environ.get("WHP_GUARD_PARITY", min(1, self.n - 1)))
         if as_int(parity, "parity", low=0) >= self.n:
             raise ValueError(f"parity must be less than the number of ranks, got {parity} and {self.n} rank(s)")
         self.code = ErasureGroup(self.n, parity, codec)
@@ -272,6 +273,7 @@ class SnapshotGuard:
         self._closed = True
         atexit.unregister(self._at_exit)
         self._fence()
+        self.ranks.control = None
         if self.smp is not None:
             self.smp.close()
 
@@ -430,6 +432,7 @@ class SnapshotGuard:
                 smp.drop(self.committed, header["version"])
                 warnings.warn(f"{len(torn)} tensors changed while they were copied: call pre_step() before optimizer.step()", stacklevel=1)
                 return
+            _yield_to_trainer()
             header["rng"] = to_plain(rng, "rng")
             header["crc"] = checksums(into, 1 if self.code.codec == "replica" else self.code.k)
             self._sent = time.time()
@@ -438,6 +441,12 @@ class SnapshotGuard:
             self._broken = str(error)
         finally:
             self._done.set()
+
+
+def _yield_to_trainer() -> None:
+    """Let this thread, which has no more to read of the trainer's tensors, run where a core is idle."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _checked(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -95,8 +95,6 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
             join_group(rank, s.ranks, order[1], s.port)
             first = 0
             if s.guard is not None:
-                if guard is not None:
-                    guard.abandon()
                 state = {
                     "model": model, "optimizer": optimizer,
                     "sampler": (lambda: dict(position), lambda told: position.update(told)),
@@ -126,7 +124,9 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
             return
         except Exception as error:
             pipe.send(("broken", time.time(), type(error).__name__, str(error)[:300]))
-            leave_group()
+        if guard is not None:
+            guard.abandon()
+        leave_group()  # after the exception is forgotten: its frames hold the group, and its sockets tell the others
 
 
 def _train(
