@@ -1,4 +1,4 @@
-"""The command line: ``whp list``, ``info``, ``run``, ``tour``, ``study``, ``bench``."""
+"""The command line: ``whp list``, ``info``, ``run``, ``tour``, ``study``, ``bench``, ``guard``."""
 
 from __future__ import annotations
 

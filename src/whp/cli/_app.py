@@ -15,6 +15,7 @@ from rich.table import Table
 
 from whp import __version__
 from whp.catalogue import CATALOGUE, find
+from whp.cli._guard import guard
 from whp.experiment.runner import Backend
 from whp.experiment.study import Scale
 
@@ -45,6 +46,7 @@ def application(tokens: Sequence[str] = ()) -> cyclopts.App:
     app.command(_tour, name="tour")
     app.command(_study, name="study")
     app.command(_bench, name="bench")
+    app.command(guard)
     app.command(_completion, name="completion")
     run = cyclopts.App(
         name="run",
