@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -211,3 +212,42 @@ def test_methods_without_a_seed_take_files_too(tmp_path, capsys):
     )
     assert code == 0, err
     assert (tmp_path / "o" / "bounds.csv").exists()
+
+
+def test_guard_runs_a_script_again_and_leaves_nothing(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import os, signal, torch, torch.distributed as dist\n"
+        "from whp.distributed import SnapshotGuard\n"
+        "dist.init_process_group('gloo')\n"
+        "model = torch.nn.Linear(4, 4)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "guard = SnapshotGuard({'model': model, 'optimizer': optimizer}, group=dist.group.WORLD, every=1)\n"
+        "start = guard.restore()\n"
+        "for step in range(start, 12):\n"
+        "    model(torch.ones(2, 4)).square().mean().backward()\n"
+        "    guard.pre_step()\n"
+        "    optimizer.step()\n"
+        "    guard.post_step(step)\n"
+        "    dist.barrier()\n"
+        "    if step == 8 and start == 0 and dist.get_rank() == 1:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "guard.close()\n"
+        "print('from', start)\n"
+    )
+    command = [sys.executable, "-c", "from whp.cli import main; main()", "guard", "run", str(script), "--nproc", "2"]
+    command += ["--run", "clitest"]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert made.returncode == 0, made.stderr
+    starts = [int(line.split()[1]) for line in made.stdout.splitlines() if line.startswith("from")]
+    assert len(starts) == 2
+    assert 5 <= starts[0] == starts[1] <= 9
+    assert "1 restarts" in made.stderr
+    assert not [p for p in Path("/dev/shm").iterdir() if "clitest" in p.name]
+
+
+def test_guard_tells_and_cleans(capsys):
+    code, out, _ = whp("guard", "status", "nosuchrun", "--json", capsys=capsys)
+    assert (code, json.loads(out)) == (0, [])
+    assert whp("guard", "clean", capsys=capsys)[0] == 0
+    assert whp("guard", "run", "/no/such/script.py", capsys=capsys)[0] == 2

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from whp.distributed.in_memory_fault_tolerance import client, persistence
+from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
 from whp.distributed.in_memory_fault_tolerance.memory import State, checksums
 from whp.distributed.in_memory_fault_tolerance.rebuilding import all_blocks, recoverable
 from whp.distributed.in_memory_fault_tolerance.shards import compare, flatten, from_plain, to_plain, unflatten
@@ -23,7 +24,7 @@ from whp.distributed.in_memory_fault_tolerance.wire import WireError
 if TYPE_CHECKING:
     from whp.distributed.in_memory_fault_tolerance.guard import SnapshotGuard
 
-__all__ = ["Report", "Stats", "UnrecoverableError", "connected", "restore", "settle"]
+__all__ = ["Agreed", "Report", "Stats", "UnrecoverableError", "agree", "connected", "restore", "settle"]
 
 
 class UnrecoverableError(RuntimeError):
@@ -153,17 +154,60 @@ def _meet(guard: SnapshotGuard) -> bool:
     return any(s["token"] and not s["alive"] for s in said) and not any(s["alive"] for s in said)
 
 
-def settle(guard: SnapshotGuard) -> tuple[int, tuple[int, ...], str]:
-    """Agree on the newest version that can be had, rebuild what members lost of it and forget all others.
+@dataclass(frozen=True)
+class Agreed:
+    """What members can have together.
 
-    Returns
-    -------
+    Attributes
+    ----------
     version : int
-        0: none.
-    rebuilt : tuple of int
-        Members of which blocks were made anew.
+        The newest common version that can be rebuilt; 0: none.
+    lost : dict
+        Of each member that misses blocks of it, which.
+    floor : int
+        The newest version that anybody began.
     why : str
-        Why none, if something is held.
+        Why there is none, if something is held.
+    """
+
+    version: int
+    lost: dict[int, list[list[Any]]]
+    floor: int
+    why: str
+
+
+def agree(code: ErasureGroup, told: list[dict[str, Any]]) -> Agreed:
+    """The newest version that every keeper with a whole version holds, if the code can make anew what is missing of it.
+
+    Parameters
+    ----------
+    code : ErasureGroup
+    told : list of dict
+        Answers of all members' keepers to QUERY.
+
+    Raises
+    ------
+    ValueError
+        If they are of a group of another size.
+    """
+    whole = [{h["version"]: h for h in s["held"] if State(h["state"]).whole} for s in told]
+    floor = max([s["floor"] for s in told] + [h["version"] for s in told for h in s["held"]])
+    sizes = {s["n"] for s, held in zip(told, whole, strict=True) if held}
+    if sizes - {code.n}:
+        raise ValueError(f"the copies in memory are of {max(sizes)} ranks and this group has {code.n}: restart with as many")
+    why, every = "", all_blocks(code)
+    for version in sorted({v for held in whole for v in held}, reverse=True):
+        if any(held and version not in held for held in whole):
+            continue  # some keeper has only another: it is not common
+        missing = {i: held[version]["bad"] if held else every for i, held in enumerate(whole)}
+        why = recoverable(code, missing)
+        if not why:
+            return Agreed(version, {i: bad for i, bad in missing.items() if bad}, floor, "")
+    return Agreed(0, {}, floor, why)
+
+
+def settle(guard: SnapshotGuard) -> Agreed:
+    """Agree on a version, rebuild what members lost of it and forget all others.
 
     Raises
     ------
@@ -176,35 +220,21 @@ def settle(guard: SnapshotGuard) -> tuple[int, tuple[int, ...], str]:
     everyone = guard.ranks.tell({**told, "host": guard.host})
     smp.peers({i: (s["host"], s["port"]) for i, s in enumerate(everyone) if i != guard.rank})
     guard.keepers = [s["pid"] for s in everyone]
-    whole = [{h["version"]: h for h in s["held"] if State(h["state"]).whole} for s in everyone]
-    floor = max([s["floor"] for s in everyone] + [h["version"] for s in everyone for h in s["held"]])
-    sizes = {s["n"] for s, held in zip(everyone, whole, strict=True) if held}
-    if sizes - {guard.n}:
-        raise ValueError(f"the copies in memory are of {max(sizes)} ranks and this group has {guard.n}: restart with as many")
-    chosen, lost, why = 0, {}, ""
-    every = all_blocks(guard.code)
-    for version in sorted({v for held in whole for v in held}, reverse=True):
-        if any(held and version not in held for held in whole):
-            continue  # not common: some keeper has only another
-        missing = {i: held[version]["bad"] if held else every for i, held in enumerate(whole)}
-        why = recoverable(guard.code, missing)
-        if not why:
-            chosen, lost = version, {i: bad for i, bad in missing.items() if bad}
-            break
+    found = agree(guard.code, everyone)
     smp.alloc(guard.n, guard.code.m, guard.code.codec, 0, guard.persist)
-    smp.drop(chosen, floor)
+    smp.drop(found.version, found.floor)
     guard.ranks.tell({})
     fault = ""
-    if chosen and guard.rank in lost:
+    if found.version and guard.rank in found.lost:
         try:
-            smp.rebuild(chosen, lost)
+            smp.rebuild(found.version, found.lost)
         except WireError as error:
             fault = str(error)
     faults = [s["fault"] for s in guard.ranks.tell({"fault": fault})]
     if any(faults):
         raise UnrecoverableError(next(filter(None, faults)))
-    guard.next_version, guard.committed, guard.flying = floor + 1, chosen, 0
-    return chosen, tuple(lost), why
+    guard.next_version, guard.committed, guard.flying = found.floor + 1, found.version, 0
+    return found
 
 
 def restore(guard: SnapshotGuard, source: str, live: bool) -> int:
@@ -215,7 +245,8 @@ def restore(guard: SnapshotGuard, source: str, live: bool) -> int:
         assert guard.smp is not None
         guard.smp.drop(0, 0)
     at = _living(guard, live and source == "auto")
-    version, rebuilt, why = settle(guard)
+    found = settle(guard)
+    version, rebuilt, why = found.version, tuple(found.lost), found.why
     if at is not None:
         step, rank = at
         good = _from_replica(guard, rank, step)

@@ -1,0 +1,17 @@
+from .client import SMP as SMP
+from .client import clean as clean
+from .codes import ErasureGroup as ErasureGroup
+from .guarantee import Failure as Failure
+from .guarantee import inmemory_certificate as inmemory_certificate
+from .guard import SnapshotGuard as SnapshotGuard
+from .launch import launch as launch
+from .recovery import Report as Report
+from .recovery import Stats as Stats
+from .recovery import UnrecoverableError as UnrecoverableError
+from .shards import StateMismatchError as StateMismatchError
+from .survival import loss_probability as loss_probability
+from .survival import optimal_interval as optimal_interval
+from .survival import overhead as overhead
+from .survival import survival_probability as survival_probability
+from .train import InMemoryResult as InMemoryResult
+from .train import in_memory_fault_tolerance as in_memory_fault_tolerance
