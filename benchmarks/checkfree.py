@@ -75,8 +75,9 @@ class Restarted:
     def __init__(self, dim: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="whp-bench-"))
         (self.folder / "worker.py").write_text(RESTARTED)
-        command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=6", "--max-restarts=1000", "--master-port=29611",
-                   "--monitor-interval=0.1", str(self.folder / "worker.py"), str(self.folder), str(dim)]  # fmt: skip
+        options = ["--nproc-per-node=6", "--max-restarts=1000", "--master-port=29611", "--monitor-interval=0.1"]
+        script = [str(self.folder / "worker.py"), str(self.folder), str(dim)]
+        command = [sys.executable, "-m", "torch.distributed.run", *options, *script]
         self.count = 0
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **quiet)
@@ -146,8 +147,8 @@ CASES = [
         peers={"torchrun --max-restarts, dcp.load": lambda data: data["restarted"](data)},
         repeats=5,
         target="≤ 1/20 of torchrun and dcp.load",
-        note="torchrun restarts all processes, which import torch and load their stage and its moments from disk. torchft heals a group "
-        "from another with the same weights; a stage without a replica has none.",
+        note="torchrun restarts all processes, which import torch and load their stage and its moments from disk. torchft heals "
+        "a group from another with the same weights; a stage without a replica has none.",
     ),
     Case(
         name="the same with twelve stages",

@@ -285,6 +285,16 @@ def test_checkpoints_roll_back_and_redundancy_changes_nothing(tmp_path):
     assert not same(plain.state_dict(), copied.state_dict())
 
 
+def test_a_loss_before_the_first_step():
+    sim = make(Simulator, mode="checkpoint")
+    sim.kill(0)
+    assert sim.step(batch(0)).iteration == 0
+    with make(PipelineTrainer, mode="checkpoint") as tr:
+        tr.kill(0)
+        assert tr.step(batch(0)).iteration == 0
+        assert not same(tr.state_dict(), sim.state_dict())
+
+
 def test_fallbacks():
     sim = make(Simulator)
     sim.kill(2)
@@ -485,6 +495,7 @@ def test_a_stage_that_hangs_counts_as_dead():
         assert tr.step(batch(1)).recoveries[0].stages == (2,)
 
 
+@pytest.mark.slow
 def test_no_process_outlives_its_coordinator():
     script = textwrap.dedent("""
         import torch
@@ -516,33 +527,30 @@ def test_fifty_kills_at_random_moments():
         pids = set(tr.pids)
 
         def strike():
-            while len(killed) < 60:
-                time.sleep(rng.exponential(0.6))
-                try:
-                    pid = tr.pids[rng.integers(6)]
+            while len(killed) < 55:
+                time.sleep(rng.exponential(0.7))
+                pid = tr.pids[rng.integers(6)]
+                if pid not in killed:
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
-                except (ProcessLookupError, ValueError):
-                    continue
             enough.set()
 
         thread = threading.Thread(target=strike, daemon=True)
         thread.start()
         t, done = 0, []
         while not enough.is_set():
-            out = tr.step(batch(t))
-            done.append(out)
+            done.append(tr.step(batch(t)))
             pids |= set(tr.pids)
             t += 1
         thread.join()
         last = [tr.step(batch(t + i)) for i in range(5)]
-    assert len(set(killed)) >= 50
+        pids |= set(tr.pids)
+    assert len(killed) == 55
     assert all(math.isfinite(o.loss) for o in (*done, *last))
-    assert sum(len(r.stages) for r in tr.recoveries) >= 50
-    for before, after in itertools.pairwise(done):  # numbers follow each other but for returns to a snapshot
-        back = [r.resumed for r in after.recoveries if r.how == "rolled back"]
-        assert after.iteration == before.iteration + 1 or back or after.recoveries
-    print(len(tr.recoveries), sorted(round(r.seconds, 2) for r in tr.recoveries), len(done))
+    assert sum(len(r.stages) for r in tr.recoveries) > 25  # several kills within one recovery are one loss
+    for before, after in itertools.pairwise(done):
+        back = any(r.how == "rolled back" for r in after.recoveries)
+        assert back or after.iteration == before.iteration + 1
     assert np.median([r.seconds for r in tr.recoveries]) < 1.5
     assert not any(map(alive, pids))
 

@@ -460,7 +460,7 @@ def example() -> dict[str, Any]:
     from whp.datasets.activations import verses
 
     text = "\n".join(v for _, v in verses())
-    return {"text": text[:400_000], "steps": 200, "fail": "2@60,0@80,3@100,1@100,5@120,4@140", "rng": 0}
+    return {"text": text[:400_000], "steps": 150, "batch": 8, "fail": "2@50,0@65,3@80,1@80,5@95,4@110", "rng": 0}
 
 
 def showcase() -> Showcase:

@@ -23,6 +23,7 @@ from whp.validate import as_int, as_real
 __all__ = ["PipelineTrainer"]
 
 Order = tuple[str, Any]
+TURNS = 200  # attempts at one recovery, when processes die meanwhile
 
 
 class _Lost(Exception):
@@ -92,6 +93,12 @@ class PipelineTrainer(Trainer):
             self._await_warm(self._ranks)
             self._ask({r: ("become", self._place(r)) for r in range(self.setting.stages)})
             self._join({})
+            self._save_if_due()
+        except _Lost:
+            self.close()
+            raise RuntimeError(
+                "stage processes did not start: a script must do this behind `if __name__ == '__main__':`, and be a file"
+            ) from None
         except BaseException:
             self.close()
             raise
@@ -284,11 +291,12 @@ class PipelineTrainer(Trainer):
         May take several turns, if more die meanwhile. A stage counts as lost until the turn that regains it is complete: only
         weights from before the failure are used.
         """
-        while True:
+        for _ in range(TURNS):
             with contextlib.suppress(_Lost):
                 told = self._turn()
                 self._broken = False
                 return told
+        raise RuntimeError(f"stages {sorted(self._lost)} could not be replaced in {TURNS} attempts")
 
     def _turn(self) -> tuple[float, list[float]]:
         self._check_alive()

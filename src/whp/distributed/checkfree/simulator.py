@@ -30,6 +30,7 @@ class Simulator(Trainer):
     def __init__(self, *model: Any, **training: Any) -> None:
         super().__init__(*model, **training)
         self._sites = [Stage(i, self.setting, copy.deepcopy(m), {}) for i, m in enumerate(self._modules)]
+        self._save_if_due()
 
     def kill(self, stage: int) -> None:
         """Lose a stage before the next step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -314,20 +315,21 @@ def _train(
     iterations: list[int] = []
     evaluated: list[tuple[int, float]] = []
     jumps: list[float] = []
-    for t in track(range(steps), "training"):
-        struck = tuple(failures.get(t, ()))
-        if t % every == 0 or struck:
-            evaluated.append((t, trainer.evaluate(probes)))
-        if struck:
-            for stage in struck:
-                trainer.kill(stage)
-            evaluated.append((t, trainer.evaluate(probes)))
-            jumps.append(evaluated[-1][1] - evaluated[-2][1])
-        out = trainer.step(batch_of(t))
-        when += [t] * (len(trainer.recoveries) - len(when))
-        losses.append(out.loss)
-        iterations.append(out.iteration)
-    evaluated.append((steps, trainer.evaluate(probes)))
+    with contextlib.suppress(KeyboardInterrupt):  # what there is so far is the result
+        for t in track(range(steps), "training"):
+            struck = tuple(failures.get(t, ()))
+            if t % every == 0 or struck:
+                evaluated.append((t, trainer.evaluate(probes)))
+            if struck:
+                for stage in struck:
+                    trainer.kill(stage)
+                evaluated.append((t, trainer.evaluate(probes)))
+                jumps.append(evaluated[-1][1] - evaluated[-2][1])
+            out = trainer.step(batch_of(t))
+            when += [t] * (len(trainer.recoveries) - len(when))
+            losses.append(out.loss)
+            iterations.append(out.iteration)
+    evaluated.append((len(losses), trainer.evaluate(probes)))
     return losses, iterations, evaluated, jumps, when
 
 

@@ -19,6 +19,7 @@ from whp.validate import as_choice, as_int
 __all__ = ["ErasureGroup", "gf_inverse", "gf_product", "tables"]
 
 CHUNK = 256 * 1024
+COMPILED_FROM = 128 * 1024
 Bytes = np.ndarray
 
 
@@ -95,8 +96,8 @@ class ErasureGroup:
     codec : {"auto", "power", "cauchy", "replica"}
         Powers of two (m ≤ 3), a Cauchy matrix, or, as a baseline, whole copies of each shard on the m next nodes.
         By default powers where they can do it, else Cauchy.
-    kernel : {"numba", "numpy"}
-        Compiled, or chunks of numpy.
+    kernel : {"auto", "numba", "numpy"}
+        Compiled, or chunks of numpy; by default compiled from 128 KiB on, since a process that codes little should not wait for it.
 
     Raises
     ------
@@ -104,7 +105,7 @@ class ErasureGroup:
         If m nodes of n cannot be survived with that codec.
     """
 
-    def __init__(self, n: int, m: int, codec: str = "auto", *, kernel: str = "numba") -> None:
+    def __init__(self, n: int, m: int, codec: str = "auto", *, kernel: str = "auto") -> None:
         self.n, self.m = as_int(n, "n", low=1, high=255), as_int(m, "m", low=0)
         if self.m >= self.n:
             raise ValueError(
@@ -112,7 +113,7 @@ class ErasureGroup:
             )
         self.k = self.n - self.m
         as_choice(codec, "codec", ("auto", "power", "cauchy", "replica"))
-        self.kernel = as_choice(kernel, "kernel", ("numba", "numpy"))
+        self.kernel = as_choice(kernel, "kernel", ("auto", "numba", "numpy"))
         if codec == "power" and self.m > 3:
             raise ValueError(
                 f"codec='power' survives at most m=3 losses, got m={m}: with a fourth row of powers columns 0, 10 and 21 are "
@@ -164,6 +165,9 @@ class ErasureGroup:
 
     # Kernels
 
+    def _compiled(self, words: np.ndarray) -> bool:
+        return self.kernel == "numba" or (self.kernel == "auto" and words.nbytes >= COMPILED_FROM)
+
     def _rows(self, columns: Sequence[Bytes]) -> list[np.ndarray]:
         """Parity rows, as words, of a stripe's columns."""
         words = [_words(column) for column in columns]
@@ -176,7 +180,7 @@ class ErasureGroup:
                 for column, factor in zip(words, factors, strict=True):
                     self.add(row, column, int(factor))
             return rows
-        if self.m == 1 or self.kernel == "numpy":
+        if self.m == 1 or not self._compiled(words[0]):
             return self._rows_numpy(words)
         from whp.distributed.in_memory_fault_tolerance import _kernels
 
@@ -206,7 +210,7 @@ class ErasureGroup:
         """`to` += factor · words, in place, both of 64-bit words."""
         if factor == 1:
             np.bitwise_xor(to, words, out=to)
-        elif factor and self.kernel == "numba":
+        elif factor and self._compiled(words):
             from whp.distributed.in_memory_fault_tolerance import _kernels
 
             _kernels.add_multiple(to, words, factor)

@@ -149,8 +149,9 @@ class Keeper:
                 for slot in empty:
                     slot.fit(said["length"], self.group)
             files = [[str(slot.path), len(slot.bytes)] for slot in self.slots if slot.path is not None]
-        if self.group.m > 1 and self.group.codec != "replica":  # compile before the first version needs it
-            threading.Thread(target=self.group.encode, args=([np.zeros(64, np.uint8)] * self.group.n,), daemon=True).start()
+        if self.group.m > 1 and said["length"] and self.group.codec != "replica":  # load compiled code before it is needed
+            words = np.zeros(min(CHUNK, self.group.block_length(said["length"])) // 8, dtype=np.uint64)
+            threading.Thread(target=self.group.add, args=(words, words.copy(), 3), daemon=True).start()
         return {"files": files}
 
     def on_begin(self, said: dict[str, Any]) -> dict[str, Any]:
