@@ -79,7 +79,16 @@ def test_4_a_fourth_row_of_powers_is_refused_and_cauchy_decodes():
     rng = np.random.default_rng(0)
     shards = [rng.integers(0, 256, 22 * 8, dtype=np.uint8) for _ in range(26)]
     parity = group.encode(shards)
+    columns = [shards[i][:8] for i in range(22)]
+    rows = group.parity_of_stripe(columns)
     for _ in range(200):
+        lost = set(rng.choice(26, 4, replace=False).tolist())
+        found = group.restore_stripe(
+            [None if i in lost else c for i, c in enumerate(columns)],
+            [None if 22 + r in lost else p for r, p in enumerate(rows)],
+        )
+        np.testing.assert_array_equal(found, columns)
+    for _ in range(10):
         lost = rng.choice(26, 4, replace=False)
         found = group.decode(
             [None if i in lost else s for i, s in enumerate(shards)],

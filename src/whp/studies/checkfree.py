@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["CLAIMS", "FIGURES", "example", "run", "showcase", "trials"]
 
 LEARN, HELD = 1_400_000, 100_000
-STAGES, DIM, HEADS, CONTEXT, BATCH, LR = 6, 64, 4, 48, 8, 1e-3
+STAGES, DIM, HEADS, CONTEXT, BATCH, LR = 6, 64, 4, 48, 16, 1e-3
 INNER = tuple(range(1, STAGES - 1))
 ENDS = (0, 1, STAGES - 2, STAGES - 1)
 HOW: dict[str, dict[str, Any]] = {
@@ -47,15 +47,15 @@ RATES = (0.003, 0.006, 0.012)  # a stage and an iteration
 def trials(scale: Scale) -> Iterable[dict[str, Any]]:
     """Configurations of all experiments."""
     quick = scale == "quick"
-    steps = {"quick": 50, "standard": 800, "full": 3000}[scale]
-    seeds = {"quick": 2, "standard": 4, "full": 10}[scale]
-    rate = 0.06 if quick else 0.006  # as many failures on a short way
+    steps = {"quick": 30, "standard": 800, "full": 3000}[scale]
+    seeds = {"quick": 2, "standard": 3, "full": 10}[scale]
+    rate = 0.1 if quick else 0.006  # as many failures on a short way
     for seed in range(seeds):
         for how in ("none", "grad", "copy", "uniform", "random", "checkpoint", "swaps"):
             yield {"experiment": "rules", "how": how, "rate": 0.0 if how in ("none", "swaps") else rate, "steps": steps,
                    "seed": seed}  # fmt: skip
     for seed in range({"quick": 2, "standard": 3, "full": 10}[scale]):
-        yield {"experiment": "jumps", "steps": 20 if quick else 700, "later": 3 if quick else 50, "seed": seed}
+        yield {"experiment": "jumps", "steps": 10 if quick else 700, "later": 2 if quick else 50, "seed": seed}
     for seed in range(2 if scale != "full" else 10):
         for level in RATES:
             for how in ("grad", "plus"):
@@ -64,7 +64,7 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
                 yield {
                     "experiment": "rates",
                     "how": how,
-                    "rate": level * (10 if quick else 1),
+                    "rate": level * (0.1 / RATES[1] if quick else 1),
                     "steps": steps,
                     "seed": seed,
                 }
@@ -144,7 +144,7 @@ def _converge(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str
         for stage in failures.get(t, ()):
             sim.kill(stage)
             lost += 1
-        sim.step(_batch(seed, t))
+        sim.step(_batch(seed, t, 8 if steps < 100 else BATCH))
         if (t + 1) % every == 0:
             rows.append({"step": t + 1, "heldout": sim.evaluate(_held()[:1])})
     last = {"loss": sim.evaluate(held), "failures": lost, "events": len(failures), "useful": sim.iteration}
@@ -173,7 +173,7 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     seed = config["seed"]
     sim = Simulator(*_model(seed), lr=LR, microbatches=2, mode="checkfree", seed=seed)
     for t in range(config["steps"]):
-        sim.step(_batch(seed, t))
+        sim.step(_batch(seed, t, 8 if config["steps"] < 100 else BATCH))
     rows: list[dict[str, Any]] = []
     held = _held()[: 1 if config["steps"] < 100 else 4]
     before = sim.evaluate(held)
@@ -188,12 +188,12 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
         return other.evaluate(held)
 
     undisturbed = later(None)
-    for stage in INNER:
+    for stage in INNER[:2] if config["steps"] < 100 else INNER:
         functions, weights = sim.omission(stage, _held()[0][0])
         rows.append({"stage": stage, "err_fun": functions, "err_weight": weights})
         for rule in ("grad", "uniform", "copy", "random", "skip"):
-            row = {"stage": stage, "rule": rule, "jump": sim.jump(stage, held, rule), "before": before}
-            if rule in ("grad", "copy", "random"):
+            row = {"stage": stage, "rule": rule, "jump": sim.jump(stage, held, rule, before), "before": before}
+            if rule in ("grad", "copy", "random") and stage in INNER[::2]:
                 row["later"] = later(rule, stage) - undisturbed  # of the same batches
             rows.append(row)
     return rows
@@ -204,7 +204,7 @@ def _times(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     from whp.distributed.checkfree.pipeline import PipelineTrainer
 
     rows = []
-    for mode in ("checkfree", "checkfree+", "redundant", "checkpoint"):
+    for mode in ("checkfree", "checkfree+", "redundant", "checkpoint")[: 3 if config["steps"] < 10 else 4]:
         with PipelineTrainer(
             *_model(0, config["dim"]), lr=LR, microbatches=2, mode=mode, spares=0, checkpoint_every=50
         ) as tr:
@@ -326,7 +326,9 @@ def _iterations(records: pd.DataFrame, how: str, rate: float) -> pd.Series:
 
 
 def _seconds(records: pd.DataFrame, mode: str) -> float:
-    return float(select(records, "times", mode=mode)["iteration_seconds"].median())
+    part = select(records, "times")
+    known = mode if mode in set(part["mode"]) else "checkfree"  # the quick scale does not time checkpoints
+    return float(part[part["mode"] == known]["iteration_seconds"].median())
 
 
 def _time_ratio(how: str, than: str, which: int) -> Callable[[pd.DataFrame], Estimate]:
@@ -382,11 +384,14 @@ MODEL = ("Iterations to the loss that the failure-free run has after three quart
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("C1a", "None < gradient average, copy, equal average < random < checkpoint, in nine of ten seeds.", FIG2,
-          "share of seeds in that order", ">=", 0.9, _in_order, note="Four seeds cannot decide 0.9 by their number. " + SEEDS),
+          "share of seeds in that order", ">=", 0.9, _in_order, note="Three seeds cannot decide 0.9 by their number. " + SEEDS),
     Claim("C1b", "Losing stages costs something.", FIG2, "loss, gradient average less no failures", ">=", 0.0,
           _less("grad", "none"), note=SMALL + SEEDS),
     Claim("C1c", "Starting a lost stage at random is worse than each of the three.", FIG2, "loss, random less the worst of them",
-          ">=", 0.0, _less("random", "grad", "copy", "uniform"), note=SMALL + SEEDS),
+          ">=", 0.0, _less("random", "grad", "copy", "uniform"),
+          note="With batches of 8 windows instead of 16, "
+          "four seeds, it was no worse (difference -0.012, interval -0.024 to -0.001): less was learnt, and less was lost. "
+          + SMALL + SEEDS),
     Claim("C1d", "Going back to a checkpoint is worse still.", "Fig. 3", "loss, checkpoint less random", ">=", 0.0,
           _less("checkpoint", "random"), note="At equal executed iterations, a checkpoint every 100. " + SEEDS),
     Claim("C1e", "Copying is worse than the gradient average.", FIG2, "loss, copy less gradient average", ">=", 0.0,
@@ -469,8 +474,8 @@ def showcase() -> Showcase:
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    wanted = {**example(), "steps": 70, "batch": 8, "evaluate_every": 10, "checkpoint_every": 40, "lr": 3e-3,
-              "fail": "2@30,0@38,3@46,5@54,1@62"}  # fmt: skip
+    wanted = {**example(), "steps": 60, "batch": 8, "evaluate_every": 10, "checkpoint_every": 20, "lr": 3e-3,
+              "fail": "2@26,0@33,3@40,5@47,1@54"}  # fmt: skip
     ours: CheckFreeResult = checkfree(**wanted)
     back: CheckFreeResult = checkfree(**wanted, mode="checkpoint")
     torch.set_num_threads(threads)
@@ -484,13 +489,13 @@ def showcase() -> Showcase:
 
     return Showcase(
         data="400,000 characters of the King James Bible, 6 stage processes, 5 of them killed",
-        quantity="held-out loss after 70 iterations, nats a character",
+        quantity="held-out loss after 60 iterations, nats a character",
         ours=f"{ours.heldout[-1]:.3f}",
         baseline=f"{back.heldout[-1]:.3f}",
-        baseline_name="checkpoint every 40 iterations",
+        baseline_name="checkpoint every 20 iterations",
         certificates=ours.certificates,
         draw=draw,
         caption="Left: every line is a SIGKILL; the stage is rebuilt from its neighbours and training goes on, where checkpoints "
         f"roll everything back. Right: what processes did. Ready again after {ours.recoveries['seconds'].median():.2f} s (median).",
-        code='checkfree(text, fail="2@30,0@38,3@46,5@54,1@62")',
+        code='checkfree(text, fail="2@26,0@33,3@40,5@47,1@54")',
     )

@@ -438,10 +438,12 @@ def _draw_gain(records: pd.DataFrame, ax: Axes) -> None:
     ax.plot(gains["gamma"], gains["gain"], "o", alpha=0.5)
     ends = [1, gains["gamma"].max()]
     ax.plot(ends, ends, color="0.6", linewidth=0.8)
-    ax.set(xlabel="new step over old step", ylabel="steps with the old over steps with the new")
+    ax.set(xlabel="new step over old step", ylabel="old steps over new steps")
 
 
 def _draw_link(records: pd.DataFrame, ax: Axes) -> None:
+    from matplotlib.ticker import NullFormatter
+
     part = select(records, "link")
     if "ms" not in part or part["ms"].isna().all():
         ax.text(0.5, 0.5, "no link could be shaped", ha="center", va="center", transform=ax.transAxes)
@@ -450,7 +452,8 @@ def _draw_link(records: pd.DataFrame, ax: Axes) -> None:
         [h for h in HOOKS if h in set(part["variant"])]
     ]
     table.plot.barh(ax=ax, logx=True)
-    ax.set(xlabel="ms for a backward pass", ylabel="")
+    ax.set(xlabel="ms for a backward pass", ylabel="", xlim=(1, None))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(frameon=False, fontsize=8)
 
 

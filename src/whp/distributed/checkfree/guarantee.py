@@ -43,7 +43,7 @@ def checkfree_certificates(
     mode : str
     """
     return (
-        rebuilt(recoveries, mode=mode), untouched(recoveries), each_once(iterations), progress(losses, jumps),
+        rebuilt(recoveries, mode=mode), untouched(recoveries), each_once(iterations, recoveries), progress(losses, jumps),
     )  # fmt: skip
 
 
@@ -118,11 +118,13 @@ def untouched(recoveries: Sequence[Recovery]) -> Certificate:
     )
 
 
-def each_once(iterations: Sequence[int]) -> Certificate:
-    """Whether iteration numbers are 0, 1, 2, … without a gap or a repetition."""
+def each_once(iterations: Sequence[int], recoveries: Sequence[Recovery] = ()) -> Certificate:
+    """Whether iteration numbers are 0, 1, 2, … without a gap or a repetition; void where training went back by design."""
     done = [int(i) for i in iterations]
     wanted = range(len(done))
     wrong = sum(a != b for a, b in zip(done, wanted, strict=True))
+    back = [r for r in recoveries if r.how == "rolled back"]
+    what = "training never went back to an earlier state"
     return Certificate(
         "each-iteration-once",
         "every iteration was committed exactly once, in order, whatever died",
@@ -132,10 +134,11 @@ def each_once(iterations: Sequence[int]) -> Certificate:
         1.0,
         exact(float(wrong)),
         trivial=float(len(done)),
+        assumptions=(
+            violated(what, f"{len(back)} times", "mode='checkfree+' and fewer failures at once") if back else met(what),
+        ),
         inputs={"iterations": len(done), "last": max(done, default=-1)},
-        remedy="run at least one iteration."
-        if not done
-        else "iterations were repeated after going back to an earlier state.",
+        remedy="a batch was committed twice, or not at all." if done else "run at least one iteration.",
     )
 
 

@@ -250,6 +250,8 @@ class PipelineTrainer(Trainer):
         return self._ranks.index(worker) if worker in self._ranks else None
 
     def _check_alive(self) -> None:
+        if not self._crew.workers:
+            raise RuntimeError("the trainer is closed")
         for rank, worker in enumerate(self._ranks):
             if not worker.alive:
                 self._bury(rank)
@@ -263,6 +265,8 @@ class PipelineTrainer(Trainer):
     def _drop_spare(self, worker: Worker) -> None:
         if worker in self._pool:
             self._pool.remove(worker)
+        self._warm.discard(worker)
+        self._crew.dismiss(worker)
 
     def _await_warm(self, workers: Iterable[Worker]) -> None:
         for worker in workers:
@@ -341,6 +345,7 @@ class PipelineTrainer(Trainer):
     def _replace(self, rank: int) -> None:
         """Give a dead stage's place to a spare, or to a process started now."""
         dead = self._ranks[rank]
+        self._warm.discard(dead)
         if dead in self._crew.workers:
             self._crew.dismiss(dead)
         if not self._pool:

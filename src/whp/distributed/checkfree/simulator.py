@@ -118,7 +118,7 @@ class Simulator(Trainer):
         elif transfer.how == "restore" and unit is not None and self.setting.replicas == "weights":
             unit.load(unit.state(), moments=False)
 
-    def jump(self, stage: int, batches: Iterable[Batch], rule: Any = None) -> float:
+    def jump(self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | int | None = None) -> float:
         """What losing a stage now would do to the loss of `batches`; afterwards all is as it was.
 
         Parameters
@@ -127,10 +127,13 @@ class Simulator(Trainer):
         batches : iterable of (Tensor, Tensor)
         rule : {"grad", "uniform", "copy", "zero", "random", "skip"}, optional
             By default the trainer's; ``"skip"`` leaves the stage out. A twin is copied in CheckFree+.
+        before : float, optional
+            The loss of `batches` as it is, if it is known.
         """
         held = list(batches)
         unit = self._sites[stage].units[str(stage)]
-        before, kept = self.evaluate(held), copy.deepcopy(unit.weights())
+        before = self.evaluate(held) if before is None else before
+        kept = copy.deepcopy(unit.weights())
         calls = self._sites[stage].calls
         try:
             if rule == "skip":

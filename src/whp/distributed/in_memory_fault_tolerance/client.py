@@ -99,7 +99,9 @@ def start(
             child.returncode = 0  # it outlives us: nothing is to be said about it when this object goes
             return found
         if child.poll() is not None:
-            raise RuntimeError(f"the keeper of member {member} ended with exit code {child.returncode}; see WHP_GUARD_LOG")
+            raise RuntimeError(
+                f"the keeper of member {member} ended with exit code {child.returncode}; see WHP_GUARD_LOG"
+            )
         time.sleep(0.004)
     child.kill()
     raise RuntimeError(f"the keeper of member {member} did not come up in 20 s")

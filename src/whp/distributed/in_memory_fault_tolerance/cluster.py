@@ -64,7 +64,9 @@ class Run:
     def curve(self, ranks: int) -> np.ndarray:
         """Mean loss of each step."""
         steps = 1 + max((step for step, _ in self.losses), default=-1)
-        return np.array([np.mean([self.losses[s, r] for r in range(ranks) if (s, r) in self.losses]) for s in range(steps)])
+        return np.array(
+            [np.mean([self.losses[s, r] for r in range(ranks) if (s, r) in self.losses]) for s in range(steps)]
+        )
 
 
 def lose_keeper(run: str, member: int, directory: Path) -> None:

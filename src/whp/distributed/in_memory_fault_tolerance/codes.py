@@ -215,13 +215,9 @@ class ErasureGroup:
 
             _kernels.add_multiple(to, words, factor)
         elif factor:
-            step = CHUNK // 8
-            for start in range(0, len(to), step):
-                x = words[start : start + step]
-                for bit in range(8):
-                    if factor >> bit & 1:
-                        to[start : start + step] ^= x
-                    x = _double(x)
+            times, to_bytes, from_bytes = tables()[0][factor], to.view(np.uint8), words.view(np.uint8)
+            for start in range(0, len(to_bytes), CHUNK):
+                to_bytes[start : start + CHUNK] ^= times[from_bytes[start : start + CHUNK]]
 
     # Stripes
 

@@ -32,7 +32,9 @@ class Fleet:
         A memory file system.
     """
 
-    def __init__(self, n: int, m: int, codec: str = "auto", *, length: int = 0, directory: str | Path = "/dev/shm") -> None:
+    def __init__(
+        self, n: int, m: int, codec: str = "auto", *, length: int = 0, directory: str | Path = "/dev/shm"
+    ) -> None:
         self.code = ErasureGroup(n, m, codec)
         self.run, self.directory, self.token = f"fleet{secrets.token_hex(4)}", Path(directory), secrets.token_hex(16)
         self.length = length or 64 * self.code.k

@@ -80,7 +80,9 @@ def _apart(hosts: Sequence[Sequence[str]], m: int) -> Assumption:
         if shared > 1:
             cost = f": one host failure costs {shared} > m={m}" if shared > m else ", and fail with it"
             return violated(
-                statement, f"{shared} members of group {g} share host {host}{cost}", "spread each group over as many hosts as members"
+                statement,
+                f"{shared} members of group {g} share host {host}{cost}",
+                "spread each group over as many hosts as members",
             )
     return unchecked(statement, "every member has a host of its own; racks, switches and power are not known")
 
@@ -182,7 +184,9 @@ def _stall(stats: Mapping[str, Any], every: int, step: float | int, budget: floa
     measured: Estimate | None = None
     if len(stalls) > 1 and step > 0:
         own = mean(stalls)
-        measured = Estimate(*(max(0.0, v) / (every * step) for v in (own.value, own.low, own.high)), own.level, own.n, "t")
+        measured = Estimate(
+            *(max(0.0, v) / (every * step) for v in (own.value, own.low, own.high)), own.level, own.n, "t"
+        )
     return Certificate(
         "stall-budget",
         f"snapshots block at most {budget:.0%} of the time",

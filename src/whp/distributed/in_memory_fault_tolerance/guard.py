@@ -230,7 +230,9 @@ class SnapshotGuard:
             Number of the step that ``optimizer.step()`` has just finished.
         """
         if self.smp is None:
-            raise RuntimeError("restore() must be called before the first step: it finds or starts the keeper of memory")
+            raise RuntimeError(
+                "restore() must be called before the first step: it finds or starts the keeper of memory"
+            )
         now = time.perf_counter()
         if self._last:
             self._steps = [*self._steps[-30:], now - self._last]
@@ -349,7 +351,9 @@ class SnapshotGuard:
             self._sent = 0.0
         everyone = self.ranks.tell(mine)
         if len({said["print"] for said in everyone}) > 1:
-            raise ValueError("state must be the same on all ranks, got different tensors; give sharded=True if each has its own")
+            raise ValueError(
+                "state must be the same on all ranks, got different tensors; give sharded=True if each has its own"
+            )
         self._size = max(said["size"] for said in everyone)
         if self.every is None and all(said["step"] for said in everyone):
             stall, lag, tau = (max(said[k] for said in everyone) for k in ("stall", "lag", "step"))
@@ -405,7 +409,9 @@ class SnapshotGuard:
         self._done = threading.Event()
         self._fenced = False
         states = self.live[1] if self.live is not None else random_states()
-        self._copier = threading.Thread(target=self._copy, args=(flat, at, into, now, watched, header, states), daemon=True)
+        self._copier = threading.Thread(
+            target=self._copy, args=(flat, at, into, now, watched, header, states), daemon=True
+        )
         self._copier.start()
         if self.mode == "sync":
             self._done.wait()
@@ -414,7 +420,9 @@ class SnapshotGuard:
     def _changing(self) -> set[int]:
         """Storages that a forward pass writes, so that they cannot be copied while one runs."""
         modules = [thing for thing in self.state.values() if isinstance(thing, nn.Module)]
-        return {b.untyped_storage().data_ptr() for module in modules for b in module.buffers() if b.layout is torch.strided}
+        return {
+            b.untyped_storage().data_ptr() for module in modules for b in module.buffers() if b.layout is torch.strided
+        }
 
     def _copy(
         self, flat: Flat, at: int, into: np.ndarray, skip: set[int], watched: list[Any], header: dict[str, Any], rng: dict[str, Any]
@@ -430,7 +438,10 @@ class SnapshotGuard:
             if torn:
                 self.stats_.torn += 1
                 smp.drop(self.committed, header["version"])
-                warnings.warn(f"{len(torn)} tensors changed while they were copied: call pre_step() before optimizer.step()", stacklevel=1)
+                warnings.warn(
+                    f"{len(torn)} tensors changed while they were copied: call pre_step() before optimizer.step()",
+                    stacklevel=1,
+                )
                 return
             _yield_to_trainer()
             header["rng"] = to_plain(rng, "rng")
@@ -456,7 +467,9 @@ def _checked(state: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(name, str):
             raise TypeError(f"state must have names as keys, got {name!r}")
         pair = isinstance(thing, tuple) and len(thing) == 2 and all(callable(f) for f in thing)
-        if not (pair or isinstance(thing, Tensor) or (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"))):
+        if not (
+            pair or isinstance(thing, Tensor) or (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"))
+        ):
             raise TypeError(
                 f"state[{name!r}] must be a tensor, have state_dict and load_state_dict, or be a (getter, setter) pair, "
                 f"got {type(thing).__name__}"

@@ -190,7 +190,12 @@ def status(run: str | None = None, directory: Path = Path("/dev/shm")) -> list[d
     for found in client.keepers(directory):
         if run is not None and found.run != run:
             continue
-        row: dict[str, Any] = {"run": found.run, "member": found.member, "pid": found.pid, "alive": client.alive(found.pid)}
+        row: dict[str, Any] = {
+            "run": found.run,
+            "member": found.member,
+            "pid": found.pid,
+            "alive": client.alive(found.pid),
+        }
         if not row["alive"]:
             rows.append(row)
             continue

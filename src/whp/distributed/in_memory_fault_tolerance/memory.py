@@ -66,7 +66,9 @@ def view_of(path: str | Path, size: int, *, create: bool = False) -> tuple[mmap.
     descriptor = os.open(path, flags, 0o600)
     try:
         if create:
-            os.posix_fallocate(descriptor, 0, max(size, 1))  # the first touch of a fresh page costs 25 times a warm copy
+            os.posix_fallocate(
+                descriptor, 0, max(size, 1)
+            )  # the first touch of a fresh page costs 25 times a warm copy
         mapped = mmap.mmap(descriptor, max(size, 1), flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     except BaseException:
         if create:
@@ -141,7 +143,9 @@ class Slot:
     def damaged(self, member: int, parts: int) -> list[list[Any]]:
         """Blocks whose checksum is not what it was: ["d", j] of data, ["p", r] of parity."""
         said = self.heads.get(member, {}).get("crc", [])
-        found: list[list[Any]] = [["d", j] for j, crc in enumerate(checksums(self.data, parts)) if said[j : j + 1] != [crc]]
+        found: list[list[Any]] = [
+            ["d", j] for j, crc in enumerate(checksums(self.data, parts)) if said[j : j + 1] != [crc]
+        ]
         for r in range(self.m):
             if self.parity_crc[r : r + 1] != [zlib.crc32(self.parity(r))]:
                 found.append(["p", r])

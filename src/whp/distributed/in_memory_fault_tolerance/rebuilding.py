@@ -128,7 +128,9 @@ def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
                 None if absent else _fetch(keeper, slot, node, "d", j, start, size)
                 for node, j, absent in zip(nodes, at, gone, strict=True)
             ]
-            rows = [_fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None for r in range(group.m)]
+            rows = [
+                _fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None for r in range(group.m)
+            ]
             whole = group.restore_stripe(columns, rows)
             if data_here:
                 first = group.block_of(me, s) * slot.block + start

@@ -120,7 +120,10 @@ class Stats:
     def summary(self) -> dict[str, float | int]:
         """Medians in milliseconds, and counts."""
         middle = {k: float(np.median(getattr(self, k) or [0.0])) for k in ("stalls_ms", "copies_ms", "lags_ms")}
-        counts = {k: getattr(self, k) for k in ("versions", "abandoned", "postponed", "fence_waits", "torn", "unfenced", "shard_bytes")}
+        counts = {
+            k: getattr(self, k)
+            for k in ("versions", "abandoned", "postponed", "fence_waits", "torn", "unfenced", "shard_bytes")
+        }
         return {**middle, **counts, "n": self.n, "m": self.m}
 
 
@@ -134,7 +137,9 @@ def connected(guard: SnapshotGuard) -> client.SMP:
             client.SMP(found, role="control").end()  # it belongs to an earlier run of this name
         except (OSError, EOFError):
             pass
-    return client.SMP(client.start(guard.run, guard.rank, guard.directory, guard.token, host=guard.host, linger=guard.linger))
+    return client.SMP(
+        client.start(guard.run, guard.rank, guard.directory, guard.token, host=guard.host, linger=guard.linger)
+    )
 
 
 def _meet(guard: SnapshotGuard) -> bool:
@@ -194,7 +199,9 @@ def agree(code: ErasureGroup, told: list[dict[str, Any]]) -> Agreed:
     floor = max([s["floor"] for s in told] + [h["version"] for s in told for h in s["held"]])
     sizes = {s["n"] for s, held in zip(told, whole, strict=True) if held}
     if sizes - {code.n}:
-        raise ValueError(f"the copies in memory are of {max(sizes)} ranks and this group has {code.n}: restart with as many")
+        raise ValueError(
+            f"the copies in memory are of {max(sizes)} ranks and this group has {code.n}: restart with as many"
+        )
     why, every = "", all_blocks(code)
     for version in sorted({v for held in whole for v in held}, reverse=True):
         if any(held and version not in held for held in whole):
@@ -255,7 +262,11 @@ def restore(guard: SnapshotGuard, source: str, live: bool) -> int:
         head, digest, good = _from_memory(guard, version)
         kind = "erasure" if rebuilt else "smp"
         return _reported(guard, start, kind, version, head["step"], version, rebuilt, digest, good)
-    folder = persistence.newest(Path(guard.persist["directory"])) if guard.persist and source in ("auto", "persist") else None
+    folder = (
+        persistence.newest(Path(guard.persist["directory"]))
+        if guard.persist and source in ("auto", "persist")
+        else None
+    )
     have = guard.ranks.tell({"folder": folder.name if folder else ""})
     if folder is not None and all(s["folder"] == folder.name for s in have):
         head, good = _from_disk(guard, folder)

@@ -78,7 +78,9 @@ class Flat:
         """Hash of the manifest."""
         return hashlib.sha256(json.dumps([self.manifest, self.size]).encode()).hexdigest()[:32]
 
-    def copy_range(self, start: int, into: np.ndarray, skip: set[int] | None = None, only: set[int] | None = None) -> None:
+    def copy_range(
+        self, start: int, into: np.ndarray, skip: set[int] | None = None, only: set[int] | None = None
+    ) -> None:
         """Copy the bytes of the stream from `start` on; `skip` and `only` choose extents by their place."""
         stop = start + len(into)
         for i, extent in enumerate(self.extents):
@@ -177,7 +179,9 @@ def from_plain(value: Any, tensors: list[Tensor] | None = None) -> Any:
     if kind == "bytes":
         return base64.b64decode(value["is"])
     if kind == "array":
-        array = np.frombuffer(base64.b64decode(value["is"]), dtype=np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+        array = (
+            np.frombuffer(base64.b64decode(value["is"]), dtype=np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+        )
         return array[()] if value.get("scalar") else array
     if kind == "tuple":
         return tuple(from_plain(v, tensors) for v in value["is"])
@@ -191,9 +195,13 @@ def _local(name: str, tensor: Tensor) -> Tensor:
     if hasattr(tensor, "to_local"):  # a DTensor's own part
         tensor = tensor.to_local()  # type: ignore[attr-defined]
     if tensor.layout is not torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got layout {tensor.layout}; save its indices and values instead")
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}; save its indices and values instead"
+        )
     if tensor.is_quantized:
-        raise TypeError(f"{name} must not be quantised; save its integer representation, scales and zero points instead")
+        raise TypeError(
+            f"{name} must not be quantised; save its integer representation, scales and zero points instead"
+        )
     if tensor.device.type == "meta":
         raise TypeError(f"{name} is on the meta device and has no values to save")
     return tensor.detach()
@@ -201,7 +209,11 @@ def _local(name: str, tensor: Tensor) -> Tensor:
 
 def _raw(tensor: Tensor) -> Tensor:
     """One-dimensional uint8 view of a contiguous tensor."""
-    return torch.view_as_real(tensor).view(-1).view(torch.uint8) if tensor.is_complex() else tensor.reshape(-1).view(torch.uint8)
+    return (
+        torch.view_as_real(tensor).view(-1).view(torch.uint8)
+        if tensor.is_complex()
+        else tensor.reshape(-1).view(torch.uint8)
+    )
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -149,7 +149,9 @@ class Keeper:
                 for slot in empty:
                     slot.fit(said["length"], self.group)
             files = [[str(slot.path), len(slot.bytes)] for slot in self.slots if slot.path is not None]
-        if self.group.m > 1 and said["length"] and self.group.codec != "replica":  # load compiled code before it is needed
+        if (
+            self.group.m > 1 and said["length"] and self.group.codec != "replica"
+        ):  # load compiled code before it is needed
             words = np.zeros(min(CHUNK, self.group.block_length(said["length"])) // 8, dtype=np.uint64)
             threading.Thread(target=self.group.add, args=(words, words.copy(), 3), daemon=True).start()
         return {"files": files}
@@ -192,7 +194,9 @@ class Keeper:
                 return
             head = {"version": version, "member": self.member, "header": slot.heads[self.member]}
         good = self.shout(Kind.HEAD, head)
-        for j, stripe in enumerate([self.member] if self.group.codec == "replica" else self.group.data_stripes(self.member)):
+        for j, stripe in enumerate(
+            [self.member] if self.group.codec == "replica" else self.group.data_stripes(self.member)
+        ):
             for row in range(self.group.m):
                 to = (stripe + row + (self.group.codec == "replica")) % self.group.n
                 for start in range(0, slot.block, CHUNK):
@@ -313,7 +317,11 @@ class Keeper:
             if slot is None or not slot.state.whole:
                 raise WireError(f"member {self.member} does not hold version {said['version']}")
             size = slot.length // self.parts
-            whole = slot.data[said["index"] * size : (said["index"] + 1) * size] if said["what"] == "d" else slot.parity(said["index"])
+            whole = (
+                slot.data[said["index"] * size : (said["index"] + 1) * size]
+                if said["what"] == "d"
+                else slot.parity(said["index"])
+            )
         return whole[said["at"] : said["at"] + said["size"]].copy()
 
     def on_heads(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -360,9 +368,9 @@ class Keeper:
                 return
             trainer = local and who.get("role") == "trainer"
             if trainer and not self._admit(channel):
-                channel.receive()
                 channel.send(Kind.REFUSED, {"why": "another trainer is connected"})
                 return
+            channel.send(Kind.OK)
             buffer = bytearray(CHUNK)
             while True:
                 kind, said, payload = channel.receive(buffer)
@@ -378,7 +386,7 @@ class Keeper:
 
     def _admit(self, channel: Channel) -> bool:
         with self.changed:  # a killed trainer's connection ends a moment before its successor comes
-            if not self.changed.wait_for(lambda: self.trainer is None, 5.0):
+            if not self.changed.wait_for(lambda: self.trainer is None, 2.0):
                 return False
             self.trainer = channel
             return True
@@ -457,7 +465,14 @@ class Keeper:
         inner.bind(str(self.socket_path))
         os.chmod(self.socket_path, 0o600)
         inner.listen(16)
-        told = {"pid": os.getpid(), "port": self.port, "host": host, "token": self.token, "run": self.run, "member": self.member}
+        told = {
+            "pid": os.getpid(),
+            "port": self.port,
+            "host": host,
+            "token": self.token,
+            "run": self.run,
+            "member": self.member,
+        }
         draft = Path(f"{self.info_path}.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.write(descriptor, json.dumps(told).encode())
@@ -478,7 +493,9 @@ class Keeper:
 
 def main() -> None:
     """Keep a member's memory until told to end."""
-    parser = argparse.ArgumentParser(prog="python -m whp.distributed.in_memory_fault_tolerance.smp", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m whp.distributed.in_memory_fault_tolerance.smp", description=main.__doc__
+    )
     parser.add_argument("--run", required=True)
     parser.add_argument("--member", type=int, required=True)
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))

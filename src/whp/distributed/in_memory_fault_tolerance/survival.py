@@ -58,16 +58,16 @@ def survival_probability(
         raise ValueError(f"scheme must be 'code', 'disk' or 'pairs', got {scheme!r}")
     if rho == 1:
         one = 1 - p  # all or none are lost
-    elif rho == 0 or p in (0, 1):
-        from scipy.stats import binom
-
-        one = float(binom.cdf(m, n, p))
     else:
-        from scipy.stats import betabinom
-
-        total = (1 - rho) / rho
-        one = float(betabinom.cdf(m, n, p * total, (1 - p) * total))
+        one = sum(_chance(n, j, p, rho / (1 - rho)) for j in range(m + 1))
     return min(1.0, one) ** groups
+
+
+def _chance(n: int, j: int, p: float, theta: float) -> float:
+    """Beta-binomial probability of j losses as a product of ratios, which is exact down to the binomial at θ = ρ/(1 − ρ) = 0."""
+    lost = math.prod((p + i * theta) / (1 + i * theta) for i in range(j))
+    kept = math.prod((1 - p + i * theta) / (1 + (j + i) * theta) for i in range(n - j))
+    return math.comb(n, j) * lost * kept
 
 
 def optimal_interval(stall: float | int, rate: float | int) -> float:

@@ -89,7 +89,9 @@ class InMemoryResult(Result):
         return {
             "arrays.npz": {"losses": self.losses},
             "failures.csv": self.failures,
-            "model.safetensors": lambda path: save_file({k: np.ascontiguousarray(v) for k, v in self.weights.items()}, path),
+            "model.safetensors": lambda path: save_file(
+                {k: np.ascontiguousarray(v) for k, v in self.weights.items()}, path
+            ),
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -246,7 +248,9 @@ def _planned(
             raise TypeError(f"{argument} must be a number or (step, rank) pairs, got {given!r}") from error
     for step, rank in pairs:
         if not (0 <= step < steps - 1 and 0 <= rank < ranks):
-            raise ValueError(f"{argument} must have steps in 0..{steps - 2} and ranks in 0..{ranks - 1}, got ({step}, {rank})")
+            raise ValueError(
+                f"{argument} must have steps in 0..{steps - 2} and ranks in 0..{ranks - 1}, got ({step}, {rank})"
+            )
     return [Kill(step, rank, node, float(0.05 * generator.random())) for step, rank in pairs]
 
 
@@ -273,7 +277,16 @@ def _result(
         }
         for f in run.failures
     ]  # fmt: skip
-    columns = ["ranks_killed", "members_lost", "source", "last_step", "restored_step", "steps_lost", "seconds", "digest_ok"]
+    columns = [
+        "ranks_killed",
+        "members_lost",
+        "source",
+        "last_step",
+        "restored_step",
+        "steps_lost",
+        "seconds",
+        "digest_ok",
+    ]
     return InMemoryResult(
         losses=run.curve(s.ranks), finished=not run.fault, fault=run.fault, failures=pd.DataFrame(rows, columns=columns),
         restores=sum(f.recovered for f in run.failures), replayed_steps=run.replayed // max(1, s.ranks), stall_ms=middle["stalls_ms"],
@@ -299,8 +312,13 @@ def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
         0.0,
         1.0,
         None if wrong is None else exact(float(wrong)),
-        assumptions=(known if undisturbed is not None else met("steps that were run again are compared with themselves"),),
-        inputs={"steps run again": run.replayed // max(1, s.ranks), "compared with a run without failures": undisturbed is not None},
+        assumptions=(
+            known if undisturbed is not None else met("steps that were run again are compared with themselves"),
+        ),
+        inputs={
+            "steps run again": run.replayed // max(1, s.ranks),
+            "compared with a run without failures": undisturbed is not None,
+        },
         needs="a run that came to its end",
         remedy="something that training depends on is not in the state: a generator, a sampler's position, a scheduler.",
     )

@@ -175,11 +175,10 @@ def connect(address: str | tuple[str, int], token: str, *, timeout: float | None
 
 
 def greeted(channel: Channel, token: str) -> dict[str, Any] | None:
-    """What a caller says of itself, or None if it has not the token."""
+    """What a caller says of itself, to be answered with OK, or None if it has not the token and was told so."""
     said = channel.greeting()
     shown = said.pop("token", None)
     if not isinstance(shown, str) or not hmac.compare_digest(shown.encode(), token.encode()):
         channel.send(Kind.REFUSED, {"why": "the token is not this run's"})
         return None
-    channel.send(Kind.OK)
     return said
