@@ -32,8 +32,10 @@ from whp.distributed.char_lm import Block, Embed, Head
 
 folder, dim = Path(sys.argv[1]), int(sys.argv[2])
 torch.set_num_threads(1)
-dist.init_process_group("gloo")
-rank = dist.get_rank()
+rank, attempt = int(os.environ["RANK"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
+store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+own = dist.PrefixStore("attempt-" + attempt, store)  # with addresses of the attempt before, ranks wait for the dead
+dist.init_process_group("gloo", store=own, rank=rank, world_size=int(os.environ["WORLD_SIZE"]))
 torch.manual_seed(0)
 block = Block(dim, 4, 5 * dim // 2)
 optimizer = torch.optim.Adam(block.parameters(), 1e-3)
@@ -44,11 +46,11 @@ if (folder / "saved" / ".metadata").exists():
     dcp.load(state, checkpoint_id=folder / "saved")
 else:
     dcp.save(state, checkpoint_id=folder / "saved")
-dist.barrier()
-if rank == 0:
-    (folder / f"ready-{os.environ['TORCHELASTIC_RESTART_COUNT']}").write_text("")
 (folder / f"pid-{rank}.new").write_text(str(os.getpid()))
 (folder / f"pid-{rank}.new").rename(folder / f"pid-{rank}")
+dist.barrier()
+if rank == 0:
+    (folder / f"ready-{attempt}").write_text("")
 while True:
     time.sleep(0.05)
     dist.barrier()
@@ -75,10 +77,10 @@ class Restarted:
     def __init__(self, dim: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="whp-bench-"))
         (self.folder / "worker.py").write_text(RESTARTED)
-        options = ["--nproc-per-node=6", "--max-restarts=1000", "--master-port=29611", "--monitor-interval=0.1"]
+        options = ["--nproc-per-node=6", "--max-restarts=1000", "--standalone", "--monitor-interval=0.1"]
         script = [str(self.folder / "worker.py"), str(self.folder), str(dim)]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *script]
-        self.count = 0
+        self.seen: set[Path] = set()
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **quiet)
         atexit.register(self.process.terminate)
@@ -86,14 +88,14 @@ class Restarted:
 
     def wait(self) -> None:
         end = time.monotonic() + 120
-        while not (self.folder / f"ready-{self.count}").exists():
+        while not (found := set(self.folder.glob("ready-*")) - self.seen):  # an attempt to come back may fail itself
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("torchrun did not come back")
             time.sleep(0.005)
+        self.seen |= found
 
     def __call__(self, _: Any) -> None:
         os.kill(int((self.folder / "pid-3").read_text()), signal.SIGKILL)
-        self.count += 1
         self.wait()
 
 

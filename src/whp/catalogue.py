@@ -404,6 +404,11 @@ CATALOGUE: tuple[Method, ...] = (
         "2506.15461",
         "distributed",
         "Rebuild a killed pipeline stage from its neighbours and train on, without checkpoints.",
+        guarantee="rebuilt weights are the formula's, no other stage changes by a bit, every iteration counts once, and a loss "
+        "costs its jump",
+        cost="nothing without failures; a recovery moves two stages' weights",
+        front_door="whp.distributed.checkfree:checkfree",
+        extra="torch",
     ),
     Method(
         "in-memory-fault-tolerance",

@@ -1,3 +1,4 @@
+import contextlib
 import itertools
 import json
 import os
@@ -5,9 +6,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,9 +50,6 @@ TEXT = "In the beginning God created the heaven and the earth. And the earth was
 @pytest.fixture
 def memory(tmp_path_factory):
     """A directory in memory that must be empty in the end, and no keeper of it alive."""
-    import tempfile
-    from pathlib import Path
-
     place = Path(tempfile.mkdtemp(prefix="t", dir="/dev/shm"))
     yield place
     left = [found for found in client.keepers(place) if client.alive(found.pid)]
@@ -233,10 +233,8 @@ def test_nothing_is_believed_without_the_token(memory):
             with socket.create_connection((place.host, place.port), timeout=5) as sock:
                 sock.sendall(first)
                 sock.settimeout(5)
-                try:
+                with contextlib.suppress(ConnectionResetError):
                     assert sock.recv(100) == b""
-                except ConnectionResetError:
-                    pass
         stranger = connect((place.host, place.port), place.token, role="peer", member=1)
         with pytest.raises(WireError, match="DROP is for the trainer"):
             stranger.ask(Kind.DROP, {"keep": 0, "floor": 9})
@@ -244,7 +242,7 @@ def test_nothing_is_believed_without_the_token(memory):
             stranger.ask(Kind.FETCH, {"version": 7, "what": "d", "index": 0, "at": 0, "size": 4})
         stranger.close()
         assert oct((memory / f"whp-{fleet.run}-0.json").stat().st_mode)[-3:] == "600"
-        assert "127.0.0.1" == place.host
+        assert place.host == "127.0.0.1"
         fleet.save(random_shards(fleet))
 
 
@@ -275,7 +273,7 @@ def test_4_every_loss_that_the_code_survives_is_rebuilt(memory, n, m, codec):
 @pytest.mark.slow
 @pytest.mark.parametrize(("n", "m", "codec"), [(6, 2, "auto"), (5, 3, "auto"), (6, 4, "auto"), (5, 2, "replica")])
 def test_4_every_loss_of_larger_groups(memory, n, m, codec):
-    assert_all_patterns(n, m, codec, memory, length=64 * 3000 * (n - m))
+    assert_all_patterns(n, m, codec, memory, length=64 * 300 * (n - m))
 
 
 def assert_all_patterns(n, m, codec, memory, length):
@@ -395,7 +393,7 @@ def test_a_keeper_outlives_signals_and_ends_without_a_trainer(memory):
     time.sleep(0.1)
     assert client.alive(found.pid)
     assert os.getsid(found.pid) == found.pid
-    maps = open(f"/proc/{found.pid}/maps").read()
+    maps = Path(f"/proc/{found.pid}/maps").read_text()
     assert "libtorch" not in maps
     deadline = time.monotonic() + 3
     while client.alive(found.pid) and time.monotonic() < deadline:
@@ -602,10 +600,7 @@ def test_the_guard_costs_and_reports(memory):
 
 def test_a_missing_fence_is_found_out(memory):
     model, optimizer = small(1500)
-    with (
-        SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="torn") as guard,
-        pytest.warns(UserWarning, match="call pre_step"),
-    ):
+    with SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="torn") as guard:
         started = guard._begin
 
         def begin(step, flat):
@@ -613,13 +608,17 @@ def test_a_missing_fence_is_found_out(memory):
             flat.copy_range = lambda *a, **k: (slow(*a, **k), time.sleep(0.3 if k.get("skip") is not None else 0))
             started(step, flat)
 
+        def unfenced():
+            trained(guard, model, optimizer, 4, fence=False)
+            guard._fence()
+
         guard._begin = begin
-        trained(guard, model, optimizer, 4, fence=False)
-        guard._fence()
+        with pytest.warns(UserWarning, match="call pre_step"):
+            unfenced()
         assert guard.stats_.unfenced >= 3
         assert guard.stats_.torn >= 1
-    verdicts = certificates([GOOD], stats={"torn": guard.stats_.torn, "unfenced": guard.stats_.unfenced})
-    assert verdicts["bit-exact-recovery"].verdict == Verdict.VOID
+        seen = {"torn": guard.stats_.torn, "unfenced": guard.stats_.unfenced}
+    assert certificates([GOOD], stats=seen)["bit-exact-recovery"].verdict == Verdict.VOID
 
 
 def test_another_model_is_refused(memory):
@@ -823,7 +822,7 @@ def test_a_script_is_started_again_until_it_ends(memory, tmp_path):
     assert [r[2] for r in rows] == ["fresh", "smp", "erasure"]
     assert [r[3] for r in rows] == ["True"] * 3
     assert 8 < int(rows[1][1]) <= 14 < int(rows[2][1]) <= 24
-    assert any("rank 2 died with exit code -9" in line for line in said)
+    assert sum("all ranks start again" in line for line in said) == 2
     with pytest.raises(ValueError, match="script must be a file"):
         launch(tmp_path / "none.py")
     with pytest.raises(ValueError, match="parity must be less than nproc"):

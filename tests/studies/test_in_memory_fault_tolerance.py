@@ -6,7 +6,13 @@ from trial import assert_flat_and_repeatable
 from whp.experiment.study import Outcome
 from whp.studies import in_memory_fault_tolerance as study
 
-STALL = {"ours": (0.003, 0.09), "stager": (0.01, 1.0), "async_save": (0.3, 1.0), "torch.save": (0.4, 0.4), "dcp.save": (1.0, 1.0)}
+STALL = {
+    "ours": (0.003, 0.09),
+    "stager": (0.01, 1.0),
+    "async_save": (0.3, 1.0),
+    "torch.save": (0.4, 0.4),
+    "dcp.save": (1.0, 1.0),
+}
 
 
 def records_of(stall=STALL, back=True, rebuilt=True, useful=0.97):
@@ -18,7 +24,10 @@ def records_of(stall=STALL, back=True, rebuilt=True, useful=0.97):
                          "plain": 0.3, "step": 0.305})  # fmt: skip
         rows += [{"experiment": "kills", "seed": seed, "back": back}] * 30
         rows.append({"experiment": "kills", "seed": seed, "same": back})
-        rows += [{"experiment": "nodes", "seed": seed, "rebuilt": rebuilt}, {"experiment": "nodes", "seed": seed, "refused": rebuilt}]
+        rows += [
+            {"experiment": "nodes", "seed": seed, "rebuilt": rebuilt},
+            {"experiment": "nodes", "seed": seed, "refused": rebuilt},
+        ]
         rows += [
             {"experiment": "rate", "seed": seed, "method": m, "useful": u * (1 + 0.01 * seed)}
             for m, u in (("ours", useful), ("none, no failure", 1.0))

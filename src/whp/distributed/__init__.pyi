@@ -11,9 +11,9 @@ from .error_feedback.hook import EF21State as EF21State
 from .error_feedback.hook import ef21_hook as ef21_hook
 from .links import shaped_link as shaped_link
 from .processes import run_ranks as run_ranks
-from .checkfree.pipeline import PipelineTrainer as PipelineTrainer
-from .checkfree.recovery import recover as recover
-from .checkfree.train import CheckFreeResult as CheckFreeResult
-from .checkfree.train import checkfree as checkfree
+from .checkfree import PipelineTrainer as PipelineTrainer
+from .checkfree import recover as recover
+from .checkfree import CheckFreeResult as CheckFreeResult
+from .checkfree import checkfree as checkfree
 from .in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
 from .in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard

@@ -2,8 +2,8 @@
 
 Stripe s = 0..n−1 has its parity rows r = 0..m−1 on nodes (s + r) mod n; the other k = n − m nodes, ascending, are its data columns.
 So every node is a data node in k stripes, and its shard is cut into k blocks, used in ascending order of the stripes. Parity row r
-is Σ_c a_rc · block_c in GF(2⁸), polynomial 0x11d, with a_rc = 2^(rc) for m ≤ 3 (plain XOR, RAID 6, triple parity) and the Cauchy matrix
-1/((r) ⊕ (m + c)) for m ≥ 4: with a fourth power row the code loses distance at k = 22 (columns 0, 10 and 21).
+is Σ_c a_rc · block_c in GF(2⁸), polynomial 0x11d, with a_rc = 2^(rc) for m ≤ 3 (plain XOR, RAID 6, triple parity) and the Cauchy
+matrix 1/(r ⊕ (m + c)) for m ≥ 4: with a fourth power row the code loses distance at k = 22 (columns 0, 10 and 21).
 """
 
 from __future__ import annotations

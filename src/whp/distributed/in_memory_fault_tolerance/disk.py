@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from whp.validate import as_choice
 
@@ -50,12 +50,12 @@ class DiskSaver:
                 torch.save(self.state(), draft / "state.pt")
                 self._publish(draft)
             elif self.how == "dcp.save":
-                dcp.save(self.state(), checkpoint_id=draft)
+                save(self.state(), checkpoint_id=draft)
                 self._publish(draft)
             elif self.stager is None:
-                self.pending = (dcp.async_save(self.state(), checkpoint_id=draft), draft)
+                self.pending = (async_save(self.state(), checkpoint_id=draft), draft)
             else:
-                self.pending = (dcp.async_save(self.state(), checkpoint_id=draft, async_stager=self.stager), draft)
+                self.pending = (async_save(self.state(), checkpoint_id=draft, async_stager=self.stager), draft)
         return time.perf_counter() - began
 
     def fence(self) -> float:

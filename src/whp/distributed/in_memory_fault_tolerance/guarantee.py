@@ -1,4 +1,4 @@
-"""Certificates: what came back, how much work was lost, what the copies cost, and how likely the group lives through the next failures."""
+"""Certificates: what came back, how much work was lost, what the copies cost, and how likely a group lives through its failures."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _exact(failures: Sequence[Failure], stats: Mapping[str, Any], m: int) -> Cer
         assumptions=(_few(failures, m), _fenced(stats)),
         inputs={"failures": len(failures), "lost members": sum(len(f.members) for f in failures), "m": m},
         needs="a failure to recover from",
-        remedy="a restored block has another checksum than it had when it was copied: suspect the memory, or a write after the copy.",
+        remedy="a restored block has another checksum than it had when it was copied: suspect the memory, or a late write.",
     )
 
 
@@ -184,9 +184,8 @@ def _stall(stats: Mapping[str, Any], every: int, step: float | int, budget: floa
     measured: Estimate | None = None
     if len(stalls) > 1 and step > 0:
         own = mean(stalls)
-        measured = Estimate(
-            *(max(0.0, v) / (every * step) for v in (own.value, own.low, own.high)), own.level, own.n, "t"
-        )
+        value, low, high = (max(0.0, v) / (every * step) for v in (own.value, own.low, own.high))
+        measured = Estimate(value, low, high, own.level, own.n, "t")
     return Certificate(
         "stall-budget",
         f"snapshots block at most {budget:.0%} of the time",

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import math
 import os
-import random
 import secrets
 import socket
 import sys
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from whp.distributed.in_memory_fault_tolerance import client, recovery
 from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
 from whp.distributed.in_memory_fault_tolerance.exchange import Group
+from whp.distributed.in_memory_fault_tolerance.generators import random_states
 from whp.distributed.in_memory_fault_tolerance.memory import checksums
 from whp.distributed.in_memory_fault_tolerance.recovery import Report, Stats, UnrecoverableError
 from whp.distributed.in_memory_fault_tolerance.shards import Flat, StateMismatchError, flatten, to_plain
@@ -37,39 +37,18 @@ STUCK = 60.0
 GONE = (OSError, EOFError)
 
 
-def random_states() -> dict[str, Any]:
-    """States of the generators of torch, every CUDA device, numpy and Python."""
-    states: dict[str, Any] = {
-        "torch": torch.get_rng_state().numpy(),
-        "numpy": np.random.get_state(legacy=True),  # noqa: NPY002
-        "python": random.getstate(),
-    }
-    if torch.cuda.is_available():
-        states["cuda"] = [state.numpy() for state in torch.cuda.get_rng_state_all()]
-    return states
-
-
-def set_random_states(states: Mapping[str, Any]) -> None:
-    """Go back to :func:`random_states`."""
-    torch.set_rng_state(torch.from_numpy(states["torch"]))
-    np.random.set_state(states["numpy"])  # noqa: NPY002
-    random.setstate(states["python"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([torch.from_numpy(state) for state in states["cuda"]])
-
-
 class SnapshotGuard:
     """Snapshots of a training loop in the memory of separate processes, sharded over the ranks and erasure coded.
 
-    Call :meth:`restore` before the loop, :meth:`pre_step` right before ``optimizer.step()`` and :meth:`post_step` after it; every rank
-    of the group does. A killed trainer restarts from the newest common version, and up to `parity` lost members are rebuilt bit for
-    bit. Use it as a context manager, or :meth:`close` it.
+    Call :meth:`restore` before the loop, :meth:`pre_step` right before ``optimizer.step()`` and :meth:`post_step` after it; every
+    rank of the group does. A killed trainer restarts from the newest common version, and up to `parity` lost members are rebuilt
+    bit for bit. Use it as a context manager, or :meth:`close` it.
 
     Parameters
     ----------
     state : mapping of str to object
-        Objects with ``state_dict`` and ``load_state_dict``, tensors, or (getter, setter) pairs of plain data and tensors. The step and
-        the random generators of torch, numpy and Python are always added; a sampler's position is not unless it is given.
+        Objects with ``state_dict`` and ``load_state_dict``, tensors, or (getter, setter) pairs of plain data and tensors. The step
+        and the random generators of torch, numpy and Python are always added; a sampler's position is not unless it is given.
     group : ProcessGroup, optional
         The ranks that hold this state. None: this process alone.
     parity : int, optional
@@ -192,8 +171,8 @@ class SnapshotGuard:
         source : {"auto", "smp", "persist", "fresh"}
             Memory, then disk; one of them alone; or begin anew and forget what is held.
         live : bool
-            This process did not die and still holds the state as its last :meth:`post_step` left it. If all such ranks are at one step,
-            the others take their copy, which is newer than any snapshot and costs one broadcast.
+            This process did not die and still holds the state as its last :meth:`post_step` left it. If all such ranks are at one
+            step, the others take their copy, which is newer than any snapshot and costs one broadcast.
 
         Returns
         -------

@@ -152,24 +152,31 @@ def _attempt(
             "WHP_GUARD_KEEP": "1",
         }  # fmt: skip
         workers.append(crew.start(_run_script, str(script), arguments, environment, name=str(rank)))
-    left, code = set(range(nproc)), 0
+    left, code, why = set(range(nproc)), 0, ""
     while left and not code:
         for worker, message in crew.wait(None):
-            if isinstance(message, Died):
-                code = message.exitcode or 1
-                say(f"run {run}: rank {worker.name} died with exit code {message.exitcode}; all ranks start again")
-                break
-            if message:
-                code = message
-                say(f"run {run}: rank {worker.name} ended with exit code {message}; all ranks start again")
+            code, why = _fate(worker.name, message)
+            if code:
                 break
             left.discard(int(worker.name))
+    if code > 0:  # those that lost a rank often end before its death is seen
+        for worker, message in crew.wait(0.3):
+            if isinstance(message, Died) and (message.exitcode or 0) < 0:
+                code, why = _fate(worker.name, message)
+    if code:
+        say(f"run {run}: {why}; all ranks start again")
     for worker in workers:
         if not code:
             worker.send("end")
             worker.process.join(5)
         crew.dismiss(worker)
     return code
+
+
+def _fate(rank: str, message: Any) -> tuple[int, str]:
+    if isinstance(message, Died):
+        return message.exitcode or 1, f"rank {rank} died with exit code {message.exitcode}"
+    return int(message), f"rank {rank} ended with exit code {message}"
 
 
 def end_keepers(run: str, directory: Path = Path("/dev/shm")) -> int:

@@ -57,7 +57,7 @@ def room_for(directory: Path, count: int, size: int) -> None:
 def checksums(data: np.ndarray, parts: int) -> list[int]:
     """CRC32 of each of equally many bytes."""
     size = len(data) // parts
-    return [zlib.crc32(data[i * size : (i + 1) * size]) for i in range(parts)]
+    return [zlib.crc32(data[i * size : (i + 1) * size].data) for i in range(parts)]
 
 
 def view_of(path: str | Path, size: int, *, create: bool = False) -> tuple[mmap.mmap, np.ndarray]:
@@ -146,14 +146,12 @@ class Slot:
         found: list[list[Any]] = [
             ["d", j] for j, crc in enumerate(checksums(self.data, parts)) if said[j : j + 1] != [crc]
         ]
-        for r in range(self.m):
-            if self.parity_crc[r : r + 1] != [zlib.crc32(self.parity(r))]:
-                found.append(["p", r])
-        return found
+        now = [zlib.crc32(self.parity(r).data) for r in range(self.m)]
+        return found + [["p", r] for r, crc in enumerate(now) if self.parity_crc[r : r + 1] != [crc]]
 
     def seal(self) -> None:
         """Take the checksums of the parity."""
-        self.parity_crc = [zlib.crc32(self.parity(r)) for r in range(self.m)]
+        self.parity_crc = [zlib.crc32(self.parity(r).data) for r in range(self.m)]
 
     def free(self) -> None:
         """Unlink the file."""

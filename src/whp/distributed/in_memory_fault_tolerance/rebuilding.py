@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from whp.distributed.in_memory_fault_tolerance.memory import Slot
     from whp.distributed.in_memory_fault_tolerance.smp import Keeper
 
-__all__ = ["all_blocks", "recoverable", "rebuild"]
+__all__ = ["all_blocks", "rebuild", "recoverable"]
 
 CHUNK = 4 << 20
 Lost = dict[int, list[list[Any]]]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from whp.distributed.in_memory_fault_tolerance import client, persistence
 from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed.in_memory_fault_tolerance.generators import set_random_states
 from whp.distributed.in_memory_fault_tolerance.memory import State, checksums
 from whp.distributed.in_memory_fault_tolerance.rebuilding import all_blocks, recoverable
 from whp.distributed.in_memory_fault_tolerance.shards import compare, flatten, from_plain, to_plain, unflatten
@@ -69,7 +70,7 @@ class Stats:
     Attributes
     ----------
     stalls_ms : list of float
-        Milliseconds of each snapshot for which the trainer waited, at both ends.
+        Milliseconds of each snapshot for which the trainer waited, at both ends, for the other ranks too.
     copies_ms, lags_ms : list of float
         Milliseconds of copying, and from the copy to the commit (encoding is most of it).
     setup_ms : float
@@ -325,8 +326,6 @@ def _bits(stream: np.ndarray, entry: list[Any]) -> Tensor:
 
 
 def _from_memory(guard: SnapshotGuard, version: int) -> tuple[dict[str, Any], str, bool]:
-    from whp.distributed.in_memory_fault_tolerance.guard import set_random_states
-
     smp = guard.smp
     assert smp is not None
     held = next(h for h in smp.query()["held"] if h["version"] == version)
@@ -342,8 +341,6 @@ def _from_memory(guard: SnapshotGuard, version: int) -> tuple[dict[str, Any], st
 
 
 def _from_disk(guard: SnapshotGuard, folder: Path) -> tuple[dict[str, Any], bool]:
-    from whp.distributed.in_memory_fault_tolerance.guard import set_random_states
-
     if (folder / f"member-{guard.n}.json").exists() or not (folder / f"member-{guard.n - 1}.json").exists():
         raise ValueError(f"{folder} is of another number of ranks than this group's {guard.n}: restart with as many")
     head, shard = persistence.read(folder, guard.rank)
@@ -363,8 +360,6 @@ def _living(guard: SnapshotGuard, live: bool) -> tuple[int, int] | None:
 
 def _from_replica(guard: SnapshotGuard, root: int, step: int) -> bool:
     """Take a living rank's copy; a rank that died takes that rank's random states too, since its own went with it."""
-    from whp.distributed.in_memory_fault_tolerance.guard import set_random_states
-
     mine = guard.live is not None and guard.live[0] == step
     flat = flatten(guard.collect())
     said: dict[str, Any] = {}

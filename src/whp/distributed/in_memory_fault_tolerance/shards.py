@@ -59,7 +59,8 @@ class Flat:
     extents : list of Extent
         What to copy.
     manifest : list of list
-        Of each tensor: name, dtype, shape, offset; then, if it shares storage or has gaps, strides and the storage's offset and size.
+        Of each tensor: name, dtype, shape, offset; then, if it shares storage or has gaps, strides and the storage's offset and
+        size.
     plain : object
         The structure, JSON-ready, with ``{"%": "tensor", "at": i}`` for tensor i of the manifest.
     size : int

@@ -1,9 +1,9 @@
 """The keeper of memory: a process of its own that holds a member's copies and parity, and survives the trainer.
 
-``python -m whp.distributed.in_memory_fault_tolerance.smp`` is started in a session of its own with numpy alone. It serves its trainer
-over a Unix socket and the other keepers over TCP. A buffer goes EMPTY → DIRTY(v) → COPIED(v) → ENCODED(v) → COMMITTED(v); a version is
-committed when the lowest live keeper has heard ENCODED from all. At every instant all live keepers hold a common version that is at
-least ENCODED, so recovery takes the newest such: a COMMIT that got lost half-way does no harm.
+``python -m whp.distributed.in_memory_fault_tolerance.smp`` is started in a session of its own with numpy alone. It serves its
+trainer over a Unix socket and the other keepers over TCP. A buffer goes EMPTY → DIRTY(v) → COPIED(v) → ENCODED(v) → COMMITTED(v); a
+version is committed when the lowest live keeper has heard ENCODED from all. At every instant all live keepers hold a common version
+that is at least ENCODED, so recovery takes the newest such: a COMMIT that got lost half-way does no harm.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ import numpy as np
 
 from whp.distributed.in_memory_fault_tolerance import persistence, rebuilding
 from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.memory import Slot, State, checksums, room_for
-from whp.distributed.in_memory_fault_tolerance.wire import Channel, Kind, WireError, connect, greeted
+from whp.distributed.in_memory_fault_tolerance.lines import Lines
+from whp.distributed.in_memory_fault_tolerance.memory import Slot, State, room_for
+from whp.distributed.in_memory_fault_tolerance.wire import Channel, Kind, WireError, greeted
 
 __all__ = ["Keeper", "main"]
 
@@ -36,7 +37,13 @@ PATIENCE = 60.0
 LOCAL_ONLY = {Kind.ALLOC, Kind.BEGIN, Kind.COPIED, Kind.PEERS, Kind.REBUILD, Kind.DROP, Kind.HOLD, Kind.BYE}
 
 
-class Keeper:
+def stand_back() -> None:
+    """Let the trainer go before this thread, which encodes; questions of the trainer are answered at once."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
+
+
+class Keeper(Lines):
     """State of one member's memory and its answers to messages.
 
     Parameters
@@ -48,13 +55,10 @@ class Keeper:
     """
 
     def __init__(self, run: str, member: int, directory: Path, token: str, linger: float | int = 3600.0) -> None:
-        self.run, self.member, self.directory, self.token, self.linger = run, member, directory, token, linger
+        super().__init__(member, token)
+        self.run, self.directory, self.linger = run, directory, linger
         self.stem = directory / f"whp-{run}-{member}"
-        self.changed = threading.Condition()
-        self.group = ErasureGroup(1, 0)
         self.slots = [Slot(Path(f"{self.stem}-{os.getpid()}-{letter}")) for letter in "ab"]
-        self.peers: dict[int, tuple[str, int]] = {}
-        self.lines: dict[int, tuple[Channel, threading.Lock]] = {}
         self.encoded: dict[int, set[int]] = {}
         self.on_disk: dict[int, set[int]] = {}
         self.floor = 0  # no version up to here will be written any more
@@ -99,41 +103,6 @@ class Keeper:
                 return
             if self.tell(coordinator, Kind.ENCODED, {"version": version, "member": self.member}):
                 return
-
-    def tell(self, peer: int, kind: Kind, said: dict[str, Any], payload: Any = b"") -> bool:
-        """Send to another keeper; whether the connection stood."""
-        try:
-            channel, lock = self.line(peer)
-            with lock:
-                channel.send(kind, said, payload)
-        except (OSError, EOFError):
-            self.hang_up(peer)
-            return False
-        return True
-
-    def line(self, peer: int) -> tuple[Channel, threading.Lock]:
-        """The connection to another keeper, made when first needed."""
-        with self.changed:
-            found = self.lines.get(peer)
-            address = self.peers.get(peer)
-        if found is not None:
-            return found
-        if address is None:
-            raise WireError(f"member {peer} is not known")
-        channel = connect(address, self.token, role="peer", member=self.member)
-        with self.changed:
-            return self.lines.setdefault(peer, (channel, threading.Lock()))
-
-    def hang_up(self, peer: int) -> None:
-        """Forget a connection that broke."""
-        with self.changed:
-            found = self.lines.pop(peer, None)
-        if found is not None:
-            found[0].close()
-
-    def shout(self, kind: Kind, said: dict[str, Any]) -> bool:
-        """Send to all other keepers; whether all connections stood."""
-        return all([self.tell(peer, kind, said) for peer in range(self.group.n) if peer != self.member])
 
     # A version's way
 
@@ -188,6 +157,7 @@ class Keeper:
 
     def _spread(self, slot: Slot, version: int) -> None:
         """Send each block to the members that keep parity of its stripe, and the header to all."""
+        stand_back()
         with self.changed:
             self.changed.wait_for(lambda: not self.held or self.floor >= version)
             if slot.version != version:
@@ -331,16 +301,6 @@ class Keeper:
             raise WireError(f"member {self.member} does not hold version {said['version']}")
         return {"heads": {str(member): head for member, head in slot.heads.items()}}
 
-    def on_peers(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Where the other keepers listen."""
-        new = {int(member): (host, port) for member, (host, port) in said["peers"].items()}
-        gone = [peer for peer in self.lines if self.peers.get(peer) != new.get(peer)]
-        with self.changed:
-            self.peers = new
-        for peer in gone:
-            self.hang_up(peer)
-        return {}
-
     def on_hold(self, said: dict[str, Any]) -> dict[str, Any]:
         """Stop before encoding, or go on."""
         with self.changed:
@@ -360,6 +320,8 @@ class Keeper:
 
     def serve(self, sock: socket.socket, local: bool) -> None:
         """Answer one connection until it ends."""
+        if not local:
+            stand_back()
         channel = Channel(sock)
         trainer = False
         try:
@@ -514,8 +476,6 @@ def main() -> None:
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    with contextlib.suppress(OSError):
-        os.nice(5)  # the trainer goes first
     keeper.listen(chosen.host)
 
 

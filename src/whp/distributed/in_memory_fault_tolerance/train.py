@@ -124,7 +124,7 @@ def in_memory_fault_tolerance(
     lr: float | int = 3e-3,
     dropout: float | int = 0.1,
     nodes: Sequence[str] | None = None,
-    failure_rate: float | int = 1 / 3600,
+    failure_rate: float | int | None = None,
     budget: float | int = 0.05,
     smp_dir: str | Path = "/dev/shm",
     rng: np.random.Generator | int | None = None,
@@ -164,7 +164,8 @@ def in_memory_fault_tolerance(
     nodes : sequence of str, optional
         Host of each rank; by default hosts of their own are simulated.
     failure_rate : float
-        Failures a second of the whole job, for `every` and the survival probability.
+        Failures a second of the whole job. By default one an hour for the survival probability, and for `every` as many as are
+        planned here, at 20 iterations a second.
     budget : float
         Share of time that snapshots may block.
     smp_dir : str or Path
@@ -207,7 +208,7 @@ def in_memory_fault_tolerance(
         as_int(every, "every", low=1)
     if not Path(smp_dir).is_dir():
         raise ValueError(f"smp_dir must be a directory in memory, got {smp_dir}")
-    rate = as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
+    rate = 1 / 3600 if failure_rate is None else as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
     share = as_real(budget, "budget", low=0, high=1)
     if nodes is not None and len(nodes) != ranks:
         raise ValueError(f"nodes must name the host of each of {ranks} ranks, got {len(nodes)}")
@@ -219,7 +220,8 @@ def in_memory_fault_tolerance(
     vocab = vocabulary(text)
     options = {
         "run": f"demo{secrets.token_hex(4)}", "parity": parity, "every": every, "codec": codec, "mode": mode,
-        "smp_dir": str(smp_dir), "failure_rate": rate, "linger": 120.0,
+        "smp_dir": str(smp_dir), "linger": 120.0,
+        "failure_rate": 20 * max(1, len(plan)) / steps if failure_rate is None else rate,
     }  # fmt: skip
     setting = Setting(
         tokens=encode(text, vocab).to(torch.int64), vocab=len(vocab), dim=dim, layers=layers, heads=dim // 16, context=context,
@@ -236,7 +238,7 @@ def _planned(
 ) -> list[Any]:
     from whp.distributed.in_memory_fault_tolerance.cluster import Kill
 
-    if isinstance(given, int | np.integer) and not isinstance(given, bool):
+    if not isinstance(given, Sequence):
         count = as_int(given, argument, low=0, high=max(0, steps // 4))
         # in strata, so that two kills seldom meet; never before a first snapshot can have been committed
         at = 4 + (steps - 6) * (np.arange(count) + generator.random(count)) / max(count, 1)
@@ -289,7 +291,8 @@ def _result(
     ]
     return InMemoryResult(
         losses=run.curve(s.ranks), finished=not run.fault, fault=run.fault, failures=pd.DataFrame(rows, columns=columns),
-        restores=sum(f.recovered for f in run.failures), replayed_steps=run.replayed // max(1, s.ranks), stall_ms=middle["stalls_ms"],
+        restores=sum(f.recovered for f in run.failures), replayed_steps=run.replayed // max(1, s.ranks),
+        stall_ms=middle["stalls_ms"],
         copy_ms=middle["copies_ms"], encode_ms=middle["lags_ms"], step_ms=1e3 * step_seconds,
         state_bytes=int(stats.get("state_bytes", 0)), overhead=code.overhead, seconds=run.seconds, events=tuple(run.events),
         weights=run.weights, vocab=vocab, certificates=certificates,

@@ -6,11 +6,11 @@ over a socket is ever unpickled. Checksums detect damage; they do not authentica
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import socket
 import struct
-
 from enum import IntEnum
 from typing import Any
 
@@ -140,10 +140,8 @@ class Channel:
 
     def close(self) -> None:
         """Close the socket."""
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
         self.sock.close()
 
 
