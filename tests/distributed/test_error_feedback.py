@@ -500,7 +500,7 @@ def test_hostile_input_is_refused_by_name(X, draw):
     try:
         found = error_feedback(X, y, n_clients=2, steps=3, rng=0)
     except (ValueError, TypeError) as error:
-        assert any(name in str(error) for name in ("X", "y", "n_clients", "grads", "k"))
+        assert any(name in str(error) for name in ("X", "y", "n_clients", "grads", "k"))  # noqa: PT017
     else:
         assert np.isfinite(found.x).all()
 

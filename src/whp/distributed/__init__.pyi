@@ -1,3 +1,7 @@
+from .checkfree import CheckFreeResult as CheckFreeResult
+from .checkfree import PipelineTrainer as PipelineTrainer
+from .checkfree import checkfree as checkfree
+from .checkfree import recover as recover
 from .error_feedback import BlockTopK as BlockTopK
 from .error_feedback import Compressor as Compressor
 from .error_feedback import ErrorFeedbackResult as ErrorFeedbackResult
@@ -9,11 +13,7 @@ from .error_feedback import ef21 as ef21
 from .error_feedback import error_feedback as error_feedback
 from .error_feedback.hook import EF21State as EF21State
 from .error_feedback.hook import ef21_hook as ef21_hook
-from .links import shaped_link as shaped_link
-from .processes import run_ranks as run_ranks
-from .checkfree import PipelineTrainer as PipelineTrainer
-from .checkfree import recover as recover
-from .checkfree import CheckFreeResult as CheckFreeResult
-from .checkfree import checkfree as checkfree
 from .in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
 from .in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard
+from .links import shaped_link as shaped_link
+from .processes import run_ranks as run_ranks
