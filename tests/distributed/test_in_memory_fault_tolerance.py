@@ -598,6 +598,25 @@ def test_the_guard_costs_and_reports(memory):
             client.SMP(guard.smp.found)
 
 
+def test_a_keeper_that_dies_is_replaced_while_training_goes_on(memory):
+    model, optimizer = small()
+    with SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="heals") as guard:
+        trained(guard, model, optimizer, 3)
+        first = guard.smp.found.pid
+        os.kill(first, signal.SIGKILL)
+        while client.alive(first):
+            time.sleep(0.01)
+        for step in range(3, 9):
+            guard.pre_step()
+            guard.post_step(step)
+            time.sleep(0.02)
+        assert guard.stats_.keepers_lost == 1
+        assert guard.smp.found.pid != first
+        guard._fence()
+        held = guard.smp.query()["held"]
+        assert max(h["step"] for h in held if h["state"] == "committed") >= 6
+
+
 def test_a_missing_fence_is_found_out(memory):
     model, optimizer = small(1500)
     with SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="torn") as guard:
@@ -796,7 +815,7 @@ with SnapshotGuard({"model": model, "optimizer": optimizer}, dist.group.WORLD, e
     if rank == 0:
         with open(sys.argv[2], "a") as log:
             print(attempt, first, guard.report_.source, guard.report_.digest_ok, guard.code.m, file=log)
-    for step in range(first, 30):
+    for step in range(first, 40):
         model(torch.ones(2, 4)).square().mean().backward()
         for p in model.parameters():
             dist.all_reduce(p.grad)
@@ -808,6 +827,14 @@ with SnapshotGuard({"model": model, "optimizer": optimizer}, dist.group.WORLD, e
         if (attempt, step, rank) == (1, 23, 1):
             os.kill(guard.smp.found.pid, signal.SIGKILL)
             raise OSError("as planned")
+        if (attempt, step, rank) == (2, 30, 0):
+            os.kill(guard.smp.found.pid, signal.SIGKILL)
+    if attempt == 2:
+        assert guard.stats_.keepers_lost == 1
+        guard._fence()
+        dist.barrier()
+        held = guard.smp.query()["held"]
+        assert max(h["step"] for h in held if h["state"] in ("encoded", "committed")) >= 34, held
 dist.destroy_process_group()
 """
 
@@ -827,6 +854,24 @@ def test_a_script_is_started_again_until_it_ends(memory, tmp_path):
         launch(tmp_path / "none.py")
     with pytest.raises(ValueError, match="parity must be less than nproc"):
         launch(script, nproc=2, parity=2)
+
+
+def test_the_command_line(memory, capsys):
+    from whp.cli._guard import guard
+
+    def say(*words):
+        assert guard([*words, "--smp-dir", str(memory)], result_action="return_value") == 0
+        return capsys.readouterr().out
+
+    assert "no keepers" in say("status")
+    with Fleet(2, 1, length=640, directory=memory) as fleet:
+        fleet.save(random_shards(fleet))
+        rows = json.loads(say("status", fleet.run, "--json"))
+        assert [(r["member"], r["state"], r["step"]) for r in rows] == [(0, "committed", 1), (1, "committed", 1)]
+        assert "committed" in say("status")
+        assert "0 files of dead keepers removed, 0 keepers ended" in say("clean")
+        assert "2 keepers ended" in say("clean", "--run", fleet.run)
+    assert "coding, 4 data + 2 parity" in say("bench", "--mb", "2", "--steps", "2")
 
 
 # Certificates

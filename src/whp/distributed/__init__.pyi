@@ -15,5 +15,7 @@ from .error_feedback.hook import EF21State as EF21State
 from .error_feedback.hook import ef21_hook as ef21_hook
 from .in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
 from .in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard
+from .in_memory_fault_tolerance.train import InMemoryResult as InMemoryResult
+from .in_memory_fault_tolerance.train import in_memory_fault_tolerance as in_memory_fault_tolerance
 from .links import shaped_link as shaped_link
 from .processes import run_ranks as run_ranks

@@ -50,7 +50,7 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
         yield {"experiment": "kills", "ranks": 2 if quick else 3, **(few if quick else many), "seed": seed}
     for seed in range(2):
         for n, m in GROUPS[:1] if quick else GROUPS:
-            yield {"experiment": "nodes", "n": n, "m": m, "kb": 16 if quick else 256, "seed": seed}
+            yield {"experiment": "nodes", "n": n, "m": m, "kb": 16 if quick else 128, "seed": seed}
     for seed in range({"quick": 2, "standard": 5, "full": 20}[scale]):
         for n, m, p in SURVIVAL:
             yield {
@@ -92,8 +92,8 @@ def _stall(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
         work = job(config["mb"])
         saves = 5
         ours = guarded(work, 2 * saves)
-        rows = [{"method": "ours", "stall": ours["stall"], "total": ours["stall"] + ours["copy"] + ours["lag"], "plain": ours["plain"],
-                 "step": ours["step"]}]  # fmt: skip
+        total = ours["stall"] + ours["copy"] + ours["lag"]
+        rows = [{"method": "ours", "total": total, **{k: ours[k] for k in ("stall", "plain", "step")}}]
         for how in PEERS:
             place = Path(tempfile.mkdtemp(prefix="whpstudy"))
             try:

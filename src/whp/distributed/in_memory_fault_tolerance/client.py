@@ -72,7 +72,7 @@ def keepers(directory: Path) -> list[Found]:
 def start(
     run: str, member: int, directory: Path, token: str, *, host: str = "127.0.0.1", linger: float | int = 3600.0
 ) -> Found:
-    """Start a keeper in a session of its own, so that neither a signal to the trainer's group nor its end reaches it.
+    """Start a keeper detached from this process, so that neither a signal to the trainer's group nor its end reaches it.
 
     Raises
     ------
@@ -174,6 +174,10 @@ class SMP:
                 return self.channel.ask(kind, said)[0]
         except EOFError as error:
             raise WireError(f"the keeper of member {self.found.member} is gone") from error
+        except WireError as error:
+            if "MB free" in str(error):
+                raise MemoryError(str(error)) from None
+            raise
 
     def alloc(self, n: int, m: int, codec: str, length: int, persist: dict[str, Any] | None = None) -> None:
         """Have both buffers ready.
@@ -183,14 +187,9 @@ class SMP:
         MemoryError
             If they do not fit.
         """
-        try:
-            told = self._ask(Kind.ALLOC, n=n, m=m, codec=codec, length=length, persist=persist)
-            for path, size in told["files"]:
-                self.view(path, size)
-        except WireError as error:
-            if "buffers of" in str(error):
-                raise MemoryError(str(error)) from None
-            raise
+        told = self._ask(Kind.ALLOC, n=n, m=m, codec=codec, length=length, persist=persist)
+        for path, size in told["files"]:
+            self.view(path, size)
 
     def begin(self, version: int, length: int) -> np.ndarray:
         """The buffer to write a version's shard into."""

@@ -296,10 +296,10 @@ class SnapshotGuard:
         start = time.perf_counter()
         self._fence()
         flat = flatten(self.collect())
+        if not self._agree(step, flat):
+            self.due = step + 1
+            return
         try:
-            if not self._agree(step, flat):
-                self.due = step + 1
-                return
             self._begin(step, flat)
         except GONE as error:
             self._broken = str(error)  # the keeper died; the next round starts another
@@ -347,13 +347,15 @@ class SnapshotGuard:
         assert self.smp is not None
         states = {said["flying"] for said in everyone}
         if states <= {"encoded", "committed"}:
-            self.smp.commit(self.flying)
+            with contextlib.suppress(*GONE):  # a keeper that dies now is noticed in the next round
+                self.smp.commit(self.flying)
             self.committed, self.flying = self.flying, 0
             self.stats_.versions += 1
             return True
         if "none" in states or max(said["age"] for said in everyone) > STUCK:
             self.stats_.abandoned += 1
-            self.smp.drop(self.committed, self.flying)
+            with contextlib.suppress(*GONE):
+                self.smp.drop(self.committed, self.flying)
             self.flying = 0
             self.ranks.tell({})  # nobody writes before all have dropped
             return True

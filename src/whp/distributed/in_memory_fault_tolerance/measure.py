@@ -77,8 +77,8 @@ def guarded(work: Job, saves: int, *, smp_dir: Path = Path("/dev/shm"), mode: st
     Returns
     -------
     dict
-        Median seconds of a ``step`` that a snapshot goes with, of a ``plain`` one, of its ``stall``, of the ``copy`` and the ``lag`` from
-        there to the commit.
+        Median seconds of a ``step`` that a snapshot goes with, of a ``plain`` one, of its ``stall``, of the ``copy`` and of the
+        ``lag`` from there to the commit.
     """
     with SnapshotGuard(work.state, every=2, smp_dir=smp_dir, mode=mode, run=f"bench{secrets.token_hex(4)}") as guard:
         guard.restore("fresh")

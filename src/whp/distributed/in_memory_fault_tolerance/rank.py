@@ -147,6 +147,8 @@ def _train(
             guard.pre_step()
         optimizer.step()
         position["next"] = step + 1
-        if guard is not None:
-            guard.post_step(step)
-        pipe.send(("step", began, time.time(), step, float(np.float64(loss.detach())), guard.flying if guard else 0))
+        try:
+            if guard is not None:
+                guard.post_step(step)
+        finally:  # the step is done, even if another rank's death is noticed only here
+            pipe.send(("step", began, time.time(), step, float(np.float64(loss.detach()))))

@@ -1,6 +1,6 @@
 """The keeper of memory: a process of its own that holds a member's copies and parity, and survives the trainer.
 
-``python -m whp.distributed.in_memory_fault_tolerance.smp`` is started in a session of its own with numpy alone. It serves its
+``python -m whp.distributed.in_memory_fault_tolerance.smp`` is started detached, with numpy alone. It serves its
 trainer over a Unix socket and the other keepers over TCP. A buffer goes EMPTY → DIRTY(v) → COPIED(v) → ENCODED(v) → COMMITTED(v); a
 version is committed when the lowest live keeper has heard ENCODED from all. At every instant all live keepers hold a common version
 that is at least ENCODED, so recovery takes the newest such: a COMMIT that got lost half-way does no harm.
