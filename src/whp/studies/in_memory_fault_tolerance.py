@@ -327,7 +327,7 @@ def showcase() -> Showcase:
     """A character model of four ranks through three kills and a lost node, beside what the kills would cost without copies."""
     from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
 
-    arguments: dict[str, Any] = example() | {"steps": 60}
+    arguments: dict[str, Any] = example() | {"steps": 44, "batch": 8, "context": 48}
     found = in_memory_fault_tolerance(**arguments)
     again = int(found.failures["last_step"].sum()) + len(found.failures)
 
