@@ -540,7 +540,7 @@ def test_the_slow_tier_is_published_whole_and_restores(loop, tmp_path):
 
 
 def test_3_a_few_kills_at_random_moments(loop):
-    assert_survives_kills(loop, kills=4, steps=250)
+    assert_survives_kills(loop, kills=3, steps=150)
 
 
 @pytest.mark.slow

@@ -332,6 +332,7 @@ def showcase() -> Showcase:
     again = int(found.failures["last_step"].sum()) + len(found.failures)
 
     def draw(figure: Figure) -> None:
+        figure.set_layout_engine("constrained")
         top, bottom = figure.subplots(2, 1, gridspec_kw={"height_ratios": (2, 1)})
         found.plot(top)
         bottom.plot(found.losses, color="#4878b0")

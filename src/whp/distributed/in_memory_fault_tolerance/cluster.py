@@ -110,6 +110,8 @@ class _Coordinator:
 
     def _stepped(self, rank: int, began: float, ended: float, step: int, loss: float) -> None:
         run = self.run
+        if not run.losses:
+            self.start = began  # what it took to start processes is not part of the run
         if (step, rank) in run.losses:
             run.replayed += 1
             run.mismatches += run.losses[step, rank] != loss
