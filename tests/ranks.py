@@ -121,3 +121,41 @@ def echo(pipe):
     """Send back what comes."""
     while True:
         pipe.send(pipe.recv())
+
+
+def own_shards(rank, place, lose):
+    """Ranks whose state differs, in size too; one keeper may be killed with its memory; what comes back."""
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    from whp.distributed import SnapshotGuard
+
+    weights = torch.arange(1000 + 300 * rank, dtype=torch.float32) + rank
+    options = {"parity": 1, "every": 1, "sharded": True, "run": "ownshards", "smp_dir": place}
+    guard = SnapshotGuard({"weights": weights}, dist.group.WORLD, **options)
+    guard.restore()
+    kept = []
+    for step in range(6):
+        guard.pre_step()
+        weights.add_(1.0)
+        kept.append(weights.clone())
+        guard.post_step(step)
+        time.sleep(0.15)
+    guard.abandon()
+    dist.barrier()
+    if lose and rank == 0:
+        pid = guard.keepers[1]
+        os.kill(pid, signal.SIGKILL)
+        for file in Path(place).glob(f"*ownshards-1-{pid}-*"):
+            file.unlink()
+    dist.barrier()
+    weights.zero_()
+    again = SnapshotGuard({"weights": weights}, dist.group.WORLD, **options)
+    start = again.restore()
+    good = bool((weights == kept[start - 1]).all())
+    source = again.report_.source
+    dist.barrier()
+    again.close()
+    return start, good, source

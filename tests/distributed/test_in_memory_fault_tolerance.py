@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ranks
 import torch
 from guarantee import assert_error_rate
 from hypothesis import given, settings
@@ -42,7 +43,7 @@ from whp.distributed.in_memory_fault_tolerance.recovery import agree
 from whp.distributed.in_memory_fault_tolerance.shards import compare, flatten, from_plain, to_plain, unflatten
 from whp.distributed.in_memory_fault_tolerance.survival import every_steps
 from whp.distributed.in_memory_fault_tolerance.wire import HEADER, MAGIC, Channel, Kind, WireError, connect
-from whp.distributed.processes import Crew, Died
+from whp.distributed.processes import Crew, Died, run_ranks
 
 TEXT = "In the beginning God created the heaven and the earth. And the earth was without form, and void; " * 20
 
@@ -945,3 +946,13 @@ def test_the_survival_bound_breaks_no_more_often_than_it_may():
     assert_error_rate(lambda rng: instance(rng, 0.2, 0.2), 0.05, n=300)
     broken = sum(instance(rng, 0.3).verdict == Verdict.FAILS for rng in np.random.default_rng(0).spawn(60))
     assert broken > 20, "correlated losses break the binomial bound"
+
+
+@pytest.mark.parametrize("lose", [False, True])
+def test_ranks_may_have_states_of_their_own(memory, lose):
+    found = run_ranks(ranks.own_shards, 3, str(memory), lose)
+    assert len({start for start, _, _ in found}) == 1
+    assert found[0][0] >= 4
+    assert all(good for _, good, _ in found)
+    assert {source for _, _, source in found} == ({"erasure"} if lose else {"smp"})
+    assert not list(memory.glob("*ownshards*"))
