@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 __all__ = ["track"]
@@ -13,7 +13,7 @@ T = TypeVar("T")
 PATIENCE = 2.0
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Generator[T, None, None]:
     """Iterate, with a bar on the error stream after two seconds if that is a terminal.
 
     Parameters

@@ -18,6 +18,7 @@ from whp.distributed.in_memory_fault_tolerance.guarantee import Failure
 from whp.distributed.in_memory_fault_tolerance.rank import Setting, rank_main
 from whp.distributed.processes import Crew, Died, Worker, quiet_store
 from whp.distributed.timeline import Event
+from whp.progress import track
 
 __all__ = ["Kill", "Run", "lose_keeper", "train"]
 
@@ -91,6 +92,7 @@ class _Coordinator:
         self.last = -1
         self.armed: list[tuple[float, Kill]] = []
         self.bars: dict[int, tuple[float, float]] = {}
+        self.progress = track(range(s.steps), "training")
 
     def _fresh(self, rank: int) -> Worker:
         return self.crew.start(rank_main, self.s, rank, name=str(rank))
@@ -123,6 +125,8 @@ class _Coordinator:
             self._flush(rank)
             start = began
         self.bars[rank] = (start, ended)
+        for _ in range(self.last, step):  # steps that no rank had done before
+            next(self.progress, None)
         self.last = max(self.last, step)
         due = [k for k in self.plan if k.step <= step and k.rank == rank]
         if due and not self.armed:  # kills of one step go together
@@ -263,6 +267,7 @@ def train(setting: Setting, kills: Sequence[Kill] = (), *, nodes: Sequence[str] 
         try:
             return coordinator.train()
         finally:
+            coordinator.progress.close()
             if setting.guard is not None:
                 for rank in range(setting.ranks):
                     lose_keeper(setting.guard["run"], rank, Path(setting.guard["smp_dir"]))
