@@ -384,7 +384,8 @@ MODEL = ("Iterations to the loss that the failure-free run has after three quart
 
 CLAIMS: tuple[Claim, ...] = (
     Claim("C1a", "None < gradient average, copy, equal average < random < checkpoint, in nine of ten seeds.", FIG2,
-          "share of seeds in that order", ">=", 0.9, _in_order, note="In none of four seeds: a random block costs no more than the three rules (C1c). " + SEEDS),
+          "share of seeds in that order", ">=", 0.9, _in_order,
+          note="In none of four seeds: a random block costs no more than the three rules (C1c). " + SEEDS),
     Claim("C1b", "Losing stages costs something.", FIG2, "loss, gradient average less no failures", ">=", 0.0,
           _less("grad", "none"), note=SMALL + SEEDS),
     Claim("C1c", "Starting a lost stage at random is worse than each of the three.", FIG2, "loss, random less the worst of them",
