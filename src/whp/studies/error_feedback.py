@@ -477,7 +477,7 @@ def showcase() -> Showcase:
     model, known = breast_cancer()
     found = {step: model.solve(known, T=400, step=step) for step in ("qm", "am", "guarded")}
     steps = {step: _until(r.history["grad_norm2"], TARGET) for step, r in found.items()}
-    link = _link({"d": 4_000_000}, np.random.default_rng(0))
+    link = _link({"d": 2_000_000}, np.random.default_rng(0))
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -497,6 +497,6 @@ def showcase() -> Showcase:
         certificates=(*found["am"].certificates, *found["guarded"].certificates),
         draw=draw,
         caption="Left: the new step needs fewer steps by the factor that theory says; one that checks the proof's inequality as it "
-        "goes is far longer. Right: a backward pass of 4 million weights in two processes, over 200 Mbit/s and without limit.",
+        "goes is far longer. Right: a backward pass of 2 million weights in two processes, over 200 Mbit/s and without limit.",
         code='error_feedback(X, y, clients, k=1, step="guarded")',
     )
