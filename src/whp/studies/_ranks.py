@@ -67,7 +67,8 @@ def train_for(rank: int, hook: str, lr: float, budget: float, seed: int) -> dict
     module = torch.nn.Sequential(
         torch.nn.Linear(784, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 10)
     )  # fmt: skip
-    dist._DEFAULT_FIRST_BUCKET_BYTES = (
+    # one bucket: PowerSGD's chained messages cross each other on gloo with two
+    dist._DEFAULT_FIRST_BUCKET_BYTES = 1 << 30  # pyright: ignore[reportPrivateImportUsage]
         1 << 30
     )  # one bucket: PowerSGD's chained messages cross each other on gloo with two
     ddp = torch.nn.parallel.DistributedDataParallel(module, bucket_cap_mb=1000)
