@@ -69,8 +69,6 @@ def train_for(rank: int, hook: str, lr: float, budget: float, seed: int) -> dict
     )  # fmt: skip
     # one bucket: PowerSGD's chained messages cross each other on gloo with two
     dist._DEFAULT_FIRST_BUCKET_BYTES = 1 << 30  # pyright: ignore[reportPrivateImportUsage]
-        1 << 30
-    )  # one bucket: PowerSGD's chained messages cross each other on gloo with two
     ddp = torch.nn.parallel.DistributedDataParallel(module, bucket_cap_mb=1000)
     register(hook, ddp, module)
     optimizer = torch.optim.SGD(module.parameters(), lr=lr)
