@@ -114,9 +114,9 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
             _train(pipe, s, rank, model, optimizer, guard, position, first)
             dist.barrier()
             stats = asdict(guard.stats_) if guard is not None else {}
-            pipe.send(("done", time.time(), digest_of(model), stats))
             if rank == 0:
                 pipe.send(("weights", time.time(), {k: v.numpy() for k, v in model.state_dict().items()}))
+            pipe.send(("done", time.time(), digest_of(model), stats))
             pipe.recv()
             if guard is not None:
                 guard.close()
