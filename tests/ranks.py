@@ -159,3 +159,31 @@ def own_shards(rank, place, lose):
     dist.barrier()
     again.close()
     return start, good, source
+
+
+def bucket_layouts(rank):
+    """Layout of the buckets in each step, and how far the hook's average is from that of the shifts, relatively."""
+    module = net()
+    ddp = DistributedDataParallel(module, bucket_cap_mb=0.02)
+    state = EF21State(module, compressor=BlockTopK(0.01))
+    names = {id(p): name for name, p in module.named_parameters()}
+    layouts = []
+
+    def hook(state, bucket):
+        layouts[-1].append([names[id(p)] for p in bucket.parameters()])
+        return ef21_hook(state, bucket)
+
+    ddp.register_comm_hook(state, hook)
+    draw = torch.Generator().manual_seed(rank)
+    for _ in range(4):
+        layouts.append([])
+        module.zero_grad()
+        ddp(torch.randn(32, 64, generator=draw)).square().mean().backward()
+    saved = state.state_dict()
+    off = 0.0
+    for name, local in saved["local"].items():
+        mean = local.clone()
+        dist.all_reduce(mean)
+        mean /= 2
+        off = max(off, float((mean - saved["average"][name]).norm() / mean.norm()))
+    return layouts, off

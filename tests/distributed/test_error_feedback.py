@@ -443,6 +443,13 @@ def test_accumulation_momentum_and_scaled_losses():
     assert moved[0]["digest"] == moved[1]["digest"]
 
 
+def test_state_survives_the_rebuilding_of_buckets():
+    (first, *later), off = run_ranks(ranks.bucket_layouts, 2)[0]
+    assert all(layout == later[0] for layout in later)
+    assert first != later[0]  # DDP rebuilt them after the first backward pass
+    assert off <= 1e-5
+
+
 def test_state_of_other_runs_is_refused():
     messages = run_ranks(ranks.wrong_loads, 2)[0]
     assert messages[0] == "EF21 state saved for world size 4, got 2; use reset=True"
