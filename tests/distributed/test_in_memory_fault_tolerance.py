@@ -956,3 +956,22 @@ def test_ranks_may_have_states_of_their_own(memory, lose):
     assert all(good for _, good, _ in found)
     assert {source for _, _, source in found} == ({"erasure"} if lose else {"smp"})
     assert not list(memory.glob("*ownshards*"))
+
+
+@pytest.mark.slow
+def test_impatient_interruption_leaves_nothing(memory, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT)
+    command = [sys.executable, "-c", "from whp.cli import main; main()", "run", "in-memory-fault-tolerance", str(text)]
+    command += ["--ranks", "2", "--steps", "100000", "--kills", "0", "--node-kills", "0", "--smp-dir", str(memory)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 30
+    while len(list(memory.glob("*.sock"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 130, told
+    assert told.strip() == "whp: interrupted; what had finished is kept"
+    assert not list(memory.iterdir())

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch.distributed as dist
 
-__all__ = ["Crew", "Died", "Worker", "join_group", "leave_group", "quiet_store", "run_ranks"]
+__all__ = ["Crew", "Died", "Worker", "join_group", "leave_group", "quiet_store", "run_ranks", "undisturbed"]
 
 
 @cache
@@ -31,6 +31,19 @@ def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["whp.distributed.warm"])
     return context
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignore Ctrl-C, which impatience may repeat, while what was started is ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True)
@@ -143,10 +156,11 @@ class Crew:
 
     def close(self) -> None:
         """End them all."""
-        for worker in self.workers:
-            worker.kill()
-        for worker in list(self.workers):
-            self.dismiss(worker)
+        with undisturbed():
+            for worker in self.workers:
+                worker.kill()
+            for worker in list(self.workers):
+                self.dismiss(worker)
 
     def __enter__(self) -> Crew:
         return self

@@ -16,7 +16,7 @@ import numpy as np
 from whp.distributed.in_memory_fault_tolerance import client
 from whp.distributed.in_memory_fault_tolerance.guarantee import Failure
 from whp.distributed.in_memory_fault_tolerance.rank import Setting, rank_main
-from whp.distributed.processes import Crew, Died, Worker, quiet_store
+from whp.distributed.processes import Crew, Died, Worker, quiet_store, undisturbed
 from whp.distributed.timeline import Event
 from whp.progress import track
 
@@ -267,7 +267,10 @@ def train(setting: Setting, kills: Sequence[Kill] = (), *, nodes: Sequence[str] 
         try:
             return coordinator.train()
         finally:
-            coordinator.progress.close()
-            if setting.guard is not None:
-                for rank in range(setting.ranks):
-                    lose_keeper(setting.guard["run"], rank, Path(setting.guard["smp_dir"]))
+            with undisturbed():
+                coordinator.progress.close()
+                for worker in crew.workers:
+                    worker.kill()  # none may start another keeper
+                if (options := setting.guard) is not None:
+                    for rank in range(setting.ranks):
+                        lose_keeper(options["run"], rank, Path(options["smp_dir"]))

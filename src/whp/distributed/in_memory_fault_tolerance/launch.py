@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from whp.distributed.in_memory_fault_tolerance import client
-from whp.distributed.processes import Crew, Died, quiet_store
+from whp.distributed.processes import Crew, Died, quiet_store, undisturbed
 from whp.validate import as_int
 
 __all__ = ["Launched", "end_keepers", "launch", "status"]
@@ -128,8 +128,9 @@ def launch(
                     break
                 attempt += 1
     except BaseException:  # an interruption too: what is held stays, and what holds nothing goes
-        if all("version" not in row for row in status(name, directory)):
-            end_keepers(name, directory)
+        with undisturbed():
+            if all("version" not in row for row in status(name, directory)):
+                end_keepers(name, directory)
         raise
     if code == 0:
         end_keepers(name, directory)

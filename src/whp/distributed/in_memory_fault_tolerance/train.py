@@ -120,7 +120,7 @@ def in_memory_fault_tolerance(
     dim: int = 64,
     layers: int = 2,
     context: int = 64,
-    batch: int = 16,
+    batch: int | None = None,
     lr: float | int = 3e-3,
     dropout: float | int = 0.1,
     nodes: Sequence[str] | None = None,
@@ -158,7 +158,7 @@ def in_memory_fault_tolerance(
     reference : bool
         Train once more without failures, to compare weights bit for bit.
     dim, layers, context, batch : int
-        Of the model, and windows of all ranks together in an iteration.
+        Of the model, and windows of all ranks together in an iteration, by default four a rank.
     lr, dropout : float
         Of AdamW and of the blocks.
     nodes : sequence of str, optional
@@ -192,7 +192,8 @@ def in_memory_fault_tolerance(
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {type(text).__name__}")
     ranks, steps = as_int(ranks, "ranks", low=1, high=64), as_int(steps, "steps", low=2)
-    context, batch = as_int(context, "context", low=1), as_int(batch, "batch", low=1)
+    context = as_int(context, "context", low=1)
+    batch = 4 * ranks if batch is None else as_int(batch, "batch", low=1)
     dim, layers = as_int(dim, "dim", low=16), as_int(layers, "layers", low=1)
     if len(text) <= context + 1:
         raise ValueError(f"text must be longer than one window of {context} + 1 characters, got {len(text)}")
