@@ -86,8 +86,7 @@ def test_round_trip_schema_and_renderings(c):
     back = Certificate.from_dict(data)
     assert back == c
     assert back.verdict == c.verdict
-    # A study's processes exchange these; nothing here comes out of a file.
-    assert pickle.loads(pickle.dumps(c)) == c
+    assert pickle.loads(pickle.dumps(c)) == c  # its own bytes: a study's processes exchange certificates so
     assert str(c.verdict) in c.explain()
     assert "<script" not in c._repr_html_()
 

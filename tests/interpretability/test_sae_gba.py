@@ -424,7 +424,7 @@ def test_a_file_trains(tmp_path, model):
 
 
 BROKEN = {
-    "objects.npy": lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True),
+    "objects.npy": lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True),  # written so, to be refused
     "ints.npy": lambda p: np.save(p, np.ones((30, 3), int)),
     "vector.npy": lambda p: np.save(p, np.ones(30)),
     "fortran.npy": lambda p: np.save(p, np.asfortranarray(np.random.default_rng(0).normal(size=(30, 3)))),

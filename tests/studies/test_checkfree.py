@@ -106,11 +106,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
 
 def test_trials_of_all_scales_are_flat_and_named():
     for scale in ("quick", "standard", "full"):
-        configs = list(study.trials(scale))
-        assert len({tuple(sorted(c.items())) for c in configs}) == len(configs)
-        assert {c["experiment"] for c in configs} == {"rules", "jumps", "rates", "times", "kills"}
-    with pytest.raises(ValueError, match="experiment"):
-        study.run({"experiment": "?", "seed": 0}, np.random.default_rng(0))
+        assert {c["experiment"] for c in study.trials(scale)} == {"rules", "jumps", "rates", "times", "kills"}
 
 
 def test_figures_draw(records):

@@ -44,9 +44,15 @@ def warm_up(setting: Setting) -> None:
     from_bytes(to_bytes(layer.state_dict()))
 
 
+def _from_coordinator(data: bytes) -> Any:
+    # Modules and functions can travel no other way. They come from the process that forked this one, over a pipe that only those
+    # two hold; what comes from peers or from disk goes through from_bytes, which builds tensors and plain data alone.
+    return pickle.loads(data)
+
+
 def serve(pipe: Connection, payload: bytes, timeout: float) -> None:
     """Obey orders until the coordinator hangs up: each is (number, kind, body), each is answered once."""
-    site = Site(pickle.loads(payload), timeout)
+    site = Site(_from_coordinator(payload), timeout)
     warm_up(site.setting)
     pipe.send((0, "ok", None, 0, False))
     while True:
@@ -81,7 +87,7 @@ class Site:
 
     def on_become(self, body: bytes) -> None:
         """Take a place in the pipeline, with modules as they were built."""
-        rank, modules, kept = pickle.loads(body)
+        rank, modules, kept = _from_coordinator(body)
         self.stage = Stage(rank, self.setting, modules, kept)
 
     def on_join(self, body: tuple[int, int, bool]) -> None:

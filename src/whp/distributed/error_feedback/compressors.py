@@ -6,6 +6,7 @@ One class serves the numpy reference and the communication hook: both ask it whi
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class Payload:
         return math.ceil(self.values.size * self.bits / 8)
 
 
-class Compressor:
+class Compressor(ABC):
     """Base of compressors.
 
     Attributes
@@ -58,17 +59,17 @@ class Compressor:
     homogeneous = True
     deterministic = True
 
+    @abstractmethod
     def alpha(self, d: int) -> float:
         """Contraction α in dimension d."""
-        raise NotImplementedError
 
+    @abstractmethod
     def count(self, d: int) -> int:
         """Coordinates that are sent of d; the same on every worker."""
-        raise NotImplementedError
 
+    @abstractmethod
     def select(self, v: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
         """Indices of the coordinates to send, of a vector."""
-        raise NotImplementedError
 
     def compress(self, v: Any, generator: np.random.Generator | None = None) -> Payload:
         """What to send for `v`, an array of any shape.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, Literal
@@ -26,7 +27,7 @@ BLOCK = 4096  # records taken at once where only the largest count leaves
 _ANSWERED: dict[str, int] = {}  # stream to the last record that was answered, by anyone in this process
 
 
-class Mechanism:
+class Mechanism(ABC):
     """What the three queries share; use :class:`ContinualCounter`, :class:`ContinualMaxSum` or :class:`ContinualArgmax`.
 
     Parameters
@@ -184,8 +185,8 @@ class Mechanism:
         self._latest = counts[-1]
         return self._answer(counts)
 
-    def _answer(self, counts: Float[np.ndarray, "n d"]) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _answer(self, counts: Float[np.ndarray, "n d"]) -> np.ndarray: ...
 
     def checked(self, X: Any) -> UInt8[np.ndarray, "n d"]:
         """Records as they are counted: zeros and ones, cut to `max_ones`; ValueError or TypeError otherwise."""
