@@ -233,7 +233,7 @@ def test_guard_runs_a_script_again_and_leaves_nothing(tmp_path):
         "    if step == 8 and start == 0 and dist.get_rank() == 1:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "guard.close()\n"
-        "print('from', start)\n"
+        "os.write(1, f'from {start}\\n'.encode())\n"  # in one piece: both ranks share the pipe
     )
     command = [sys.executable, "-c", "from whp.cli import main; main()", "guard", "run", str(script), "--nproc", "2"]
     command += ["--run", "clitest"]
