@@ -77,18 +77,27 @@ class Restarted:
     def __init__(self, dim: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="whp-bench-"))
         (self.folder / "worker.py").write_text(RESTARTED)
-        options = ["--nproc-per-node=6", "--max-restarts=1000", "--standalone", "--monitor-interval=0.1"]
+        options = [
+            "--nproc-per-node=6",
+            "--max-restarts=1000",
+            "--standalone",
+            "--monitor-interval=0.1",
+        ]
         script = [str(self.folder / "worker.py"), str(self.folder), str(dim)]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *script]
         self.seen: set[Path] = set()
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **quiet)
+        self.process = subprocess.Popen(
+            command, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **quiet
+        )
         atexit.register(self.process.terminate)
         self.wait()
 
     def wait(self) -> None:
         end = time.monotonic() + 120
-        while not (found := set(self.folder.glob("ready-*")) - self.seen):  # an attempt to come back may fail itself
+        while not (
+            found := set(self.folder.glob("ready-*")) - self.seen
+        ):  # an attempt to come back may fail itself
             if self.process.poll() is not None or time.monotonic() > end:
                 raise RuntimeError("torchrun did not come back")
             time.sleep(0.005)
@@ -140,7 +149,11 @@ def stepping(name: str) -> Any:
     return work
 
 
-PEERS = {"one process, one thread": stepping("sim"), "no swaps": stepping(""), "redundant": stepping("redundant")}
+PEERS = {
+    "one process, one thread": stepping("sim"),
+    "no swaps": stepping(""),
+    "redundant": stepping("redundant"),
+}
 CASES = [
     Case(
         name="six stages of width 64, one killed with SIGKILL, until training can go on",

@@ -19,7 +19,10 @@ def scores(n: int, classes: int) -> Callable[[], dict[str, Any]]:
     def setup() -> dict[str, Any]:
         torch.set_num_threads(1)
         torch.manual_seed(0)
-        return {"z": torch.randn(n, classes, requires_grad=True), "y": torch.randint(0, classes, (n,))}
+        return {
+            "z": torch.randn(n, classes, requires_grad=True),
+            "y": torch.randint(0, classes, (n,)),
+        }
 
     return setup
 
@@ -37,7 +40,9 @@ def generalised(z: Any, y: Any) -> Any:
 def images() -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+    model = nn.Sequential(
+        nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+    )
     return {"model": model, "x": torch.rand(128, 784), "y": torch.randint(0, 10, (128,))}
 
 
@@ -55,7 +60,10 @@ CASES = [
         name="4,096×1,000 logits, 20 times forward and backward, τ = 1.5",
         setup=scores(4096, 1000),
         ours=step(CompSumLoss(1.5)),
-        peers={"torch cross_entropy": step(functional.cross_entropy), "generalised cross-entropy": step(generalised)},
+        peers={
+            "torch cross_entropy": step(functional.cross_entropy),
+            "generalised cross-entropy": step(generalised),
+        },
         repeats=5,
         target="≤ 1.1 × cross_entropy",
     ),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from whp.experiment.benchmark import Case, Foreign
-from whp.privacy.dp_continual_release import ContinualCounter, discrete_gaussian, discrete_laplace
+from whp.privacy._dp_continual_release import ContinualCounter, discrete_gaussian, discrete_laplace
 
 DRAWS = 20_000
 
@@ -77,7 +77,10 @@ CASES = [
         name="20,000 exact discrete Gaussians, σ = 20",
         setup=lambda: [0] * DRAWS,
         ours=lambda data: discrete_gaussian(20.0, len(data)),
-        peers={"OpenDP make_gaussian": opendp("gaussian"), "diffprivlib GaussianDiscrete": DIFFPRIVLIB},
+        peers={
+            "OpenDP make_gaussian": opendp("gaussian"),
+            "diffprivlib GaussianDiscrete": DIFFPRIVLIB,
+        },
         repeats=5,
         target="≤ 1/5 of OpenDP; a million a second",
         note="Ours and OpenDP's are exact; diffprivlib's is scalar.",

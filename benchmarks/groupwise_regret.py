@@ -16,9 +16,18 @@ def adults(rows: int) -> Any:
     def setup() -> dict[str, Any]:
         X, y, groups = census_groups()
         chosen = np.random.default_rng(0).permutation(len(X))[:rows]
-        A, flags = X.to_numpy(dtype=np.float64)[chosen], groups.assign(everyone=True).to_numpy()[chosen]
+        A, flags = (
+            X.to_numpy(dtype=np.float64)[chosen],
+            groups.assign(everyone=True).to_numpy()[chosen],
+        )
         table = [dict(zip(X.columns, r, strict=True)) for r in A.tolist()]
-        return {"X": A, "y": y.to_numpy()[chosen], "G": flags, "rows": table, "names": [*groups.columns, "everyone"]}
+        return {
+            "X": A,
+            "y": y.to_numpy()[chosen],
+            "G": flags,
+            "rows": table,
+            "names": [*groups.columns, "everyone"],
+        }
 
     return setup
 
@@ -57,9 +66,11 @@ def river(kind: str, *, per_group: bool = False) -> Any:
 def many_groups() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     return {
-        "X": rng.random((100_000, 10)), "y": rng.random(100_000), "G": rng.random((100_000, 200)) < 0.05,
+        "X": rng.random((100_000, 10)),
+        "y": rng.random(100_000),
+        "G": rng.random((100_000, 200)) < 0.05,
         "names": [f"group {g}" for g in range(200)],
-    }  # fmt: skip
+    }
 
 
 def single(data: dict[str, Any]) -> Any:
@@ -128,7 +139,10 @@ CASES = [
         name="1,000 rounds on the 5×5 grid, three groups",
         setup=lambda: np.random.default_rng(0).random((1000, 40)),
         ours=paths(3),
-        peers={"networkx Bellman-Ford, one path a round, nothing learnt": networkx_paths, "own, one group": paths(1)},
+        peers={
+            "networkx Bellman-Ford, one path a round, nothing learnt": networkx_paths,
+            "own, one group": paths(1),
+        },
         repeats=3,
     ),
 ]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from whp.calibration.h_calibration import Objective, h_calibration
-from whp.calibration.h_calibration.fit import fit_ensemble, fit_temperature
-from whp.calibration.h_calibration.maps import softmax, standardise
+from whp.calibration._h_calibration import Objective, h_calibration
+from whp.calibration._h_calibration.fit import fit_ensemble, fit_temperature
+from whp.calibration._h_calibration.maps import softmax, standardise
 from whp.experiment.benchmark import Case
 
 
@@ -25,7 +25,14 @@ def scores(n: int, classes: int) -> Any:
 
 
 def ours(data: dict[str, Any]) -> Any:
-    return h_calibration(data["z"], data["y"], logits_test=data["test"], y_test=data["y_test"], from_probs=False, rng=0)
+    return h_calibration(
+        data["z"],
+        data["y"],
+        logits_test=data["test"],
+        y_test=data["y_test"],
+        from_probs=False,
+        rng=0,
+    )
 
 
 def map_alone(data: dict[str, Any]) -> Any:
@@ -61,7 +68,9 @@ def sklearn_calibration(method: str) -> Any:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = CalibratedClassifierCV(FrozenEstimator(Scores()), method=method).fit(data["z"], data["y"])
+            model = CalibratedClassifierCV(FrozenEstimator(Scores()), method=method).fit(
+                data["z"], data["y"]
+            )
             return model.predict_proba(data["test"])
 
     return work
@@ -72,7 +81,9 @@ def netcal_temperature(data: dict[str, Any]) -> Any:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return TemperatureScaling().fit(softmax(data["z"]), data["y"]).transform(softmax(data["test"]))
+        return (
+            TemperatureScaling().fit(softmax(data["z"]), data["y"]).transform(softmax(data["test"]))
+        )
 
 
 def netcal_histogram(data: dict[str, Any]) -> Any:
@@ -84,13 +95,19 @@ def netcal_histogram(data: dict[str, Any]) -> Any:
 def probmetrics_ts_mix(data: dict[str, Any]) -> Any:
     from probmetrics.calibrators import get_calibrator
 
-    return get_calibrator("ts-mix").fit(softmax(data["z"]), data["y"]).predict_proba(softmax(data["test"]))
+    return (
+        get_calibrator("ts-mix")
+        .fit(softmax(data["z"]), data["y"])
+        .predict_proba(softmax(data["test"]))
+    )
 
 
 def venn_abers(data: dict[str, Any]) -> Any:
     from venn_abers import VennAbersCalibrator
 
-    return VennAbersCalibrator().predict_proba(p_cal=softmax(data["z"]), y_cal=data["y"], p_test=softmax(data["test"]))
+    return VennAbersCalibrator().predict_proba(
+        p_cal=softmax(data["z"]), y_cal=data["y"], p_test=softmax(data["test"])
+    )
 
 
 SCALING = {

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from whp.datasets.graph_models import block_model, btsbm_densities, path_of_powers
 from whp.experiment.benchmark import Case, Foreign
-from whp.graph.hierarchical_communities import hierarchical_communities
+from whp.graph._hierarchical_communities import hierarchical_communities
 
 
 def problem(n: int, depth: int, a: int) -> Any:

@@ -45,7 +45,9 @@ def saved(how: str, root: str | None = None) -> Callable[[dict[str, Any]], None]
         one = data["job"]
         if how not in data["savers"]:
             place = Path(tempfile.mkdtemp(prefix="whpbench", dir=root))
-            data["savers"][how] = DiskSaver(how, place, lambda: {k: v.state_dict() for k, v in one.state.items()})
+            data["savers"][how] = DiskSaver(
+                how, place, lambda: {k: v.state_dict() for k, v in one.state.items()}
+            )
         saver = data["savers"][how]
         one.gradients()
         saver.fence()
@@ -111,12 +113,8 @@ for _ in sys.stdin:
     {work}
     print(json.dumps({{"seconds": time.perf_counter() - start}}), flush=True)
 """
-ZFEC = (
-    "import zfec\nencoder, decoder = zfec.Encoder(4, 6), zfec.Decoder(4, 6)\nparity = encoder.encode(columns, [4, 5])"
-)
-ECLIB = (
-    "from pyeclib.ec_iface import ECDriver\ndriver = ECDriver(k=4, m=2, ec_type='{kind}')\nwhole = b''.join(columns)"
-)
+ZFEC = "import zfec\nencoder, decoder = zfec.Encoder(4, 6), zfec.Decoder(4, 6)\nparity = encoder.encode(columns, [4, 5])"
+ECLIB = "from pyeclib.ec_iface import ECDriver\ndriver = ECDriver(k=4, m=2, ec_type='{kind}')\nwhole = b''.join(columns)"
 
 
 def foreign(requirement: str, setup: str, statement: str) -> Foreign:
@@ -181,7 +179,9 @@ CASES = [
         setup=shards,
         ours=decode,
         peers={
-            "zfec 1.6.0.0": foreign("zfec==1.6.0.0", ZFEC, "decoder.decode([*parity, *columns[2:]], [4, 5, 2, 3])"),
+            "zfec 1.6.0.0": foreign(
+                "zfec==1.6.0.0", ZFEC, "decoder.decode([*parity, *columns[2:]], [4, 5, 2, 3])"
+            ),
             "pyeclib 1.8.0, isa_l_rs_vand": eclib(
                 "isa_l_rs_vand", "driver.decode(left)", "\nleft = driver.encode(whole)[2:]"
             ),

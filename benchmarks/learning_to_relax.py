@@ -57,7 +57,9 @@ def heat(nx: int, steps: int) -> Any:
 
 
 def learnt(learner: str | float) -> Any:
-    return lambda systems: solve_sequence(systems, solver="ssor-cg", learner=learner, context_range=(0.0, 10.0), rng=0)
+    return lambda systems: solve_sequence(
+        systems, solver="ssor-cg", learner=learner, context_range=(0.0, 10.0), rng=0
+    )
 
 
 def sparse_lu(systems: list[Any]) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from whp.experiment.benchmark import Case
-from whp.linalg.linf_regression import fwht, linf_regression
+from whp.linalg._linf_regression import fwht, linf_regression
 
 
 def problem(n: int, d: int) -> Any:
@@ -21,7 +21,9 @@ def problem(n: int, d: int) -> Any:
 
 
 def ours(sketch: str) -> Any:
-    return lambda data: linf_regression(data["A"], data["b"], rows=data["rows"], sketch=sketch, rng=0)
+    return lambda data: linf_regression(
+        data["A"], data["b"], rows=data["rows"], sketch=sketch, rng=0
+    )
 
 
 def numpy_lstsq(data: dict[str, Any]) -> Any:
@@ -38,7 +40,9 @@ def normal_equations(data: dict[str, Any]) -> Any:
 
 
 def countsketch(data: dict[str, Any]) -> Any:
-    sketched = sl.clarkson_woodruff_transform(np.column_stack([data["A"], data["b"]]), data["rows"], seed=0)
+    sketched = sl.clarkson_woodruff_transform(
+        np.column_stack([data["A"], data["b"]]), data["rows"], seed=0
+    )
     return sl.lstsq(sketched[:, :-1], sketched[:, -1], lapack_driver="gelsy", check_finite=False)
 
 

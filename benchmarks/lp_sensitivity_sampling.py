@@ -8,12 +8,19 @@ import numpy as np
 
 from whp.datasets.tables import diamonds_regression, randhie_regression
 from whp.experiment.benchmark import Case
-from whp.linalg.lp_sensitivity_sampling import lewis_weights, lp_regression, lp_sensitivity_sampling, sensitivities
+from whp.linalg.lp_sensitivity_sampling import (
+    lewis_weights,
+    lp_regression,
+    lp_sensitivity_sampling,
+    sensitivities,
+)
 
 
 def table(name: str) -> Any:
     def setup() -> dict[str, Any]:
-        frame, target = diamonds_regression(full=True) if name == "diamonds" else randhie_regression()
+        frame, target = (
+            diamonds_regression(full=True) if name == "diamonds" else randhie_regression()
+        )
         A = frame.to_numpy(dtype=np.float64)
         return {"A": A / np.linalg.norm(A, axis=0), "b": target.to_numpy(dtype=np.float64)}
 
@@ -21,7 +28,9 @@ def table(name: str) -> Any:
 
 
 def ours(p: float, rows: int) -> Any:
-    return lambda data: lp_sensitivity_sampling(data["A"], data["b"], p=p, rows=rows, verify=False, rng=0)
+    return lambda data: lp_sensitivity_sampling(
+        data["A"], data["b"], p=p, rows=rows, verify=False, rng=0
+    )
 
 
 def full(p: float) -> Any:

@@ -119,7 +119,10 @@ CASES = [
         name="logistic regression, one pass over 56,900 rows of 30 features in a block",
         setup=biopsies(100),
         ours=blocks(),
-        peers={"sklearn SGDClassifier, block": sklearn_block, "river SGD, row by row": river("SGD")},
+        peers={
+            "sklearn SGDClassifier, block": sklearn_block,
+            "river SGD, row by row": river("SGD"),
+        },
         repeats=5,
         target="≤ 0.5 µs a row, ≥ 25 × faster than river SGD",
         note="Ours ends with a certificate of its regret.",

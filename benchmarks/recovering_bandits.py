@@ -68,7 +68,9 @@ def learn(T: int) -> Any:
         policy = RecoveringPolicy(N, K, T, D=D, noise=0.1)
         for t in range(T):
             arms = policy.act()
-            rewards = R[arms, np.minimum(t - last[arms], D) - 1] + 0.1 * rng.standard_normal(len(arms))
+            rewards = R[arms, np.minimum(t - last[arms], D) - 1] + 0.1 * rng.standard_normal(
+                len(arms)
+            )
             last[arms] = t
             policy.update(arms, rewards)
 
@@ -89,7 +91,9 @@ def mabwiser(T: int) -> Any:
         for t in range(T):
             said: Any = mab.predict_expectations()
             arms = np.array(sorted(names, key=lambda a: -said[a])[:K])
-            rewards = R[arms, np.minimum(t - last[arms], D) - 1] + 0.1 * rng.standard_normal(len(arms))
+            rewards = R[arms, np.minimum(t - last[arms], D) - 1] + 0.1 * rng.standard_normal(
+                len(arms)
+            )
             last[arms] = t
             mab.partial_fit(arms.tolist(), rewards.tolist())
 
@@ -110,7 +114,10 @@ CASES = [
         name="timetable of 10,000 arms, D = 64, K = 500",
         setup=curves(10_000, 64, 500),
         ours=plan(),
-        peers={"own, without local search": plan(local_search=False), "own bound alone": bound_alone},
+        peers={
+            "own, without local search": plan(local_search=False),
+            "own bound alone": bound_alone,
+        },
         repeats=3,
         target="≤ 2 s",
     ),

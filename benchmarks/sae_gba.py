@@ -55,9 +55,16 @@ def training(method: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return sae_gba(
-                shared["X"], shared["M"], method=method, k=19, steps=shared["steps"], batch_size=shared["batch"], low=2e-3,
-                n_seeds=1, rng=0,
-            )  # type: ignore[arg-type]  # fmt: skip
+                shared["X"],
+                shared["M"],
+                method=method,
+                k=19,
+                steps=shared["steps"],
+                batch_size=shared["batch"],
+                low=2e-3,
+                n_seeds=1,
+                rng=0,
+            )  # type: ignore[arg-type]
 
     return work
 
@@ -92,7 +99,10 @@ CASES = [
         name="384 × 1,024, 200 steps of 256, with certificates",
         setup=data(384, 1024, 8000, 200),
         ours=training("gba"),
-        peers={"our TopK, with certificates": training("topk"), "overcomplete TopKSAE, steps alone": PEER},
+        peers={
+            "our TopK, with certificates": training("topk"),
+            "overcomplete TopKSAE, steps alone": PEER,
+        },
         repeats=3,
         target="≤ 1.1 × our TopK, ≤ 1 × overcomplete",
     ),

@@ -72,15 +72,21 @@ def arrays(shared: dict[str, Any]) -> dict[str, Any]:
 
 def ours(shared: dict[str, Any]) -> Any:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 10))
+    model = nn.Sequential(
+        nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 10)
+    )
     evaluator = ContinualEvaluator(shared["test"], random_state=0) if shared["watch"] else None
-    return continual_fit(model, shared["train"], strategy="finetune", epochs=2, evaluator=evaluator, random_state=0)
+    return continual_fit(
+        model, shared["train"], strategy="finetune", epochs=2, evaluator=evaluator, random_state=0
+    )
 
 
 def outcomes() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     K, steps, n = 20, 5000, 200
-    packed = tuple(rng.integers(0, 256, (steps * (K - k), n // 8), dtype=np.uint8) for k in range(K))
+    packed = tuple(
+        rng.integers(0, 256, (steps * (K - k), n // 8), dtype=np.uint8) for k in range(K)
+    )
     return {"outcomes": Outcomes(packed, (n,) * K), "ends": [steps * (k + 1) for k in range(K)]}
 
 
@@ -107,7 +113,11 @@ CASES = [
         name="metrics and certificates of 20 tasks, 100,000 evaluations of 200 rows",
         setup=outcomes,
         ours=lambda shared: stability_gap(None, shared["ends"], correct=shared["outcomes"]),
-        peers={"counting the outcomes alone": lambda shared: [shared["outcomes"].accuracy(i) for i in range(20)]},
+        peers={
+            "counting the outcomes alone": lambda shared: [
+                shared["outcomes"].accuracy(i) for i in range(20)
+            ]
+        },
         repeats=3,
         target="≤ 2 s",
         note="No package computes these metrics with intervals; the reference is one pass over the same bits.",

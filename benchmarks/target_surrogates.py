@@ -31,7 +31,10 @@ def surrogate(m: int, inner: str) -> Any:
         model = network()
         optimizer = SSO(model.parameters(), m=m, inner=inner)  # type: ignore[arg-type]
         for _ in range(20):
-            optimizer.step(lambda: model(data["x"]), loss_oracle(nn.CrossEntropyLoss(reduction="sum"), data["y"]))
+            optimizer.step(
+                lambda: model(data["x"]),
+                loss_oracle(nn.CrossEntropyLoss(reduction="sum"), data["y"]),
+            )
 
     return work
 

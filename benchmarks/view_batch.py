@@ -21,9 +21,22 @@ def task() -> dict[str, Any]:
     torch.set_num_threads(1)
     train, test = by_class("mnist", 0, tasks=2)
     setting = runs.Setting(
-        strategy="er", scenario="class", views=4, views_on="both", ssl=False, ssl_weight=1.0, warmup=0.0, weak=weak_view,
-        strong=None, epochs=4, batch_size=32, lr=0.05, memory=200, shuffle="full", window=None,
-    )  # fmt: skip
+        strategy="er",
+        scenario="class",
+        views=4,
+        views_on="both",
+        ssl=False,
+        ssl_weight=1.0,
+        warmup=0.0,
+        weak=weak_view,
+        strong=None,
+        epochs=4,
+        batch_size=32,
+        lr=0.05,
+        memory=200,
+        shuffle="full",
+        window=None,
+    )
     return {"parts": (train, test), "setting": setting}
 
 
@@ -55,7 +68,10 @@ def pixels() -> dict[str, Any]:
 
 def at_once(data: dict[str, Any]) -> Any:
     schedule = recall_schedule(3200, 32, views=4, epochs=4, rng=0)
-    return [in_views(data["X"][torch.from_numpy(s)], 4, weak_view, strong_view, None) for s in schedule.steps]
+    return [
+        in_views(data["X"][torch.from_numpy(s)], 4, weak_view, strong_view, None)
+        for s in schedule.steps
+    ]
 
 
 def loader(workers: int) -> Any:
@@ -63,7 +79,9 @@ def loader(workers: int) -> Any:
         return [
             x
             for _ in range(4)
-            for x in DataLoader(OneByOne(data["X"]), batch_size=32, shuffle=True, num_workers=workers)
+            for x in DataLoader(
+                OneByOne(data["X"]), batch_size=32, shuffle=True, num_workers=workers
+            )
         ]
 
     return work
@@ -105,7 +123,9 @@ CASES = [
         setup=orders,
         ours=lambda _: recall_schedule(1_000_000, 32, views=4, epochs=40, rng=0),
         peers={
-            "ten permutations alone": lambda _: [np.random.default_rng(0).permutation(1_000_000) for _ in range(10)]
+            "ten permutations alone": lambda _: [
+                np.random.default_rng(0).permutation(1_000_000) for _ in range(10)
+            ]
         },
         repeats=3,
         target="≤ 1 s",

@@ -26,10 +26,15 @@ def verdicts(instance: Instance, n: int = 300, seed: int = 0) -> dict[str, Count
 
 def error_rate(instance: Instance, n: int = 300, seed: int = 0) -> dict[str, Estimate]:
     """Rate of broken bounds, by certificate name, with its Clopper-Pearson interval."""
-    return {name: proportion(c[Verdict.FAILS], c.total()) for name, c in verdicts(instance, n, seed).items()}
+    return {
+        name: proportion(c[Verdict.FAILS], c.total())
+        for name, c in verdicts(instance, n, seed).items()
+    }
 
 
-def assert_error_rate(instance: Instance, delta: float, n: int = 300, seed: int = 0, name: str | None = None) -> None:
+def assert_error_rate(
+    instance: Instance, delta: float, n: int = 300, seed: int = 0, name: str | None = None
+) -> None:
     """The bound breaks at most a fraction `delta`, and every instance really tested it.
 
     A true rate of `delta` passes with probability 0.999; three times `delta` = 0.05 is caught at n = 300 with 0.997.
@@ -38,5 +43,9 @@ def assert_error_rate(instance: Instance, delta: float, n: int = 300, seed: int 
         if name is not None and certificate != name:
             continue
         untested = counts[Verdict.VOID] + counts[Verdict.UNMEASURED]
-        assert untested == 0, f"{certificate}: {untested} of {n} instances tested nothing: {dict(counts)}"
-        assert counts[Verdict.FAILS] <= binom.ppf(0.999, n, delta), f"{certificate}: {dict(counts)} at delta {delta}"
+        assert untested == 0, (
+            f"{certificate}: {untested} of {n} instances tested nothing: {dict(counts)}"
+        )
+        assert counts[Verdict.FAILS] <= binom.ppf(0.999, n, delta), (
+            f"{certificate}: {dict(counts)} at delta {delta}"
+        )

@@ -53,7 +53,9 @@ def train(rank, compressor, steps, options):
             rows = slice(part * 256 // accumulate, (part + 1) * 256 // accumulate)
             if part < accumulate - 1:
                 with ddp.no_sync():
-                    (torch.nn.functional.cross_entropy(ddp(X[rows]), y[rows]) / accumulate).backward()
+                    (
+                        torch.nn.functional.cross_entropy(ddp(X[rows]), y[rows]) / accumulate
+                    ).backward()
             else:
                 loss = torch.nn.functional.cross_entropy(ddp(X[rows]), y[rows]) / accumulate
                 if options.get("nan_at") == t and rank == 1:
@@ -66,7 +68,12 @@ def train(rank, compressor, steps, options):
         optimizer.step()
     parameters = torch.cat([p.detach().flatten() for p in module.parameters()])
     digest = hashlib.sha256(parameters.numpy().tobytes()).hexdigest()
-    return {"digest": digest, "parameters": parameters, "report": state.report() if state else None, "losses": losses}
+    return {
+        "digest": digest,
+        "parameters": parameters,
+        "report": state.report() if state else None,
+        "losses": losses,
+    }
 
 
 def wrong_loads(rank):

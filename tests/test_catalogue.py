@@ -10,7 +10,9 @@ def test_all_33_methods_have_a_row():
         assert m.arxiv.replace(".", "").isdigit(), m.slug
 
 
-@pytest.mark.parametrize("method", [m for m in CATALOGUE if m.status == "built"], ids=lambda m: m.slug)
+@pytest.mark.parametrize(
+    "method", [m for m in CATALOGUE if m.status == "built"], ids=lambda m: m.slug
+)
 def test_built_methods_are_complete(method):
     import importlib
 

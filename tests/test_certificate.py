@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whp.certificate import Assumption, Certificate, Status, Verdict, met, schema, unchecked, violated
+from whp.certificate import (
+    Assumption,
+    Certificate,
+    Status,
+    Verdict,
+    met,
+    schema,
+    unchecked,
+    violated,
+)
 from whp.intervals import Estimate, exact
 
 
@@ -51,7 +60,9 @@ TABLE = [
 @pytest.mark.parametrize(("relation", "bound", "measured", "trivial", "broken", "verdict"), TABLE)
 def test_verdict_table(relation, bound, measured, trivial, broken, verdict):
     assumptions = (violated("rank", "2 < 3", "drop a column"),) if broken else ()
-    c = make(relation=relation, bound=bound, measured=measured, trivial=trivial, assumptions=assumptions)
+    c = make(
+        relation=relation, bound=bound, measured=measured, trivial=trivial, assumptions=assumptions
+    )
     assert c.verdict == verdict
     assert Certificate.from_json(c.to_json()) == c
     jsonschema.validate(c.to_dict(), schema())
@@ -70,11 +81,19 @@ certificates = st.builds(
     measured=st.none() | estimates,
     trivial=st.none() | finite,
     assumptions=st.lists(
-        st.builds(Assumption, st.text(max_size=9), st.sampled_from(Status), st.text(max_size=9), st.text(max_size=9)),
+        st.builds(
+            Assumption,
+            st.text(max_size=9),
+            st.sampled_from(Status),
+            st.text(max_size=9),
+            st.text(max_size=9),
+        ),
         max_size=3,
     ).map(tuple),
     inputs=st.dictionaries(
-        st.text(max_size=5), finite | st.integers(-9, 9) | st.booleans() | st.just("word"), max_size=3
+        st.text(max_size=5),
+        finite | st.integers(-9, 9) | st.booleans() | st.just("word"),
+        max_size=3,
     ),
 )
 
@@ -86,7 +105,9 @@ def test_round_trip_schema_and_renderings(c):
     back = Certificate.from_dict(data)
     assert back == c
     assert back.verdict == c.verdict
-    assert pickle.loads(pickle.dumps(c)) == c  # its own bytes: a study's processes exchange certificates so
+    assert (
+        pickle.loads(pickle.dumps(c)) == c
+    )  # its own bytes: a study's processes exchange certificates so
     assert str(c.verdict) in c.explain()
     assert "<script" not in c._repr_html_()
 
@@ -95,9 +116,16 @@ def test_round_trip_schema_and_renderings(c):
 def test_negating_both_sides_keeps_the_verdict(c):
     m = c.measured
     mirrored = Certificate(
-        c.name, c.claim, c.source, ">=" if c.relation == "<=" else "<=", -c.bound, c.confidence,
-        None if m is None else Estimate(-m.value, -m.high, -m.low), None if c.trivial is None else -c.trivial, c.assumptions,
-    )  # fmt: skip
+        c.name,
+        c.claim,
+        c.source,
+        ">=" if c.relation == "<=" else "<=",
+        -c.bound,
+        c.confidence,
+        None if m is None else Estimate(-m.value, -m.high, -m.low),
+        None if c.trivial is None else -c.trivial,
+        c.assumptions,
+    )
     assert mirrored.verdict is c.verdict
 
 
@@ -108,9 +136,16 @@ def test_a_stored_verdict_is_not_believed():
 
 @pytest.mark.parametrize(
     "change",
-    [{"bound": "1.0x"}, {"relation": "<"}, {"assumptions": [{"statement": "s", "status": "maybe"}]}, {"measured": {"value": 1}},
-     {"inputs": [1]}, {"extra": 1}, {"measured": 3}],
-)  # fmt: skip
+    [
+        {"bound": "1.0x"},
+        {"relation": "<"},
+        {"assumptions": [{"statement": "s", "status": "maybe"}]},
+        {"measured": {"value": 1}},
+        {"inputs": [1]},
+        {"extra": 1},
+        {"measured": 3},
+    ],
+)
 def test_broken_json_is_one_clear_error(change):
     with pytest.raises(ValueError, match=r"."):
         Certificate.from_dict(make().to_dict() | change)
@@ -120,9 +155,14 @@ def test_broken_json_is_one_clear_error(change):
 
 @pytest.mark.parametrize(
     ("change", "name"),
-    [({"bound": math.nan}, "bound"), ({"trivial": math.nan}, "trivial"), ({"confidence": 0.0}, "confidence"),
-     ({"confidence": 1.5}, "confidence"), ({"relation": "=="}, "relation")],
-)  # fmt: skip
+    [
+        ({"bound": math.nan}, "bound"),
+        ({"trivial": math.nan}, "trivial"),
+        ({"confidence": 0.0}, "confidence"),
+        ({"confidence": 1.5}, "confidence"),
+        ({"relation": "=="}, "relation"),
+    ],
+)
 def test_nonsense_is_refused(change, name):
     with pytest.raises((ValueError, TypeError), match=name):
         make(**change)
@@ -130,10 +170,21 @@ def test_nonsense_is_refused(change, name):
 
 def test_explain_says_what_was_promised_assumed_measured_and_what_to_do():
     text = make(
-        assumptions=(violated("A has full rank", "rank 2 of 3", "drop column x"), met("n > d", "9 > 3"))
+        assumptions=(
+            violated("A has full rank", "rank 2 of 3", "drop column x"),
+            met("n > d", "9 > 3"),
+        )
     ).explain()
-    for part in ("error <= bound", "Theorem 1", "0.95", "Violated: A has full rank (rank 2 of 3)", "Checked: n > d",
-                 "Measured: 0.5", "Verdict: void", "drop column x"):  # fmt: skip
+    for part in (
+        "error <= bound",
+        "Theorem 1",
+        "0.95",
+        "Violated: A has full rank (rank 2 of 3)",
+        "Checked: n > d",
+        "Measured: 0.5",
+        "Verdict: void",
+        "drop column x",
+    ):
         assert part in text
     assert "take more rows" in make(bound=5.0, remedy="take more rows").explain()
     assert "pass x_exact" in make(measured=None, needs="pass x_exact").explain()

@@ -48,12 +48,16 @@ def test_ratio_of_times():
 def test_coverage(make, truth):
     rng = np.random.default_rng(1)
     inside = sum((e := make(rng)).low <= truth <= e.high for _ in range(200))
-    assert inside >= 180  # 95 % of 200 less three standard deviations, and the skewed exponential's loss
+    assert (
+        inside >= 180
+    )  # 95 % of 200 less three standard deviations, and the skewed exponential's loss
 
 
 def test_bootstrap_keeps_rows_together():
     x = np.random.default_rng(0).normal(size=50)
-    e = intervals.bootstrap(np.column_stack([x, 2 * x]), lambda a, b, axis=-1: np.corrcoef(a, b)[0, 1], resamples=199)
+    e = intervals.bootstrap(
+        np.column_stack([x, 2 * x]), lambda a, b, axis=-1: np.corrcoef(a, b)[0, 1], resamples=199
+    )
     assert e.low > 0.999
 
 

@@ -15,7 +15,12 @@ from safetensors.numpy import save_file
 from whp.io import Data, read, save, write
 
 REGRESSION = {"A": Data("design"), "b": Data("vector", column="target")}
-SCORES = {"logits": Data("matrix"), "y": Data("labels"), "logits_test": Data("matrix"), "y_test": Data("labels")}
+SCORES = {
+    "logits": Data("matrix"),
+    "y": Data("labels"),
+    "logits_test": Data("matrix"),
+    "y_test": Data("labels"),
+}
 GRAPH = {"graph": Data("graph")}
 
 
@@ -46,14 +51,19 @@ def test_arrays_by_name_and_by_order(tmp_path):
     np.save(tmp_path / "l.npy", logits)
     np.save(tmp_path / "y.npy", y)
     for files in (["a.npz"], ["a.safetensors"], ["l.npy", "y.npy"], ["y=y.npy", "logits=l.npy"]):
-        files = [f"{f.partition('=')[0]}={tmp_path / f.partition('=')[2]}" if "=" in f else tmp_path / f for f in files]
+        files = [
+            f"{f.partition('=')[0]}={tmp_path / f.partition('=')[2]}" if "=" in f else tmp_path / f
+            for f in files
+        ]
         got = read(files, SCORES, required=["logits", "y"])
         assert set(got) == {"logits", "y"}
         assert np.array_equal(got["logits"], logits)
 
 
 def test_scores_from_a_table(tmp_path):
-    pd.DataFrame({"p_0": [0.1, 0.9], "p_1": [0.9, 0.1], "y": [1, 0]}).to_csv(tmp_path / "s.csv", index=False)
+    pd.DataFrame({"p_0": [0.1, 0.9], "p_1": [0.9, 0.1], "y": [1, 0]}).to_csv(
+        tmp_path / "s.csv", index=False
+    )
     got = read([tmp_path / "s.csv"], SCORES, required=["logits", "y"])
     assert got["logits"].shape == (2, 2)
     assert got["y"].tolist() == [1, 0]
@@ -87,7 +97,13 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
     np.save("b.npy", bomb, allow_pickle=True)  # makes the hostile file that the reader must refuse
     np.savez("b.npz", logits=bomb, y=bomb)
     Path("c.npy").write_bytes(pickle.dumps(Bomb()))
-    for name, wants in (("b.npy", REGRESSION), ("b.npz", SCORES), ("c.npy", GRAPH), ("b.npy", GRAPH), ("b.npz", GRAPH)):
+    for name, wants in (
+        ("b.npy", REGRESSION),
+        ("b.npz", SCORES),
+        ("c.npy", GRAPH),
+        ("b.npy", GRAPH),
+        ("b.npz", GRAPH),
+    ):
         with pytest.raises(ValueError, match=name):
             read([name], wants, required=["A", "b"] if wants is REGRESSION else list(wants)[:1])
     assert not Path("exploded").exists()
@@ -126,17 +142,33 @@ def test_missing_files_and_names(tmp_path):
         read([tmp_path / "a.npz", "nope=x.npy"], SCORES)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.binary(max_size=200),
     st.sampled_from(
-        [".csv", ".tsv", ".parquet", ".jsonl", ".npy", ".npz", ".mtx", ".graphml", ".gml", ".safetensors", ".txt"]
+        [
+            ".csv",
+            ".tsv",
+            ".parquet",
+            ".jsonl",
+            ".npy",
+            ".npz",
+            ".mtx",
+            ".graphml",
+            ".gml",
+            ".safetensors",
+            ".txt",
+        ]
     ),
     st.sampled_from([REGRESSION, SCORES, GRAPH]),
 )
 def test_hostile_bytes_never_raise_anything_else(tmp_path, content, ending, wants):
     path = tmp_path / f"f{ending}"
-    magic = {".npy": b"\x93NUMPY\x01\x00", ".npz": b"PK\x03\x04", ".parquet": b"PAR1"}.get(ending, b"")
+    magic = {".npy": b"\x93NUMPY\x01\x00", ".npz": b"PK\x03\x04", ".parquet": b"PAR1"}.get(
+        ending, b""
+    )
     for data in (content, magic + content):
         path.write_bytes(data)
         try:
@@ -155,7 +187,11 @@ def test_save_is_all_or_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     files = save(
         tmp_path / "out",
-        {"a.txt": "x", "a.npz": {"v": np.array(["n", 1], dtype=object)}, "t.csv": pd.DataFrame({"c": [1]})},
+        {
+            "a.txt": "x",
+            "a.npz": {"v": np.array(["n", 1], dtype=object)},
+            "t.csv": pd.DataFrame({"c": [1]}),
+        },
     )
     assert sorted(f.name for f in files) == ["a.npz", "a.txt", "t.csv"]
     (tmp_path / "out" / "mine.txt").write_text("kept")

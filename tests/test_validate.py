@@ -13,7 +13,10 @@ ANYTHING = st.one_of(
     st.integers(-9, 9),
     st.floats(allow_nan=True),
     st.complex_numbers(),
-    st.lists(st.one_of(st.none(), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=3)), max_size=4),
+    st.lists(
+        st.one_of(st.none(), st.floats(), st.text(max_size=3), st.lists(st.floats(), max_size=3)),
+        max_size=4,
+    ),
     st.dictionaries(st.text(max_size=2), st.floats(), max_size=2),
     st.binary(max_size=3),
 )
@@ -63,9 +66,15 @@ def test_dtypes():
         (lambda: validate.as_matrix(np.ones((2, 2)) * 1j, "A"), "A must be real"),
         (lambda: validate.as_matrix(np.ones((0, 2)), "A"), "A must not be empty"),
         (lambda: validate.as_vector([1.0], "b", size=2), "b must have 2 entries"),
-        (lambda: validate.as_labels([0, 3], "y", classes=3), "y must hold whole class numbers 0 to 2"),
+        (
+            lambda: validate.as_labels([0, 3], "y", classes=3),
+            "y must hold whole class numbers 0 to 2",
+        ),
         (lambda: validate.as_labels([0, 0.5], "y"), "y must hold whole"),
-        (lambda: validate.as_choice("x", "sketch", ("a", "b")), "sketch must be one of 'a', 'b', got 'x'"),
+        (
+            lambda: validate.as_choice("x", "sketch", ("a", "b")),
+            "sketch must be one of 'a', 'b', got 'x'",
+        ),
         (lambda: validate.as_int(0, "rows", low=1), "rows must be at least 1, got 0"),
         (lambda: validate.as_fraction(1.0, "delta"), r"delta must be in \(0, 1\), got 1"),
     ],

@@ -18,7 +18,9 @@ def assert_flat_and_repeatable(study: ModuleType, config: dict[str, Any]) -> Non
         assert all(isinstance(v, bool | int | float | str | None) for v in row.values())
 
 
-def records_of(study: ModuleType, configs: list[dict[str, Any]], seeds: tuple[int, ...] = (0, 1)) -> pd.DataFrame:
+def records_of(
+    study: ModuleType, configs: list[dict[str, Any]], seeds: tuple[int, ...] = (0, 1)
+) -> pd.DataFrame:
     """Each trial once a seed, as the runner would record it."""
     rows = []
     for config in configs:

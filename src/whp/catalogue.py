@@ -73,7 +73,9 @@ class Method:
         except ModuleNotFoundError as error:
             if not self.extra or (error.name or "").startswith("whp"):
                 raise
-            raise ModuleNotFoundError(f"{self.slug} needs {error.name}: pip install 'whp[{self.extra}]'") from error
+            raise ModuleNotFoundError(
+                f"{self.slug} needs {error.name}: pip install 'whp[{self.extra}]'"
+            ) from error
 
 
 CATALOGUE: tuple[Method, ...] = (
@@ -87,7 +89,7 @@ CATALOGUE: tuple[Method, ...] = (
         "Solve a tall least-squares problem from a short sketch, with an error bar on every single coefficient.",
         guarantee="every coefficient lies within its own error bar of the exact least-squares solution, all at once",
         cost="O(n d log n + m d²) time, (n + m)(d + 1) numbers, for an m-row sketch of an n×d matrix",
-        front_door="whp.linalg.linf_regression:linf_regression",
+        front_door="whp.linalg:linf_regression",
     ),
     Method(
         "lp-sensitivity-sampling",
@@ -124,7 +126,7 @@ CATALOGUE: tuple[Method, ...] = (
         "Find the tree of nested communities of a graph, and say for every branch whether the graph supports it.",
         guarantee="no inversion in the tree; every supported branch is denser than what surrounds it, all at once",
         cost="O(K · edges · Lanczos steps + K²) for K leaves; never a dense n×n array",
-        front_door="whp.graph.hierarchical_communities:hierarchical_communities",
+        front_door="whp.graph:hierarchical_communities",
     ),
     Method(
         "h-calibration",
@@ -136,7 +138,7 @@ CATALOGUE: tuple[Method, ...] = (
         "Recalibrate a classifier's probabilities without changing its decisions, with a band for what error is left.",
         guarantee="in every window of stated probabilities the true frequency lies in the band, all windows at once",
         cost="O(N log N) once and O(N) an evaluation, N = samples × classes",
-        front_door="whp.calibration.h_calibration:h_calibration",
+        front_door="whp.calibration:h_calibration",
     ),
     Method(
         "comp-sum-losses",
@@ -308,7 +310,7 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="a privacy budget for the whole stream, an error bound for all times at once, and the least that any mechanism "
         "must pay",
         cost="O(d) a record by recomputing; O(d) noise a record and O(d log T) memory by the tree",
-        front_door="whp.privacy.dp_continual_release:release_stream",
+        front_door="whp.privacy:release_stream",
     ),
     Method(
         "dp2unlearning",

@@ -22,7 +22,16 @@ from whp.intervals import Estimate
 if TYPE_CHECKING:
     from rich.panel import Panel
 
-__all__ = ["Assumption", "Certificate", "Status", "Verdict", "met", "schema", "unchecked", "violated"]
+__all__ = [
+    "Assumption",
+    "Certificate",
+    "Status",
+    "Verdict",
+    "met",
+    "schema",
+    "unchecked",
+    "violated",
+]
 
 Scalar = bool | int | float | str
 Relation = Literal["<=", ">="]
@@ -160,15 +169,21 @@ class Certificate:
         if self.trivial is not None:
             object.__setattr__(self, "trivial", float(self.trivial))
         if math.isnan(self.bound) or (self.trivial is not None and math.isnan(self.trivial)):
-            raise ValueError(f"bound and trivial must not be NaN, got {self.bound} and {self.trivial}")
+            raise ValueError(
+                f"bound and trivial must not be NaN, got {self.bound} and {self.trivial}"
+            )
         if not 0 < self.confidence <= 1:
             raise ValueError(f"confidence must be in (0, 1], got {self.confidence}")
         object.__setattr__(self, "confidence", float(self.confidence))
         object.__setattr__(self, "assumptions", tuple(self.assumptions))
-        plain = {k: getattr(v, "item", lambda v=v: v)() for k, v in self.inputs.items()}  # numpy scalars are not JSON
+        plain = {
+            k: getattr(v, "item", lambda v=v: v)() for k, v in self.inputs.items()
+        }  # numpy scalars are not JSON
         object.__setattr__(self, "inputs", MappingProxyType(plain))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy cannot be pickled, and certificates cross processes
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # a mapping proxy cannot be pickled, and certificates cross processes
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return _rebuild, ({**values, "inputs": dict(self.inputs)},)
 
@@ -239,20 +254,26 @@ class Certificate:
         if not isinstance(data, Mapping):
             raise ValueError(f"a certificate must be a JSON object, got {type(data).__name__}")
         if wrong := set(data) ^ (known | {"verdict", "tightness"}):
-            raise ValueError(f"a certificate has exactly the fields of its schema; missing or unknown: {sorted(wrong)}")
+            raise ValueError(
+                f"a certificate has exactly the fields of its schema; missing or unknown: {sorted(wrong)}"
+            )
         try:
             measured = data["measured"]
             numbers = ("value", "low", "high", "level")
             return cls(
                 **{k: str(data[k]) for k in ("name", "claim", "source", "needs", "remedy")},
-                relation=data["relation"] if data["relation"] in ("<=", ">=") else _refuse(data["relation"]),
+                relation=data["relation"]
+                if data["relation"] in ("<=", ">=")
+                else _refuse(data["relation"]),
                 confidence=float(data["confidence"]),
                 bound=float(data["bound"]),
                 trivial=None if data["trivial"] is None else float(data["trivial"]),
                 measured=None
                 if measured is None
                 else Estimate(**{**measured, **{k: float(measured[k]) for k in numbers}}),
-                assumptions=tuple(Assumption(**{**a, "status": Status(a["status"])}) for a in data["assumptions"]),
+                assumptions=tuple(
+                    Assumption(**{**a, "status": Status(a["status"])}) for a in data["assumptions"]
+                ),
                 inputs={k: _decode(v) for k, v in data["inputs"].items()},
             )
         except (TypeError, AttributeError, KeyError) as error:
@@ -265,18 +286,29 @@ class Certificate:
 
     def explain(self) -> str:
         """What was promised, assumed and checked, measured, and what to do now, in plain words."""
-        sure = "always" if self.confidence == 1 else f"with probability at least {self.confidence:.4g}"
+        sure = (
+            "always" if self.confidence == 1 else f"with probability at least {self.confidence:.4g}"
+        )
         lines = [f"Promised ({self.source}), {sure}: {self.claim}."]
         if self.inputs:
             quantities = ", ".join(f"{k} = {_plain(v)}" for k, v in self.inputs.items())
             lines.append(f"The bound is {_plain(self.bound)}, from {quantities}.")
         else:
             lines.append(f"The bound is {_plain(self.bound)}.")
-        for status, word in ((Status.MET, "Checked"), (Status.VIOLATED, "Violated"), (Status.UNCHECKED, "Not checked")):
+        for status, word in (
+            (Status.MET, "Checked"),
+            (Status.VIOLATED, "Violated"),
+            (Status.UNCHECKED, "Not checked"),
+        ):
             matching = [a for a in self.assumptions if a.status is status]
-            lines += [f"{word}: {a.statement}" + (f" ({a.evidence})." if a.evidence else ".") for a in matching]
+            lines += [
+                f"{word}: {a.statement}" + (f" ({a.evidence})." if a.evidence else ".")
+                for a in matching
+            ]
         if self.measured is not None:
-            lines.append(f"Measured: {self.measured}" + (f", against {self.relation} {_plain(self.bound)}."))
+            lines.append(
+                f"Measured: {self.measured}" + (f", against {self.relation} {_plain(self.bound)}.")
+            )
         lines.append(f"Verdict: {self.verdict}; {MEANING[self.verdict]}.")
         if advice := self._advice():
             lines.append(f"What to do: {advice}")
@@ -287,11 +319,20 @@ class Certificate:
             case Verdict.VOID:
                 broken = [a for a in self.assumptions if a.status is Status.VIOLATED]
                 told = [a.remedy for a in broken if a.remedy]
-                return " ".join(told) or "mend what is violated, or do not rely on this guarantee here."
+                return (
+                    " ".join(told)
+                    or "mend what is violated, or do not rely on this guarantee here."
+                )
             case Verdict.VACUOUS:
-                return self.remedy or "give the method more data or a larger budget; the answer may still be good."
+                return (
+                    self.remedy
+                    or "give the method more data or a larger budget; the answer may still be good."
+                )
             case Verdict.FAILS:
-                return self.remedy or "do not trust this answer; look for an assumption that the data cannot check."
+                return (
+                    self.remedy
+                    or "do not trust this answer; look for an assumption that the data cannot check."
+                )
             case Verdict.UNMEASURED | Verdict.INCONCLUSIVE:
                 return self.needs
             case Verdict.HOLDS:
@@ -307,7 +348,11 @@ class Certificate:
         body.append(f"measured {measured}   must be {self.relation} {_plain(self.bound)}")
         if self.tightness is not None:
             body.append(f"   tightness {self.tightness:.3g}")
-        marks = {Status.MET: ("✓", "green"), Status.VIOLATED: ("✗", "red"), Status.UNCHECKED: ("?", "yellow")}
+        marks = {
+            Status.MET: ("✓", "green"),
+            Status.VIOLATED: ("✗", "red"),
+            Status.UNCHECKED: ("?", "yellow"),
+        }
         for a in self.assumptions:
             mark, style = marks[a.status]
             body.append(f"\n{mark} ", style=style).append(a.statement)
@@ -318,9 +363,13 @@ class Certificate:
         sure = "certain" if self.confidence == 1 else f"confidence {self.confidence:.4g}"
         title = Text.assemble((self.name, "bold"), "  ", (str(self.verdict), f"bold {colour}"))
         return Panel(
-            body, title=title, title_align="left", subtitle=f"{sure} · {self.source}", subtitle_align="left",
+            body,
+            title=title,
+            title_align="left",
+            subtitle=f"{sure} · {self.source}",
+            subtitle_align="left",
             border_style=colour,
-        )  # fmt: skip
+        )
 
     def _repr_html_(self) -> str:
         rows = "".join(

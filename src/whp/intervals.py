@@ -13,16 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = [
-    "Estimate",
-    "bootstrap",
-    "exact",
-    "mean",
-    "paired",
-    "proportion",
-    "ratio",
-    "stratified",
-]
+__all__ = ["Estimate", "bootstrap", "exact", "mean", "paired", "proportion", "ratio", "stratified"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,9 @@ class Estimate:
         for field in ("value", "low", "high", "level"):
             object.__setattr__(self, field, float(getattr(self, field)))
         if math.isnan(self.value) or not self.low <= self.value <= self.high:
-            raise ValueError(f"value must lie in [low, high], got {self.value} in [{self.low}, {self.high}]")
+            raise ValueError(
+                f"value must lie in [low, high], got {self.value} in [{self.low}, {self.high}]"
+            )
         if not 0 < self.level <= 1:
             raise ValueError(f"level must be in (0, 1], got {self.level}")
 
@@ -89,7 +82,9 @@ def proportion(successes: int, n: int, *, level: float = 0.95) -> Estimate:
 
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must be in 0..n with n >= 1, got {successes} of {n}")
-    interval = binomtest(int(successes), int(n)).proportion_ci(confidence_level=level, method="exact")
+    interval = binomtest(int(successes), int(n)).proportion_ci(
+        confidence_level=level, method="exact"
+    )
     return Estimate(successes / n, interval.low, interval.high, level, int(n), "Clopper-Pearson")
 
 
@@ -125,7 +120,14 @@ def ratio(ours: Any, theirs: Any, *, level: float = 0.95) -> Estimate:
     if a.min() <= 0 or b.min() <= 0:
         raise ValueError("ours and theirs must be positive to have a ratio")
     logs = mean(np.log(a / b), level=level)
-    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), level, logs.n, "paired t of logs")
+    return Estimate(
+        math.exp(logs.value),
+        math.exp(logs.low),
+        math.exp(logs.high),
+        level,
+        logs.n,
+        "paired t of logs",
+    )
 
 
 def bootstrap(
@@ -168,7 +170,11 @@ def bootstrap(
 
 
 def stratified(
-    scores: Any, *, level: float = 0.95, resamples: int = 2000, rng: np.random.Generator | int | None = 0
+    scores: Any,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    rng: np.random.Generator | int | None = 0,
 ) -> Estimate:
     """Interquartile mean of scores (runs, tasks) with the bootstrap interval that resamples runs within each task.
 
@@ -187,7 +193,19 @@ def stratified(
 
     value = iqm(*array.T)
     ends = scipy_bootstrap(
-        tuple(array.T), iqm, vectorized=False, n_resamples=resamples, confidence_level=level, method="percentile",
+        tuple(array.T),
+        iqm,
+        vectorized=False,
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
         rng=np.random.default_rng(rng),
-    ).confidence_interval  # fmt: skip
-    return Estimate(value, min(ends.low, value), max(ends.high, value), level, len(array), "stratified bootstrap")
+    ).confidence_interval
+    return Estimate(
+        value,
+        min(ends.low, value),
+        max(ends.high, value),
+        level,
+        len(array),
+        "stratified bootstrap",
+    )

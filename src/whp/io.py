@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Data", "Log", "read", "save", "write"]
 
-Kind = Literal["matrix", "design", "vector", "labels", "graph", "table", "text", "stream", "activations"]
+Kind = Literal[
+    "matrix", "design", "vector", "labels", "graph", "table", "text", "stream", "activations"
+]
 MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
 
 
@@ -89,7 +91,9 @@ def read(
             name, _, file = str(given).rpartition("=")
             name = name or next((n for n in order if n not in found), "")
             if name not in wants:
-                raise ValueError(f"{given}: one file too many or of an unknown name; accepted are {', '.join(wants)}")
+                raise ValueError(
+                    f"{given}: one file too many or of an unknown name; accepted are {', '.join(wants)}"
+                )
             found[name] = _single(Path(file), wants[name], columns.get(name))
     if missing := [name for name in required if name not in found]:
         raise ValueError(f"{', '.join(map(str, files))}: nothing there for {', '.join(missing)}")
@@ -137,7 +141,9 @@ def _sparse(path: Path) -> Any:
         from scipy.io import mmread
 
         matrix = mmread(path)
-        return scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else np.asarray(matrix)
+        return (
+            scipy.sparse.csr_array(matrix) if scipy.sparse.issparse(matrix) else np.asarray(matrix)
+        )
     return scipy.sparse.csr_array(scipy.sparse.load_npz(path))
 
 
@@ -158,7 +164,9 @@ def _edges(path: Path) -> Any:
     weight = next((c for c in table.columns[2:] if str(c).lower() in ("weight", "2")), None)
     if weight is None:
         return nx.from_pandas_edgelist(table, *ends)
-    return nx.from_pandas_edgelist(table.rename(columns={weight: "weight"}), *ends, edge_attr="weight")
+    return nx.from_pandas_edgelist(
+        table.rename(columns={weight: "weight"}), *ends, edge_attr="weight"
+    )
 
 
 def _graph(path: Path) -> Any:
@@ -217,7 +225,9 @@ class Log:
         text = [line.decode("utf-8") for line in lines]
         return list(csv.reader(text, delimiter=SEPARATORS[self.path.suffix.lower()])) or [[]]
 
-    def batches(self, *, skip: int = 0, follow: bool = False, size: int = 4096) -> Iterator[list[list[str]]]:
+    def batches(
+        self, *, skip: int = 0, follow: bool = False, size: int = 4096
+    ) -> Iterator[list[list[str]]]:
         """Lines after the header and `skip` more, split into fields, at most `size` at a time.
 
         With `follow` it waits for more lines at the end of the file, until it is interrupted; a line counts once it has ended.
@@ -254,13 +264,26 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 ARCHIVES = (".npz", ".safetensors")
 ACCEPTED: dict[str, tuple[str, ...]] = {
-    "graph": (".graphml", ".gml", ".mtx", ".npz", ".npy", ".csv", ".tsv", ".parquet", ".jsonl", ".edges", ".edgelist", ".txt"),
+    "graph": (
+        ".graphml",
+        ".gml",
+        ".mtx",
+        ".npz",
+        ".npy",
+        ".csv",
+        ".tsv",
+        ".parquet",
+        ".jsonl",
+        ".edges",
+        ".edgelist",
+        ".txt",
+    ),
     "text": (".txt", ".md"),
     "table": TABLES,
     "stream": (".csv", ".tsv", ".npy", ".npz", ".mtx", ".parquet"),
     "activations": (".npy", ".safetensors", ".npz", ".parquet", ".csv"),
     **dict.fromkeys(("matrix", "design", "vector", "labels"), (*TABLES, *ARCHIVES, ".npy", ".mtx")),
-}  # fmt: skip
+}
 
 
 def _guarded(path: Path, kind: str, reader: Callable[[], Any]) -> Any:
@@ -287,7 +310,9 @@ def _from_one(
 ) -> dict[str, Any]:
     first = next(iter(wants))
     kind = wants[first].kind
-    whole = kind in ("graph", "text", "stream") or (kind == "activations" and _suffix(path) in (".npy", ".safetensors"))
+    whole = kind in ("graph", "text", "stream") or (
+        kind == "activations" and _suffix(path) in (".npy", ".safetensors")
+    )
     if whole or (kind == "table" and len(wants) == 1):
         return {first: _single(path, wants[first], None)}
     if _suffix(path) in TABLES:
@@ -298,12 +323,16 @@ def _from_one(
             return {required[0]: next(iter(arrays.values()))}
         if missing := [n for n in required if n not in arrays]:
             names = ", ".join(arrays)
-            raise ValueError(f"{path}: no array named {', '.join(missing)}; it holds {names or 'nothing'}")
+            raise ValueError(
+                f"{path}: no array named {', '.join(missing)}; it holds {names or 'nothing'}"
+            )
         return {name: arrays[name] for name in wants if name in arrays}
     return {first: _single(path, wants[first], None)}
 
 
-def _from_table(table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[str, str]) -> dict[str, Any]:
+def _from_table(
+    table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[str, str]
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, data in wants.items():
         column = columns.get(name, data.column or name)
@@ -317,7 +346,12 @@ def _from_table(table: pd.DataFrame, wants: Mapping[str, Data], columns: dict[st
         table = table.drop(columns=column)
     for name, data in wants.items():
         if data.kind in ("matrix", "design", "table", "activations"):
-            made = {"matrix": _numbers, "activations": _numbers, "design": _design, "table": lambda kept: kept}
+            made = {
+                "matrix": _numbers,
+                "activations": _numbers,
+                "design": _design,
+                "table": lambda kept: kept,
+            }
             found[name] = made[data.kind](table)
             break
     return found
@@ -335,7 +369,9 @@ def _column(column: pd.Series, kind: str) -> np.ndarray:
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     if text := [c for c in table.columns if table[c].dtype.kind not in "fiub"]:
-        raise ValueError(f"columns must hold numbers, which {', '.join(map(repr, text))} do not; drop or encode them")
+        raise ValueError(
+            f"columns must hold numbers, which {', '.join(map(repr, text))} do not; drop or encode them"
+        )
     return table
 
 
@@ -345,7 +381,9 @@ def _design(table: pd.DataFrame) -> pd.DataFrame:
 
     if (missing := table.isna().sum()).any():
         worst = missing.idxmax()
-        raise ValueError(f"column {worst!r} has {int(missing[worst])} missing values; drop or fill those rows")
+        raise ValueError(
+            f"column {worst!r} has {int(missing[worst])} missing values; drop or fill those rows"
+        )
     text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     for column in text:
         if (levels := table[column].astype(str).nunique()) > MAX_LEVELS:
@@ -354,7 +392,9 @@ def _design(table: pd.DataFrame) -> pd.DataFrame:
             )
     design = pd.get_dummies(table, columns=text, drop_first=True, dtype=np.float64)
     design = design.astype(np.float64)
-    if not any(design[c].nunique() == 1 for c in design.columns):  # a constant column is an intercept already
+    if not any(
+        design[c].nunique() == 1 for c in design.columns
+    ):  # a constant column is an intercept already
         design.insert(0, "intercept", 1.0)
     return design
 

@@ -13,7 +13,9 @@ T = TypeVar("T")
 PATIENCE = 2.0
 
 
-def track(iterable: Iterable[T], description: str, total: int | None = None) -> Generator[T, None, None]:
+def track(
+    iterable: Iterable[T], description: str, total: int | None = None
+) -> Generator[T, None, None]:
     """Iterate, with a bar on the error stream after two seconds if that is a terminal.
 
     Parameters
@@ -29,14 +31,24 @@ def track(iterable: Iterable[T], description: str, total: int | None = None) -> 
         yield from iterable
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     if total is None and hasattr(iterable, "__len__"):
         total = len(iterable)  # type: ignore[arg-type]
     progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
     task = progress.add_task(description, total=total)
     start = time.monotonic()
     try:

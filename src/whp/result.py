@@ -29,7 +29,11 @@ class Result:
 
     def _fields(self) -> dict[str, Any]:
         assert is_dataclass(self)
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.repr and f.name != "certificates"}
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.repr and f.name != "certificates"
+        }
 
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """The scalars that say how it went, in the order in which a reader wants them."""
@@ -55,5 +59,7 @@ class Result:
 
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in self.summary().items():
-            table.add_row(name.replace("_", " "), f"{value:.6g}" if isinstance(value, float) else str(value))
+            table.add_row(
+                name.replace("_", " "), f"{value:.6g}" if isinstance(value, float) else str(value)
+            )
         return table

@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float, Int
 
-__all__ = ["as_choice", "as_fraction", "as_int", "as_labels", "as_matrix", "as_real", "as_vector", "column_names"]
+__all__ = [
+    "as_choice",
+    "as_fraction",
+    "as_int",
+    "as_labels",
+    "as_matrix",
+    "as_real",
+    "as_vector",
+    "column_names",
+]
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -24,7 +33,9 @@ def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np
             array = array.astype(np.float64)
             kind = "f"
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{argument} must be an array of real numbers, got {_name(value)}: {error}") from error
+        raise TypeError(
+            f"{argument} must be an array of real numbers, got {_name(value)}: {error}"
+        ) from error
     if kind == "c":
         raise ValueError(f"{argument} must be real, got complex numbers")
     if kind not in "fiub":
@@ -51,7 +62,9 @@ def as_matrix(value: Any, argument: str, *, dtype: Any = None) -> Float[np.ndarr
     return _numeric(value, argument, (2,), dtype)
 
 
-def as_vector(value: Any, argument: str, *, size: int | None = None, dtype: Any = None) -> Float[np.ndarray, " n"]:
+def as_vector(
+    value: Any, argument: str, *, size: int | None = None, dtype: Any = None
+) -> Float[np.ndarray, " n"]:
     """`value` as a finite one-dimensional float array of `size` entries."""
     array = _numeric(value, argument, (1,), dtype)
     if size is not None and len(array) != size:
@@ -66,14 +79,25 @@ def as_labels(
     array = _numeric(value, argument, (1,), np.float64)
     if size is not None and len(array) != size:
         raise ValueError(f"{argument} must have {size} entries, one a row, got {len(array)}")
-    if (array != np.floor(array)).any() or array.min() < 0 or (classes is not None and array.max() >= classes):
+    if (
+        (array != np.floor(array)).any()
+        or array.min() < 0
+        or (classes is not None and array.max() >= classes)
+    ):
         top = "..." if classes is None else classes - 1
-        raise ValueError(f"{argument} must hold whole class numbers 0 to {top}, got {array.min():g} to {array.max():g}")
+        raise ValueError(
+            f"{argument} must hold whole class numbers 0 to {top}, got {array.min():g} to {array.max():g}"
+        )
     return array.astype(np.int64)
 
 
 def as_real(
-    value: Any, argument: str, *, low: int | float = -np.inf, high: int | float = np.inf, open_ends: bool = False
+    value: Any,
+    argument: str,
+    *,
+    low: int | float = -np.inf,
+    high: int | float = np.inf,
+    open_ends: bool = False,
 ) -> float:
     """`value` as a float in [low, high], or in (low, high) with `open_ends`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -96,7 +120,13 @@ def as_int(value: Any, argument: str, *, low: int | None = None, high: int | Non
         raise TypeError(f"{argument} must be a whole number, got {_name(value)} {value!r}")
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
-        accepted = f"at least {low}" if high is None else f"at most {high}" if low is None else f"in {low}..{high}"
+        accepted = (
+            f"at least {low}"
+            if high is None
+            else f"at most {high}"
+            if low is None
+            else f"in {low}..{high}"
+        )
         raise ValueError(f"{argument} must be {accepted}, got {number}")
     return number
 
@@ -104,7 +134,9 @@ def as_int(value: Any, argument: str, *, low: int | None = None, high: int | Non
 def as_choice(value: Choice, argument: str, choices: Collection[str]) -> Choice:
     """`value` if it is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        raise ValueError(
+            f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+        )
     return value
 
 

@@ -39,8 +39,20 @@ def step(k, D=12):
 
 
 def test_1_share_known_beforehand():
-    wanted = {1: 0.25, 2: 0.25, 3: 1 / 3, 4: 0.375, 5: 0.4, 8: 0.5, 10: 0.533333, 16: 0.609375, 25: 0.672, 50: 0.754286,
-              100: 0.819, 400: 0.904875}  # fmt: skip
+    wanted = {
+        1: 0.25,
+        2: 0.25,
+        3: 1 / 3,
+        4: 0.375,
+        5: 0.4,
+        8: 0.5,
+        10: 0.533333,
+        16: 0.609375,
+        25: 0.672,
+        50: 0.754286,
+        100: 0.819,
+        400: 0.904875,
+    }
     for K, gamma in wanted.items():
         assert a_priori_ratio(K) == pytest.approx(gamma, abs=1e-6)
 
@@ -52,21 +64,31 @@ def test_2_worked_example():
     for h, i in zip(pieces.high.tolist(), pieces.arm.tolist(), strict=True):
         corners[i].append((h, float(R[i, h - 1] / h)))
     assert corners[0] == [(4, pytest.approx(0.25)), (3, pytest.approx(0.3))]
-    assert corners[1] == [(3, pytest.approx(0.216667, abs=1e-6)), (2, pytest.approx(0.3)), (1, pytest.approx(0.5))]
+    assert corners[1] == [
+        (3, pytest.approx(0.216667, abs=1e-6)),
+        (2, pytest.approx(0.3)),
+        (1, pytest.approx(0.5)),
+    ]
     assert corners[2] == [(3, pytest.approx(0.4))]
-    for K, bound, periods, pow2, myopic in ((1, 11 / 12, [3, 3, 3], 0.85, 11 / 12), (2, 1.2, [3, 1, 3], 1.1, 7 / 6)):
+    for K, bound, periods, pow2, myopic in (
+        (1, 11 / 12, [3, 3, 3], 0.85, 11 / 12),
+        (2, 1.2, [3, 1, 3], 1.1, 7 / 6),
+    ):
         plan = plan_recovering(THREE, K)
         assert plan.upper_bound == pytest.approx(bound)
         assert plan.period.tolist() == periods
         assert plan.value == pytest.approx(bound)
-        assert plan_recovering(THREE, K, periods="pow2", local_search=False).value == pytest.approx(pow2)
+        assert plan_recovering(THREE, K, periods="pow2", local_search=False).value == pytest.approx(
+            pow2
+        )
         assert plan.myopic == pytest.approx(myopic, abs=1e-3)
     assert relax(pieces, 0.5).value == pytest.approx(0.5666667)
     assert upper_bound(THREE, 3) == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize(
-    ("N", "K", "periods", "value"), [(4, 1, [4] * 4, 0.9375), (6, 2, [3] * 6, 1.75), (3, 2, [1, 2, 2], 1.25)]
+    ("N", "K", "periods", "value"),
+    [(4, 1, [4] * 4, 0.9375), (6, 2, [3] * 6, 1.75), (3, 2, [1, 2, 2], 1.25)],
 )
 def test_3_identical_arms(N, K, periods, value):
     plan = plan_recovering([HALVES] * N, K)
@@ -85,7 +107,11 @@ def test_4_pinwheel():
 
 
 def test_5_packing():
-    offsets = {(2, 4, 8, 8): [0, 1, 3, 7], (3, 6, 12, 12): [0, 2, 5, 11], (4, 6, 6, 6, 4): [0, 1, 5, 3, 2]}
+    offsets = {
+        (2, 4, 8, 8): [0, 1, 3, 7],
+        (3, 6, 12, 12): [0, 2, 5, 11],
+        (4, 6, 6, 6, 4): [0, 1, 5, 3, 2],
+    }
     for periods, wanted in offsets.items():
         assert pack(np.array(periods), 1)[0].tolist() == wanted
     assert pack(np.array([2, 3]), 1) is None
@@ -115,7 +141,12 @@ def test_5_whatever_packs_has_no_conflict(periods, K):
 def test_6_rounding_to_period_sets():
     assert [p for p in period_set(3, 24) if p <= 24] == [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24]
     assert list(period_set(1, 24)) == [1, 2, 4, 8, 16, 32]
-    for m, limit, measured in ((1, 2, 1.99805), (2, 1.5, 1.49854), (3, 4 / 3, 1.33247), (5, 1.2, 1.19906)):
+    for m, limit, measured in (
+        (1, 2, 1.99805),
+        (2, 1.5, 1.49854),
+        (3, 4 / 3, 1.33247),
+        (5, 1.2, 1.19906),
+    ):
         allowed = np.array(period_set(m, 2000))
         worst = max(float(allowed[np.searchsorted(allowed, d)]) / d for d in range(1, 2001))
         assert worst < limit
@@ -134,7 +165,9 @@ def test_8_scaling_permuting_repeating():
     plan = plan_recovering(R, 2)
     scaled = plan_recovering(7 * R, 2)
     assert scaled.period.tolist() == plan.period.tolist()
-    assert (scaled.value, scaled.upper_bound) == pytest.approx((7 * plan.value, 7 * plan.upper_bound))
+    assert (scaled.value, scaled.upper_bound) == pytest.approx(
+        (7 * plan.value, 7 * plan.upper_bound)
+    )
     order = np.random.default_rng(1).permutation(8)
     turned = plan_recovering(R[order], 2)
     assert turned.upper_bound == pytest.approx(plan.upper_bound)
@@ -148,11 +181,16 @@ def optimum(R, K):
     states = list(itertools.product(range(D), repeat=N))
     place = {s: i for i, s in enumerate(states)}
     actions = [c for k in range(min(K, N) + 1) for c in itertools.combinations(range(N), k)]
-    reward, following = np.zeros((len(states), len(actions))), np.zeros((len(states), len(actions)), dtype=int)
+    reward, following = (
+        np.zeros((len(states), len(actions))),
+        np.zeros((len(states), len(actions)), dtype=int),
+    )
     for s, a in itertools.product(states, range(len(actions))):
         i = place[s]
         reward[i, a] = sum(R[j, s[j]] for j in actions[a])
-        following[i, a] = place[tuple(0 if j in actions[a] else min(s[j] + 1, D - 1) for j in range(N))]
+        following[i, a] = place[
+            tuple(0 if j in actions[a] else min(s[j] + 1, D - 1) for j in range(N))
+        ]
     v = np.zeros(len(states))
     for _ in range(400):
         # Half a step of waiting makes the iteration aperiodic.
@@ -196,7 +234,9 @@ def test_10_a_played_timetable_earns_its_value():
                 total += R[arms, np.minimum(t - last[arms], D) - 1].sum()
             last[arms] = t
         assert total / 2000 == pytest.approx(plan.value, rel=0.02)
-        assert simulated_rate(plan.curves, plan.period, plan.offset, K)[0] == pytest.approx(plan.value, rel=1e-9)
+        assert simulated_rate(plan.curves, plan.period, plan.offset, K)[0] == pytest.approx(
+            plan.value, rel=1e-9
+        )
         assert plan.certificates[2].verdict == Verdict.HOLDS
 
 
@@ -204,7 +244,12 @@ class World:
     """True curves with normal noise."""
 
     def __init__(self, R, sigma, seed):
-        self.R, self.sigma, self.rng, self.last = R, sigma, np.random.default_rng(seed), np.full(len(R), -1)
+        self.R, self.sigma, self.rng, self.last = (
+            R,
+            sigma,
+            np.random.default_rng(seed),
+            np.full(len(R), -1),
+        )
 
     def __call__(self, t, arms):
         gap = np.minimum(t - self.last[arms], self.R.shape[1]) - 1
@@ -242,7 +287,9 @@ def test_11_learning():
 def test_11_the_regret_bound_keeps_its_promise():
     def instance(rng):
         R = np.sort(rng.random((3, 3)), axis=1)
-        found = learn_recovering(World(R, 0.05, rng), 3, 1, 60, D=3, noise=0.05, truth=R, periods="pow2")
+        found = learn_recovering(
+            World(R, 0.05, rng), 3, 1, 60, D=3, noise=0.05, truth=R, periods="pow2"
+        )
         return found.certificates
 
     assert_error_rate(instance, 0.05, n=300)
@@ -250,7 +297,9 @@ def test_11_the_regret_bound_keeps_its_promise():
 
 def test_11_void_where_rewards_leave_their_range_or_pulls_are_refused():
     R = c3_curves()
-    wild = learn_recovering(lambda t, arms: np.full(len(arms), 50.0), 10, 3, 100, D=8, bound=1.0, noise=0.1)
+    wild = learn_recovering(
+        lambda t, arms: np.full(len(arms), 50.0), 10, 3, 100, D=8, bound=1.0, noise=0.1
+    )
     assert wild.certificates[0].verdict == Verdict.VOID
     policy = RecoveringPolicy(10, 3, 100, D=8, noise=0.1)
     world = World(R, 0.1, 0)
@@ -295,15 +344,39 @@ def test_12_falling_curves():
 def test_broken_timetables_fail():
     R = as_curves(THREE)
     crowded = plan_certificates(
-        R, np.array([1, 1, 0]), np.zeros(3, dtype=int), 1, value=0.7, bound=1.0, gamma=0.25, static=0.5, fall=None
+        R,
+        np.array([1, 1, 0]),
+        np.zeros(3, dtype=int),
+        1,
+        value=0.7,
+        bound=1.0,
+        gamma=0.25,
+        static=0.5,
+        fall=None,
     )
     assert crowded[2].verdict == Verdict.FAILS
     lied = plan_certificates(
-        R, np.array([1, 0, 0]), np.zeros(3, dtype=int), 1, value=0.9, bound=1.0, gamma=0.25, static=0.5, fall=None
+        R,
+        np.array([1, 0, 0]),
+        np.zeros(3, dtype=int),
+        1,
+        value=0.9,
+        bound=1.0,
+        gamma=0.25,
+        static=0.5,
+        fall=None,
     )
     assert lied[2].verdict == Verdict.FAILS
     poor = plan_certificates(
-        R, np.array([4, 0, 0]), np.zeros(3, dtype=int), 1, value=0.25, bound=1.2, gamma=0.25, static=0.0, fall=None
+        R,
+        np.array([4, 0, 0]),
+        np.zeros(3, dtype=int),
+        1,
+        value=0.25,
+        bound=1.2,
+        gamma=0.25,
+        static=0.0,
+        fall=None,
     )
     assert poor[0].verdict == Verdict.FAILS
     assert plan_recovering(THREE, 1).certificates[0].verdict == Verdict.VACUOUS
@@ -318,7 +391,9 @@ def events(rng, curves, T=400):
         while t < T:
             gap = int(rng.integers(1, len(curve) + 1))
             t += gap
-            rows.append({"arm": f"a{i}", "time": t, "reward": curve[gap - 1] + 0.05 * rng.standard_normal()})
+            rows.append(
+                {"arm": f"a{i}", "time": t, "reward": curve[gap - 1] + 0.05 * rng.standard_normal()}
+            )
     return pd.DataFrame(rows)
 
 
@@ -343,13 +418,20 @@ def test_curves_from_a_log():
 def test_units_within_an_arm():
     rng = np.random.default_rng(0)
     rows = []
-    for u, level in enumerate((0.0, 3.0)):  # the unit that pays more comes more often: raw means fall with the gap
+    for u, level in enumerate(
+        (0.0, 3.0)
+    ):  # the unit that pays more comes more often: raw means fall with the gap
         t = 0
         for _ in range(400):
             gap = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1] if level else [0.1, 0.2, 0.7]))
             t += gap
             rows.append(
-                {"arm": "a", "unit": f"u{u}", "time": t, "reward": level + 1 + 0.3 * gap + 0.1 * rng.standard_normal()}
+                {
+                    "arm": "a",
+                    "unit": f"u{u}",
+                    "time": t,
+                    "reward": level + 1 + 0.3 * gap + 0.1 * rng.standard_normal(),
+                }
             )
     log = pd.DataFrame(rows)
     within = fit_recovery(log, unit="unit")
@@ -386,7 +468,9 @@ def test_what_leaves_the_plan():
     assert json.dumps(plan.summary())
     assert myopic_rate(as_curves(THREE), 1) == pytest.approx(11 / 12, abs=1e-3)
     assert rate_of(as_curves(THREE), np.array([3, 0, 0])) == pytest.approx(0.3)
-    report = recovering_bandits(pd.DataFrame({"name": ["x", "y"], "1": [0.1, 0.2], "2": [0.5, 0.2]}), 1)
+    report = recovering_bandits(
+        pd.DataFrame({"name": ["x", "y"], "1": [0.1, 0.2], "2": [0.5, 0.2]}), 1
+    )
     assert report.plan.names == ("x", "y")
 
 
@@ -440,7 +524,9 @@ def test_misuse_of_parts_is_named():
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(st.lists(st.one_of(st.floats(), st.text(max_size=1), st.none()), max_size=4), max_size=4),
+    st.lists(
+        st.lists(st.one_of(st.floats(), st.text(max_size=1), st.none()), max_size=4), max_size=4
+    ),
     st.integers(-1, 3),
 )
 def test_bad_input_is_refused_by_name(curves, K):

@@ -7,7 +7,9 @@ from whp.bandits import TsallisINF, tsallis_probabilities
 def test_4_probabilities():
     np.testing.assert_allclose(tsallis_probabilities(np.zeros(4), 1.0), 0.25)
     np.testing.assert_allclose(
-        tsallis_probabilities([0, 1, 2, 4], 2.0), (0.48200019, 0.26559962, 0.16791361, 0.08448658), atol=1e-8
+        tsallis_probabilities([0, 1, 2, 4], 2.0),
+        (0.48200019, 0.26559962, 0.16791361, 0.08448658),
+        atol=1e-8,
     )
     for rng in np.random.default_rng(0).spawn(50):
         k, R = 10 ** rng.uniform(-3, 6) * rng.random(7), 10 ** rng.uniform(-2, 4)
@@ -22,11 +24,15 @@ def test_5_two_rounds_by_hand():
     learner._arm = 0
     learner.tell(11)
     assert learner.rate == pytest.approx(14.14213562)
-    np.testing.assert_allclose(learner.probabilities, (0.077431856, 0.461284072, 0.461284072), atol=1e-9)
+    np.testing.assert_allclose(
+        learner.probabilities, (0.077431856, 0.461284072, 0.461284072), atol=1e-9
+    )
     learner._arm = 1
     learner.tell(5)
     np.testing.assert_allclose(learner.k, (30, 8.671446171, 0), atol=1e-8)
-    np.testing.assert_allclose(learner.probabilities, (0.087373932, 0.284475243, 0.628150824), atol=1e-9)
+    np.testing.assert_allclose(
+        learner.probabilities, (0.087373932, 0.284475243, 0.628150824), atol=1e-9
+    )
     assert learner.bound == pytest.approx(34.61876426, abs=1e-7)
 
 

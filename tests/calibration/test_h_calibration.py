@@ -8,7 +8,7 @@ from guarantee import assert_error_rate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whp.calibration.h_calibration import (
+from whp.calibration._h_calibration import (
     HCalibrationMap,
     Objective,
     band,
@@ -18,7 +18,7 @@ from whp.calibration.h_calibration import (
     kl_interval,
     overfit,
 )
-from whp.calibration.h_calibration import guarantee as g
+from whp.calibration._h_calibration import guarantee as g
 from whp.certificate import Status, Verdict
 from whp.io import save
 from whp.studies.h_calibration import example
@@ -69,7 +69,9 @@ def test_digits_reference(digits, result):
     z, y = digits["logits"], digits["y"]
     assert result.map.beta == pytest.approx(0.1783, abs=2e-4)
     assert Objective()(result.map(z), y) <= 0.01743
-    assert Objective()(HCalibrationMap.temperature(0.12732)(z), y) == pytest.approx(0.0445112, abs=1e-5)
+    assert Objective()(HCalibrationMap.temperature(0.12732)(z), y) == pytest.approx(
+        0.0445112, abs=1e-5
+    )
     found = result.metrics.set_index("metric")
     assert found.loc["ece", "before"] == pytest.approx(0.0760, abs=1e-4)
     assert found.loc["ece", "after"] == pytest.approx(0.0310, abs=2e-4)
@@ -78,21 +80,35 @@ def test_digits_reference(digits, result):
 
 @pytest.mark.parametrize(
     ("beta", "point", "low", "high", "p_value"),
-    [(1.0, 0.12732, 0.06323, 0.21213, 0.005), (0.12732, 0.06231, 0.000088, 0.12054, 0.005),
-     (0.178317, 0.01983, 0.00174, 0.08640, 0.25)],
-)  # fmt: skip
+    [
+        (1.0, 0.12732, 0.06323, 0.21213, 0.005),
+        (0.12732, 0.06231, 0.000088, 0.12054, 0.005),
+        (0.178317, 0.01983, 0.00174, 0.08640, 0.25),
+    ],
+)
 def test_digits_bands_and_test(digits, beta, point, low, high, p_value):
     probs, y = HCalibrationMap.temperature(beta)(digits["logits_test"]), digits["y_test"]
     measured = error_band(probs, y).measured
-    np.testing.assert_allclose([measured.value, measured.low, measured.high], [point, low, high], atol=1e-4)
+    np.testing.assert_allclose(
+        [measured.value, measured.low, measured.high], [point, low, high], atol=1e-4
+    )
     tested = calibration_test(probs, y, Objective(), rng=0)[0]
     assert tested.inputs["p-value"] == pytest.approx(p_value, abs=0.09)
     verdicts = [error_band(probs, y, epsilon=e).verdict for e in (0.05, 0.1)]
-    expected = {1.0: ["fails", "inconclusive"], 0.12732: ["inconclusive"] * 2, 0.178317: ["inconclusive", "holds"]}
+    expected = {
+        1.0: ["fails", "inconclusive"],
+        0.12732: ["inconclusive"] * 2,
+        0.178317: ["inconclusive", "holds"],
+    }
     assert [str(v) for v in verdicts] == expected[beta]
 
 
-LAWS = [(500, (1, 1, 1), 1.0), (500, (1, 1, 1), 1.6), (500, (0.3,) * 10, 1.5), (300, (8, 1, 1), 1.0)]
+LAWS = [
+    (500, (1, 1, 1), 1.0),
+    (500, (1, 1, 1), 1.6),
+    (500, (0.3,) * 10, 1.5),
+    (300, (8, 1, 1), 1.0),
+]
 
 
 @pytest.mark.parametrize(("n", "alpha", "factor"), LAWS)
@@ -122,14 +138,19 @@ def test_the_band_covers_all_blocks(n, alpha, factor):
         P = sharpen(C, factor)
         table = band(P, draw(C, rng))
         true = np.array(
-            [C.ravel()[part].mean() for part in np.array_split(np.argsort(P, axis=None, kind="stable"), 20)]
+            [
+                C.ravel()[part].mean()
+                for part in np.array_split(np.argsort(P, axis=None, kind="stable"), 20)
+            ]
         )
         missed += bool(((true < table["lower"]) | (true > table["upper"])).any())
     assert missed <= 200 * 0.05 + 3 * np.sqrt(200 * 0.05 * 0.95)
 
 
 @pytest.mark.parametrize("objective", ["pooled", "classwise"])
-@pytest.mark.parametrize(("n", "alpha"), [(500, (1, 1, 1)), (300, (8, 1, 1)), (200, (0.2, 0.4, 0.6, 0.8, 1))])
+@pytest.mark.parametrize(
+    ("n", "alpha"), [(500, (1, 1, 1)), (300, (8, 1, 1)), (200, (0.2, 0.4, 0.6, 0.8, 1))]
+)
 def test_error_rate_of_the_test(n, alpha, objective):
     def instance(rng):
         C = rng.dirichlet(alpha, n)
@@ -142,7 +163,10 @@ def test_power_of_the_test():
     rejected = 0
     for rng in np.random.default_rng(0).spawn(60):
         C = rng.dirichlet([1, 1, 1], 500)
-        rejected += calibration_test(sharpen(C, 1.6), draw(C, rng), Objective(), rng=rng)[0].verdict is Verdict.FAILS
+        rejected += (
+            calibration_test(sharpen(C, 1.6), draw(C, rng), Objective(), rng=rng)[0].verdict
+            is Verdict.FAILS
+        )
     assert rejected >= 57
 
 
@@ -165,7 +189,10 @@ def test_test_verdicts():
     y = draw(C, rng)
     assert calibration_test(C, y, Objective(), rng=0)[0].verdict is Verdict.HOLDS
     assert calibration_test(sharpen(C, 3), y, Objective(), rng=0)[0].verdict is Verdict.FAILS
-    assert calibration_test(C, y, Objective(), delta=0.05, resamples=10, rng=0)[0].verdict is Verdict.VACUOUS
+    assert (
+        calibration_test(C, y, Objective(), delta=0.05, resamples=10, rng=0)[0].verdict
+        is Verdict.VACUOUS
+    )
 
 
 def test_changed_decisions_are_counted():
@@ -184,8 +211,12 @@ def test_overfitting_is_noticed():
     y = draw(C, rng)
     assert overfit(C, y, Objective(window=20), rng=0).verdict is Verdict.HOLDS
     memorised = np.where(np.eye(3)[y] == 1, 1.0, 0.0) * 0.9 + C * 0.1
-    assert overfit(memorised, y, Objective(window=20), rng=0).verdict is Verdict.HOLDS  # an error, not too small a one
-    assert overfit(np.full((300, 3), 1 / 3), y, Objective(window=20), rng=0).verdict is Verdict.VACUOUS
+    assert (
+        overfit(memorised, y, Objective(window=20), rng=0).verdict is Verdict.HOLDS
+    )  # an error, not too small a one
+    assert (
+        overfit(np.full((300, 3), 1 / 3), y, Objective(window=20), rng=0).verdict is Verdict.VACUOUS
+    )
     # Outcomes spread as evenly as possible within equal predictions: less error than any calibrated model leaves.
     P = np.repeat([[0.5, 0.5]], 300, axis=0) + np.linspace(0, 1e-3, 300)[:, None] * [1, -1]
     assert overfit(P, np.arange(300) % 2, Objective(window=20), rng=0).verdict is Verdict.FAILS
@@ -199,7 +230,9 @@ def test_shift_repeats_and_reuse_make_certificates_void(digits):
     assert certificate(found, "calibration-test").verdict is Verdict.VOID
     z, y = sample()
     again = h_calibration(np.tile(z, (2, 1)), np.tile(y, 2), rng=0)
-    broken = [a for a in certificate(again, "error-bound").assumptions if a.status is Status.VIOLATED]
+    broken = [
+        a for a in certificate(again, "error-bound").assumptions if a.status is Status.VIOLATED
+    ]
     assert [a.statement for a in broken] == ["rows are distinct events"]
     everything = h_calibration(z, y, certify=0.0, rng=0)
     assert certificate(everything, "error-bound").verdict is Verdict.VOID
@@ -228,7 +261,14 @@ def test_the_forms_of_input_agree():
     z, y = sample(400, alpha=(1, 2))
     P = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     base = h_calibration(z, y, rng=0)
-    for other in (P, P[:, 1], z + 1000, z[:, 1] - z[:, 0], pd.DataFrame(P), (z[:, 1] - z[:, 0])[:, None]):
+    for other in (
+        P,
+        P[:, 1],
+        z + 1000,
+        z[:, 1] - z[:, 0],
+        pd.DataFrame(P),
+        (z[:, 1] - z[:, 0])[:, None],
+    ):
         found = h_calibration(other, y, rng=0)
         assert found.map.beta == pytest.approx(base.map.beta, rel=1e-6)
         np.testing.assert_allclose(found.probs, base.probs, atol=1e-7)
@@ -253,7 +293,12 @@ def test_result_saves_prints_and_draws(result, tmp_path):
     assert len(pd.read_csv(tmp_path / "out" / "blocks.csv")) == 20
     assert result.summary()["rows_to_certify"] == 599
     assert len(result.plot().get_legend().get_texts()) == 2
-    assert [c.name for c in result.certificates] == ["error-bound", "calibration-test", "accuracy-preserved", "overfit"]
+    assert [c.name for c in result.certificates] == [
+        "error-bound",
+        "calibration-test",
+        "accuracy-preserved",
+        "overfit",
+    ]
     assert all(type(c).from_json(c.to_json()) == c for c in result.certificates)
     assert certificate(result, "accuracy-preserved").measured.value == 0
 
@@ -294,32 +339,62 @@ Z, Y = sample(50)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"window": 201}, "window must be even, got 201"), ({"window": 1}, "window"), ({"epsilon": 0.0}, "epsilon"),
-        ({"epsilon": 1.0}, "epsilon"), ({"delta": 0.0}, "delta"), ({"delta": 1}, "delta"), ({"blocks": 0}, "blocks"),
-        ({"resamples": 0}, "resamples"), ({"certify": 1.0}, "certify"), ({"mapping": "x"}, "mapping"),
-        ({"objective": "x"}, "objective"), ({"max_iter": 0}, "max_iter"), ({"clusters": 0}, "clusters"),
-        ({"tolerance": -0.1}, "tolerance"), ({"logits": np.where(Z[3, 1] == Z, np.nan, Z)}, "logits.*row 3"),
-        ({"logits": None}, "logits"), ({"logits": Z[:1], "y": Y[:1]}, "logits"), ({"logits": [["a"]]}, "logits"),
-        ({"logits": np.zeros((0, 3))}, "logits"), ({"logits": np.zeros((2, 2, 2))}, "logits"), ({"y": Y[:-1]}, "y must have"),
+        ({"window": 201}, "window must be even, got 201"),
+        ({"window": 1}, "window"),
+        ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": 1.0}, "epsilon"),
+        ({"delta": 0.0}, "delta"),
+        ({"delta": 1}, "delta"),
+        ({"blocks": 0}, "blocks"),
+        ({"resamples": 0}, "resamples"),
+        ({"certify": 1.0}, "certify"),
+        ({"mapping": "x"}, "mapping"),
+        ({"objective": "x"}, "objective"),
+        ({"max_iter": 0}, "max_iter"),
+        ({"clusters": 0}, "clusters"),
+        ({"tolerance": -0.1}, "tolerance"),
+        ({"logits": np.where(Z[3, 1] == Z, np.nan, Z)}, "logits.*row 3"),
+        ({"logits": None}, "logits"),
+        ({"logits": Z[:1], "y": Y[:1]}, "logits"),
+        ({"logits": [["a"]]}, "logits"),
+        ({"logits": np.zeros((0, 3))}, "logits"),
+        ({"logits": np.zeros((2, 2, 2))}, "logits"),
+        ({"y": Y[:-1]}, "y must have"),
         ({"logits": np.where(np.arange(50)[:, None] == 7, -np.inf, Z)}, "logits.*row 7"),
-        ({"logits": np.where(Z[3, 1] == Z, np.inf, Z)}, "logits"), ({"y": np.full(50, 3)}, "y must hold"),
-        ({"y": np.full(50, -1)}, "y must hold"), ({"y": Y + 0.5}, "y must hold"), ({"y": np.array(["a"] * 50)}, "y holds 1"),
-        ({"from_probs": True}, "logits must hold probabilities"), ({"from_probs": 3}, "from_probs"), ({"refit": 2}, "refit"),
-        ({"logits": np.full((50, 3), 0.3), "from_probs": True}, "sum to 1"), ({"y_test": Y}, "y_test"),
-        ({"logits_test": Z[:, :2]}, "logits_test"), ({"logits_test": Z, "y_test": Y[:5]}, "y_test"),
+        ({"logits": np.where(Z[3, 1] == Z, np.inf, Z)}, "logits"),
+        ({"y": np.full(50, 3)}, "y must hold"),
+        ({"y": np.full(50, -1)}, "y must hold"),
+        ({"y": Y + 0.5}, "y must hold"),
+        ({"y": np.array(["a"] * 50)}, "y holds 1"),
+        ({"from_probs": True}, "logits must hold probabilities"),
+        ({"from_probs": 3}, "from_probs"),
+        ({"refit": 2}, "refit"),
+        ({"logits": np.full((50, 3), 0.3), "from_probs": True}, "sum to 1"),
+        ({"y_test": Y}, "y_test"),
+        ({"logits_test": Z[:, :2]}, "logits_test"),
+        ({"logits_test": Z, "y_test": Y[:5]}, "y_test"),
         ({"logits_test": Z, "y_test": np.full(50, 9)}, "y_test"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(change, message):
     with pytest.raises((ValueError, TypeError), match=message):
         h_calibration(**{"logits": Z, "y": Y, "rng": 0, **change})
 
 
 @given(
-    st.one_of(st.none(), st.text(max_size=3), st.lists(st.floats(), max_size=4), st.integers(),
-              st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=3), max_size=3)),
-    st.one_of(st.none(), st.lists(st.integers(-2, 4), max_size=4), st.lists(st.text(max_size=2), max_size=3)),
-)  # fmt: skip
+    st.one_of(
+        st.none(),
+        st.text(max_size=3),
+        st.lists(st.floats(), max_size=4),
+        st.integers(),
+        st.lists(st.lists(st.floats(-9, 9), min_size=1, max_size=3), max_size=3),
+    ),
+    st.one_of(
+        st.none(),
+        st.lists(st.integers(-2, 4), max_size=4),
+        st.lists(st.text(max_size=2), max_size=3),
+    ),
+)
 @settings(max_examples=60, deadline=None)
 def test_arbitrary_input_gives_a_result_or_a_named_error(logits, y):
     with warnings.catch_warnings():

@@ -3,10 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whp.calibration.h_calibration import HCalibrationMap, Objective, kernels, windowed_calibration_error
-from whp.calibration.h_calibration import fit as fitting
-from whp.calibration.h_calibration.fit import fit_temperature, nll_beta
-from whp.calibration.h_calibration.maps import softmax, standardise
+from whp.calibration._h_calibration import (
+    HCalibrationMap,
+    Objective,
+    kernels,
+    windowed_calibration_error,
+)
+from whp.calibration._h_calibration import fit as fitting
+from whp.calibration._h_calibration.fit import fit_temperature, nll_beta
+from whp.calibration._h_calibration.maps import softmax, standardise
 
 error = windowed_calibration_error
 
@@ -28,7 +33,10 @@ def brute(P, y, window, tolerance=0.0, uniform=True):
     o = np.array([o[p == v].mean() for v in p])
     order = np.argsort(p, kind="stable")
     gap = (p - o)[order]
-    sums = [abs(gap[max(0, k - window // 2) : k + window // 2 + 1].sum()) / (window + 1) for k in range(len(gap))]
+    sums = [
+        abs(gap[max(0, k - window // 2) : k + window // 2 + 1].sum()) / (window + 1)
+        for k in range(len(gap))
+    ]
     return np.mean(np.maximum(np.array(sums) - tolerance, 0))
 
 
@@ -45,11 +53,15 @@ def test_toy_by_hand():
 def test_reference_values_and_gradient(dirichlet):
     P, y = dirichlet
     assert error(P, y, window=20) == pytest.approx(0.0714819847, abs=1e-10)
-    assert error(P, y, window=20, objective="leave-one-class-out") == pytest.approx(0.1239422434, abs=1e-10)
+    assert error(P, y, window=20, objective="leave-one-class-out") == pytest.approx(
+        0.1239422434, abs=1e-10
+    )
     assert error(P, y, window=200) == pytest.approx(0.0187388604, abs=1e-10)
     _, gradient = error(P, y, window=20, return_grad=True)
     at = [gradient[0, 0], gradient[5, 1], gradient[200, 2], gradient[299, 0]]
-    np.testing.assert_allclose(at, [3.6075036e-5, -7.4074074e-4, -3.5842294e-4, -5.8072009e-4], rtol=1e-7)
+    np.testing.assert_allclose(
+        at, [3.6075036e-5, -7.4074074e-4, -3.5842294e-4, -5.8072009e-4], rtol=1e-7
+    )
 
 
 @pytest.mark.parametrize("objective", ["pooled", "leave-one-class-out", "classwise"])
@@ -63,7 +75,9 @@ def test_gradient_agrees_with_central_differences(dirichlet, objective, weights)
         up, down = P.copy(), P.copy()
         up[i, c] += step
         down[i, c] -= step
-        assert (made(up, y) - made(down, y)) / (2 * step) == pytest.approx(gradient[i, c], rel=1e-4, abs=2e-7)
+        assert (made(up, y) - made(down, y)) / (2 * step) == pytest.approx(
+            gradient[i, c], rel=1e-4, abs=2e-7
+        )
 
 
 def test_windows_and_tolerances(dirichlet):
@@ -94,9 +108,13 @@ def test_invariant_under_order_of_rows_and_classes(objective):
         y = rng.integers(3, size=200)
         rows, classes = rng.permutation(200), rng.permutation(3)
         value = error(P, y, window=20, objective=objective)
-        assert error(P[rows], y[rows], window=20, objective=objective) == pytest.approx(value, abs=1e-15)
+        assert error(P[rows], y[rows], window=20, objective=objective) == pytest.approx(
+            value, abs=1e-15
+        )
         renamed = np.argsort(classes)[y]
-        assert error(P[:, classes], renamed, window=20, objective=objective) == pytest.approx(value, abs=1e-15)
+        assert error(P[:, classes], renamed, window=20, objective=objective) == pytest.approx(
+            value, abs=1e-15
+        )
 
 
 def test_perfect_and_constant_predictions():
@@ -109,9 +127,13 @@ def test_perfect_and_constant_predictions():
 
 @pytest.mark.parametrize(
     ("alpha", "n", "pooled", "left_out"),
-    [((1, 1, 1), 5000, 0.0228, 0.0228), ((8, 1, 1), 5000, 0.0209, 0.2179), ((2.4, 0.3, 0.3), 5000, 0.0198, 0.1533),
-     ((4, 1), 10000, 0.0212, 0.3507)],  # 0.0212: normal approximation of each window, owners of two entries counted once
-)  # fmt: skip
+    [
+        ((1, 1, 1), 5000, 0.0228, 0.0228),
+        ((8, 1, 1), 5000, 0.0209, 0.2179),
+        ((2.4, 0.3, 0.3), 5000, 0.0198, 0.1533),
+        ((4, 1), 10000, 0.0212, 0.3507),
+    ],  # 0.0212: normal approximation of each window, owners of two entries counted once
+)
 def test_leaving_a_class_out_is_biased_for_calibrated_predictions(alpha, n, pooled, left_out):
     rng = np.random.default_rng(0)
     found = []
@@ -120,7 +142,9 @@ def test_leaving_a_class_out_is_biased_for_calibrated_predictions(alpha, n, pool
         y = draw(P, rng)
         found.append([Objective(k)(P, y) for k in ("pooled", "leave-one-class-out")])
     means, errors = np.mean(found, axis=0), np.std(found, axis=0) / np.sqrt(20)
-    np.testing.assert_array_less(np.abs(means - [pooled, left_out]), 0.05 * np.array([pooled, left_out]) + 2 * errors)
+    np.testing.assert_array_less(
+        np.abs(means - [pooled, left_out]), 0.05 * np.array([pooled, left_out]) + 2 * errors
+    )
 
 
 def test_empty_clusters_do_not_reward_saturation():
@@ -130,7 +154,9 @@ def test_empty_clusters_do_not_reward_saturation():
     guess = np.where(rng.random(170) < 0.9, y, (y + 1) % 10)
     honest = np.where(np.eye(10)[guess] == 1, 0.9, 0.1 / 9) + rng.uniform(0, 1e-3, (170, 10))
     certain = np.eye(10)[guess]
-    assert error(certain, y, window=80) > 2 * error(honest / honest.sum(axis=1, keepdims=True), y, window=80)
+    assert error(certain, y, window=80) > 2 * error(
+        honest / honest.sum(axis=1, keepdims=True), y, window=80
+    )
     p = np.sort(certain.ravel())
     assert kernels.occupied(kernels.bounds_of(p, kernels.CLUSTERS, 15)) == 2
 
@@ -228,27 +254,38 @@ def test_maps_survive_a_dictionary_and_ignore_constants():
     maps = [
         HCalibrationMap.temperature(0.3),
         HCalibrationMap("ensemble", betas=np.array([0.2, 2.0]), weights=np.array([0.25, 0.75])),
-        HCalibrationMap("piecewise", edges=np.array([0.0, 1.0, 4.0]), slopes=np.array([0.5, 2.0, 0.1])),
+        HCalibrationMap(
+            "piecewise", edges=np.array([0.0, 1.0, 4.0]), slopes=np.array([0.5, 2.0, 0.1])
+        ),
     ]
     for made in maps:
         again = HCalibrationMap.from_dict(made.to_dict())
         np.testing.assert_array_equal(again(logits), made(logits))
         np.testing.assert_allclose(made(logits + 1000), made(logits), atol=1e-12)
         np.testing.assert_allclose(made(logits).sum(axis=1), 1, atol=1e-12)
-    np.testing.assert_allclose(HCalibrationMap.temperature(1.0)(logits), softmax(logits), atol=1e-14)
+    np.testing.assert_allclose(
+        HCalibrationMap.temperature(1.0)(logits), softmax(logits), atol=1e-14
+    )
     straight = HCalibrationMap("piecewise", edges=np.array([0.0, 1.0, 4.0]), slopes=np.full(3, 0.7))
-    np.testing.assert_allclose(straight(logits), HCalibrationMap.temperature(0.7)(logits), atol=1e-12)
+    np.testing.assert_allclose(
+        straight(logits), HCalibrationMap.temperature(0.7)(logits), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     "bad",
     [
-        {"kind": "temperature"}, {"kind": "temperature", "betas": [1.0], "weights": [0.5]}, [],
-        {"kind": "piecewise", "edges": [1.0], "slopes": [1.0]}, {"kind": "temperature", "betas": [-1.0], "weights": [1.0]},
-        {"kind": "piecewise", "edges": [0.0, 1.0], "slopes": [1.0]}, {"kind": "other", "betas": [1.0], "weights": [1.0]},
-        {"kind": "piecewise", "edges": [0.0], "slopes": [0.0]}, {"kind": "temperature", "betas": ["a"], "weights": [1.0]},
+        {"kind": "temperature"},
+        {"kind": "temperature", "betas": [1.0], "weights": [0.5]},
+        [],
+        {"kind": "piecewise", "edges": [1.0], "slopes": [1.0]},
+        {"kind": "temperature", "betas": [-1.0], "weights": [1.0]},
+        {"kind": "piecewise", "edges": [0.0, 1.0], "slopes": [1.0]},
+        {"kind": "other", "betas": [1.0], "weights": [1.0]},
+        {"kind": "piecewise", "edges": [0.0], "slopes": [0.0]},
+        {"kind": "temperature", "betas": ["a"], "weights": [1.0]},
     ],
-)  # fmt: skip
+)
 def test_broken_maps_are_refused(bad):
     with pytest.raises(ValueError, match=r"map|betas|weights|edges|slopes|kind|convert"):
         HCalibrationMap.from_dict(bad)
@@ -257,10 +294,14 @@ def test_broken_maps_are_refused(bad):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 201}, "window must be even, got 201"), ({"window": 0}, "window"), ({"tolerance": -1}, "tolerance"),
-        ({"clusters": 0}, "clusters"), ({"objective": "x"}, "objective"), ({"weights": "x"}, "weights"),
+        ({"window": 201}, "window must be even, got 201"),
+        ({"window": 0}, "window"),
+        ({"tolerance": -1}, "tolerance"),
+        ({"clusters": 0}, "clusters"),
+        ({"objective": "x"}, "objective"),
+        ({"weights": "x"}, "weights"),
     ],
-)  # fmt: skip
+)
 def test_bad_options_are_named(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         error(np.full((4, 2), 0.5), [0, 1, 0, 1], **options)

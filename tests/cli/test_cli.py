@@ -26,9 +26,15 @@ def prices(tmp_path):
     rng = np.random.default_rng(0)
     n = 4000
     table = pd.DataFrame(
-        {"size": rng.normal(size=n), "rooms": rng.integers(1, 6, n), "town": rng.choice(["a", "b", "c"], n)}
+        {
+            "size": rng.normal(size=n),
+            "rooms": rng.integers(1, 6, n),
+            "town": rng.choice(["a", "b", "c"], n),
+        }
     )
-    table["price"] = 3 * table["size"] + table["rooms"] - (table["town"] == "b") + rng.normal(size=n)
+    table["price"] = (
+        3 * table["size"] + table["rooms"] - (table["town"] == "b") + rng.normal(size=n)
+    )
     path = tmp_path / "homes.csv"
     table.to_csv(path, index=False)
     return path
@@ -103,7 +109,11 @@ def test_version(capsys):
         ("h-calibration", "scores", []),
         ("hierarchical-communities", "network", []),
         ("target-surrogates", "prices", ["--target", "town", "--max-iter", "20"]),
-        ("sae-gba", "activations", ["--steps", "30", "--batch-size", "32", "--low", "0.05", "--n-neurons", "16"]),
+        (
+            "sae-gba",
+            "activations",
+            ["--steps", "30", "--batch-size", "32", "--low", "0.05", "--n-neurons", "16"],
+        ),
         ("view-batch", "tasks", ["--epochs", "4", "--batch-size", "8", "--memory", "20"]),
     ],
 )
@@ -112,10 +122,20 @@ def test_a_users_file_goes_in_and_answer_certificates_and_picture_come_out(
 ):
     path = request.getfixturevalue(file)
     out_dir = tmp_path / "out"
-    code, out, err = whp("run", method, path, *flags, "--seed", 5, "--out", out_dir, "--json", capsys=capsys)
+    code, out, err = whp(
+        "run", method, path, *flags, "--seed", 5, "--out", out_dir, "--json", capsys=capsys
+    )
     assert code == 0, err
     record = json.loads(out)
-    assert set(record) == {"method", "version", "seed", "seconds", "result", "certificates", "files"}
+    assert set(record) == {
+        "method",
+        "version",
+        "seed",
+        "seconds",
+        "result",
+        "certificates",
+        "files",
+    }
     assert (record["method"], record["seed"]) == (method, 5)
     assert record["certificates"]
     for certificate in record["certificates"]:
@@ -151,7 +171,10 @@ def test_require_holds_gates_a_pipeline(prices, capsys):
         (["run", "linf"], "no method"),
         (["run", "linf-regression", "{prices}", "--target", "cost"], "cost"),
         (["run", "linf-regression", "{prices}", "--target", "price", "--epsilon", "-1"], "epsilon"),
-        (["run", "linf-regression", "{prices}", "--target", "price", "--sketch", "magic"], "sketch"),
+        (
+            ["run", "linf-regression", "{prices}", "--target", "price", "--sketch", "magic"],
+            "sketch",
+        ),
         (["run", "linf-regression", "{prices}", "--nonsense", "1"], "nonsense"),
         (["info"], "method"),
         (["study", "linf-regression", "--scale", "huge"], "scale"),
@@ -187,7 +210,11 @@ def test_a_closed_pipe_is_no_error(prices):
 
 
 def test_what_comes_from_python_is_not_offered(capsys):
-    for method, hidden in (("view-batch", "--model"), ("stability-gap", "--correct"), ("stability-gap", "--reported")):
+    for method, hidden in (
+        ("view-batch", "--model"),
+        ("stability-gap", "--correct"),
+        ("stability-gap", "--reported"),
+    ):
         _, out, _ = whp("run", method, "--help", capsys=capsys)
         assert hidden not in out
         assert "--delta" in out or "--views" in out
@@ -195,12 +222,25 @@ def test_what_comes_from_python_is_not_offered(capsys):
 
 def test_methods_without_a_seed_take_files_too(tmp_path, capsys):
     curves = pd.DataFrame(
-        [(t, k, min(1, 0.5 + 0.01 * (t - 6 * k))) for t in range(1, 19) for k in range(3) if t > 6 * k],
+        [
+            (t, k, min(1, 0.5 + 0.01 * (t - 6 * k)))
+            for t in range(1, 19)
+            for k in range(3)
+            if t > 6 * k
+        ],
         columns=["iteration", "task", "accuracy"],
     )
     curves.to_csv(tmp_path / "curves.csv", index=False)
     code, out, err = whp(
-        "run", "stability-gap", tmp_path / "curves.csv", "--windows", 3, "--n", 200, "--json", capsys=capsys
+        "run",
+        "stability-gap",
+        tmp_path / "curves.csv",
+        "--windows",
+        3,
+        "--n",
+        200,
+        "--json",
+        capsys=capsys,
     )
     assert code == 0, err
     assert json.loads(out)["result"]["tasks"] == 3
@@ -208,7 +248,14 @@ def test_methods_without_a_seed_take_files_too(tmp_path, capsys):
     y = rng.integers(0, 3, 300)
     np.savez(tmp_path / "preds.npz", logits=np.eye(3)[y] + 0.1 * rng.normal(size=(300, 3)), y=y)
     code, out, err = whp(
-        "run", "comp-sum-losses", tmp_path / "preds.npz", "--noise", 0.1, "--out", tmp_path / "o", capsys=capsys
+        "run",
+        "comp-sum-losses",
+        tmp_path / "preds.npz",
+        "--noise",
+        0.1,
+        "--out",
+        tmp_path / "o",
+        capsys=capsys,
     )
     assert code == 0, err
     assert (tmp_path / "o" / "bounds.csv").exists()
@@ -235,7 +282,16 @@ def test_guard_runs_a_script_again_and_leaves_nothing(tmp_path):
         "guard.close()\n"
         "os.write(1, f'from {start}\\n'.encode())\n"  # in one piece: both ranks share the pipe
     )
-    command = [sys.executable, "-c", "from whp.cli import main; main()", "guard", "run", str(script), "--nproc", "2"]
+    command = [
+        sys.executable,
+        "-c",
+        "from whp.cli import main; main()",
+        "guard",
+        "run",
+        str(script),
+        "--nproc",
+        "2",
+    ]
     command += ["--run", "clitest"]
     made = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert made.returncode == 0, made.stderr

@@ -6,12 +6,14 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.calibration.h_calibration import HCalibrator
+from whp.calibration._h_calibration import HCalibrator
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-@parametrize_with_checks([HCalibrator(), HCalibrator(LogisticRegression(), cv=0.4, mapping="piecewise", max_iter=10)])
+@parametrize_with_checks(
+    [HCalibrator(), HCalibrator(LogisticRegression(), cv=0.4, mapping="piecewise", max_iter=10)]
+)
 def test_sklearn_conformance(estimator, check):
     check(estimator)
 

@@ -1,7 +1,7 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.graph.hierarchical_communities import HierarchicalCommunityClustering
+from whp.graph._hierarchical_communities import HierarchicalCommunityClustering
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

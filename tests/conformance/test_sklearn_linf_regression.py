@@ -4,10 +4,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from whp.certificate import Verdict
-from whp.linalg.linf_regression import SketchedLinearRegression
+from whp.linalg._linf_regression import SketchedLinearRegression
 
 
-@parametrize_with_checks([SketchedLinearRegression(), SketchedLinearRegression(fit_intercept=False, rows=40)])
+@parametrize_with_checks(
+    [SketchedLinearRegression(), SketchedLinearRegression(fit_intercept=False, rows=40)]
+)
 def test_sklearn_conformance(estimator, check):
     check(estimator)
 
@@ -20,7 +22,9 @@ def test_few_rows_and_lsqr_agree_with_linear_regression(fit_intercept, targets):
     y = X @ rng.standard_normal((5,) if targets is None else (5, targets)) + 7
     theirs = LinearRegression(fit_intercept=fit_intercept).fit(X, y)
     for options in ({}, {"rows": 100, "refine": "lsqr"}):
-        ours = SketchedLinearRegression(fit_intercept=fit_intercept, random_state=0, **options).fit(X, y)
+        ours = SketchedLinearRegression(fit_intercept=fit_intercept, random_state=0, **options).fit(
+            X, y
+        )
         np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-9)
         np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-8)
         np.testing.assert_allclose(ours.predict(X), theirs.predict(X), atol=1e-8)

@@ -5,7 +5,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from whp.linalg.lp_sensitivity_sampling import CoresetSampler, LpRegressor
 
 
-@parametrize_with_checks([LpRegressor(), LpRegressor(p=1.5, rows=20), LpRegressor(p=3, fit_intercept=False)])
+@parametrize_with_checks(
+    [LpRegressor(), LpRegressor(p=1.5, rows=20), LpRegressor(p=3, fit_intercept=False)]
+)
 def test_sklearn_conformance(estimator, check):
     check(estimator)
 
@@ -14,7 +16,10 @@ def test_a_coreset_serves_the_regressor_and_others():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((5000, 3))
     y = X.sum(axis=1) + 2 + rng.standard_normal(5000)
-    full, short = LpRegressor(p=1.5).fit(X, y), LpRegressor(p=1.5, rows=500, random_state=0).fit(X, y)
+    full, short = (
+        LpRegressor(p=1.5).fit(X, y),
+        LpRegressor(p=1.5, rows=500, random_state=0).fit(X, y),
+    )
     assert full.result_ is None
     assert short.result_.gap < 0.05
     np.testing.assert_allclose(short.coef_, full.coef_, atol=0.2)

@@ -5,7 +5,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from whp.certificate import Verdict
 from whp.datasets.streams import breast_cancer
-from whp.online.optimistic_mirror_descent import OptimisticClassifier, OptimisticRegressor, optimistic_mirror_descent
+from whp.online.optimistic_mirror_descent import (
+    OptimisticClassifier,
+    OptimisticRegressor,
+    optimistic_mirror_descent,
+)
 
 ESTIMATORS = [
     OptimisticClassifier(),
@@ -20,7 +24,12 @@ def test_sklearn_conformance(estimator, check):
     check(estimator)
 
 
-SETTINGS = [{}, {"l2": 0.1}, {"curvature": "exp_concave", "radius": 1.0}, {"dynamic": True, "horizon": 200}]
+SETTINGS = [
+    {},
+    {"l2": 0.1},
+    {"curvature": "exp_concave", "radius": 1.0},
+    {"dynamic": True, "horizon": 200},
+]
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)

@@ -19,11 +19,13 @@ from whp.continual.stability_gap.outcomes import Audit, Outcomes
 from whp.continual.strategies import STRATEGIES, GradientEpisodicMemory, Memory, quadratic_programme
 
 NAN = np.nan
-A = np.array([
-    [.2, .6, .9, .95, .4, .5, .8, .85, .3, .7, .75, .8],
-    [NAN] * 4 + [.1, .5, .9, .92, .6, .7, .88, .9],
-    [NAN] * 8 + [.2, .7, .85, .96],
-])  # fmt: skip
+A = np.array(
+    [
+        [0.2, 0.6, 0.9, 0.95, 0.4, 0.5, 0.8, 0.85, 0.3, 0.7, 0.75, 0.8],
+        [NAN] * 4 + [0.1, 0.5, 0.9, 0.92, 0.6, 0.7, 0.88, 0.9],
+        [NAN] * 8 + [0.2, 0.7, 0.85, 0.96],
+    ]
+)
 ENDS = [4, 8, 12]
 
 
@@ -37,12 +39,25 @@ def test_1_all_metrics_of_a_small_run():
     assert r.min_acc_task.tolist() == [0.3, 0.6]
     assert r.min_acc.value == pytest.approx(0.45)
     assert r.wc_acc.value == pytest.approx(0.62)
-    np.testing.assert_allclose(r.wc_curve[4:], [0.25, 0.45, 0.65, 0.66, 0.366667, 0.533333, 0.583333, 0.62], atol=1e-6)
-    np.testing.assert_allclose(r.acc_curve[4:], [0.25, 0.5, 0.85, 0.885, 0.366667, 0.7, 0.826667, 0.886667], atol=1e-6)
-    assert [r.wf[w].value for w in (2, 3, 5, 12)] == pytest.approx([0.29, 0.29, 0.29, 0.323333], abs=1e-6)
-    assert [r.wp[w].value for w in (2, 3, 5, 12)] == pytest.approx([0.433333, 0.716667, 0.776667, 0.776667], abs=1e-6)
+    np.testing.assert_allclose(
+        r.wc_curve[4:], [0.25, 0.45, 0.65, 0.66, 0.366667, 0.533333, 0.583333, 0.62], atol=1e-6
+    )
+    np.testing.assert_allclose(
+        r.acc_curve[4:], [0.25, 0.5, 0.85, 0.885, 0.366667, 0.7, 0.826667, 0.886667], atol=1e-6
+    )
+    assert [r.wf[w].value for w in (2, 3, 5, 12)] == pytest.approx(
+        [0.29, 0.29, 0.29, 0.323333], abs=1e-6
+    )
+    assert [r.wp[w].value for w in (2, 3, 5, 12)] == pytest.approx(
+        [0.433333, 0.716667, 0.776667, 0.776667], abs=1e-6
+    )
     first = r.gaps.iloc[0]
-    assert (first["before"], first["minimum"], first["iteration"], first["after"]) == (0.95, 0.4, 5, 0.85)
+    assert (first["before"], first["minimum"], first["iteration"], first["after"]) == (
+        0.95,
+        0.4,
+        5,
+        0.85,
+    )
     assert first["drop"] == pytest.approx(0.55)
     assert first["recovery"] == pytest.approx(0.45)
 
@@ -117,8 +132,12 @@ def test_3_clopper_pearson_at_a_small_level():
 def test_4_hypergeometric():
     level = 0.05 / 625 / 2
     for count, expected in ((180, (0.804, 0.957)), (0, (0, 0.044))):
-        assert tuple(float(v) for v in count_interval(count, 200, level, 1000, "set")) == pytest.approx(expected)
-    assert tuple(float(v) for v in count_interval(50, 100, 0.025, 200, "set")) == pytest.approx((0.43, 0.57))
+        assert tuple(
+            float(v) for v in count_interval(count, 200, level, 1000, "set")
+        ) == pytest.approx(expected)
+    assert tuple(float(v) for v in count_interval(50, 100, 0.025, 200, "set")) == pytest.approx(
+        (0.43, 0.57)
+    )
     assert [float(v) for v in count_interval(50, 100, 0.025, 100, "set")] == [0.5, 0.5]
 
 
@@ -128,9 +147,10 @@ def test_4_hypergeometric_by_brute_force():
     n, N, level = 7, 20, 0.02
     for count in range(n + 1):
         possible = [
-            K for K in range(N + 1)
+            K
+            for K in range(N + 1)
             if hypergeom.sf(count - 1, N, K, n) > level and hypergeom.cdf(count, N, K, n) > level
-        ]  # fmt: skip
+        ]
         low, high = count_interval(count, n, level, N, "set")
         assert (round(float(low) * N), round(float(high) * N)) == (min(possible), max(possible))
 
@@ -168,7 +188,10 @@ def test_6_the_easiest_rows_are_found_out():
     chosen = np.argsort(hardness)[:100]
     curves = Curves(correct[:, chosen].mean(axis=1)[None], np.arange(1, 61), np.array([59]))
     audit = Audit(tuple((0, t, float(correct[t].mean())) for t in (19, 20, 21)))
-    assert band_audit(Limits(curves, (100,), (400,), "set", 0.05, True), audit).verdict == Verdict.FAILS
+    assert (
+        band_audit(Limits(curves, (100,), (400,), "set", 0.05, True), audit).verdict
+        == Verdict.FAILS
+    )
 
 
 def test_6_error_rate_of_the_hidden_drop():
@@ -204,7 +227,9 @@ def test_7_paired_limits():
     level = 0.05 / (4 * 1250)
     assert float(paired_limits(100, 0, 200, level)[0]) == pytest.approx(0.29447, abs=1e-5)
     assert float(paired_limits(153, 0, 200, level)[0]) == pytest.approx(0.5649, abs=1e-4)
-    assert [float(v) for v in paired_limits(10, 4, 50, level, 50, "set")] == pytest.approx([0.12, 0.12])
+    assert [float(v) for v in paired_limits(10, 4, 50, level, 50, "set")] == pytest.approx(
+        [0.12, 0.12]
+    )
 
 
 def test_outcomes_count_bits():
@@ -237,19 +262,31 @@ def test_verdicts_of_a_gap():
     correct, ends = run_of(0.0)
     flat = stability_gap(None, ends, correct=correct, gap=0.1)
     assert [c.verdict for c in flat.certificates] == [Verdict.HOLDS, Verdict.FAILS, Verdict.HOLDS]
-    assert stability_gap(None, ends, correct=correct, gap=0.6).certificates[0].verdict == Verdict.VACUOUS
+    assert (
+        stability_gap(None, ends, correct=correct, gap=0.6).certificates[0].verdict
+        == Verdict.VACUOUS
+    )
     few = stability_gap(None, ends, correct=[c[:, :20] for c in correct], gap=0.1)
     assert few.certificates[0].verdict == Verdict.INCONCLUSIVE
     coarse = stability_gap(None, ends, correct=[c[4::5] for c in correct], every=5, gap=0.1)
     assert coarse.certificates[0].verdict == Verdict.INCONCLUSIVE
     assert coarse.wc_acc.low < 0.6
     shown = Audit((), 3, ())
-    assert stability_gap(None, ends, correct=correct, audit=shown).certificates[0].verdict == Verdict.VOID
+    assert (
+        stability_gap(None, ends, correct=correct, audit=shown).certificates[0].verdict
+        == Verdict.VOID
+    )
     moved = Audit((), 0, ("buffers",))
-    assert stability_gap(None, ends, correct=correct, audit=moved).certificates[0].verdict == Verdict.VOID
+    assert (
+        stability_gap(None, ends, correct=correct, audit=moved).certificates[0].verdict
+        == Verdict.VOID
+    )
     lied = stability_gap(A, ENDS, reported={"acc": 0.8867, "wc_acc": 0.9})
     assert lied.certificates[-1].verdict == Verdict.FAILS
-    assert stability_gap(A, ENDS, reported={"acc": 0.8867, "wc_acc": 0.72}).certificates[-1].verdict == Verdict.HOLDS
+    assert (
+        stability_gap(A, ENDS, reported={"acc": 0.8867, "wc_acc": 0.72}).certificates[-1].verdict
+        == Verdict.HOLDS
+    )
     exact = stability_gap(A, ENDS)
     assert exact.certificates[0].verdict == Verdict.FAILS
     assert "n, the number of rows" in str(exact.certificates[0].assumptions)
@@ -266,12 +303,22 @@ def test_paired_limits_are_narrower_than_those_of_the_band():
 
 
 def test_first_step_verdicts():
-    table = pd.DataFrame({"task": [0, 1, 1, 2], "step": [0, 0, 1, 0], "plasticity": 1.0, "stability": [0, 0, 0.3, 0.0]})
+    table = pd.DataFrame(
+        {
+            "task": [0, 1, 1, 2],
+            "step": [0, 0, 1, 0],
+            "plasticity": 1.0,
+            "stability": [0, 0, 0.3, 0.0],
+        }
+    )
     r = stability_gap(A, ENDS, grads=table)
     assert r.certificates[2].verdict == Verdict.HOLDS
     table.loc[3, "stability"] = 0.1
     assert stability_gap(A, ENDS, grads=table).certificates[2].verdict == Verdict.FAILS
-    assert stability_gap(A, ENDS, grads=table[table["task"] == 0]).certificates[2].verdict == Verdict.UNMEASURED
+    assert (
+        stability_gap(A, ENDS, grads=table[table["task"] == 0]).certificates[2].verdict
+        == Verdict.UNMEASURED
+    )
 
 
 # Strategies and the recorder
@@ -292,7 +339,12 @@ def stream(K=3, n=60, seed=0, d=6):
 
 def network(d=6, classes=6, seed=0, norm=False):
     torch.manual_seed(seed)
-    layers = [nn.Linear(d, 16), *([nn.BatchNorm1d(16)] if norm else []), nn.ReLU(), nn.Linear(16, classes)]
+    layers = [
+        nn.Linear(d, 16),
+        *([nn.BatchNorm1d(16)] if norm else []),
+        nn.ReLU(),
+        nn.Linear(16, classes),
+    ]
     return nn.Sequential(*layers)
 
 
@@ -312,9 +364,16 @@ def test_every_strategy_trains_in_every_scenario(strategy, scenario):
     model = network()
     evaluator = ContinualEvaluator(test, scenario=scenario, random_state=0)
     fit = continual_fit(
-        model, train, strategy=strategy, scenario=scenario, batch_size=10, epochs=4, evaluator=evaluator, record_gradients=True,
+        model,
+        train,
+        strategy=strategy,
+        scenario=scenario,
+        batch_size=10,
+        epochs=4,
+        evaluator=evaluator,
+        record_gradients=True,
         random_state=0,
-    )  # fmt: skip
+    )
     assert fit.task_ends == ((24, 48, 72) if strategy != "joint" else (24, 72, 144))
     result = evaluator.result(grads=fit)
     assert result.accuracy[0, fit.task_ends[0] - 1] > 0.8
@@ -382,8 +441,17 @@ def test_8_many_anchors_pull_at_the_third_task():
     assert first[1] == 0
     assert first[2] > 1e-5
     evaluator = ContinualEvaluator(test, random_state=0)
-    fit = continual_fit(network(), train, strategy="ewc", online=False, strength=10.0, record_gradients=True, random_state=0,
-                        batch_size=10, evaluator=evaluator)  # fmt: skip
+    fit = continual_fit(
+        network(),
+        train,
+        strategy="ewc",
+        online=False,
+        strength=10.0,
+        record_gradients=True,
+        random_state=0,
+        batch_size=10,
+        evaluator=evaluator,
+    )
     assert evaluator.result(grads=fit).certificates[2].verdict == Verdict.FAILS
 
 
@@ -417,7 +485,9 @@ def test_fisher_information_is_that_of_single_rows():
     learner.end(model, 0, X, y)
     total = [torch.zeros_like(p) for p in model.parameters()]
     for x, label in zip(X, y, strict=True):
-        grads = torch.autograd.grad(nn.functional.cross_entropy(model(x[None]), label[None]), list(model.parameters()))
+        grads = torch.autograd.grad(
+            nn.functional.cross_entropy(model(x[None]), label[None]), list(model.parameters())
+        )
         total = [t + g.square() / len(y) for t, g in zip(total, grads, strict=True)]
     for ours, expected in zip(learner.anchors[0][0], total, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-8)
@@ -435,7 +505,9 @@ def test_9_quadratic_programme_by_active_sets(seed, gamma):
         w = np.full(2, gamma)
         free = [i for i in range(2) if i not in active]
         if free:
-            w[free] = np.linalg.solve(P[np.ix_(free, free)], -q[free] - P[np.ix_(free, active)] @ w[list(active)])
+            w[free] = np.linalg.solve(
+                P[np.ix_(free, free)], -q[free] - P[np.ix_(free, active)] @ w[list(active)]
+            )
         if (w >= gamma - 1e-12).all():
             best = min(best, 0.5 * w @ P @ w + q @ w)
     assert (v >= gamma - 1e-12).all()
@@ -479,7 +551,9 @@ def test_a_loop_of_ones_own_needs_no_change():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     evaluator = ContinualEvaluator(test, subset=20, random_state=0)
     for k, (X, y) in enumerate(train):
-        loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, y), batch_size=10, shuffle=True)
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(X, y), batch_size=10, shuffle=True
+        )
         with evaluator.task(k, model, optimizer):
             for x, labels in loader:
                 optimizer.zero_grad()
@@ -489,7 +563,10 @@ def test_a_loop_of_ones_own_needs_no_change():
     assert result.times.tolist() == list(range(1, 19))
     names = [c.name for c in result.certificates]
     assert "band-audit" in names
-    assert result.certificates[names.index("band-audit")].verdict in (Verdict.HOLDS, Verdict.UNMEASURED)
+    assert result.certificates[names.index("band-audit")].verdict in (
+        Verdict.HOLDS,
+        Verdict.UNMEASURED,
+    )
     optimizer.step()  # the hook is gone
     assert evaluator.updates == 18
 
@@ -525,7 +602,9 @@ def test_9_save_and_resume_in_the_middle_of_a_task(tmp_path):
         for step in range(4):
             with torch.no_grad():
                 for p in model.parameters():
-                    p += 0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(10 * k + step))
+                    p += 0.05 * torch.randn(
+                        p.shape, generator=torch.Generator().manual_seed(10 * k + step)
+                    )
             whole.after_step(model)
             states.append(copy.deepcopy(model))
             if (k, step) == (1, 1):
@@ -564,7 +643,10 @@ GOOD = {"accuracy": A, "task_ends": ENDS}
         ({"accuracy": None}, "accuracy"),
         ({"accuracy": A * 100}, "divide by 100"),
         ({"accuracy": A - 0.5}, "accuracy"),
-        ({"accuracy": np.where(np.arange(12) == 9, np.nan, A)}, "task 1 has no value at iteration 10"),
+        (
+            {"accuracy": np.where(np.arange(12) == 9, np.nan, A)},
+            "task 1 has no value at iteration 10",
+        ),
         ({"accuracy": A[0]}, "accuracy"),
         ({"accuracy": "a"}, "accuracy"),
         ({"task_ends": None}, "task_ends"),
@@ -620,12 +702,16 @@ def test_bad_training_is_named(change, named):
 
 def test_a_diverging_loss_says_where():
     with pytest.raises(FloatingPointError, match="update"):
-        continual_fit(network(), [(1e30 * X, y) for X, y in stream()[0]], strategy="finetune", lr=1e6)
+        continual_fit(
+            network(), [(1e30 * X, y) for X, y in stream()[0]], strategy="finetune", lr=1e6
+        )
 
 
 def test_a_task_of_one_class_is_refused_where_tasks_are_named():
     with pytest.raises(ValueError, match="one class"):
-        continual_fit(network(), [(torch.rand(4, 6), torch.zeros(4, dtype=torch.int64))], scenario="task")
+        continual_fit(
+            network(), [(torch.rand(4, 6), torch.zeros(4, dtype=torch.int64))], scenario="task"
+        )
 
 
 def test_recorder_is_used_in_order():

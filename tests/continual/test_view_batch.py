@@ -43,7 +43,9 @@ def test_1_cycles_counts_and_gaps(views, cycle):
     assert [c.verdict for c in s.certificates] == [Verdict.VACUOUS, Verdict.HOLDS, Verdict.HOLDS]
 
 
-@pytest.mark.parametrize(("window", "least", "most"), [(1, 100, 100), (5, 96, 104), (20, 81, 119), (100, 1, 199)])
+@pytest.mark.parametrize(
+    ("window", "least", "most"), [(1, 100, 100), (5, 96, 104), (20, 81, 119), (100, 1, 199)]
+)
 def test_2_windows_bound_every_gap(window, least, most):
     s = recall_schedule(800, 32, views=4, epochs=40, shuffle="window", window=window, rng=0)
     gaps = s.gaps()
@@ -54,11 +56,16 @@ def test_2_windows_bound_every_gap(window, least, most):
     rest = s.certificates[0]
     assert rest.bound == 100 - window + 1
     assert rest.verdict == (Verdict.HOLDS if window < 100 else Verdict.VACUOUS)
-    assert recall_schedule(800, 32, views=4, epochs=8, shuffle="fixed", rng=0).certificates[0].bound == 100
+    assert (
+        recall_schedule(800, 32, views=4, epochs=8, shuffle="fixed", rng=0).certificates[0].bound
+        == 100
+    )
 
 
 def test_3_share_of_short_gaps():
-    short = np.mean([(recall_schedule(800, 32, epochs=40, rng=s).gaps() <= 49).mean() for s in range(40)])
+    short = np.mean(
+        [(recall_schedule(800, 32, epochs=40, rng=s).gaps() <= 49).mean() for s in range(40)]
+    )
     assert short == pytest.approx(0.1225, abs=0.003)
 
 
@@ -104,13 +111,26 @@ def test_runs_that_end_inside_a_cycle_are_void():
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.integers(1, 60), st.integers(0, 3), st.integers(0, 3), st.integers(1, 3), st.integers(0, 100), st.data())
+@given(
+    st.integers(1, 60),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.integers(0, 100),
+    st.data(),
+)
 def test_any_schedule_keeps_its_promises(n, log_views, log_distinct, cycles, seed, data):
     views, distinct = 2**log_views, 2**log_distinct
     cycle = -(-n // distinct)
     window = data.draw(st.integers(1, cycle))
     s = recall_schedule(
-        n, views * distinct, views=views, epochs=views * cycles, shuffle="window", window=window, rng=seed
+        n,
+        views * distinct,
+        views=views,
+        epochs=views * cycles,
+        shuffle="window",
+        window=window,
+        rng=seed,
     )
     assert s.cycle == cycle
     assert set(s.counts()) == {views * cycles}
@@ -168,7 +188,9 @@ def test_10_one_view_is_the_ordinary_loader():
     assert len(batches) == len(sampler) == 15
     assert all(v == 0 for batch in batches for _, v in batch)
     for e in range(3):
-        assert sorted(i for batch in batches[5 * e : 5 * e + 5] for i, _ in batch) == list(range(20))
+        assert sorted(i for batch in batches[5 * e : 5 * e + 5] for i, _ in batch) == list(
+            range(20)
+        )
     logits, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     total, supervised, divergence = view_batch_loss(logits, y, 1)
     assert torch.equal(total, functional.cross_entropy(logits, y))
@@ -180,7 +202,11 @@ def test_10_one_view_is_the_ordinary_loader():
 def test_a_loader_with_workers_delivers_the_schedule(workers):
     X, y = torch.rand(40, 64), torch.arange(40)
     sampler = ViewBatchSampler(40, 8, views=4, epochs=8, shuffle="window", window=3, seed=0)
-    loader = DataLoader(ViewDataset(X, y, weak=identity, strong=weak_view), batch_sampler=sampler, num_workers=workers)
+    loader = DataLoader(
+        ViewDataset(X, y, weak=identity, strong=weak_view),
+        batch_sampler=sampler,
+        num_workers=workers,
+    )
     seen = []
     for x, labels in loader:
         assert labels.tolist() == [i for i in labels[::4].tolist() for _ in range(4)]
@@ -212,9 +238,15 @@ def test_10_a_resumed_sampler_goes_on_with_the_same_samples():
 
 
 def test_6_divergence_of_known_views():
-    p = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.6, 0.1, 0.3]], dtype=torch.float64))
-    assert float(view_batch_loss(p, torch.tensor([0, 0, 0]), 3)[2]) == pytest.approx(0.1108982, abs=1e-7)
-    assert float(view_batch_loss(p[:2], torch.tensor([0, 0]), 2)[2]) == pytest.approx(0.0851228, abs=1e-7)
+    p = torch.log(
+        torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.6, 0.1, 0.3]], dtype=torch.float64)
+    )
+    assert float(view_batch_loss(p, torch.tensor([0, 0, 0]), 3)[2]) == pytest.approx(
+        0.1108982, abs=1e-7
+    )
+    assert float(view_batch_loss(p[:2], torch.tensor([0, 0]), 2)[2]) == pytest.approx(
+        0.0851228, abs=1e-7
+    )
     total, supervised, divergence = view_batch_loss(p, torch.tensor([0, 0, 0]), 3, weight=2.0)
     assert float(total) == pytest.approx(float(supervised + 2 * divergence))
     assert float(view_batch_loss(p, torch.tensor([0, 0, 0]), 3, ssl=False)[2]) == 0
@@ -288,7 +320,9 @@ def test_5_design_effect():
         d = B // views
         chosen = np.stack([rng.choice(n, d, replace=False) for _ in range(20_000)])
         drawn = mu[chosen].mean(axis=1) + sigma / np.sqrt(B) * rng.normal(size=20_000)
-        assert drawn.var() == pytest.approx(design_effect(n, B, views, mu.var(ddof=1), sigma**2)[0], rel=0.04)
+        assert drawn.var() == pytest.approx(
+            design_effect(n, B, views, mu.var(ddof=1), sigma**2)[0], rel=0.04
+        )
     rho = 1 / (1 + sigma**2)
     factors = [np.divide(*design_effect(10**9, B, v, 1.0, sigma**2)) for v in (2, 4, 8)]
     np.testing.assert_allclose(factors, [1 + (v - 1) * rho for v in (2, 4, 8)], rtol=1e-6)
@@ -309,14 +343,16 @@ def test_effective_batch_error_rate():
 
     def instance(rng):
         mu = rng.normal(size=n)
-        drawn = np.stack([
-            [mu[rng.choice(n, B // v, replace=False)].mean() for _ in range(150)] for v in (V, 1)
-        ])  # fmt: skip
+        drawn = np.stack(
+            [[mu[rng.choice(n, B // v, replace=False)].mean() for _ in range(150)] for v in (V, 1)]
+        )
         ratio = drawn.var(axis=1, ddof=1)
         again = [drawn[:, rng.integers(0, 150, 150)].var(axis=1, ddof=1) for _ in range(200)]
         low, high = np.quantile([a / b for a, b in again], [0.025, 0.975])
         value = ratio[0] / ratio[1]
-        return effective_batch(Estimate(value, min(low, value), max(high, value)), n, B, V, {}, True)
+        return effective_batch(
+            Estimate(value, min(low, value), max(high, value)), n, B, V, {}, True
+        )
 
     assert_error_rate(instance, 0.05, n=300)
 
@@ -357,7 +393,10 @@ def curve(I, t, A=0.95, b=0.02, c=0.3, d=5.707110264748875):  # noqa: E741
 
 def test_9_the_curve_returns_its_parameters():
     I, t = np.repeat([75.0, 150, 300, 600], 6), np.tile([0.0, 10, 30, 100, 300, 1000], 4)  # noqa: E741
-    expected = {1000: (0.008018, 0.029292, 0.045238, 0.029231), 100: (0.169607, 0.270700, 0.316667, 0.270496)}
+    expected = {
+        1000: (0.008018, 0.029292, 0.045238, 0.029231),
+        100: (0.169607, 0.270700, 0.316667, 0.270496),
+    }
     for when, values in expected.items():
         np.testing.assert_allclose(curve(np.array([75.0, 150, 300, 600]), when), values, atol=1e-6)
     fit = fit_forgetting_curve(I, t, curve(I, t), resamples=20)
@@ -383,7 +422,9 @@ def test_the_interval_of_the_best_one_covers_it():
         rng = np.random.default_rng(seed)
         seen = rng.binomial(2000, curve(I, t)) / 2000
         fit = fit_forgetting_curve(I, t, seen, n=np.full(30, 2000.0), resamples=60, rng=seed)
-        covered += fit.best_interval is not None and fit.best_interval.low <= 300 <= fit.best_interval.high
+        covered += (
+            fit.best_interval is not None and fit.best_interval.low <= 300 <= fit.best_interval.high
+        )
     assert covered >= 15
 
 
@@ -397,7 +438,11 @@ def test_the_interval_of_the_best_one_covers_it():
     ],
 )
 def test_bad_curves_are_named(change, named):
-    good = {"interval": [1.0, 2, 3, 4], "elapsed": [1.0, 2, 3, 4], "retention": [1.0, 0.9, 0.8, 0.7]}
+    good = {
+        "interval": [1.0, 2, 3, 4],
+        "elapsed": [1.0, 2, 3, 4],
+        "retention": [1.0, 0.9, 0.8, 0.7],
+    }
     with pytest.raises((ValueError, TypeError), match=named):
         fit_forgetting_curve(**(good | change))
 
@@ -428,10 +473,14 @@ def test_10_both_see_the_same_images_from_the_same_weights(digits):
 
     model = Counting()
     before = model.body.weight.detach().clone()
-    found = view_batch(X, y, y // 2, model=model, epochs=8, batch_size=8, strategy="finetune", rng=0)
+    found = view_batch(
+        X, y, y // 2, model=model, epochs=8, batch_size=8, strategy="finetune", rng=0
+    )
     assert torch.equal(model.body.weight, before)  # what was given is copied
     assert not torch.equal(found.model.body.weight, before)
-    again = view_batch(X, y, y // 2, model=model, epochs=8, batch_size=8, strategy="finetune", views=1, rng=0)
+    again = view_batch(
+        X, y, y // 2, model=model, epochs=8, batch_size=8, strategy="finetune", views=1, rng=0
+    )
     np.testing.assert_array_equal(again.accuracy, again.accuracy_baseline)
     assert again.difference["forgetting"].value == 0
 
@@ -441,9 +490,20 @@ def test_10_both_see_the_same_images_from_the_same_weights(digits):
 def test_all_strategies_take_views(digits, strategy, scenario):
     X, y = digits
     found = view_batch(
-        X, y, y // 2, strategy=strategy, scenario=scenario, views=2, epochs=2, batch_size=16, memory=20, ssl=True, warmup=0,
-        compare=False, rng=0,
-    )  # fmt: skip
+        X,
+        y,
+        y // 2,
+        strategy=strategy,
+        scenario=scenario,
+        views=2,
+        epochs=2,
+        batch_size=16,
+        memory=20,
+        ssl=True,
+        warmup=0,
+        compare=False,
+        rng=0,
+    )
     assert found.accuracy.shape == (1, 2, 2)
     assert np.isnan(found.accuracy[0, 0, 1])
     assert np.diag(found.accuracy[0]).min() >= 0
@@ -453,9 +513,20 @@ def test_all_strategies_take_views(digits, strategy, scenario):
 def test_seeds_views_and_streams(digits):
     X, y = digits
     found = view_batch(
-        X.reshape(-1, 8, 8), y, y // 2, views=4, views_on="memory", epochs=4, batch_size=16, memory=20, seeds=3, strong="affine",
-        shuffle="window", window=3, rng=0,
-    )  # fmt: skip
+        X.reshape(-1, 8, 8),
+        y,
+        y // 2,
+        views=4,
+        views_on="memory",
+        epochs=4,
+        batch_size=16,
+        memory=20,
+        seeds=3,
+        strong="affine",
+        shuffle="window",
+        window=3,
+        rng=0,
+    )
     assert found.accuracy.shape == (3, 2, 2)
     assert found.difference["forgetting"].n == 3
     new, memory = (found.recall[found.recall["stream"] == s] for s in ("new", "memory"))
@@ -463,13 +534,38 @@ def test_seeds_views_and_streams(digits):
     assert (memory["views"] == 4).all()
     assert (memory["min"] >= memory["C"] - 3 + 1).all()
     both = view_batch(
-        X, y, y // 2, epochs=4, batch_size=16, shuffle="window", window=3, memory=20, rng=0, diagnostics=True
+        X,
+        y,
+        y // 2,
+        epochs=4,
+        batch_size=16,
+        shuffle="window",
+        window=3,
+        memory=20,
+        rng=0,
+        diagnostics=True,
     )
     names = [c.name for c in both.certificates]
-    assert names == ["minimum-rest", "mean-recall", "equal-work", "effective-batch", "view-consistency", "forgetting"]
+    assert names == [
+        "minimum-rest",
+        "mean-recall",
+        "equal-work",
+        "effective-batch",
+        "view-consistency",
+        "forgetting",
+    ]
     assert both.certificates[0].verdict in (Verdict.HOLDS, Verdict.UNMEASURED)
     same = view_batch(
-        X, y, y // 2, epochs=4, batch_size=16, weak="none", memory=20, rng=0, diagnostics=True, compare=False
+        X,
+        y,
+        y // 2,
+        epochs=4,
+        batch_size=16,
+        weak="none",
+        memory=20,
+        rng=0,
+        diagnostics=True,
+        compare=False,
     )
     assert same.certificates[3].verdict == Verdict.VOID  # views that are equal
 
@@ -477,7 +573,15 @@ def test_seeds_views_and_streams(digits):
 def test_rotations_share_their_classes(digits):
     X, y = digits
     both = np.concatenate([X, X.reshape(-1, 8, 8).transpose(0, 2, 1).reshape(-1, 64)])
-    found = view_batch(both, np.tile(y, 2), np.repeat([0, 1], len(y)), epochs=4, batch_size=16, compare=False, rng=0)
+    found = view_batch(
+        both,
+        np.tile(y, 2),
+        np.repeat([0, 1], len(y)),
+        epochs=4,
+        batch_size=16,
+        compare=False,
+        rng=0,
+    )
     assert found.accuracy[0, 1].shape == (2,)
     assert set(found.artifacts()) == {"arrays.npz", "recall.csv", "model.safetensors"}
 
@@ -553,15 +657,26 @@ values = st.one_of(st.floats(0, 1), st.none(), st.text(max_size=2), st.floats())
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.lists(values, min_size=4, max_size=4), max_size=6), st.lists(st.integers(-1, 2), max_size=6),
+    st.lists(st.lists(values, min_size=4, max_size=4), max_size=6),
     st.lists(st.integers(-1, 2), max_size=6),
-)  # fmt: skip
+    st.lists(st.integers(-1, 2), max_size=6),
+)
 def test_anything_is_trained_or_refused_by_name(X, y, task):
     told = ""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            view_batch(X, y, task, epochs=1, views=1, batch_size=4, compare=False, strategy="finetune", rng=0)
+            view_batch(
+                X,
+                y,
+                task,
+                epochs=1,
+                views=1,
+                batch_size=4,
+                compare=False,
+                strategy="finetune",
+                rng=0,
+            )
     except (ValueError, TypeError) as error:
         told = str(error)
     assert not told or told.startswith(("X ", "y ", "task "))

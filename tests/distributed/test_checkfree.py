@@ -35,7 +35,10 @@ from whp.distributed.checkfree.simulator import Simulator
 from whp.distributed.checkfree.train import draw_failures, read_failures
 from whp.intervals import Estimate, exact, mean
 
-TEXT = "In the beginning God created the heaven and the earth. And the earth was without form, and void. " * 20
+TEXT = (
+    "In the beginning God created the heaven and the earth. And the earth was without form, and void. "
+    * 20
+)
 VOCAB = vocabulary(TEXT)
 TOKENS = encode(TEXT, VOCAB)
 D = 8
@@ -80,7 +83,9 @@ def test_1_recover_by_hand():
     assert recover(sd(1.0, 2.0), sd(3.0, 6.0), 0, 0)["w"].tolist() == [2.0, 4.0]
     a, b = neighbour_weights(0.25, 0.75, "grad", 1e-4)
     assert (a, b) == pytest.approx((0.2501 / 1.0002, 0.7501 / 1.0002), abs=1e-15)
-    assert recover(sd(1.0), sd(3.0), 0.25, 0.75, eps=1e-4)["w"].item() == pytest.approx(a + 3 * b, abs=1e-6)
+    assert recover(sd(1.0), sd(3.0), 0.25, 0.75, eps=1e-4)["w"].item() == pytest.approx(
+        a + 3 * b, abs=1e-6
+    )
     assert recover(sd(1.0), sd(3.0), 1, 9, "uniform")["w"].item() == 2
     assert recover(sd(1.0), sd(3.0), 1, 9, "copy")["w"].item() == 1
     assert recover(sd(1.0), None, 1, 9)["w"].item() == 1
@@ -113,19 +118,29 @@ def test_useless_norms_count_equally_and_are_told():
 
 def test_different_shapes_are_named():
     other = {"w": torch.ones(2, 3)}
-    with pytest.raises(ValueError, match=r"stage 3 cannot be rebuilt from stages 2 and 4: 'w' is \(2,\) vs \(2, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"stage 3 cannot be rebuilt from stages 2 and 4: 'w' is \(2,\) vs \(2, 3\)",
+    ):
         recover(sd(1.0, 2.0), other, stage=3)
     with pytest.raises(ValueError, match="only one of them has 'v'"):
         recover(sd(1.0), {"w": torch.ones(1), "v": torch.ones(1)})
     model = parts()
     model[1][3] = Block(D, 2, 16)
-    with pytest.raises(ValueError, match=r"stage 2 cannot be rebuilt from stages 1 and 3: 'gate.weight' is \(16, 8\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"stage 2 cannot be rebuilt from stages 1 and 3: 'gate.weight' is \(16, 8\)",
+    ):
         make(Simulator, model)
     assert make(Simulator, model, mode="none").step(batch(0)).iteration == 0
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.floats(0, 1e6), st.floats(0, 1e6), st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=5))
+@given(
+    st.floats(0, 1e6),
+    st.floats(0, 1e6),
+    st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=5),
+)
 def test_recovery_stays_between_its_neighbours(a, b, values):
     x = torch.tensor(values)
     y = x.flip(0) + 1
@@ -138,16 +153,28 @@ def test_recovery_stays_between_its_neighbours(a, b, values):
 def test_who_stands_in_for_whom():
     assert [twin(i, 6) for i in range(6)] == [1, 0, None, None, 5, 4]
     assert [(t.unit, t.sources, t.how) for t in plan([2, 4], 6, "checkfree", "grad")] == [
-        ("2", (1, 3), "rebuild"), ("4", (3, 5), "rebuild"),
-    ]  # fmt: skip
+        ("2", (1, 3), "rebuild"),
+        ("4", (3, 5), "rebuild"),
+    ]
     assert [(t.unit, t.to, t.sources, t.how) for t in plan([0], 6, "checkfree+", "grad")] == [
-        ("0", 0, (1,), "rebuild"), ("embed", 0, (1,), "restore"),
-    ]  # fmt: skip
-    assert [(t.unit, t.how) for t in plan([1], 6, "checkfree+", "grad")] == [("1", "rebuild"), ("embed", "copy")]
+        ("0", 0, (1,), "rebuild"),
+        ("embed", 0, (1,), "restore"),
+    ]
+    assert [(t.unit, t.how) for t in plan([1], 6, "checkfree+", "grad")] == [
+        ("1", "rebuild"),
+        ("embed", "copy"),
+    ]
     assert len(plan([2, 3], 6, "checkfree", "random")) == 2
     assert set(copies(6, "redundant", False)) == {*map(str, range(6)), "embed", "head"}
-    for lost, mode in (([2, 3], "checkfree"), ([0, 1], "checkfree+"), ([4, 5], "checkfree+"), ([2, 3], "redundant"),
-                       ([0], "checkfree"), ([5], "checkfree"), ([2], "none")):  # fmt: skip
+    for lost, mode in (
+        ([2, 3], "checkfree"),
+        ([0, 1], "checkfree+"),
+        ([4, 5], "checkfree+"),
+        ([2, 3], "redundant"),
+        ([0], "checkfree"),
+        ([5], "checkfree"),
+        ([2], "none"),
+    ):
         with pytest.raises(UnrecoverableStageError):
             plan(lost, 6, mode, "grad")
 
@@ -160,7 +187,11 @@ def test_routes_pass_every_stage_once_and_no_message_twice(stages):
     for m in range(2):
         way = [op.rank for op in route(m, stages, True, stages - 1)][1:-1]
         assert sorted(way) == list(range(stages))
-        hops = [(op.before, op.rank) for op in route(m, stages, True, stages - 1) if op.before not in (None, op.rank)]
+        hops = [
+            (op.before, op.rank)
+            for op in route(m, stages, True, stages - 1)
+            if op.before not in (None, op.rank)
+        ]
         assert len(hops) == len(set(hops))
     middle = list(range(2, stages - 2))
     assert way == [1, 0, *middle, stages - 1, stages - 2]
@@ -173,7 +204,11 @@ def test_orders_of_all_ranks_cannot_block(stages, microbatches, swap):
     for head in (stages - 1, 0):
         ways = [route(m, stages, swap, head) for m in range(microbatches)]
         orders = [list(ops) for ops in schedule(microbatches, stages, swap, head)]
-        assert sum(map(len, orders)) == microbatches * (stages + 2) == len(timeline(microbatches, stages, swap, head))
+        assert (
+            sum(map(len, orders))
+            == microbatches * (stages + 2)
+            == len(timeline(microbatches, stages, swap, head))
+        )
         for backward in (False, True):
             left = [ops[::-1] if backward else list(ops) for ops in orders]
             todo = [w[::-1] if backward else list(w) for w in ways]
@@ -196,7 +231,9 @@ def reference(model, steps, swap, clip=1.0, microbatches=4):
     for t in range(steps):
         x, y = batch(t)
         total = 0.0
-        for m, (a, b) in enumerate(zip(x.tensor_split(microbatches), y.tensor_split(microbatches), strict=True)):
+        for m, (a, b) in enumerate(
+            zip(x.tensor_split(microbatches), y.tensor_split(microbatches), strict=True)
+        ):
             h = embed(a)
             order = list(range(len(blocks)))
             if swap and m % 2:
@@ -242,7 +279,9 @@ def test_2_equal_stages_are_a_fixed_point(rule, stage):
 def test_2_random_and_zero_are_none():
     for rule in ("random", "zero"):
         embed, blocks, head = parts()
-        sim = make(Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head), rule=rule)
+        sim = make(
+            Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head), rule=rule
+        )
         before = sim.evaluate([batch(100)])
         sim.kill(2)
         assert abs(sim.evaluate([batch(100)]) - before) > 1e-6
@@ -420,8 +459,10 @@ def test_4_survivors_keep_every_bit():
     wanted = recover(
         {k[9:]: v for k, v in before.items() if k.startswith("stages.2.")},
         {k[9:]: v for k, v in before.items() if k.startswith("stages.4.")},
-        norms[2], norms[4], eps=1e-4,
-    )  # fmt: skip
+        norms[2],
+        norms[4],
+        eps=1e-4,
+    )
     assert max(float((after[f"stages.3.{k}"] - v).abs().max()) for k, v in wanted.items()) <= 1e-6
     assert iterations == list(range(14))
 
@@ -441,8 +482,10 @@ def test_5_the_first_stage_and_the_embedding(replicas):
         after = tr.state_dict()
         ends = [k for k in before if not k.startswith("stages.0.")]
         assert not same(before, after, ends)
-        assert not same({k: after["stages.0." + k] for k in Block(D, 2, 8).state_dict()},
-                        {k: after["stages.1." + k] for k in Block(D, 2, 8).state_dict()})  # fmt: skip
+        assert not same(
+            {k: after["stages.0." + k] for k in Block(D, 2, 8).state_dict()},
+            {k: after["stages.1." + k] for k in Block(D, 2, 8).state_dict()},
+        )
         tr.step(batch(6))
         sim.step(batch(6))
         assert not same(tr.state_dict(), sim.state_dict())
@@ -526,7 +569,9 @@ def test_no_process_outlives_its_coordinator():
             print(*tr.pids, flush=True)
             input()
     """)
-    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     pids = [int(p) for p in process.stdout.readline().split()]
     assert len(pids) == 4
     assert all(map(alive, pids))
@@ -567,7 +612,9 @@ def test_fifty_kills_at_random_moments():
         pids |= set(tr.pids)
     assert len(killed) == 55
     assert all(math.isfinite(o.loss) for o in (*done, *last))
-    assert sum(len(r.stages) for r in tr.recoveries) > 25  # several kills within one recovery are one loss
+    assert (
+        sum(len(r.stages) for r in tr.recoveries) > 25
+    )  # several kills within one recovery are one loss
     for before, after in itertools.pairwise(done):
         back = any(r.how == "rolled back" for r in after.recoveries)
         assert back or after.iteration == before.iteration + 1
@@ -621,7 +668,8 @@ def test_odd_microbatches_are_told_and_bad_batches_named():
 
 
 @pytest.mark.parametrize(
-    ("P", "K", "value"), [(0.02, 50, 87.2986350), (0.012, 100, 195.3585338), (0.024, 100, 431.2743619)]
+    ("P", "K", "value"),
+    [(0.02, 50, 87.2986350), (0.012, 100, 195.3585338), (0.024, 100, 431.2743619)],
 )
 def test_6_expected_executed_iterations(P, K, value):
     assert expected_executed(P, K) == pytest.approx(value, abs=5e-8 * value)
@@ -640,17 +688,30 @@ def test_limits_of_the_cost_model():
     assert expected_executed(1e-12, 50) == pytest.approx(50)
     assert expected_executed(1, 50) == math.inf
     assert expected_executed(0.9, 5000) == math.inf
-    found = expected_time(0.1, 10_000, 14_500, iteration_seconds=91.32, recovery_seconds=30, checkpoint_every=100)
+    found = expected_time(
+        0.1, 10_000, 14_500, iteration_seconds=91.32, recovery_seconds=30, checkpoint_every=100
+    )
     assert found.best == "checkfree"
     assert found.threshold == pytest.approx(1.654 / (1 + 3 / 91.32), rel=1e-3)
     assert found.redundant / 3600 == pytest.approx(419.6, rel=1e-3)
     assert found.checkfree < found.redundant < found.checkpoint
-    assert expected_time(0.1, 10_000, 22_000, iteration_seconds=91.32, recovery_seconds=30).best == "redundant"
+    assert (
+        expected_time(0.1, 10_000, 22_000, iteration_seconds=91.32, recovery_seconds=30).best
+        == "redundant"
+    )
     for named, value in {"failure": 2, "iterations": 0, "iteration_seconds": 0}.items():
         change = {named: value}
         with pytest.raises(ValueError, match=named):
             expected_time(
-                **({"failure": 0.1, "iterations": 1, "checkfree_iterations": 1, "iteration_seconds": 1} | change)
+                **(
+                    {
+                        "failure": 0.1,
+                        "iterations": 1,
+                        "checkfree_iterations": 1,
+                        "iteration_seconds": 1,
+                    }
+                    | change
+                )
             )
 
 
@@ -672,7 +733,14 @@ def quadratic(rng, noise=0.0, jumps=5, T=200, size=1.0):
         squares.append(float(((a * x) ** 2).sum()))
         gaps.append(h(x))
         x = x - gamma * (a * x + noise / math.sqrt(10) * rng.normal(size=10))
-    known = {"steps": T, "lr": gamma, "smoothness": float(a.max()), "start": start, "floor": 0.0, "variance": noise**2}
+    known = {
+        "steps": T,
+        "lr": gamma,
+        "smoothness": float(a.max()),
+        "start": start,
+        "floor": 0.0,
+        "variance": noise**2,
+    }
     return known, float(np.mean(squares)), J, gaps
 
 
@@ -683,7 +751,10 @@ def test_7_descent_with_jumps():
     assert g.descent(exact(measured), **(known | {"lr": 3.0}), jumps=J).verdict == Verdict.VOID
     assert g.descent(exact(measured), **known, jumps=[math.inf]).verdict == Verdict.VOID
     assert g.descent(None, **known, jumps=J, optimizer="adam").verdict == Verdict.VOID
-    assert g.descent(exact(measured), **(known | {"steps": 1}), jumps=J, gaps=gaps).verdict == Verdict.VACUOUS
+    assert (
+        g.descent(exact(measured), **(known | {"steps": 1}), jumps=J, gaps=gaps).verdict
+        == Verdict.VACUOUS
+    )
     assert g.descent(None, **known, jumps=J).verdict == Verdict.UNMEASURED
 
 
@@ -717,20 +788,39 @@ def quadratic_runs(seed, rng):
         squares.append(float(((a * x) ** 2).sum()))
         gaps.append(0.5 * float(a @ x**2))
         x = x - gamma * (a * x + noise / math.sqrt(10) * rng.normal(size=10))
-    known = {"steps": T, "lr": gamma, "smoothness": float(a.max()), "start": start, "floor": 0.0, "variance": noise**2}
+    known = {
+        "steps": T,
+        "lr": gamma,
+        "smoothness": float(a.max()),
+        "start": start,
+        "floor": 0.0,
+        "variance": noise**2,
+    }
     return known, float(np.mean(squares)), J, gaps
 
 
 def recovered(**changes):
-    good = {"iteration": 3, "stages": (2,), "how": "rebuilt", "resumed": 3, "sources": ((1, 3),), "difference": 1e-8,
-            "spread": 0.3, "changed": 0, "compared": 5}  # fmt: skip
+    good = {
+        "iteration": 3,
+        "stages": (2,),
+        "how": "rebuilt",
+        "resumed": 3,
+        "sources": ((1, 3),),
+        "difference": 1e-8,
+        "spread": 0.3,
+        "changed": 0,
+        "compared": 5,
+    }
     return Recovery(**(good | changes))
 
 
 def test_certificates_of_recoveries_can_come_out_every_way():
     assert g.rebuilt([recovered()]).verdict == Verdict.HOLDS
     assert g.rebuilt([recovered(difference=1e-3)]).verdict == Verdict.FAILS
-    assert g.rebuilt([recovered(reason="stages 2 and 3 were lost together", difference=None)]).verdict == Verdict.VOID
+    assert (
+        g.rebuilt([recovered(reason="stages 2 and 3 were lost together", difference=None)]).verdict
+        == Verdict.VOID
+    )
     assert g.rebuilt([recovered(spread=0.0)]).verdict == Verdict.VACUOUS
     assert g.rebuilt([]).verdict == Verdict.UNMEASURED
     assert g.rebuilt([recovered()], mode="checkpoint").verdict == Verdict.VOID
@@ -755,16 +845,23 @@ def test_beats_redundancy_can_come_out_every_way():
     times = {"iteration_seconds": 91.32, "recovery_seconds": 30.0, "redundancy": 1.654}
     assert g.beats_redundancy(Estimate(1.45, 1.4, 1.5), 0.05, **times).verdict == Verdict.HOLDS
     assert g.beats_redundancy(Estimate(2.2, 2.1, 2.3), 0.16, **times).verdict == Verdict.FAILS
-    assert g.beats_redundancy(Estimate(1.6, 1.5, 1.7), 0.05, **times).verdict == Verdict.INCONCLUSIVE
+    assert (
+        g.beats_redundancy(Estimate(1.6, 1.5, 1.7), 0.05, **times).verdict == Verdict.INCONCLUSIVE
+    )
     assert g.beats_redundancy(None, 0.05, **times).verdict == Verdict.UNMEASURED
     assert g.beats_redundancy(None, 0.05, **times, reached=False).verdict == Verdict.VOID
-    assert g.beats_redundancy(None, 0.05, **(times | {"redundancy": math.inf})).verdict == Verdict.VACUOUS
+    assert (
+        g.beats_redundancy(None, 0.05, **(times | {"redundancy": math.inf})).verdict
+        == Verdict.VACUOUS
+    )
 
 
 def test_rebuilt_stages_never_break_the_formula():
     """Random weights and norms; every recovery is audited."""
     rules = ("grad", "uniform", "copy")
-    sims = {rule: make(Simulator, parts(4), mode="checkfree", audit=True, rule=rule) for rule in rules}
+    sims = {
+        rule: make(Simulator, parts(4), mode="checkfree", audit=True, rule=rule) for rule in rules
+    }
 
     def instance(rng):
         sim = sims[str(rng.choice(rules))]
@@ -783,7 +880,16 @@ def test_rebuilt_stages_never_break_the_formula():
 # The front door
 
 
-SMALL = {"dim": 8, "heads": 2, "context": 6, "batch": 4, "stages": 4, "steps": 6, "evaluate_every": 3, "rng": 0}
+SMALL = {
+    "dim": 8,
+    "heads": 2,
+    "context": 6,
+    "batch": 4,
+    "stages": 4,
+    "steps": 6,
+    "evaluate_every": 3,
+    "rng": 0,
+}
 
 
 def test_checkfree_on_a_text(tmp_path):
@@ -792,8 +898,11 @@ def test_checkfree_on_a_text(tmp_path):
 
     found = checkfree(TEXT, **SMALL, fail="2@3, 0@4")
     assert [c.name for c in found.certificates] == [
-        "recovered-weights", "others-untouched", "each-iteration-once", "jumps-below-progress",
-    ]  # fmt: skip
+        "recovered-weights",
+        "others-untouched",
+        "each-iteration-once",
+        "jumps-below-progress",
+    ]
     assert [c.verdict for c in found.certificates[:3]] == [Verdict.HOLDS] * 3
     assert found.losses.shape == (6,)
     assert list(found.recoveries["step"]) == [3, 4]
@@ -845,7 +954,9 @@ def test_failures_are_read_and_drawn():
         for lost in drawn.values():
             plan(lost, 6, "checkfree" if mode == "checkfree" else mode, "grad")
             assert mode == "checkfree+" or not {0, 5} & set(lost)
-    rate = sum(len(v) for v in draw_failures(0.01, 6, 20_000, "checkfree", rng).values()) / 20_000 / 4
+    rate = (
+        sum(len(v) for v in draw_failures(0.01, 6, 20_000, "checkfree", rng).values()) / 20_000 / 4
+    )
     assert rate == pytest.approx(0.01, rel=0.15)
 
 
@@ -880,17 +991,27 @@ def test_bad_input_is_named_before_anything_is_started(change, named, monkeypatc
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.text(max_size=60), st.integers(-1, 8), st.integers(-1, 5),
-    st.one_of(st.none(), st.text("0123456789@, ", max_size=8)), st.one_of(st.floats(-1, 2), st.just(math.nan)),
+    st.text(max_size=60),
+    st.integers(-1, 8),
+    st.integers(-1, 5),
+    st.one_of(st.none(), st.text("0123456789@, ", max_size=8)),
+    st.one_of(st.floats(-1, 2), st.just(math.nan)),
     st.sampled_from(["checkfree", "checkfree+", "checkpoint", "redundant", "none"]),
-)  # fmt: skip
+)
 def test_anything_is_trained_or_refused_by_name(text, stages, batch_size, fail, rate, mode):
     class Quick(Simulator):
         def __init__(self, *model, spares=1, **training):
             super().__init__(*model, **training)
             self.events_ = []
 
-    given_ = SMALL | {"stages": stages, "batch": batch_size, "context": 2, "steps": 2, "fail": fail, "fail_rate": rate}
+    given_ = SMALL | {
+        "stages": stages,
+        "batch": batch_size,
+        "context": 2,
+        "steps": 2,
+        "fail": fail,
+        "fail_rate": rate,
+    }
     kept, told = pipeline.PipelineTrainer, ""
     pipeline.PipelineTrainer = Quick
     try:

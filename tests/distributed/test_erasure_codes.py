@@ -6,7 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup, gf_inverse, gf_product, tables
+from whp.distributed.in_memory_fault_tolerance.codes import (
+    ErasureGroup,
+    gf_inverse,
+    gf_product,
+    tables,
+)
 
 
 def pattern(n, m):
@@ -17,13 +22,18 @@ def pattern(n, m):
 def keyed(group, parity):
     """(stripe, row) to bytes, node by node, keys ascending."""
     return [
-        {key: parity[i][key[1]] for key in sorted((s, r) for r, s in enumerate(group.parity_stripes(i)))}
+        {
+            key: parity[i][key[1]]
+            for key in sorted((s, r) for r, s in enumerate(group.parity_stripes(i)))
+        }
         for i in range(group.n)
     ]
 
 
 def crc(group, parity):
-    return zlib.crc32(b"".join(row.tobytes() for node in keyed(group, parity) for row in node.values()))
+    return zlib.crc32(
+        b"".join(row.tobytes() for node in keyed(group, parity) for row in node.values())
+    )
 
 
 def every_loss(group, shards, parity):
@@ -66,7 +76,9 @@ def test_3_triple_parity():
 
 
 def test_4_a_fourth_row_of_powers_is_refused_and_cauchy_decodes():
-    with pytest.raises(ValueError, match=r"codec='power' survives at most m=3.*columns 0, 10 and 21"):
+    with pytest.raises(
+        ValueError, match=r"codec='power' survives at most m=3.*columns 0, 10 and 21"
+    ):
         ErasureGroup(26, 4, "power")
     product = tables()[0]
     powers = np.ones((4, 22), dtype=np.uint8)
@@ -112,7 +124,10 @@ def test_power_rows_keep_their_distance(rows):
 def slow(group, shards):
     """Parity from product tables, a stripe at a time."""
     size = group.block_length(len(shards[0]))
-    padded = [np.concatenate([s, np.zeros(size * group.k - len(s), np.uint8)]).reshape(group.k, size) for s in shards]
+    padded = [
+        np.concatenate([s, np.zeros(size * group.k - len(s), np.uint8)]).reshape(group.k, size)
+        for s in shards
+    ]
     parity = [np.zeros((group.m, size), np.uint8) for _ in shards]
     for s in range(group.n):
         columns = np.stack([padded[i][group.block_of(i, s)] for i in group.data_nodes(s)])
@@ -128,7 +143,10 @@ def test_5_codes_agree_and_are_linear(n, data):
     length = data.draw(st.integers(0, 200))
     codec = data.draw(st.sampled_from(["auto", "cauchy", "replica"]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    group, plain = ErasureGroup(n, m, codec, kernel="numba"), ErasureGroup(n, m, codec, kernel="numpy")
+    group, plain = (
+        ErasureGroup(n, m, codec, kernel="numba"),
+        ErasureGroup(n, m, codec, kernel="numpy"),
+    )
     a, b = ([rng.integers(0, 256, length, dtype=np.uint8) for _ in range(n)] for _ in range(2))
     encoded = group.encode(a)
     np.testing.assert_array_equal(encoded, plain.encode(a))
@@ -191,7 +209,9 @@ def test_shards_that_do_not_fit():
         group.encode(good[:2])
     with pytest.raises(ValueError, match="equally long"):
         group.encode([*good[:2], np.zeros(5, np.uint8)])
-    with pytest.raises(TypeError, match=r"shards\[1\] must be bytes or an array of uint8, got float64"):
+    with pytest.raises(
+        TypeError, match=r"shards\[1\] must be bytes or an array of uint8, got float64"
+    ):
         group.encode([good[0], np.zeros(4), good[1]])
     with pytest.raises(TypeError, match="must be a sequence"):
         group.encode(3)

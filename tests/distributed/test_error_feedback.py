@@ -46,9 +46,15 @@ def named(certificates):
 
 @pytest.mark.parametrize(
     ("alpha", "theta", "xi"),
-    [(0.5, 0.2928932188, 2.4142135624), (0.25, None, 6.4641016151), (0.1, None, 18.4868329805), (0.01, None, 198.4987437107),
-     (1e-8, None, 199999998.5), (1.0, 1.0, 0.0)],
-)  # fmt: skip
+    [
+        (0.5, 0.2928932188, 2.4142135624),
+        (0.25, None, 6.4641016151),
+        (0.1, None, 18.4868329805),
+        (0.01, None, 198.4987437107),
+        (1e-8, None, 199999998.5),
+        (1.0, 1.0, 0.0),
+    ],
+)
 def test_constants(alpha, theta, xi):
     found = constants(alpha)
     assert found.xi == pytest.approx(xi, rel=1e-6 if alpha < 1e-6 else 1e-10)
@@ -70,8 +76,12 @@ def test_worked_example():
         np.array([[0.209995292641, 7.199410821375], [12.099952926408, 0.0]]), abs=1e-11
     )
     assert found.history["G"][0] == pytest.approx(6.3)
-    assert ef21(GRADS, [3, 3], T=1, step="qm", **PROBLEM).step == pytest.approx(0.0436506971, abs=1e-10)
-    assert ef21(GRADS, [3, 3], T=1, step="pl", mu=1.5, **PROBLEM).step == pytest.approx(0.0384833239, abs=1e-10)
+    assert ef21(GRADS, [3, 3], T=1, step="qm", **PROBLEM).step == pytest.approx(
+        0.0436506971, abs=1e-10
+    )
+    assert ef21(GRADS, [3, 3], T=1, step="pl", mu=1.5, **PROBLEM).step == pytest.approx(
+        0.0384833239, abs=1e-10
+    )
 
 
 def test_linear_rate_of_the_worked_example():
@@ -96,7 +106,9 @@ def test_breast_cancer_numbers():
         assert found.step == pytest.approx(gamma, rel=2e-6)
         assert np.flatnonzero(found.history["grad_norm2"] < 0.1)[0] == steps
         certificate = named(found.certificates)["mean-gradient"]
-        assert (certificate.bound, certificate.measured.value) == pytest.approx((bound, measured), rel=3e-6)
+        assert (certificate.bound, certificate.measured.value) == pytest.approx(
+            (bound, measured), rel=3e-6
+        )
         assert named(found.certificates)["lyapunov"].verdict is Verdict.HOLDS
     plain, weighted = (model.solve(known, T=5, method=m) for m in ("EF21", "EF21-W"))
     assert plain.history["G"][0] == pytest.approx(2.2395636314, rel=1e-5)
@@ -127,11 +139,19 @@ def test_equal_methods():
     paths = {}
     for method in ("EF21", "EF21-W"):
         kept = paths[method] = []
-        model.solve(known, T=400, method=method, callback=lambda t, x, kept=kept: kept.append(x.copy()))
+        model.solve(
+            known, T=400, method=method, callback=lambda t, x, kept=kept: kept.append(x.copy())
+        )
     assert np.abs(np.array(paths["EF21"]) - np.array(paths["EF21-W"])).max() <= 1e-12
-    one, two = (model.solve(known, T=50, method=m, compressor=NaturalDeterministic()).x for m in ("EF21", "EF21-W"))
+    one, two = (
+        model.solve(known, T=50, method=m, compressor=NaturalDeterministic()).x
+        for m in ("EF21", "EF21-W")
+    )
     assert np.abs(one - two).max() > 1e-6
-    whole, plain = model.solve(known, T=50, compressor=Identity()), model.solve(known, T=50, method="GD")
+    whole, plain = (
+        model.solve(known, T=50, compressor=Identity()),
+        model.solve(known, T=50, method="GD"),
+    )
     assert whole.step == pytest.approx(1 / known.L, rel=1e-15)
     assert np.abs(whole.x - plain.x).max() <= 1e-14
 
@@ -153,7 +173,8 @@ def test_rare_features():
     assert stepsize("qm", known, 1 / 32) == pytest.approx(8.98812e-4, rel=1e-6)
     assert stepsize("am", known, 1 / 32) == pytest.approx(2.214672e-3, rel=1e-6)
     found = [
-        stepsize("rf", known, 1 / 32, supports=supports, weights=w, k=1) for w in (np.full(8, 1 / 8), L / L.sum(), best)
+        stepsize("rf", known, 1 / 32, supports=supports, weights=w, k=1)
+        for w in (np.full(8, 1 / 8), L / L.sum(), best)
     ]
     assert found[:2] == pytest.approx([2.1409995e-2, 2.0248623e-2], rel=1e-7)
     assert found[2] >= max(found[:2]) * (1 - 1e-12)
@@ -180,10 +201,19 @@ def test_rare_feature_run_holds():
     owned = np.kron(np.eye(6), np.ones((1, 3))).astype(bool)
     centres = rng.normal(size=(6, 18)) * owned
     found = ef21(
-        [lambda x, i=i: owned[i] * (i + 1) * (x - centres[i]) for i in range(6)], np.full(18, 2.0), smoothness=np.arange(1.0, 7),
-        f=[lambda x, i=i: (i + 1) / 2 * float((owned[i] * (x - centres[i]) ** 2).sum()) for i in range(6)], L=1.0, T=300, step="rf",
-        supports=owned, weights="optimal",
-    )  # fmt: skip
+        [lambda x, i=i: owned[i] * (i + 1) * (x - centres[i]) for i in range(6)],
+        np.full(18, 2.0),
+        smoothness=np.arange(1.0, 7),
+        f=[
+            lambda x, i=i: (i + 1) / 2 * float((owned[i] * (x - centres[i]) ** 2).sum())
+            for i in range(6)
+        ],
+        L=1.0,
+        T=300,
+        step="rf",
+        supports=owned,
+        weights="optimal",
+    )
     assert [c.verdict for c in found.certificates] == [Verdict.HOLDS] * 2
     with pytest.raises(ValueError, match="supports"):
         ef21(GRADS, [3, 3], step="rf", **PROBLEM)
@@ -208,7 +238,13 @@ def test_compressors_contract():
     left = v - top.decompress(top.compress(v))
     assert left @ left / (v @ v) == 0.8
     assert top.compress(v).indices.tolist() == [0, 1, 2, 3]
-    for compressor in (top, BlockTopK(0.2, 5), BlockTopK(0.4, 5), NaturalDeterministic(), Identity()):
+    for compressor in (
+        top,
+        BlockTopK(0.2, 5),
+        BlockTopK(0.4, 5),
+        NaturalDeterministic(),
+        Identity(),
+    ):
         for _ in range(1000):
             v = rng.normal(size=20)
             left = v - compressor.decompress(compressor.compress(v))
@@ -224,7 +260,9 @@ def test_compressors_contract():
 
 @settings(max_examples=80, deadline=None)
 @given(
-    arrays(np.float32, st.integers(1, 60), elements=st.floats(-4, 4, width=32)), st.integers(1, 12), st.floats(0.05, 1)
+    arrays(np.float32, st.integers(1, 60), elements=st.floats(-4, 4, width=32)),
+    st.integers(1, 12),
+    st.floats(0.05, 1),
 )
 def test_block_selection_is_that_of_sorting(v, block, ratio):
     import torch
@@ -248,7 +286,13 @@ def test_block_selection_is_that_of_sorting(v, block, ratio):
 
 def test_compressors_see_what_is_not_finite():
     v = np.ones(250, dtype=np.float32)
-    for compressor in (BlockTopK(0.01), BlockTopK(0.03), TopK(5), NaturalDeterministic(), Identity()):
+    for compressor in (
+        BlockTopK(0.01),
+        BlockTopK(0.03),
+        TopK(5),
+        NaturalDeterministic(),
+        Identity(),
+    ):
         assert compressor.difference(v, v)[2]
         for bad in (np.nan, np.inf):
             w = v.copy()
@@ -272,19 +316,28 @@ def quadratic(rng, n=6, d=5):
     best = np.linalg.solve(H.mean(axis=0), (H @ b[:, :, None])[:, :, 0].mean(axis=0))
     values = [lambda x, i=i: 0.5 * float((x - b[i]) @ H[i] @ (x - b[i])) for i in range(n)]
     return {
-        "grads": [lambda x, i=i: H[i] @ (x - b[i]) for i in range(n)], "x0": np.full(d, 3.0), "smoothness": L,
-        "L": float(np.linalg.eigvalsh(H.mean(axis=0))[-1]) * (1 + 1e-12), "f": values,
+        "grads": [lambda x, i=i: H[i] @ (x - b[i]) for i in range(n)],
+        "x0": np.full(d, 3.0),
+        "smoothness": L,
+        "L": float(np.linalg.eigvalsh(H.mean(axis=0))[-1]) * (1 + 1e-12),
+        "f": values,
         "f_inf": float(np.mean([v(best) for v in values])) - 1e-9,
-    }  # fmt: skip
+    }
 
 
 def test_bounds_hold_on_random_problems():
     def instance(rng):
         problem = quadratic(rng)
         step, method = rng.choice(["am", "qm", "guarded"]), rng.choice(["EF21", "EF21-W"])
-        compressor = [TopK(1), BlockTopK(0.34, 3), NaturalDeterministic(), Identity()][rng.integers(4)]
-        made = ef21(**problem, step=str(step), method=str(method), compressor=compressor, T=30).certificates
-        return [c for c in made if c.name == "lyapunov"] + [c for c in made if c.name == "mean-gradient"]
+        compressor = [TopK(1), BlockTopK(0.34, 3), NaturalDeterministic(), Identity()][
+            rng.integers(4)
+        ]
+        made = ef21(
+            **problem, step=str(step), method=str(method), compressor=compressor, T=30
+        ).certificates
+        return [c for c in made if c.name == "lyapunov"] + [
+            c for c in made if c.name == "mean-gradient"
+        ]
 
     assert_error_rate(instance, delta=1e-9, n=300)
 
@@ -292,7 +345,9 @@ def test_bounds_hold_on_random_problems():
 def test_the_linear_rate_holds_on_random_problems():
     def instance(rng):
         problem = quadratic(rng)
-        H = np.stack([np.stack([g(e) - g(0 * e) for e in np.eye(5)]) for g in problem["grads"]]).mean(axis=0)
+        H = np.stack(
+            [np.stack([g(e) - g(0 * e) for e in np.eye(5)]) for g in problem["grads"]]
+        ).mean(axis=0)
         mu = float(np.linalg.eigvalsh(H)[0]) * (1 - 1e-9)
         problem["f_inf"] += 1e-9
         made = ef21(**problem, step="pl", mu=mu, T=40).certificates
@@ -305,7 +360,9 @@ def test_the_linear_rate_holds_on_random_problems():
 def test_the_bound_in_expectation_breaks_at_most_one_time_in_twenty():
     def instance(rng):
         problem = quadratic(rng, n=4, d=4)
-        runs = [ef21(**problem, method="EF21-PP", participation=0.5, T=15, rng=r) for r in rng.spawn(20)]
+        runs = [
+            ef21(**problem, method="EF21-PP", participation=0.5, T=15, rng=r) for r in rng.spawn(20)
+        ]
         return in_expectation(runs)
 
     assert error_rate(instance, n=300)["mean-gradient"].value <= 0.05
@@ -315,7 +372,13 @@ def test_noisy_gradients_have_a_floor_that_holds():
     def instance(rng):
         problem = quadratic(rng, n=3, d=3)
         noisy = [lambda x, r, g=g: g(x) + 0.1 * r.normal(size=3) for g in problem["grads"]]
-        options = {"method": "EF21-SGD", "noisy_grads": noisy, "variance": 0.03, "step": "sgd", "T": 10}
+        options = {
+            "method": "EF21-SGD",
+            "noisy_grads": noisy,
+            "variance": 0.03,
+            "step": "sgd",
+            "T": 10,
+        }
         return in_expectation([ef21(**problem, **options, rng=r) for r in rng.spawn(5)])
 
     assert error_rate(instance, n=60)["mean-gradient"].value <= 0.05
@@ -420,7 +483,10 @@ def test_replicas_stay_bit_identical_and_resume_so():
     assert found[0]["digest"] == found[1]["digest"]
     report = found[0]["report"]
     assert report["share_of_dense"] < 0.15
-    assert {c.name: c.verdict for c in report["certificates"]} == {"contraction": "holds", "invariant": "holds"}
+    assert {c.name: c.verdict for c in report["certificates"]} == {
+        "contraction": "holds",
+        "invariant": "holds",
+    }
     assert found[0]["losses"][-1] < found[0]["losses"][0]
     again = run_ranks(ranks.train, 2, BlockTopK(0.01), 200, {"restart_at": 100})
     assert again[0]["digest"] == found[0]["digest"]
@@ -439,7 +505,9 @@ def test_accumulation_momentum_and_scaled_losses():
     parts = run_ranks(ranks.train, 2, Identity(), 10, {"accumulate": 2})
     for other in (scaled, parts):
         assert float((plain[0]["parameters"] - other[0]["parameters"]).abs().max()) <= 1e-5
-    moved = run_ranks(ranks.train, 2, BlockTopK(0.05), 30, {"state": {"momentum": 0.5, "init": "compress"}})
+    moved = run_ranks(
+        ranks.train, 2, BlockTopK(0.05), 30, {"state": {"momentum": 0.5, "init": "compress"}}
+    )
     assert moved[0]["digest"] == moved[1]["digest"]
 
 
@@ -453,7 +521,9 @@ def test_state_survives_the_rebuilding_of_buckets():
 def test_state_of_other_runs_is_refused():
     messages = run_ranks(ranks.wrong_loads, 2)[0]
     assert messages[0] == "EF21 state saved for world size 4, got 2; use reset=True"
-    assert ["rank" in messages[1], "compressor" in messages[2], "'0.weight'" in messages[3]] == [True] * 3
+    assert ["rank" in messages[1], "compressor" in messages[2], "'0.weight'" in messages[3]] == [
+        True
+    ] * 3
 
 
 def test_hook_certificates_can_fail():
@@ -474,11 +544,25 @@ def data(seed=0, m=120, p=4):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"step": "guarded"}, {"method": "EF21-W"}, {"step": "rf"}, {"step": "qm"}, {"compressor": "natural"}, {"by_size": True},
-     {"method": "EF21-PP", "seeds": 3}, {"method": "EF21-SGD", "seeds": 3}, {"compressor": "randk", "seeds": 3}, {"step": 0.01},
-     {"compressor": "block", "ratio": 0.5}, {"loss": "squared"}, {"compare": False}, {"standardise": False}],
+    [
+        {},
+        {"step": "guarded"},
+        {"method": "EF21-W"},
+        {"step": "rf"},
+        {"step": "qm"},
+        {"compressor": "natural"},
+        {"by_size": True},
+        {"method": "EF21-PP", "seeds": 3},
+        {"method": "EF21-SGD", "seeds": 3},
+        {"compressor": "randk", "seeds": 3},
+        {"step": 0.01},
+        {"compressor": "block", "ratio": 0.5},
+        {"loss": "squared"},
+        {"compare": False},
+        {"standardise": False},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_front_door(options):
     X, y = data()
     found = error_feedback(X, y, n_clients=5, steps=80, rng=0, **options)
@@ -492,16 +576,22 @@ def test_front_door(options):
 def test_front_door_with_clients_and_repeatable():
     X, y = data()
     labels = np.arange(120) % 6
-    one, two = (error_feedback(X, y, labels, steps=20, rng=3, method="EF21-PP", seeds=2) for _ in range(2))
+    one, two = (
+        error_feedback(X, y, labels, steps=20, rng=3, method="EF21-PP", seeds=2) for _ in range(2)
+    )
     assert one.clients == 6
     assert (one.x == two.x).all()
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    arrays(np.float64, st.tuples(st.integers(0, 8), st.integers(0, 3)), elements=st.floats(allow_nan=True, allow_infinity=True)),
+    arrays(
+        np.float64,
+        st.tuples(st.integers(0, 8), st.integers(0, 3)),
+        elements=st.floats(allow_nan=True, allow_infinity=True),
+    ),
     st.data(),
-)  # fmt: skip
+)
 def test_hostile_input_is_refused_by_name(X, draw):
     y = draw.draw(arrays(np.float64, len(X), elements=st.sampled_from([0.0, 1.0, np.nan])))
     try:
@@ -514,10 +604,19 @@ def test_hostile_input_is_refused_by_name(X, draw):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"k": 40}, "k must be in 1..5"), ({"steps": 0}, "steps"), ({"loss": "hinge"}, "loss"), ({"reg": -1}, "reg"),
-     ({"method": "SGD"}, "method"), ({"step": "long"}, "step"), ({"method": "EF21-SGD", "loss": "squared"}, "logistic"),
-     ({"compare": 1}, "compare"), ({"participation": 0, "method": "EF21-PP"}, "participation"), ({"n_clients": 500}, "n_clients")],
-)  # fmt: skip
+    [
+        ({"k": 40}, "k must be in 1..5"),
+        ({"steps": 0}, "steps"),
+        ({"loss": "hinge"}, "loss"),
+        ({"reg": -1}, "reg"),
+        ({"method": "SGD"}, "method"),
+        ({"step": "long"}, "step"),
+        ({"method": "EF21-SGD", "loss": "squared"}, "logistic"),
+        ({"compare": 1}, "compare"),
+        ({"participation": 0, "method": "EF21-PP"}, "participation"),
+        ({"n_clients": 500}, "n_clients"),
+    ],
+)
 def test_wrong_arguments(change, message):
     X, y = data()
     with pytest.raises((ValueError, TypeError), match=message):
@@ -526,11 +625,18 @@ def test_wrong_arguments(change, message):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"compressor": TopK(40)}, "k=40 exceeds dimension 2"), ({"smoothness": [1.0, -1.0]}, "client 1"), ({"weights": [0.4, 0.4]},
-    "sum to 1"),
-     ({"weights": [1.5, -0.5]}, "client 1"), ({"mu": 50.0, "step": "pl"}, "mu must be at most L"), ({"step": "pl"}, "mu"),
-     ({"participation": 0.5}, "EF21-PP"), ({"f": VALUES[:1]}, "2 entries"), ({"compressor": "topk"}, "compressor")],
-)  # fmt: skip
+    [
+        ({"compressor": TopK(40)}, "k=40 exceeds dimension 2"),
+        ({"smoothness": [1.0, -1.0]}, "client 1"),
+        ({"weights": [0.4, 0.4]}, "sum to 1"),
+        ({"weights": [1.5, -0.5]}, "client 1"),
+        ({"mu": 50.0, "step": "pl"}, "mu must be at most L"),
+        ({"step": "pl"}, "mu"),
+        ({"participation": 0.5}, "EF21-PP"),
+        ({"f": VALUES[:1]}, "2 entries"),
+        ({"compressor": "topk"}, "compressor"),
+    ],
+)
 def test_wrong_arguments_of_the_solver(change, message):
     with pytest.raises((ValueError, TypeError), match=message):
         ef21(GRADS, [3.0, 3.0], T=2, **(PROBLEM | change))

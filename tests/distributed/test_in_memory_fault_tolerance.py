@@ -37,15 +37,36 @@ from whp.distributed.in_memory_fault_tolerance import (
 )
 from whp.distributed.in_memory_fault_tolerance.fleet import Fleet
 from whp.distributed.in_memory_fault_tolerance.guarantee import survival
-from whp.distributed.in_memory_fault_tolerance.launch import _run_script, end_keepers, launch, status
+from whp.distributed.in_memory_fault_tolerance.launch import (
+    _run_script,
+    end_keepers,
+    launch,
+    status,
+)
 from whp.distributed.in_memory_fault_tolerance.memory import room_for
 from whp.distributed.in_memory_fault_tolerance.recovery import agree
-from whp.distributed.in_memory_fault_tolerance.shards import compare, flatten, from_plain, to_plain, unflatten
+from whp.distributed.in_memory_fault_tolerance.shards import (
+    compare,
+    flatten,
+    from_plain,
+    to_plain,
+    unflatten,
+)
 from whp.distributed.in_memory_fault_tolerance.survival import every_steps
-from whp.distributed.in_memory_fault_tolerance.wire import HEADER, MAGIC, Channel, Kind, WireError, connect
+from whp.distributed.in_memory_fault_tolerance.wire import (
+    HEADER,
+    MAGIC,
+    Channel,
+    Kind,
+    WireError,
+    connect,
+)
 from whp.distributed.processes import Crew, Died, run_ranks
 
-TEXT = "In the beginning God created the heaven and the earth. And the earth was without form, and void; " * 20
+TEXT = (
+    "In the beginning God created the heaven and the earth. And the earth was without form, and void; "
+    * 20
+)
 
 
 @pytest.fixture
@@ -95,7 +116,9 @@ def test_6_intervals():
     best = times[np.argmin([overhead(t, 0.04, 1 / 3600) for t in times])]
     assert best == pytest.approx(optimal_interval(0.04, 1 / 3600), abs=0.02)
     assert every_steps(0.04, 0.0, 0.3, 1 / 3600) == 57
-    assert every_steps(0.0001, 5.0, 0.3, 1.0) == 17  # never before the previous version is committed
+    assert (
+        every_steps(0.0001, 5.0, 0.3, 1.0) == 17
+    )  # never before the previous version is committed
 
 
 def test_correlation_destroys_survival():
@@ -117,19 +140,44 @@ def test_correlation_destroys_survival():
 # State as bytes
 
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=5), st.binary(max_size=5),
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False),
+    st.text(max_size=5),
+    st.binary(max_size=5),
     st.tuples(
-        st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.complex64]),
-        st.lists(st.integers(0, 4), max_size=3), st.integers(0, 99),
-    ).map(lambda a: (torch.randn(a[1], generator=torch.Generator().manual_seed(a[2])) * 9).to(a[0])),
-)  # fmt: skip
+        st.sampled_from(
+            [
+                torch.float32,
+                torch.float64,
+                torch.bfloat16,
+                torch.int64,
+                torch.uint8,
+                torch.bool,
+                torch.complex64,
+            ]
+        ),
+        st.lists(st.integers(0, 4), max_size=3),
+        st.integers(0, 99),
+    ).map(
+        lambda a: (torch.randn(a[1], generator=torch.Generator().manual_seed(a[2])) * 9).to(a[0])
+    ),
+)
 STATES = st.dictionaries(
     st.text(max_size=4),
-    st.recursive(LEAVES, lambda s: st.one_of(
-        st.lists(s, max_size=3), st.tuples(s, s), st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), s, max_size=3)
-    ), max_leaves=8),
-    min_size=1, max_size=4,
-)  # fmt: skip
+    st.recursive(
+        LEAVES,
+        lambda s: st.one_of(
+            st.lists(s, max_size=3),
+            st.tuples(s, s),
+            st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), s, max_size=3),
+        ),
+        max_leaves=8,
+    ),
+    min_size=1,
+    max_size=4,
+)
 
 
 def same(a, b):
@@ -166,7 +214,13 @@ def test_any_state_comes_back(state, shards):
 
 def test_tied_and_strided_tensors_keep_their_ties():
     whole = torch.arange(12.0).view(3, 4)
-    state = {"a": whole, "b": whole[1:], "c": whole.T, "d": torch.arange(6.0).view(2, 3).T, "e": torch.zeros(4)}
+    state = {
+        "a": whole,
+        "b": whole[1:],
+        "c": whole.T,
+        "d": torch.arange(6.0).view(2, 3).T,
+        "e": torch.zeros(4),
+    }
     flat = flatten(state)
     assert flat.size == 64 * 3, "one storage of 48 bytes, one of 24, one of 16"
     found = unflatten(flat.stream(), flat.manifest, flat.plain)
@@ -178,9 +232,13 @@ def test_tied_and_strided_tensors_keep_their_ties():
 
 def test_plain_data_of_every_kind():
     value = {
-        "x": np.arange(3), "y": np.float32(2.5), "z": OrderedDict(b=1, a=(1, [2, None])), 3: b"\0\1", (1, 2): float("inf"),
+        "x": np.arange(3),
+        "y": np.float32(2.5),
+        "z": OrderedDict(b=1, a=(1, [2, None])),
+        3: b"\0\1",
+        (1, 2): float("inf"),
         "%": "tag",
-    }  # fmt: skip
+    }
     found = from_plain(json.loads(json.dumps(to_plain(value, "value"))))
     np.testing.assert_array_equal(found.pop("x"), value.pop("x"))
     assert found == value
@@ -191,7 +249,10 @@ def test_plain_data_of_every_kind():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (lambda: None, r"state\.x must be a tensor or plain data .* got builtins\.function.*\(getter, setter\)"),
+        (
+            lambda: None,
+            r"state\.x must be a tensor or plain data .* got builtins\.function.*\(getter, setter\)",
+        ),
         ({1, 2}, "got builtins.set"),
         (torch.eye(2).to_sparse(), "must be a dense tensor"),
         (torch.empty(2, device="meta"), "meta device"),
@@ -206,11 +267,17 @@ def test_what_is_neither_tensor_nor_plain_is_refused(value, message):
 
 def test_another_state_is_refused_by_name():
     one = flatten(
-        {"m": {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(1)}, "o": {"state": torch.zeros(1)}}
+        {
+            "m": {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(1)},
+            "o": {"state": torch.zeros(1)},
+        }
     )
-    two = flatten({"m": {"a": torch.zeros(4), "b": torch.zeros(3).double(), "d": torch.zeros(1)}, "o": {}})
+    two = flatten(
+        {"m": {"a": torch.zeros(4), "b": torch.zeros(3).double(), "d": torch.zeros(1)}, "o": {}}
+    )
     with pytest.raises(
-        StateMismatchError, match=r"m\.a is float32 \(2,\) saved and float32 \(4,\) present; m\.b .*; m\.c .* 1 more"
+        StateMismatchError,
+        match=r"m\.a is float32 \(2,\) saved and float32 \(4,\) present; m\.b .*; m\.c .* 1 more",
     ):
         compare(one.manifest, two.manifest, ("o.",))
     compare(one.manifest, one.manifest)
@@ -250,7 +317,9 @@ def test_nothing_is_believed_without_the_token(memory):
 def test_messages_arrive_as_they_were_sent():
     left, right = (Channel(s) for s in socket.socketpair())
     payload = np.arange(100_000, dtype=np.uint8)
-    sender = threading.Thread(target=lambda: (left.send(Kind.BLOCK, {"a": [1, "ü"]}, payload), left.send(Kind.OK)))
+    sender = threading.Thread(
+        target=lambda: (left.send(Kind.BLOCK, {"a": [1, "ü"]}, payload), left.send(Kind.OK))
+    )
     sender.start()
     kind, said, carried = right.receive()
     assert (kind, said) == (Kind.BLOCK, {"a": [1, "ü"]})
@@ -272,7 +341,9 @@ def test_4_every_loss_that_the_code_survives_is_rebuilt(memory, n, m, codec):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n", "m", "codec"), [(6, 2, "auto"), (5, 3, "auto"), (6, 4, "auto"), (5, 2, "replica")])
+@pytest.mark.parametrize(
+    ("n", "m", "codec"), [(6, 2, "auto"), (5, 3, "auto"), (6, 4, "auto"), (5, 2, "replica")]
+)
 def test_4_every_loss_of_larger_groups(memory, n, m, codec):
     assert_all_patterns(n, m, codec, memory, length=64 * 300 * (n - m))
 
@@ -301,8 +372,15 @@ def test_7_a_version_that_is_not_encoded_never_happened(memory):
         fleet.members[2].hold(True)
         fleet.begin(random_shards(fleet, 2))
         time.sleep(0.1)
-        states = [h["state"] for smp in fleet.members for h in smp.query()["held"] if h["version"] == kept + 1]
-        assert states[:2] + states[3:] == ["copied"] * 3, "one that waits keeps the others from being encoded"
+        states = [
+            h["state"]
+            for smp in fleet.members
+            for h in smp.query()["held"]
+            if h["version"] == kept + 1
+        ]
+        assert states[:2] + states[3:] == ["copied"] * 3, (
+            "one that waits keeps the others from being encoded"
+        )
         fleet.lose([0])
         found = fleet.recover()
         assert (found.version, list(found.lost)) == (kept, [0])
@@ -333,9 +411,17 @@ def test_a_commit_that_got_lost_half_way_is_found_out(memory):
     code = ErasureGroup(3, 1)
 
     def told(*held):
-        return {"n": 3, "floor": 4, "held": [{"version": v, "state": s, "bad": []} for v, s in held]}
+        return {
+            "n": 3,
+            "floor": 4,
+            "held": [{"version": v, "state": s, "bad": []} for v, s in held],
+        }
 
-    mixed = [told((5, "committed")), told((4, "committed"), (5, "encoded")), told((4, "committed"), (5, "encoded"))]
+    mixed = [
+        told((5, "committed")),
+        told((4, "committed"), (5, "encoded")),
+        told((4, "committed"), (5, "encoded")),
+    ]
     assert agree(code, mixed).version == 5
     late = [
         told((4, "committed"), (5, "copied")),
@@ -382,7 +468,9 @@ def test_buffers_that_do_not_fit_are_refused(monkeypatch, tmp_path):
         f_bavail, f_frsize = 64, 1 << 20
 
     monkeypatch.setattr(os, "statvfs", lambda _: Full)
-    with pytest.raises(MemoryError, match="has 64 MB free, 2 buffers of 151 MB needed; set smp_dir="):
+    with pytest.raises(
+        MemoryError, match="has 64 MB free, 2 buffers of 151 MB needed; set smp_dir="
+    ):
         room_for(tmp_path, 2, 151 << 20)
     room_for(tmp_path, 2, 30 << 20)
 
@@ -460,13 +548,20 @@ class Loop:
     """Runs the script above in processes that are forked from one that has torch."""
 
     def __init__(self, memory, tmp_path, crew):
-        self.script, self.log, self.memory, self.crew = tmp_path / "loop.py", tmp_path / "log", memory, crew
+        self.script, self.log, self.memory, self.crew = (
+            tmp_path / "loop.py",
+            tmp_path / "log",
+            memory,
+            crew,
+        )
         self.script.write_text(LOOP)
 
     def start(self, run, **how):
         how = {"dir": str(self.memory), "log": str(self.log), "steps": 20} | how
         environment = {"WHP_GUARD_RUN": run}
-        return self.crew.start(_run_script, str(self.script), [json.dumps(how)], environment, name=run)
+        return self.crew.start(
+            _run_script, str(self.script), [json.dumps(how)], environment, name=run
+        )
 
     def finish(self, worker):
         """Exit code, or what it said in the end."""
@@ -589,11 +684,15 @@ def small(width=8):
 
 def test_the_guard_costs_and_reports(memory):
     model, optimizer = small()
-    with SnapshotGuard({"model": model, "optimizer": optimizer}, smp_dir=memory, run="one") as guard:
+    with SnapshotGuard(
+        {"model": model, "optimizer": optimizer}, smp_dir=memory, run="one"
+    ) as guard:
         trained(guard, model, optimizer, 12)
         assert guard.report_.source == "fresh"
         assert guard.stats_.versions >= 1
-        assert guard.stats_.longest_period > 1, "Young's interval for an hour between failures is long"
+        assert guard.stats_.longest_period > 1, (
+            "Young's interval for an hour between failures is long"
+        )
         assert guard.stats_.state_bytes == flatten(guard.collect()).size
         with pytest.raises(WireError, match="another trainer"):
             client.SMP(guard.smp.found)
@@ -601,7 +700,9 @@ def test_the_guard_costs_and_reports(memory):
 
 def test_a_keeper_that_dies_is_replaced_while_training_goes_on(memory):
     model, optimizer = small()
-    with SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="heals") as guard:
+    with SnapshotGuard(
+        {"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="heals"
+    ) as guard:
         trained(guard, model, optimizer, 3)
         first = guard.smp.found.pid
         os.kill(first, signal.SIGKILL)
@@ -620,12 +721,17 @@ def test_a_keeper_that_dies_is_replaced_while_training_goes_on(memory):
 
 def test_a_missing_fence_is_found_out(memory):
     model, optimizer = small(1500)
-    with SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="torn") as guard:
+    with SnapshotGuard(
+        {"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="torn"
+    ) as guard:
         started = guard._begin
 
         def begin(step, flat):
             slow = flat.copy_range
-            flat.copy_range = lambda *a, **k: (slow(*a, **k), time.sleep(0.3 if k.get("skip") is not None else 0))
+            flat.copy_range = lambda *a, **k: (
+                slow(*a, **k),
+                time.sleep(0.3 if k.get("skip") is not None else 0),
+            )
             started(step, flat)
 
         def unfenced():
@@ -643,7 +749,9 @@ def test_a_missing_fence_is_found_out(memory):
 
 def test_another_model_is_refused(memory):
     model, optimizer = small()
-    guard = SnapshotGuard({"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="mine")
+    guard = SnapshotGuard(
+        {"model": model, "optimizer": optimizer}, every=1, smp_dir=memory, run="mine"
+    )
     trained(guard, model, optimizer, 4)
     guard.close(keep=True)
     other = torch.nn.Linear(3, 1)
@@ -717,9 +825,20 @@ def test_8_nothing_is_left_after_a_normal_exit(memory):
 
 def test_ranks_and_nodes_are_killed_and_come_back(memory):
     found = in_memory_fault_tolerance(
-        TEXT, ranks=3, steps=18, kills=[(6, 1)], node_kills=[(12, 2)], every=2, dim=16, layers=1, batch=6, context=16,
-        smp_dir=memory, budget=1.0, rng=0,
-    )  # fmt: skip
+        TEXT,
+        ranks=3,
+        steps=18,
+        kills=[(6, 1)],
+        node_kills=[(12, 2)],
+        every=2,
+        dim=16,
+        layers=1,
+        batch=6,
+        context=16,
+        smp_dir=memory,
+        budget=1.0,
+        rng=0,
+    )
     assert found.finished
     assert list(found.failures["source"]) == ["smp", "erasure"]
     assert list(found.failures["members_lost"]) == ["", "2"]
@@ -740,9 +859,19 @@ def test_ranks_and_nodes_are_killed_and_come_back(memory):
 
 def test_more_losses_than_parity_end_with_a_clear_word(memory):
     found = in_memory_fault_tolerance(
-        TEXT, ranks=3, steps=16, kills=0, node_kills=[(8, 0), (8, 1)], every=2, dim=16, layers=1, batch=6, context=16,
-        smp_dir=memory, rng=0,
-    )  # fmt: skip
+        TEXT,
+        ranks=3,
+        steps=16,
+        kills=0,
+        node_kills=[(8, 0), (8, 1)],
+        every=2,
+        dim=16,
+        layers=1,
+        batch=6,
+        context=16,
+        smp_dir=memory,
+        rng=0,
+    )
     assert not found.finished
     assert "UnrecoverableError" in found.fault
     assert "survives 1" in found.fault
@@ -755,9 +884,21 @@ def test_more_losses_than_parity_end_with_a_clear_word(memory):
 @pytest.mark.slow
 def test_survivors_hand_over_what_they_have(memory):
     found = in_memory_fault_tolerance(
-        TEXT, ranks=4, steps=60, kills=3, node_kills=1, every=10, dropout=0.0, replica=True, dim=16, layers=1, batch=8, context=16,
-        smp_dir=memory, rng=1,
-    )  # fmt: skip
+        TEXT,
+        ranks=4,
+        steps=60,
+        kills=3,
+        node_kills=1,
+        every=10,
+        dropout=0.0,
+        replica=True,
+        dim=16,
+        layers=1,
+        batch=8,
+        context=16,
+        smp_dir=memory,
+        rng=1,
+    )
     assert found.finished
     assert set(found.failures["source"]) <= {"replica", "smp", "erasure"}
     assert "replica" in set(found.failures["source"])
@@ -769,9 +910,21 @@ def test_survivors_hand_over_what_they_have(memory):
 @pytest.mark.parametrize(("parity", "codec"), [(2, "auto"), (1, "replica"), (3, "auto")])
 def test_other_codes_in_training(memory, parity, codec):
     found = in_memory_fault_tolerance(
-        TEXT, ranks=4, parity=parity, codec=codec, steps=24, kills=0, node_kills=[(12, r) for r in range(parity)], every=2, dim=32,
-        layers=1, batch=8, context=16, smp_dir=memory, rng=0,
-    )  # fmt: skip
+        TEXT,
+        ranks=4,
+        parity=parity,
+        codec=codec,
+        steps=24,
+        kills=0,
+        node_kills=[(12, r) for r in range(parity)],
+        every=2,
+        dim=32,
+        layers=1,
+        batch=8,
+        context=16,
+        smp_dir=memory,
+        rng=0,
+    )
     assert found.finished
     assert list(found.failures["source"]) == ["erasure"]
     assert {c.name: c.verdict for c in found.certificates}["same-as-undisturbed"] == Verdict.HOLDS
@@ -844,7 +997,9 @@ dist.destroy_process_group()
 def test_a_script_is_started_again_until_it_ends(memory, tmp_path):
     script, log, said = tmp_path / "train.py", tmp_path / "log", []
     script.write_text(SCRIPT)
-    done = launch(script, [str(memory), str(log)], nproc=3, parity=1, smp_dir=memory, say=said.append)
+    done = launch(
+        script, [str(memory), str(log)], nproc=3, parity=1, smp_dir=memory, say=said.append
+    )
     assert (done.exit_code, done.restarts) == (0, 2)
     rows = [line.split() for line in log.read_text().splitlines()]
     assert [r[2] for r in rows] == ["fresh", "smp", "erasure"]
@@ -868,7 +1023,10 @@ def test_the_command_line(memory, capsys):
     with Fleet(2, 1, length=640, directory=memory) as fleet:
         fleet.save(random_shards(fleet))
         rows = json.loads(say("status", fleet.run, "--json"))
-        assert [(r["member"], r["state"], r["step"]) for r in rows] == [(0, "committed", 1), (1, "committed", 1)]
+        assert [(r["member"], r["state"], r["step"]) for r in rows] == [
+            (0, "committed", 1),
+            (1, "committed", 1),
+        ]
         assert "committed" in say("status")
         assert "0 files of dead keepers removed, 0 keepers ended" in say("clean")
         assert "2 keepers ended" in say("clean", "--run", fleet.run)
@@ -877,15 +1035,33 @@ def test_the_command_line(memory, capsys):
 
 # Certificates
 
-GOOD = Failure(trainers=(1,), members=(1,), last_step=20, restored_step=18, recovered=True, digest_ok=True, version=4,
-               newest_common=4, source="erasure", seconds=1.0)  # fmt: skip
+GOOD = Failure(
+    trainers=(1,),
+    members=(1,),
+    last_step=20,
+    restored_step=18,
+    recovered=True,
+    digest_ok=True,
+    version=4,
+    newest_common=4,
+    source="erasure",
+    seconds=1.0,
+)
 
 
 def certificates(failures, **change):
     options = {
-        "stats": {"stalls_ms": [1.0, 1.1, 0.9]}, "n": 4, "m": 1, "every": 2, "steps": 100, "hosts": [("a", "b", "c", "d")],
-        "lag": 0.05, "step_seconds": 0.1, "rate": 1e-4, "window": 2.0,
-    } | change  # fmt: skip
+        "stats": {"stalls_ms": [1.0, 1.1, 0.9]},
+        "n": 4,
+        "m": 1,
+        "every": 2,
+        "steps": 100,
+        "hosts": [("a", "b", "c", "d")],
+        "lag": 0.05,
+        "step_seconds": 0.1,
+        "rate": 1e-4,
+        "window": 2.0,
+    } | change
     return {c.name: c for c in inmemory_certificate(failures, options.pop("stats"), **options)}
 
 
@@ -896,7 +1072,8 @@ def altered(**change):
 def test_a_good_run_holds():
     found = certificates([GOOD] * 3)
     assert {n: c.verdict for n, c in found.items() if n != "survival"} == dict.fromkeys(
-        ["bit-exact-recovery", "newest-common-version", "rollback-length", "stall-budget"], Verdict.HOLDS
+        ["bit-exact-recovery", "newest-common-version", "rollback-length", "stall-budget"],
+        Verdict.HOLDS,
     )
     assert found["rollback-length"].bound == 3
     assert found["survival"].verdict == Verdict.INCONCLUSIVE
@@ -912,12 +1089,20 @@ def test_every_certificate_can_come_out_badly():
     assert certificates([altered(digest_ok=False)])["bit-exact-recovery"].verdict == Verdict.FAILS
     assert certificates([altered(recovered=False)])["bit-exact-recovery"].verdict == Verdict.FAILS
     assert certificates([GOOD], stats={"unfenced": 2})["bit-exact-recovery"].verdict == Verdict.VOID
-    assert certificates([altered(newest_common=5)])["newest-common-version"].verdict == Verdict.FAILS
+    assert (
+        certificates([altered(newest_common=5)])["newest-common-version"].verdict == Verdict.FAILS
+    )
     assert certificates([altered(restored_step=2)])["rollback-length"].verdict == Verdict.FAILS
     assert certificates([GOOD], steps=3)["rollback-length"].verdict == Verdict.VACUOUS
-    assert certificates([GOOD], stats={"stalls_ms": [90.0, 91.0, 92.0]})["stall-budget"].verdict == Verdict.FAILS
+    assert (
+        certificates([GOOD], stats={"stalls_ms": [90.0, 91.0, 92.0]})["stall-budget"].verdict
+        == Verdict.FAILS
+    )
     assert certificates([GOOD], budget=1.0)["stall-budget"].verdict == Verdict.VACUOUS
-    assert certificates([GOOD] * 2, n=2, m=0, hosts=[("a", "b")])["survival"].verdict == Verdict.VACUOUS
+    assert (
+        certificates([GOOD] * 2, n=2, m=0, hosts=[("a", "b")])["survival"].verdict
+        == Verdict.VACUOUS
+    )
     assert certificates([altered(recovered=False)] * 9)["survival"].verdict == Verdict.FAILS
 
 
@@ -926,7 +1111,11 @@ def test_the_survival_bound_breaks_no_more_often_than_it_may():
         n, m, groups = int(rng.integers(2, 9)), 1, int(rng.integers(1, 4))
         p = float(rng.uniform(0.01, 0.3))
         windows = 400
-        chance = p if rho == 0 else rng.beta(p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho, (windows, groups))
+        chance = (
+            p
+            if rho == 0
+            else rng.beta(p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho, (windows, groups))
+        )
         lost = rng.binomial(n, chance, (windows, groups))
         fatal = int((lost > m).any(axis=1).sum())
         hosts = [tuple(f"{g}.{i}" for i in range(n)) for g in range(groups)]
@@ -944,7 +1133,9 @@ def test_the_survival_bound_breaks_no_more_often_than_it_may():
 
     assert_error_rate(instance, 0.05, n=300)
     assert_error_rate(lambda rng: instance(rng, 0.2, 0.2), 0.05, n=300)
-    broken = sum(instance(rng, 0.3).verdict == Verdict.FAILS for rng in np.random.default_rng(0).spawn(60))
+    broken = sum(
+        instance(rng, 0.3).verdict == Verdict.FAILS for rng in np.random.default_rng(0).spawn(60)
+    )
     assert broken > 20, "correlated losses break the binomial bound"
 
 
@@ -962,8 +1153,26 @@ def test_ranks_may_have_states_of_their_own(memory, lose):
 def test_impatient_interruption_leaves_nothing(memory, tmp_path):
     text = tmp_path / "text.txt"
     text.write_text(TEXT)
-    command = [sys.executable, "-c", "from whp.cli import main; main()", "run", "in-memory-fault-tolerance", str(text)]
-    command += ["--ranks", "2", "--steps", "100000", "--kills", "0", "--node-kills", "0", "--smp-dir", str(memory)]
+    command = [
+        sys.executable,
+        "-c",
+        "from whp.cli import main; main()",
+        "run",
+        "in-memory-fault-tolerance",
+        str(text),
+    ]
+    command += [
+        "--ranks",
+        "2",
+        "--steps",
+        "100000",
+        "--kills",
+        "0",
+        "--node-kills",
+        "0",
+        "--smp-dir",
+        str(memory),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 30
     while len(list(memory.glob("*.sock"))) < 2 and time.monotonic() < end:

@@ -72,8 +72,12 @@ def test_ranks_return_in_order_and_failures_are_told():
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "links can be shaped")
 def test_a_link_is_as_slow_as_it_says():
     with shaped_link(100) as link:
-        seconds = max(run_ranks(ranks.reduce_time, 2, 500_000, namespaces=link.namespaces, host=link.host))
-    assert 0.13 < seconds < 1.5  # 2 MB each way at 100 Mbit/s take 0.16 s, and longer on a busy machine
+        seconds = max(
+            run_ranks(ranks.reduce_time, 2, 500_000, namespaces=link.namespaces, host=link.host)
+        )
+    assert (
+        0.13 < seconds < 1.5
+    )  # 2 MB each way at 100 Mbit/s take 0.16 s, and longer on a busy machine
     names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True).stdout
     assert f"whp{os.getpid()}" not in names
 
@@ -86,7 +90,11 @@ def test_a_link_without_rate_is_refused():
 def test_a_timeline_marks_kills():
     from matplotlib.figure import Figure
 
-    events = [Event("rank 0", "work", 0, 2), Event("rank 1", "work", 0, 1), Event("rank 1", "kill", 1, 1)]
+    events = [
+        Event("rank 0", "work", 0, 2),
+        Event("rank 1", "work", 0, 1),
+        Event("rank 1", "kill", 1, 1),
+    ]
     ax = draw_timeline(events, Figure().subplots())
     assert [t.get_text() for t in ax.get_yticklabels()] == ["rank 1", "rank 0"]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["work", "killed"]

@@ -39,7 +39,9 @@ def toy(tmp_path, monkeypatch):
 
 
 def runs(tmp_path) -> Counter:
-    return Counter(p.name.split("-")[0] for p in (tmp_path / "trace").iterdir() if p.name != "kill-once")
+    return Counter(
+        p.name.split("-")[0] for p in (tmp_path / "trace").iterdir() if p.name != "kill-once"
+    )
 
 
 def values(records: pd.DataFrame) -> pd.DataFrame:
@@ -72,9 +74,12 @@ def gone(pids, seconds=10.0) -> bool:
 def start_until(count: int, scale: str) -> tuple[subprocess.Popen, list[int], set[str]]:
     """A study in a process of its own, stopped at the moment when `count` trials are done."""
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, scale], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", DRIVER, scale],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     finished = set()
     for line in process.stdout:
@@ -86,7 +91,12 @@ def start_until(count: int, scale: str) -> tuple[subprocess.Popen, list[int], se
 
 def test_records_are_in_order_cached_and_reproducible(toy, tmp_path):
     seen = []
-    first = run_study(toy, "quick", jobs=2, on_result=lambda n, total, rows, cached: seen.append((n, total, cached)))
+    first = run_study(
+        toy,
+        "quick",
+        jobs=2,
+        on_result=lambda n, total, rows, cached: seen.append((n, total, cached)),
+    )
     assert first["trial"].tolist() == [t for t in range(12) for _ in range(2)]
     assert first["seed"].tolist() == first["trial"].tolist()
     assert [s[0] for s in seen] == list(range(1, 13))
@@ -105,7 +115,9 @@ def test_a_killed_study_resumes_and_recomputes_only_what_was_not_finished(toy, t
     records = run_study(toy, "standard", jobs=2, on_result=lambda n, t, rows, c: cached.append(c))
     assert sum(cached) >= 5
     assert len(records) == 24
-    assert {seed: n for seed, n in runs(tmp_path).items() if seed in finished} == dict.fromkeys(finished, 1)
+    assert {seed: n for seed, n in runs(tmp_path).items() if seed in finished} == dict.fromkeys(
+        finished, 1
+    )
     pd.testing.assert_series_equal(records["value"], run_study(toy, "standard", jobs=2)["value"])
 
 
@@ -158,7 +170,11 @@ def test_dask_cluster_that_loses_a_worker_gives_the_same_records(toy, tmp_path, 
                 os.kill(victim, signal.SIGKILL)
 
         there = run_study(
-            toy, "standard", backend="dask", address=cluster.scheduler_address, on_result=kill_after_three
+            toy,
+            "standard",
+            backend="dask",
+            address=cluster.scheduler_address,
+            on_result=kill_after_three,
         )
     pd.testing.assert_frame_equal(values(here), values(there))
 
@@ -173,7 +189,9 @@ def test_local_ray_gives_the_same_records(toy, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "config", [{"seed": "a"}, {"seed": 1, "x": [1]}, {"x": 1}], ids=["seed is text", "not flat", "no seed"]
+    "config",
+    [{"seed": "a"}, {"seed": 1, "x": [1]}, {"x": 1}],
+    ids=["seed is text", "not flat", "no seed"],
 )
 def test_bad_configurations_are_refused(toy, config, monkeypatch):
     monkeypatch.setattr(toy, "trials", lambda scale: [config])

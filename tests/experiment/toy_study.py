@@ -13,12 +13,19 @@ N = 12
 
 def trials(scale):
     return [
-        {"seed": s, "wait": 0.3 if scale == "standard" else 0.0, "raises": scale == "full" and s == 5} for s in range(N)
+        {
+            "seed": s,
+            "wait": 0.3 if scale == "standard" else 0.0,
+            "raises": scale == "full" and s == 5,
+        }
+        for s in range(N)
     ]
 
 
 def run(config, rng):
-    with (Path(os.environ["TOY_TRACE"]) / f"{config['seed']}-{os.getpid()}-{time.time_ns()}").open("w"):
+    with (Path(os.environ["TOY_TRACE"]) / f"{config['seed']}-{os.getpid()}-{time.time_ns()}").open(
+        "w"
+    ):
         time.sleep(config["wait"])
     if config["raises"]:
         raise RuntimeError("this one is meant to fail")

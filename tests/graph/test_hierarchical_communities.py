@@ -16,7 +16,7 @@ from whp.certificate import Certificate, Verdict
 from whp.datasets import packaged
 from whp.datasets.graph_models import block_model, btsbm_densities, path_of_powers
 from whp.datasets.graphs import primary_school
-from whp.graph.hierarchical_communities import (
+from whp.graph._hierarchical_communities import (
     HierarchicalCommunityClustering,
     Tree,
     average_linkage,
@@ -28,7 +28,7 @@ from whp.graph.hierarchical_communities import (
     hierarchical_communities,
     linkage_lemma,
 )
-from whp.graph.hierarchical_communities.threshold import finite_divergences
+from whp.graph._hierarchical_communities.threshold import finite_divergences
 
 X1, X2 = np.array([0.432, 1.44, 4.8, 16]), np.array([1.0, 2, 4, 20])
 
@@ -91,10 +91,14 @@ def test_3_linkage_lemma():
 
 def test_4_chernoff_hellinger():
     np.testing.assert_allclose(
-        [btsbm_threshold(X1, q) for q in (1, 2, 3)], [1.7643726896, 1.1027329310, 0.4091097700], rtol=1e-9
+        [btsbm_threshold(X1, q) for q in (1, 2, 3)],
+        [1.7643726896, 1.1027329310, 0.4091097700],
+        rtol=1e-9,
     )
     np.testing.assert_allclose(
-        [btsbm_threshold(X2, q) for q in (1, 2, 3)], [1.6748592301, 1.2117543887, 0.7639320225], rtol=1e-9
+        [btsbm_threshold(X2, q) for q in (1, 2, 3)],
+        [1.6748592301, 1.2117543887, 0.7639320225],
+        rtol=1e-9,
     )
     assert btsbm_top_down_threshold(X1) == pytest.approx(1.5768002001, rel=1e-9)
     assert btsbm_top_down_threshold(X2) == pytest.approx(1.3542486889, rel=1e-9)
@@ -120,9 +124,13 @@ def test_5_finite_n():
     cost = finite_divergences(p, np.full(8, 100.0), pairs)
     np.testing.assert_allclose(cost, [12.5447, 7.9165, 2.9970], atol=1e-4)
     apart = np.array([[a, b] for a in range(8) for b in range(8) if a // 4 != b // 4])
-    assert 100 * np.exp(-finite_divergences(p, np.full(8, 100.0), apart)).sum() <= 0.011404 * (1 + 1e-3)
+    assert 100 * np.exp(-finite_divergences(p, np.full(8, 100.0), apart)).sum() <= 0.011404 * (
+        1 + 1e-3
+    )
     apart = np.array([[a, b] for a in range(8) for b in range(8) if a // 2 != b // 2])
-    assert 100 * np.exp(-finite_divergences(p, np.full(8, 100.0), apart)).sum() <= 0.594868 * (1 + 1e-3)
+    assert 100 * np.exp(-finite_divergences(p, np.full(8, 100.0), apart)).sum() <= 0.594868 * (
+        1 + 1e-3
+    )
 
 
 def without_structure(rng, holdout):
@@ -149,7 +157,9 @@ def test_6_why_the_hold_out():
 def test_7_disassortative_fails():
     for rng in np.random.default_rng(0).spawn(20):
         A, labels = planted(rng, inside=0.02, between=0.2)
-        result = hierarchical_communities(A, leaves=labels, labels_independent=True, holdout=0.3, rng=rng)
+        result = hierarchical_communities(
+            A, leaves=labels, labels_independent=True, holdout=0.3, rng=rng
+        )
         assert verdict(result, "supported-tree") == Verdict.FAILS
 
 
@@ -195,8 +205,12 @@ def test_10_order_of_nodes_does_not_matter():
     one = hierarchical_communities(A, holdout=0, rng=0)
     other = hierarchical_communities(A[order][:, order], holdout=0, rng=1)
     assert ami(one.labels[order], other.labels) == pytest.approx(1)
-    np.testing.assert_allclose(one.density[one.n_communities :], other.density[other.n_communities :], atol=1e-12)
-    np.testing.assert_array_equal(one.labels[order], other.labels)  # sizes differ, so does their order in the tree
+    np.testing.assert_allclose(
+        one.density[one.n_communities :], other.density[other.n_communities :], atol=1e-12
+    )
+    np.testing.assert_array_equal(
+        one.labels[order], other.labels
+    )  # sizes differ, so does their order in the tree
     np.testing.assert_array_equal(one.linkage[:, :2], other.linkage[:, :2])
 
 
@@ -216,7 +230,9 @@ def test_11_labels_of_the_user():
     A, _ = planted(np.random.default_rng(0), k=4)
     i, j = sp.triu(A).coords
     edges = igraph.Graph(n=A.shape[0], edges=list(zip(i.tolist(), j.tolist(), strict=True)))
-    given_labels = leidenalg.find_partition(edges, leidenalg.ModularityVertexPartition, seed=0).membership
+    given_labels = leidenalg.find_partition(
+        edges, leidenalg.ModularityVertexPartition, seed=0
+    ).membership
     result = hierarchical_communities(A, leaves=given_labels, refine=3, rng=0)
     assert ami(given_labels, result.labels) == pytest.approx(1)
     assert len(np.unique(given_labels)) == result.n_communities
@@ -240,7 +256,9 @@ def test_linkage_is_the_average_of_pairs():
         live[k:] = False
         for step, (a, b) in enumerate(children):
             pairs = np.outer(members @ sizes, members @ sizes)
-            between = np.where(np.outer(live[: k + step], live[: k + step]), members @ E @ members.T / pairs, -1)
+            between = np.where(
+                np.outer(live[: k + step], live[: k + step]), members @ E @ members.T / pairs, -1
+            )
             np.fill_diagonal(between, -1)
             assert between[a, b] == pytest.approx(between.max())
             assert density[step] == pytest.approx(between.max())
@@ -273,7 +291,9 @@ def test_bad_counts_are_named(counts, sizes, message):
 
 @pytest.mark.parametrize("method", ["bottom-up", "top-down"])
 def test_cut_gives_exactly_k(method):
-    A, _ = block_model(btsbm_densities(np.array([0.02, 0.1, 0.2, 0.6])), np.full(8, 30), np.random.default_rng(0))
+    A, _ = block_model(
+        btsbm_densities(np.array([0.02, 0.1, 0.2, 0.6])), np.full(8, 30), np.random.default_rng(0)
+    )
     result = hierarchical_communities(A, 8, method=method, rng=0)
     assert result.n_communities == 8
     for k in range(1, 9):
@@ -287,7 +307,9 @@ def test_cut_gives_exactly_k(method):
 
 
 def test_cuts_by_density_and_by_depth():
-    A, labels = block_model(btsbm_densities(np.array([0.02, 0.2, 0.7])), np.full(4, 50), np.random.default_rng(0))
+    A, labels = block_model(
+        btsbm_densities(np.array([0.02, 0.2, 0.7])), np.full(4, 50), np.random.default_rng(0)
+    )
     result = hierarchical_communities(A, rng=0)
     assert ami(result.cut_density(0.05), labels // 2) == pytest.approx(1)
     assert ami(result.cut_density(1.0), labels) == pytest.approx(1)
@@ -313,7 +335,14 @@ def test_disconnected_graph_with_isolated_nodes():
 
 @pytest.mark.parametrize("method", ["bottom-up", "top-down"])
 @pytest.mark.parametrize(
-    "graph", [nx.path_graph(20), nx.empty_graph(5), nx.empty_graph(1), nx.star_graph(6), nx.complete_graph(3)]
+    "graph",
+    [
+        nx.path_graph(20),
+        nx.empty_graph(5),
+        nx.empty_graph(1),
+        nx.star_graph(6),
+        nx.complete_graph(3),
+    ],
 )
 def test_graphs_without_communities(graph, method):
     result = hierarchical_communities(graph, method=method, holdout=0, rng=0)
@@ -333,7 +362,14 @@ def test_all_kinds_of_graph_agree():
     names = [f"v{7 * i % 180}" for i in range(180)]
     graph = nx.relabel_nodes(nx.from_scipy_sparse_array(A), dict(enumerate(names)))
     first = hierarchical_communities(A, rng=0)
-    for other in (A.toarray(), A.toarray().astype(bool), sp.csr_matrix(A), sp.coo_array(A), graph, A * 5):
+    for other in (
+        A.toarray(),
+        A.toarray().astype(bool),
+        sp.csr_matrix(A),
+        sp.coo_array(A),
+        graph,
+        A * 5,
+    ):
         result = hierarchical_communities(other, rng=0)
         np.testing.assert_array_equal(first.labels, result.labels)
         np.testing.assert_array_equal(first.density, result.density)
@@ -373,8 +409,14 @@ BAD = [
     ({"graph": "abc"}, "graph must be"),
     ({"graph": [[0, "x"], ["x", 0]]}, "graph must be"),
     ({"graph": [[0, 1], [1]]}, "graph must be"),
-    ({"graph": nx.Graph([(0, 1, {"weight": "heavy"})]), "weighted": True}, "graph must have numbers"),
-    ({"graph": nx.Graph([(0, 1, {"weight": np.nan})]), "weighted": True}, "graph must have weights"),
+    (
+        {"graph": nx.Graph([(0, 1, {"weight": "heavy"})]), "weighted": True},
+        "graph must have numbers",
+    ),
+    (
+        {"graph": nx.Graph([(0, 1, {"weight": np.nan})]), "weighted": True},
+        "graph must have weights",
+    ),
     ({"n_communities": 0}, "n_communities"),
     ({"n_communities": 61}, "n_communities"),
     ({"n_communities": 2.5}, "n_communities"),
@@ -407,7 +449,10 @@ def test_any_matrix_gives_a_tree_or_a_named_complaint(data):
     number = st.sampled_from([0, 0, 1, 1, 2.5, -1, math.nan, math.inf])
     if data.draw(st.booleans()):
         number = st.sampled_from([0, 1, 1, 0.5])
-    upper = np.array(data.draw(st.lists(st.lists(number, min_size=n, max_size=n), min_size=n, max_size=n)), dtype=float)
+    upper = np.array(
+        data.draw(st.lists(st.lists(number, min_size=n, max_size=n), min_size=n, max_size=n)),
+        dtype=float,
+    )
     graph = np.triu(upper, 1)
     graph = graph + graph.T if data.draw(st.booleans()) else upper
     k = data.draw(st.one_of(st.none(), st.integers(-1, 10)))
@@ -471,7 +516,9 @@ def test_intervals_of_all_branches_cover_the_truth():
 def test_supported_tree_seldom_fails_where_the_tree_is_real():
     def instance(rng):
         A, labels = planted(rng, k=4, size=30, inside=0.12, between=0.1)
-        made = hierarchical_communities(A, leaves=labels, labels_independent=True, delta=0.1, rng=rng)
+        made = hierarchical_communities(
+            A, leaves=labels, labels_independent=True, delta=0.1, rng=rng
+        )
         return made.certificates[1]
 
     assert_error_rate(instance, 0.1, n=300)
@@ -540,7 +587,10 @@ def test_linkage_lemma_states_the_chance_of_a_larger_error():
         stated = made.inputs["chance of a larger error"]
     assert stated < 0.6
     assert beyond / 400 <= stated
-    assert linkage_lemma(Tree(np.array([[0, 1]])), np.ones((2, 2)), np.ones(2), np.ones(3)).verdict == Verdict.VACUOUS
+    assert (
+        linkage_lemma(Tree(np.array([[0, 1]])), np.ones((2, 2)), np.ones(2), np.ones(3)).verdict
+        == Verdict.VACUOUS
+    )
 
 
 def test_exact_recovery_comes_to_every_verdict():
@@ -574,7 +624,9 @@ def test_exact_recovery_names_the_threshold():
     n = 800
     p = btsbm_densities(X1 * math.log(n) / n)
     A, labels = block_model(p, np.full(8, 100), np.random.default_rng(0))
-    made = hierarchical_communities(A, leaves=labels, labels_independent=True, rng=0).certificates[3]
+    made = hierarchical_communities(A, leaves=labels, labels_independent=True, rng=0).certificates[
+        3
+    ]
     for q in (1, 2, 3):
         assert made.inputs[f"I_{q}"] == pytest.approx(btsbm_threshold(X1, q), rel=0.2)
     assert made.inputs["expected errors at depth 1"] < made.inputs["expected errors at depth 2"]
@@ -595,7 +647,9 @@ def test_the_model_is_seldom_refuted_where_it_is_true():
 
 def test_result_reports_itself():
     A, _ = planted(np.random.default_rng(0), k=4)
-    graph = nx.relabel_nodes(nx.from_scipy_sparse_array(A), {i: f"<b>{i}" for i in range(A.shape[0])})
+    graph = nx.relabel_nodes(
+        nx.from_scipy_sparse_array(A), {i: f"<b>{i}" for i in range(A.shape[0])}
+    )
     result = hierarchical_communities(graph, rng=0)
     files = result.artifacts()
     assert set(files) == {"arrays.npz", "labels.csv", "tree.csv", "tree.nwk"}
@@ -604,7 +658,9 @@ def test_result_reports_itself():
     assert files["tree.nwk"].count("(") == 3
     assert result.summary()["communities"] == 4
     assert len(result.plot().get_xticks()) == 4
-    again = pickle.loads(pickle.dumps(result))  # its own bytes: a study's processes exchange results so
+    again = pickle.loads(
+        pickle.dumps(result)
+    )  # its own bytes: a study's processes exchange results so
     assert again.labels.tolist() == result.labels.tolist()
     for certificate in result.certificates:
         assert Certificate.from_json(certificate.to_json()).verdict == certificate.verdict
@@ -615,7 +671,9 @@ def test_contracted_tree_keeps_every_leaf_once():
     result = hierarchical_communities(A, rng=0)
     tree = result.contract()
     assert nx.is_arborescence(tree)
-    assert sorted(leaf for _, data in tree.nodes(data=True) for leaf in data["leaves"]) == list(range(5))
+    assert sorted(leaf for _, data in tree.nodes(data=True) for leaf in data["leaves"]) == list(
+        range(5)
+    )
     assert len(tree) == 1 + int(result.supported.sum())
     assert nx.is_arborescence(result.to_networkx())
     untested = hierarchical_communities(A, holdout=0, rng=0).contract()
@@ -624,7 +682,9 @@ def test_contracted_tree_keeps_every_leaf_once():
 
 def test_leaves_are_numbered_from_left_to_right():
     A, _ = block_model(
-        btsbm_densities(np.array([0.03, 0.15, 0.7])), np.array([20, 60, 50, 30]), np.random.default_rng(0)
+        btsbm_densities(np.array([0.03, 0.15, 0.7])),
+        np.array([20, 60, 50, 30]),
+        np.random.default_rng(0),
     )
     result = hierarchical_communities(A, rng=0)
     order, todo = [], [result.tree.root]
@@ -656,7 +716,9 @@ def test_refinement_helps_near_the_threshold():
     for rng in np.random.default_rng(0).spawn(4):
         A, labels = block_model(p, np.full(8, 100), rng)
         for passes, found in ((0, plain), (1, refined)):
-            found.append(ami(labels, hierarchical_communities(A, 8, refine=passes, holdout=0, rng=1).labels))
+            found.append(
+                ami(labels, hierarchical_communities(A, 8, refine=passes, holdout=0, rng=1).labels)
+            )
     assert np.mean(refined) > np.mean(plain) + 0.02
 
 
@@ -669,7 +731,9 @@ def test_weights_matter_only_if_asked():
 
 
 def test_estimator_cuts():
-    A, labels = block_model(btsbm_densities(np.array([0.02, 0.2, 0.7])), np.full(4, 50), np.random.default_rng(0))
+    A, labels = block_model(
+        btsbm_densities(np.array([0.02, 0.2, 0.7])), np.full(4, 50), np.random.default_rng(0)
+    )
     model = HierarchicalCommunityClustering(random_state=0).fit(A)
     assert ami(model.labels_, labels) == pytest.approx(1)
     assert (model.n_leaves_, model.children_.shape, model.distances_.shape) == (4, (3, 2), (3,))

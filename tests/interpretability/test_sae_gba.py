@@ -33,7 +33,15 @@ from whp.interpretability.sae_gba.rows import open_rows
 from whp.interpretability.sae_gba.theory import _power, nearest, resonance_band, unit_rows
 from whp.studies.sae_gba import simulated
 
-SMALL = {"n_neurons": 32, "steps": 60, "batch_size": 64, "n_groups": 4, "low": 0.02, "lr": 3e-3, "rng": 0}
+SMALL = {
+    "n_neurons": 32,
+    "steps": 60,
+    "batch_size": 64,
+    "n_groups": 4,
+    "low": 0.02,
+    "lr": 3e-3,
+    "rng": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +58,18 @@ def fitted(model):
 
 
 def test_1_targets():
-    expected = [0.5, 0.25066, 0.125661, 0.0629961, 0.0315811, 0.0158322, 0.00793701, 0.00397897, 0.00199474, 0.001]
+    expected = [
+        0.5,
+        0.25066,
+        0.125661,
+        0.0629961,
+        0.0315811,
+        0.0158322,
+        0.00793701,
+        0.00397897,
+        0.00199474,
+        0.001,
+    ]
     np.testing.assert_allclose(targets(10, 10, 0.5, 1e-3)[0], expected, rtol=2e-5)
     p, group = targets(7, 3, 0.5, 0.1)
     assert group.tolist() == [0, 0, 0, 1, 1, 2, 2]
@@ -61,7 +80,9 @@ def test_1_targets():
 def test_2_one_adaptation():
     b = torch.tensor([-0.10, -0.05, -0.02])
     adapter = BiasAdapter(b, [0.5] * 3, [0] * 3)
-    adapter.observe(torch.tensor([[0.4, -0.1, -0.3], [0.2, 0.3, -0.2], [-0.1, -0.2, -0.5], [0.6, -0.4, -0.1]]))
+    adapter.observe(
+        torch.tensor([[0.4, -0.1, -0.3], [0.2, 0.3, -0.2], [-0.1, -0.2, -0.5], [0.6, -0.4, -0.1]])
+    )
     adapter.step()
     np.testing.assert_allclose(b, [-0.106, -0.05, -0.0155], atol=1e-7)
     with pytest.raises(RuntimeError, match="observe"):
@@ -76,13 +97,17 @@ def test_biases_stay_in_their_range_and_silent_groups_are_revived():
         adapter.step()
     assert float(b[0]) == -1
     assert float(b[1]) == 0
-    assert float(b[2]) == 0  # its group never fired: raised by the mean of all live neurons after three rounds
+    assert (
+        float(b[2]) == 0
+    )  # its group never fired: raised by the mean of all live neurons after three rounds
     assert adapter.revived > 0
     with pytest.raises(ValueError, match="target and group"):
         BiasAdapter(b, [0.1], [0])
 
 
-@pytest.mark.parametrize(("activation", "expected"), [("jumprelu", (2.7, 0.7)), ("relu", (2.0, 0.3))])
+@pytest.mark.parametrize(
+    ("activation", "expected"), [("jumprelu", (2.7, 0.7)), ("relu", (2.0, 0.3))]
+)
 def test_3_forward(activation, expected):
     net = GBASparseAutoencoder(2, 2, activation=activation)
     with torch.no_grad():
@@ -115,9 +140,15 @@ def test_4_one_step_of_the_theorems_algorithm():
 
 
 def test_5_width():
-    assert [width_bound(1, 0.01, 100), width_bound(2, 0.02, 128), width_bound(3, 3 / 128, 128)] == [757, 4263, 27211]
+    assert [width_bound(1, 0.01, 100), width_bound(2, 0.02, 128), width_bound(3, 3 / 128, 128)] == [
+        757,
+        4263,
+        27211,
+    ]
     np.testing.assert_allclose(resonance_band(128, 64, 3), (0.0078125, 0.0393725), rtol=1e-5)
-    np.testing.assert_allclose(resonance_band(65_536, 1536, 3, 0.05), (1.5259e-5, 2.88328e-4), rtol=1e-3)
+    np.testing.assert_allclose(
+        resonance_band(65_536, 1536, 3, 0.05), (1.5259e-5, 2.88328e-4), rtol=1e-3
+    )
 
 
 def test_5_the_width_bound_is_kept_by_simulation():
@@ -206,11 +237,15 @@ def test_9_untrained_networks_are_not_consistent():
     chance = matched_chance(X, 96, 0.7, rng)
     for seed in range(20):
         a, b = np.random.default_rng(seed).normal(size=(2, 96, 24))
-        found = consistency(nearest(a, b)[None], np.ones(96, bool), 0.7, chance, cap_chance(24, 0.7, 96)[1], 2, 0.05)
+        found = consistency(
+            nearest(a, b)[None], np.ones(96, bool), 0.7, chance, cap_chance(24, 0.7, 96)[1], 2, 0.05
+        )
         assert found.verdict != Verdict.HOLDS
     same = consistency(nearest(a, a)[None], np.ones(96, bool), 0.7, chance, 0.0, 2, 0.05)
     assert same.verdict == Verdict.HOLDS
-    assert consistency(None, np.ones(96, bool), 0.7, 0.0, 0.0, 1, 0.05).verdict == Verdict.UNMEASURED
+    assert (
+        consistency(None, np.ones(96, bool), 0.7, 0.0, 0.0, 1, 0.05).verdict == Verdict.UNMEASURED
+    )
     assert consistency(nearest(a, b)[None], np.ones(96, bool), 0.01, 0.9, 0.0, 2, 0.05).verdict in (
         Verdict.VACUOUS,
         Verdict.FAILS,
@@ -268,7 +303,9 @@ def test_10_training_makes_frequencies_keep_their_targets():
     assert long.fvu.value < short.fvu.value
     assert long.certificates[0].verdict == Verdict.VOID
     raw = sae_gba(100 * X, steps=300, preprocess=False, **(options | {"lr": 1e-4}))
-    assert raw.certificates[1].verdict == Verdict.FAILS  # biases in [−1, 0] mean nothing at that scale
+    assert (
+        raw.certificates[1].verdict == Verdict.FAILS
+    )  # biases in [−1, 0] mean nothing at that scale
 
 
 # The front door
@@ -301,7 +338,9 @@ def test_codes_are_those_of_the_network(model, fitted):
     out, z, _ = net(torch.from_numpy((X - fitted.mean) / np.float32(fitted.input_scale)))
     np.testing.assert_allclose(fitted.encode(X).toarray(), z.detach(), atol=1e-5)
     np.testing.assert_allclose(
-        fitted.decode(fitted.encode(X)), out.detach().numpy() * fitted.input_scale + fitted.mean, atol=1e-4
+        fitted.decode(fitted.encode(X)),
+        out.detach().numpy() * fitted.input_scale + fitted.mean,
+        atol=1e-4,
     )
 
 
@@ -411,7 +450,9 @@ def test_bfloat16_tensors(tmp_path):
 
     A = torch.randn(300, 5).to(torch.bfloat16)
     save_torch({"acts": A}, tmp_path / "acts.safetensors")
-    np.testing.assert_array_equal(open_rows(tmp_path / "acts.safetensors").take(np.arange(300)), A.float().numpy())
+    np.testing.assert_array_equal(
+        open_rows(tmp_path / "acts.safetensors").take(np.arange(300)), A.float().numpy()
+    )
     np.testing.assert_array_equal(open_rows(A).take(np.arange(300)), A.float().numpy())
 
 
@@ -424,10 +465,14 @@ def test_a_file_trains(tmp_path, model):
 
 
 BROKEN = {
-    "objects.npy": lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True),  # written so, to be refused
+    "objects.npy": lambda p: np.save(
+        p, np.array([{}], dtype=object), allow_pickle=True
+    ),  # written so, to be refused
     "ints.npy": lambda p: np.save(p, np.ones((30, 3), int)),
     "vector.npy": lambda p: np.save(p, np.ones(30)),
-    "fortran.npy": lambda p: np.save(p, np.asfortranarray(np.random.default_rng(0).normal(size=(30, 3)))),
+    "fortran.npy": lambda p: np.save(
+        p, np.asfortranarray(np.random.default_rng(0).normal(size=(30, 3)))
+    ),
     "nan.npy": lambda p: np.save(p, np.full((30, 3), np.nan)),
     "equal.npy": lambda p: np.save(p, np.ones((30, 3))),
     "empty.npy": lambda p: np.save(p, np.ones((0, 3))),
@@ -479,7 +524,10 @@ def test_a_file_of_twice_the_memory_limit_trains(tmp_path):
     del out
     assert path.stat().st_size >= 2 * limit
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path), str(limit), "300"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CHILD, str(path), str(limit), "300"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     told = json.loads(child.stdout.splitlines()[-1])
     print(f"peak resident {told['peak'] / 2**20:.0f} MiB of {limit / 2**20:.0f} MiB")

@@ -60,7 +60,9 @@ def test_3_counts_on_the_stencil():
     assert [sor(A, one, w).iterations for w in grid] == [223, 145, 88, 62, 41, 43, 89, 383]
     assert [ssor_cg(A, one, w).iterations for w in grid] == [13, 12, 13, 13, 13, 13, 15, 17]
     assert [sor(A, np.eye(100)[0], w).iterations for w in (1.0, 1.5, 1.8)] == [168, 44, 80]
-    np.testing.assert_array_equal(run_grid([(A, one)], grid)[0], [223, 145, 88, 62, 41, 43, 89, 383])
+    np.testing.assert_array_equal(
+        run_grid([(A, one)], grid)[0], [223, 145, 88, 62, 41, 43, 89, 383]
+    )
     for solve in (sor, ssor_cg):
         found = solve(A, one, 1.4)
         assert found.converged
@@ -127,7 +129,8 @@ def test_9_order_matters_and_scale_does_not():
     np.testing.assert_allclose(sor(turned, b[order], 1.5).x, sor(A, b, 1.5).x[order], atol=1e-5)
     assert sor(7 * A, 7 * b, 1.5).iterations == sor(A, b, 1.5).iterations
     loose = sp.coo_array(
-        (np.r_[A.data / 2, A.data / 2], (np.tile(A.tocoo().row, 2), np.tile(A.tocoo().col, 2))), shape=A.shape
+        (np.r_[A.data / 2, A.data / 2], (np.tile(A.tocoo().row, 2), np.tile(A.tocoo().col, 2))),
+        shape=A.shape,
     )
     assert sor(loose, b, 1.5).iterations == sor(A, b, 1.5).iterations
     assert System(A + sp.eye_array(100), like=System(A)).indices is not None
@@ -148,7 +151,9 @@ def test_12_chebcb_learns_a_line():
         learner.tell(100 + 40 * c)
     s = learner._scales()[0]
     for c in np.linspace(0.05, 0.95, 10):
-        assert 1 + s * (learner.theta[0] @ learner.features(c)) == pytest.approx(100 + 40 * c, rel=0.02)
+        assert 1 + s * (learner.theta[0] @ learner.features(c)) == pytest.approx(
+            100 + 40 * c, rel=0.02
+        )
 
 
 def test_context_beats_every_fixed_omega():
@@ -204,12 +209,17 @@ def test_streams_of_all_kinds():
             return self.left.pop() if self.left else None
 
     model = Model()
-    runs = [solve_sequence(s, learner=1.5, keep=True, warm_start=False) for s in (systems, iter(systems), model)]
+    runs = [
+        solve_sequence(s, learner=1.5, keep=True, warm_start=False)
+        for s in (systems, iter(systems), model)
+    ]
     for run in runs:
         assert run.converged.all()
         np.testing.assert_allclose(run.solutions @ A, np.eye(100)[:5], atol=1e-6)
     np.testing.assert_allclose(model.seen[1], runs[0].solutions[0])
-    heat = solve_sequence(heat_equation(12, 30), solver="ssor-cg", learner="chebcb", context_range=(0, 10), rng=0)
+    heat = solve_sequence(
+        heat_equation(12, 30), solver="ssor-cg", learner="chebcb", context_range=(0, 10), rng=0
+    )
     assert heat.converged.all()
     assert heat.certificates[0].assumptions[0].status in (Status.MET, Status.UNCHECKED)
     graph = solve_sequence(digits_graph(3, rng=0), solver="ssor-cg", learner=1.0)
@@ -239,7 +249,9 @@ def stream(rng, T=120):
 
 def test_verdicts_of_regret():
     rng = np.random.default_rng(0)
-    audited = solve_sequence(list(stream(rng)), warm_start=False, audit=1.0, omegas=[1.0, 1.5, 1.8], rng=0)
+    audited = solve_sequence(
+        list(stream(rng)), warm_start=False, audit=1.0, omegas=[1.0, 1.5, 1.8], rng=0
+    )
     regret, worst, counts = audited.certificates
     assert regret.measured.method == "every system audited"
     assert regret.measured.value <= regret.bound
@@ -251,19 +263,27 @@ def test_verdicts_of_regret():
     assert plain.certificates[0].assumptions[0].status == Status.UNCHECKED
     void = solve_sequence(list(stream(rng, 30)), adaptive=True, rng=0)
     assert [c.verdict for c in void.certificates[:2]] == [Verdict.VOID, Verdict.VOID]
-    long = solve_sequence([(LINE, np.ones(3) * (1 + t % 3)) for t in range(3000)], omegas=[1.0, 1.9], audit=0.1, rng=0)
+    long = solve_sequence(
+        [(LINE, np.ones(3) * (1 + t % 3)) for t in range(3000)], omegas=[1.0, 1.9], audit=0.1, rng=0
+    )
     assert long.certificates[0].verdict == Verdict.HOLDS
-    lied = guarantee.regret_certificate(10.0, Estimate(50.0, 40.0, 60.0, 0.95, 30), 500.0, (), {}, against="the best")
+    lied = guarantee.regret_certificate(
+        10.0, Estimate(50.0, 40.0, 60.0, 0.95, 30), 500.0, (), {}, against="the best"
+    )
     assert lied.verdict == Verdict.FAILS
 
 
 def test_verdicts_of_counts():
     skew = sp.csr_array([[2.0, -1.0], [0.0, 2.0]])
-    assert solve_sequence([(skew, [1.0, 1.0])], learner=1.0).certificates[-1].verdict == Verdict.VOID
+    assert (
+        solve_sequence([(skew, [1.0, 1.0])], learner=1.0).certificates[-1].verdict == Verdict.VOID
+    )
     indefinite = sp.csr_array([[1.0, 2.0], [2.0, 1.0]])
     void = solve_sequence([(indefinite, [1.0, 1.0])], learner=0.1, cap=3, fallback="none")
     assert void.certificates[-1].verdict in (Verdict.VOID, Verdict.UNMEASURED)
-    wrong = guarantee.count_certificate([223], [energy_bound(A, 1.0, gamma=10 * (1 - BETA), Gamma=0.25)], 0, (), "sor")
+    wrong = guarantee.count_certificate(
+        [223], [energy_bound(A, 1.0, gamma=10 * (1 - BETA), Gamma=0.25)], 0, (), "sor"
+    )
     assert wrong.verdict == Verdict.FAILS
     right = solve_sequence([(A + sp.eye_array(100), np.ones(100))], solver="ssor-cg", learner=1.2)
     assert right.certificates[-1].verdict == Verdict.HOLDS
@@ -336,7 +356,9 @@ def test_misuse_of_parts_is_named():
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.lists(st.lists(st.one_of(st.floats(), st.text(max_size=1), st.none()), max_size=3), max_size=3),
+    st.lists(
+        st.lists(st.one_of(st.floats(), st.text(max_size=1), st.none()), max_size=3), max_size=3
+    ),
     st.lists(st.lists(st.one_of(st.floats(), st.text(max_size=1)), max_size=3), max_size=3),
     st.one_of(st.none(), st.lists(st.one_of(st.floats(), st.none()), max_size=3)),
 )

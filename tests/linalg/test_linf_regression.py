@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from whp.certificate import Verdict
 from whp.datasets.linear_models import deceptive_map, dense_regression, spike
-from whp.linalg.linf_regression import (
+from whp.linalg._linf_regression import (
     SRHT,
     BlockSRHT,
     GaussianSketch,
@@ -27,7 +27,7 @@ from whp.linalg.linf_regression import (
     sketch_and_solve,
     tensor_linf_regression,
 )
-from whp.linalg.linf_regression.regression import _factor_exact, _factor_sketch
+from whp.linalg._linf_regression.regression import _factor_exact, _factor_sketch
 from whp.studies.linf_regression import CountSketch, RowSampling
 
 SKETCHES = ("srht", "pooled", "gaussian", "circulant")
@@ -36,7 +36,9 @@ SKETCHES = ("srht", "pooled", "gaussian", "circulant")
 def problem(n=600, d=7, seed=0, k=None):
     rng = np.random.default_rng(seed)
     A = rng.standard_normal((n, d)) * np.logspace(-2, 2, d)
-    b = A @ rng.standard_normal((d,) if k is None else (d, k)) + rng.standard_normal((n,) if k is None else (n, k))
+    b = A @ rng.standard_normal((d,) if k is None else (d, k)) + rng.standard_normal(
+        (n,) if k is None else (n, k)
+    )
     return A, b
 
 
@@ -128,7 +130,13 @@ def test_adjoint_linearity_and_types(make):
 @pytest.mark.parametrize("make", MAPS.values(), ids=MAPS)
 def test_isotropic(make):
     draws, m = 200, 24
-    gram = sum((s := make(90, m, rng) @ np.eye(90)).T @ s for rng in np.random.default_rng(0).spawn(draws)) / draws
+    gram = (
+        sum(
+            (s := make(90, m, rng) @ np.eye(90)).T @ s
+            for rng in np.random.default_rng(0).spawn(draws)
+        )
+        / draws
+    )
     # entries have variance at most 3/(m draws) for dense sketches; eight standard deviations over 8,100 of them
     assert np.abs(gram - np.eye(90)).max() < 8 * math.sqrt(3 / (m * draws))
 
@@ -183,7 +191,9 @@ def test_without_signs_the_sketch_is_rank_deficient():
     assert not any(ranks[True])
 
 
-@pytest.mark.parametrize("arguments", [{"rows": np.array([0, 9])}, {"signs": np.zeros(8)}, {"rows": np.array([1])}])
+@pytest.mark.parametrize(
+    "arguments", [{"rows": np.array([0, 9])}, {"signs": np.zeros(8)}, {"rows": np.array([1])}]
+)
 def test_srht_refuses(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         SRHT(8, 2, 0, **arguments)
@@ -215,7 +225,9 @@ def test_worked_error_bars():
     assert result.residual_estimate == pytest.approx(math.sqrt(5 * 1.5238095 / 3), rel=1e-7)
     low, high = result.conf_int(0.95).T
     np.testing.assert_allclose((high - low) / 2, [1.718542, 1.125050], rtol=1e-6)
-    assert (np.diff(result.conf_int(0.95, simultaneous=False)) < np.diff(result.conf_int(0.95))).all()
+    assert (
+        np.diff(result.conf_int(0.95, simultaneous=False)) < np.diff(result.conf_int(0.95))
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -246,7 +258,11 @@ def test_all_rows_give_the_exact_solution():
 
 def test_tensor_with_all_pairs_is_exact():
     rng = np.random.default_rng(0)
-    A1, A2, B = rng.standard_normal((16, 4)), rng.standard_normal((32, 3)), rng.standard_normal((16, 32))
+    A1, A2, B = (
+        rng.standard_normal((16, 4)),
+        rng.standard_normal((32, 3)),
+        rng.standard_normal((16, 32)),
+    )
     expected = np.linalg.lstsq(np.kron(A1, A2), B.ravel())[0]
     result = tensor_linf_regression(A1, A2, B, rows=512, replace=False, verify=True, rng=0)
     np.testing.assert_allclose(result.x, expected, atol=1e-13)
@@ -255,12 +271,19 @@ def test_tensor_with_all_pairs_is_exact():
 
 def test_tensor_error_falls_with_the_root_of_rows():
     rng = np.random.default_rng(0)
-    A1, A2, B = rng.standard_normal((64, 4)), rng.standard_normal((32, 3)), rng.standard_normal((64, 32))
+    A1, A2, B = (
+        rng.standard_normal((64, 4)),
+        rng.standard_normal((32, 3)),
+        rng.standard_normal((64, 32)),
+    )
     A = np.kron(A1, A2)
     exact = np.linalg.lstsq(A, B.ravel())[0]
     scale = np.linalg.norm(B.ravel() - A @ exact) / np.linalg.svd(A, compute_uv=False)[-1]
     for m, expected in ((100, 1.52), (400, 1.35)):
-        errors = [np.abs(tensor_linf_regression(A1, A2, B, rows=m, rng=r).x - exact).max() for r in rng.spawn(60)]
+        errors = [
+            np.abs(tensor_linf_regression(A1, A2, B, rows=m, rng=r).x - exact).max()
+            for r in rng.spawn(60)
+        ]
         assert math.sqrt(m) * np.mean(errors) / scale == pytest.approx(expected, rel=0.35)
 
 
@@ -269,7 +292,8 @@ def test_equivariance(sketch):
     A, b = problem()
     c, v = np.logspace(-3, 3, 7), np.arange(7.0)
     plain, scaled, shifted = (
-        linf_regression(M, y, rows=100, sketch=sketch, rng=5) for M, y in ((A, b), (A * c, b), (A, b + A @ v))
+        linf_regression(M, y, rows=100, sketch=sketch, rng=5)
+        for M, y in ((A, b), (A * c, b), (A, b + A @ v))
     )
     np.testing.assert_allclose(scaled.x * c, plain.x, rtol=1e-9)
     np.testing.assert_allclose(scaled.stderr * c, plain.stderr, rtol=1e-9)
@@ -280,7 +304,8 @@ def test_equivariance(sketch):
 def test_scaling_rescues_the_bound():
     A, b = problem(2048, 6)
     with_scale, without = (
-        linf_regression(A * np.logspace(0, 6, 6), b, rows=256, scale=s, verify=True, rng=0) for s in (True, False)
+        linf_regression(A * np.logspace(0, 6, 6), b, rows=256, scale=s, verify=True, rng=0)
+        for s in (True, False)
     )
     np.testing.assert_allclose(with_scale.x, without.x, rtol=1e-6)
     tightness = [r.certificates[1].tightness for r in (with_scale, without)]
@@ -313,8 +338,12 @@ def test_consistent_system():
 def test_same_seed_same_answer_whatever_the_layout():
     A, b = problem(1000, 40)
     x = linf_regression(A, b, rows=200, rng=7).x
-    np.testing.assert_array_equal(linf_regression(A, b, rows=200, rng=np.random.default_rng(7)).x, x)
-    np.testing.assert_allclose(linf_regression(np.asfortranarray(A), b, rows=200, rng=7).x, x, rtol=1e-9)
+    np.testing.assert_array_equal(
+        linf_regression(A, b, rows=200, rng=np.random.default_rng(7)).x, x
+    )
+    np.testing.assert_allclose(
+        linf_regression(np.asfortranarray(A), b, rows=200, rng=7).x, x, rtol=1e-9
+    )
     np.testing.assert_allclose(linf_regression(sp.csr_array(A), b, rows=200, rng=7).x, x, rtol=1e-9)
     assert not np.array_equal(linf_regression(A, b, rows=200, rng=8).x, x)
     A0, b0 = A.copy(), b.copy()
@@ -325,7 +354,9 @@ def test_same_seed_same_answer_whatever_the_layout():
 
 def test_number_types():
     A, b = problem(1000, 4)
-    single = linf_regression(A.astype(np.float32), b.astype(np.float32), rows=200, rng=0, verify=True)
+    single = linf_regression(
+        A.astype(np.float32), b.astype(np.float32), rows=200, rng=0, verify=True
+    )
     assert single.x.dtype == single.stderr.dtype == np.float32
     np.testing.assert_allclose(single.x, linf_regression(A, b, rows=200, rng=0).x, rtol=1e-3)
     assert linf_regression(np.round(A * 100).astype(int), b, rows=200, rng=0).x.dtype == np.float64
@@ -337,7 +368,8 @@ def test_refinement_contracts_even_at_few_rows(rows):
     exact = np.linalg.lstsq(A, b)[0]
     norms = np.linalg.norm(A, axis=0)
     errors = [
-        np.linalg.norm((linf_regression(A, b, rows=rows, refine=k, rng=1).x - exact) * norms) for k in (0, 10, 20, 40)
+        np.linalg.norm((linf_regression(A, b, rows=rows, refine=k, rng=1).x - exact) * norms)
+        for k in (0, 10, 20, 40)
     ]
     rate = math.sqrt(8 / rows)
     for k, error in zip((10, 20, 40), errors[1:], strict=True):
@@ -355,12 +387,18 @@ def test_the_exact_solver_and_its_two_ways():
     A, b = problem(2000, 12)
     expected = np.linalg.lstsq(A, b)[0]
     ones = np.ones(12)
-    np.testing.assert_allclose(_factor_exact(A, b[:, None], ones, 2e-16, ()).y[:, 0], expected, rtol=1e-9)
-    np.testing.assert_allclose(_factor_sketch(A, b[:, None], ones, 2e-16, ()).y[:, 0], expected, rtol=1e-9)
+    np.testing.assert_allclose(
+        _factor_exact(A, b[:, None], ones, 2e-16, ()).y[:, 0], expected, rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        _factor_sketch(A, b[:, None], ones, 2e-16, ()).y[:, 0], expected, rtol=1e-9
+    )
     bad = np.vander(np.linspace(-1, 1, 2000), 12) @ np.diag(np.logspace(0, -3, 12))
     norms = np.linalg.norm(bad, axis=0)
     exact = _factor_exact(bad, b[:, None], norms, 2e-16, ())
-    np.testing.assert_allclose(exact.y[:, 0] / norms, np.linalg.lstsq(bad / norms, b)[0] / norms, rtol=1e-6)
+    np.testing.assert_allclose(
+        exact.y[:, 0] / norms, np.linalg.lstsq(bad / norms, b)[0] / norms, rtol=1e-6
+    )
 
 
 def test_exact_where_a_sketch_would_not_pay():
@@ -382,7 +420,9 @@ def test_statistical_error_is_told_apart():
     b = A.sum(axis=1) + 2 * rng.standard_normal(8192)
     sketched = linf_regression(A, b, rows=1024, rng=0)
     statistical = 2 * np.sqrt(np.diag(np.linalg.inv(A.T @ A)))
-    np.testing.assert_allclose(np.sqrt(sketched.total_stderr**2 - sketched.stderr**2), statistical, rtol=0.2)
+    np.testing.assert_allclose(
+        np.sqrt(sketched.total_stderr**2 - sketched.stderr**2), statistical, rtol=0.2
+    )
     np.testing.assert_allclose(linf_regression(A, b).total_stderr, statistical, rtol=0.05)
     assert (sketched.stderr > statistical).all()
 
@@ -397,10 +437,14 @@ def test_result_reports_itself():
     table = result.artifacts()["coefficients.csv"]
     assert list(table.columns) == ["name", "coefficient", "stderr", "low", "high"]
     assert list(table["name"]) == names
-    np.testing.assert_allclose(table["high"] - table["coefficient"], np.diff(result.conf_int(0.95))[:, 0] / 2)
+    np.testing.assert_allclose(
+        table["high"] - table["coefficient"], np.diff(result.conf_int(0.95))[:, 0] / 2
+    )
     assert result.summary()["columns_of_A"] == 7
     assert [t.get_text() for t in result.plot().get_yticklabels()] == names[::-1]
-    again = pickle.loads(pickle.dumps(result))  # its own bytes: a study's processes exchange results so
+    again = pickle.loads(
+        pickle.dumps(result)
+    )  # its own bytes: a study's processes exchange results so
     assert again.x.tolist() == result.x.tolist()
 
 
@@ -412,7 +456,9 @@ def test_dependent_columns_are_named():
     frame = pd.DataFrame(A, columns=list("abcdefg"))
     frame["copy"] = frame["a"] + frame["b"]
     for options in ({"rows": 100}, {}):
-        with pytest.raises(np.linalg.LinAlgError, match=r"rank 7 < d = 8; drop dependent columns: (a|b|copy)"):
+        with pytest.raises(
+            np.linalg.LinAlgError, match=r"rank 7 < d = 8; drop dependent columns: (a|b|copy)"
+        ):
             linf_regression(frame, b, **options)
     with pytest.raises(np.linalg.LinAlgError, match="x2"):
         linf_regression(A * (np.arange(7) != 2), b, rows=100)
@@ -467,11 +513,15 @@ def test_bad_input_is_named(arguments, message):
 def test_any_input_gives_an_answer_or_a_named_complaint(data):
     n, d = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 5))
     number = st.one_of(st.floats(-1e3, 1e3, width=32), st.sampled_from([np.nan, np.inf, 0.0]))
-    A = np.array(data.draw(st.lists(st.lists(number, min_size=d, max_size=d), min_size=n, max_size=n)))
+    A = np.array(
+        data.draw(st.lists(st.lists(number, min_size=d, max_size=d), min_size=n, max_size=n))
+    )
     b = np.array(data.draw(st.lists(number, min_size=max(1, n - 1), max_size=n)))
     rows = data.draw(st.one_of(st.none(), st.integers(-1, 40)))
     try:
-        result = linf_regression(A, b, rows=rows, sketch=data.draw(st.sampled_from(SKETCHES)), rng=0)
+        result = linf_regression(
+            A, b, rows=rows, sketch=data.draw(st.sampled_from(SKETCHES)), rng=0
+        )
     except np.linalg.LinAlgError as error:
         assert "drop dependent columns" in str(error)  # noqa: PT017
     except ValueError as error:
@@ -482,11 +532,21 @@ def test_any_input_gives_an_answer_or_a_named_complaint(data):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"rows": 12}, "rows"), ({"A1": np.ones((2, 4))}, "A1"), ({"B": np.ones((3, 3))}, "B"), ({"delta": 0}, "delta")],
+    [
+        ({"rows": 12}, "rows"),
+        ({"A1": np.ones((2, 4))}, "A1"),
+        ({"B": np.ones((3, 3))}, "B"),
+        ({"delta": 0}, "delta"),
+    ],
 )
 def test_bad_tensor_input_is_named(arguments, message):
     rng = np.random.default_rng(0)
-    given = {"A1": rng.standard_normal((8, 4)), "A2": rng.standard_normal((8, 3)), "B": np.ones((8, 8)), "rows": 40}
+    given = {
+        "A1": rng.standard_normal((8, 4)),
+        "A2": rng.standard_normal((8, 3)),
+        "B": np.ones((8, 8)),
+        "rows": 40,
+    }
     with pytest.raises(ValueError, match=message):
         inspect.unwrap(tensor_linf_regression)(**{**given, **arguments})
 
@@ -506,7 +566,9 @@ def test_broken_bounds_are_as_rare_as_promised(sketch):
     # Of pooled blocks (here of 8 rows) the bars would fail twice as often were they not widened for the shared weights.
     def instance(rng):
         A, b = dense_regression(512, 6, rng, design="student")
-        return linf_regression(A, b, rows=64, delta=0.1, sketch=sketch, verify=True, rng=rng).certificates
+        return linf_regression(
+            A, b, rows=64, delta=0.1, sketch=sketch, verify=True, rng=rng
+        ).certificates
 
     assert_error_rate(instance, 0.1, n=300)
 
@@ -551,7 +613,9 @@ def test_coverage_and_mean_square_error(sketch, coverage, ratio):
 def test_refined_bound_is_never_broken():
     def instance(rng):
         A, b = dense_regression(512, 6, rng, design="outliers")
-        return linf_regression(A, b, rows=64, refine=3, verify=True, delta=0.1, rng=rng).certificates[0]
+        return linf_regression(
+            A, b, rows=64, refine=3, verify=True, delta=0.1, rng=rng
+        ).certificates[0]
 
     assert_error_rate(instance, 0.1, n=150)
 
@@ -564,7 +628,9 @@ def test_countsketch_fails_on_the_spike():
     for rng in np.random.default_rng(0).spawn(40):
         for name, make in (("countsketch", CountSketch), ("srht", SRHT)):
             try:
-                made = sketch_and_solve(make(len(A), m, rng), A, b, x_exact=np.zeros(d)).certificates[1]
+                made = sketch_and_solve(
+                    make(len(A), m, rng), A, b, x_exact=np.zeros(d)
+                ).certificates[1]
                 outcomes[name].append(made.verdict)
             except np.linalg.LinAlgError as error:
                 assert "after countsketch" in str(error)  # noqa: PT017
@@ -587,7 +653,10 @@ def test_blocks_that_carry_all_the_leverage_are_void():
     even = linf_regression(A, b, rows=256, block_rows=128, verify=True, rng=0)
     assert verdicts(even) == [Verdict.HOLDS] * 2
     A[:100] *= 1000
-    assert verdicts(linf_regression(A, b, rows=256, block_rows=128, verify=True, rng=0)) == [Verdict.VOID] * 2
+    assert (
+        verdicts(linf_regression(A, b, rows=256, block_rows=128, verify=True, rng=0))
+        == [Verdict.VOID] * 2
+    )
 
 
 def test_blocks_can_arrive_one_by_one():

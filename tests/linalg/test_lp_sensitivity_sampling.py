@@ -93,14 +93,20 @@ def test_2_bracket(p, upper):
     assert (found.lower <= np.array(EXACT[p]) + 1e-12).all()
     assert (np.array(EXACT[p]) <= found.upper + 1e-12).all()
     if p == 1:
-        np.testing.assert_allclose(found.lower, [0.2383933237, 1 / 3, 0.4815093621, 0.5883408006], rtol=1e-6)
+        np.testing.assert_allclose(
+            found.lower, [0.2383933237, 1 / 3, 0.4815093621, 0.5883408006], rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3, 6])
 def test_3_closed_forms_and_invariance(p):
     a = np.array([[1.0], [-2], [0], [3]])
     share = np.abs(a[:, 0]) ** p / (np.abs(a) ** p).sum()
-    for found in (sensitivities(a, p).lower, sensitivities(a, p, method="exact").lower, lewis_weights(a, p).weights):
+    for found in (
+        sensitivities(a, p).lower,
+        sensitivities(a, p, method="exact").lower,
+        lewis_weights(a, p).weights,
+    ):
         np.testing.assert_allclose(found, share, rtol=1e-5)
     np.testing.assert_allclose(lewis_weights(np.eye(3), p).weights, 1, rtol=1e-6)
     A, _ = problem(200, 4)
@@ -110,8 +116,12 @@ def test_3_closed_forms_and_invariance(p):
     np.testing.assert_allclose(lewis_weights(A @ B, p, tol=1e-10).weights, w, rtol=1e-6)
     s = sensitivities(A, p).lower
     np.testing.assert_allclose(sensitivities(A @ B, p).lower, s, rtol=1e-5)
-    np.testing.assert_allclose(lewis_weights(np.repeat(A, 3, axis=0), p, tol=1e-10).weights[::3], w / 3, rtol=1e-6)
-    np.testing.assert_allclose(sensitivities(np.repeat(A, 3, axis=0), p).lower[::3], s / 3, rtol=1e-5)
+    np.testing.assert_allclose(
+        lewis_weights(np.repeat(A, 3, axis=0), p, tol=1e-10).weights[::3], w / 3, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        sensitivities(np.repeat(A, 3, axis=0), p).lower[::3], s / 3, rtol=1e-5
+    )
 
 
 def test_4_inclusion():
@@ -124,7 +134,12 @@ def test_4_inclusion():
 
 @pytest.mark.parametrize(
     ("p", "low", "high"),
-    [(1, 0.8333333, 1.5), (1.5, 0.7553858, 1.5052070), (2, 0.7165241, 1.5187700), (3, 0.6996903, 1.5212773)],
+    [
+        (1, 0.8333333, 1.5),
+        (1.5, 0.7553858, 1.5052070),
+        (2, 0.7165241, 1.5187700),
+        (3, 0.6996903, 1.5212773),
+    ],
 )
 def test_5_distortion(p, low, high):
     found = distortion(A4, [0, 2, 3], [2, 1, 1.5], p, rng=0)
@@ -178,7 +193,9 @@ def test_9_all_rows_are_exact():
 def test_10_one_sided():
     assert one_sided_ratio(A4, np.ones(4), 1) == pytest.approx(0.8235294, abs=1e-7)
     assert one_sided_ratio(A4, leverage_scores(A4), 1) == pytest.approx(2.6916667, abs=1e-7)
-    assert one_sided_ratio(A4, lewis_weights(A4, 1, tol=1e-12).weights, 1) == pytest.approx(1, abs=1e-9)
+    assert one_sided_ratio(A4, lewis_weights(A4, 1, tol=1e-12).weights, 1) == pytest.approx(
+        1, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("sampling", ["poisson", "fixed", "multinomial"])
@@ -197,7 +214,9 @@ def test_11_unbiased(sampling):
 def test_11_root_leverage_is_unbiased():
     A, _ = problem(60, 3)
     sizes = np.abs(A @ np.ones(3))
-    drawn = [root_leverage_sampling(A, 1, 20, 3, rng) for rng in np.random.default_rng(0).spawn(1000)]
+    drawn = [
+        root_leverage_sampling(A, 1, 20, 3, rng) for rng in np.random.default_rng(0).spawn(1000)
+    ]
     sums = [made.xi @ sizes[made.index] for made in drawn]
     assert np.mean(sums) == pytest.approx(sizes.sum(), abs=4 * np.std(sums) / math.sqrt(1000))
 
@@ -227,7 +246,9 @@ def test_quantiles_agree_with_sklearn(q):
     from sklearn.linear_model import QuantileRegressor
 
     A, b = problem(300, 3)
-    theirs = QuantileRegressor(quantile=q, alpha=0, fit_intercept=False, solver="highs").fit(A, b).coef_
+    theirs = (
+        QuantileRegressor(quantile=q, alpha=0, fit_intercept=False, solver="highs").fit(A, b).coef_
+    )
     np.testing.assert_allclose(lp_regression(A, b, 1, quantile=q), theirs, atol=1e-6)
     assert optimality_gap(A, b, theirs, 1, q).gap < 0.05
     made = lp_sensitivity_sampling(A, b, quantile=q, rows=150, refine=True, rng=0)
@@ -252,7 +273,9 @@ def test_consistent_system_has_no_gap():
 def test_refine_comes_closer():
     A, b = problem(4000, 4)
     for p in (1, 1.5, 3):
-        plain, refined = (lp_sensitivity_sampling(A, b, p=p, rows=200, refine=r, rng=0) for r in (False, True))
+        plain, refined = (
+            lp_sensitivity_sampling(A, b, p=p, rows=200, refine=r, rng=0) for r in (False, True)
+        )
         best = (np.abs(b - A @ lp_regression(A, b, p)) ** p).sum()
         assert refined.cost - best < 0.2 * (plain.cost - best)
 
@@ -269,7 +292,9 @@ def test_many_rows_against_a_coreset():
     assert (full.lower <= quick.certified * (1 + 1e-9)).all()
 
 
-@pytest.mark.parametrize("scores", ["lewis", "sensitivity", "augmented", "root-leverage", "leverage", "uniform"])
+@pytest.mark.parametrize(
+    "scores", ["lewis", "sensitivity", "augmented", "root-leverage", "leverage", "uniform"]
+)
 def test_every_score_gives_rows(scores):
     A, b = problem(2000, 3)
     made = lp_sensitivity_sampling(A, b, p=1.5, rows=300, scores=scores, rng=0)
@@ -294,7 +319,12 @@ def test_same_seed_same_rows_and_sparse_and_frames():
     A, b = problem(1000, 3)
     one, two, three, four = (
         lp_sensitivity_sampling(M, b, p=1.5, rows=200, rng=s)
-        for M, s in ((A, 1), (sp.csr_array(A), 1), (pd.DataFrame(A, columns=list("uvw")), 1), (A, 2))
+        for M, s in (
+            (A, 1),
+            (sp.csr_array(A), 1),
+            (pd.DataFrame(A, columns=list("uvw")), 1),
+            (A, 2),
+        )
     )
     np.testing.assert_array_equal(one.index, two.index)
     np.testing.assert_array_equal(one.index, three.index)
@@ -305,7 +335,9 @@ def test_same_seed_same_rows_and_sparse_and_frames():
 def test_dependent_columns():
     A, b = problem(500, 3)
     frame = pd.DataFrame(np.column_stack([A, A[:, 0] + A[:, 1]]), columns=list("uvwz"))
-    with pytest.raises(np.linalg.LinAlgError, match=r"rank 3 < d = 4; drop dependent columns: [uvz]"):
+    with pytest.raises(
+        np.linalg.LinAlgError, match=r"rank 3 < d = 4; drop dependent columns: [uvz]"
+    ):
         lp_sensitivity_sampling(frame, b, rows=100)
     made = lp_sensitivity_sampling(frame, b, rows=100, on_rank="drop", rng=0)
     assert np.isfinite(made.x).all()
@@ -327,7 +359,10 @@ def test_uniform_rows_logged_as_lewis_rows_fail():
         liar = certify(A, index, 1 / q[index], 1, probabilities=q, rng=rng)[0]
         assert liar.verdict == Verdict.FAILS
         honest = draw(q, "poisson", rng)
-        assert certify(A, honest.index, honest.xi, 1, probabilities=q, rng=rng)[0].verdict == Verdict.HOLDS
+        assert (
+            certify(A, honest.index, honest.xi, 1, probabilities=q, rng=rng)[0].verdict
+            == Verdict.HOLDS
+        )
 
 
 def test_void_vacuous_and_unmeasured():
@@ -343,7 +378,10 @@ def test_void_vacuous_and_unmeasured():
     assert "one-sided" in forged.explain()
     few = lp_sensitivity_sampling(A, b, rows=30, rng=0)
     assert few.certificates[0].verdict == Verdict.VACUOUS
-    assert lp_sensitivity_sampling(A, b, rows=2500, verify=False, rng=0).certificates[0].verdict == Verdict.UNMEASURED
+    assert (
+        lp_sensitivity_sampling(A, b, rows=2500, verify=False, rng=0).certificates[0].verdict
+        == Verdict.UNMEASURED
+    )
     assert len(few.certificates) == 4
     gap = OptimalityGap(100.0, 1.0, 99.0, np.zeros(3), 0.0)
     assert gap_certificate(gap, 1e9, optimum=0.5).verdict == Verdict.FAILS
@@ -362,11 +400,15 @@ def test_the_default_rows_reach_epsilon():
         assert lp_sensitivity_sampling(A[:300], p=1, rng=0).exact
 
 
-@pytest.mark.parametrize(("p", "scores"), [(1, "lewis"), (1.5, "sensitivity"), (2, "lewis"), (3, "lewis")])
+@pytest.mark.parametrize(
+    ("p", "scores"), [(1, "lewis"), (1.5, "sensitivity"), (2, "lewis"), (3, "lewis")]
+)
 def test_bounds_break_no_more_often_than_promised(p, scores):
     def instance(rng):
         A = rng.standard_t(3, (400, 2))
-        made = lp_sensitivity_sampling(A, p=p, rows=150, scores=scores, delta=0.1, rng=rng, sharp_constant=4)
+        made = lp_sensitivity_sampling(
+            A, p=p, rows=150, scores=scores, delta=0.1, rng=rng, sharp_constant=4
+        )
         return made.certificates[0]
 
     assert_error_rate(instance, 0.1, n=300)
@@ -419,7 +461,9 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[str(i) for i in range(len(BAD))])
 def test_bad_input_is_named(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        inspect.unwrap(lp_sensitivity_sampling)(**{"A": GOOD[0], "b": GOOD[1], "rows": 20, **arguments})
+        inspect.unwrap(lp_sensitivity_sampling)(
+            **{"A": GOOD[0], "b": GOOD[1], "rows": 20, **arguments}
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -427,7 +471,9 @@ def test_bad_input_is_named(arguments, message):
 def test_any_input_gives_an_answer_or_a_named_complaint(data):
     n, d = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 4))
     number = st.one_of(st.floats(-1e3, 1e3, width=32), st.sampled_from([np.nan, 0.0]))
-    A = np.array(data.draw(st.lists(st.lists(number, min_size=d, max_size=d), min_size=n, max_size=n)))
+    A = np.array(
+        data.draw(st.lists(st.lists(number, min_size=d, max_size=d), min_size=n, max_size=n))
+    )
     b = np.array(data.draw(st.lists(number, min_size=max(1, n - 1), max_size=n)))
     p, rows = data.draw(st.sampled_from([1, 1.5, 2, 3])), data.draw(st.integers(-1, 30))
     try:
@@ -452,6 +498,15 @@ def test_a_wide_gap_leaves_the_cost_inconclusive():
 
 def evidence(rows):
     return Evidence(
-        n=20_000, d=3, rows=rows, p=2.0, delta=0.05, origin="poisson", alphas=(3 / rows,), alpha_lewis=3 / rows,
-        mass=3.0, one_sided=1.0, total=3.0,
-    )  # fmt: skip
+        n=20_000,
+        d=3,
+        rows=rows,
+        p=2.0,
+        delta=0.05,
+        origin="poisson",
+        alphas=(3 / rows,),
+        alpha_lewis=3 / rows,
+        mass=3.0,
+        one_sided=1.0,
+        total=3.0,
+    )

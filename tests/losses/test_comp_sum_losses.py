@@ -13,7 +13,13 @@ from torch.nn import functional
 
 from whp.certificate import Verdict
 from whp.datasets import images
-from whp.losses import AdvCompSumLoss, CompSumLoss, comp_sum_loss, comp_sum_losses, robust_error_bound
+from whp.losses import (
+    AdvCompSumLoss,
+    CompSumLoss,
+    comp_sum_loss,
+    comp_sum_losses,
+    robust_error_bound,
+)
 from whp.losses.comp_sum_losses import (
     best_conditional_risk,
     comp_sum,
@@ -62,7 +68,10 @@ def test_1_values_in_numpy_and_torch(tau):
 
 @pytest.mark.parametrize(
     ("tau", "expected"),
-    [(0.5, (2.4969674869, -2.6212841776, 0.1243166910)), (1.5, (0.2851417000, -0.2993380693, 0.0141963693))],
+    [
+        (0.5, (2.4969674869, -2.6212841776, 0.1243166910)),
+        (1.5, (0.2851417000, -0.2993380693, 0.0141963693)),
+    ],
 )
 def test_2_gradients(tau, expected):
     z = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
@@ -74,7 +83,9 @@ def test_2_gradients(tau, expected):
 def test_2_gradcheck_and_shifts(scores, tau):
     z, y = scores
     assert torch.autograd.gradcheck(CompSumLoss(tau), (z[:5].clone().requires_grad_(), y[:5]))
-    weighted = CompSumLoss(tau, weight=torch.arange(1.0, 8.0, dtype=torch.float64), label_smoothing=0.1)
+    weighted = CompSumLoss(
+        tau, weight=torch.arange(1.0, 8.0, dtype=torch.float64), label_smoothing=0.1
+    )
     assert torch.autograd.gradcheck(weighted, (z[:5].clone().requires_grad_(), y[:5]))
     torch.testing.assert_close(CompSumLoss(tau)(z + 7, y), CompSumLoss(tau)(z, y))
 
@@ -111,7 +122,8 @@ def test_shapes_of_cross_entropy_are_accepted():
     smooth = CompSumLoss(label_smoothing=0.2)(z, y)
     torch.testing.assert_close(smooth, functional.cross_entropy(z, y, label_smoothing=0.2))
     torch.testing.assert_close(
-        CompSumLoss()(z[0, :, 0, 0], y[0, 0, 0]), functional.cross_entropy(z[0, :, 0, 0], y[0, 0, 0])
+        CompSumLoss()(z[0, :, 0, 0], y[0, 0, 0]),
+        functional.cross_entropy(z[0, :, 0, 0], y[0, 0, 0]),
     )
     assert torch.isnan(CompSumLoss(1.5)(torch.randn(0, 3), torch.empty(0, dtype=torch.int64)))
     assert torch.isnan(CompSumLoss(1.5)(torch.randn(2, 3), torch.tensor([-100, -100])))
@@ -137,7 +149,9 @@ def test_extreme_logits_in_any_precision(dtype, tau):
 
 def test_below_the_floor_the_loss_goes_on_as_its_tangent():
     criterion = CompSumLoss(0.0, reduction="none", floor=1e-3)
-    z = torch.tensor([[0.0, np.log(1e3 - 1) - 1e-12], [0.0, 20.0]], dtype=torch.float64, requires_grad=True)
+    z = torch.tensor(
+        [[0.0, np.log(1e3 - 1) - 1e-12], [0.0, 20.0]], dtype=torch.float64, requires_grad=True
+    )
     losses = criterion(z, torch.tensor([0, 0]))
     assert float(losses[0]) == pytest.approx(999)
     log_p = float(torch.log_softmax(z[1], dim=0)[0])
@@ -228,8 +242,12 @@ def test_4_least_risks():
     expected = [0.6, 0.4588006, 0.32508297, 0.18892297, 0.1, 0.05]
     assert [noise_risk(0.1, 2, t) for t in TAUS] == pytest.approx(expected, rel=1e-6)
     P = np.array([0.5, 0.3, 0.2])
-    assert best_conditional_risk(P, 1 + 1e-7) == pytest.approx(best_conditional_risk(P, 1), abs=1e-6)
-    assert best_conditional_risk(P, 2 - 1e-6) == pytest.approx(best_conditional_risk(P, 2), abs=1e-5)
+    assert best_conditional_risk(P, 1 + 1e-7) == pytest.approx(
+        best_conditional_risk(P, 1), abs=1e-6
+    )
+    assert best_conditional_risk(P, 2 - 1e-6) == pytest.approx(
+        best_conditional_risk(P, 2), abs=1e-5
+    )
     for tau in (*TAUS, 1.999):
         assert best_conditional_risk([1.0, 0.0, 0.0], tau) == pytest.approx(0, abs=1e-12)
 
@@ -239,7 +257,9 @@ def test_4_least_risk_is_that_of_the_minimiser(tau):
     P = np.random.default_rng(0).dirichlet([1, 1, 1, 1])
     with np.errstate(divide="ignore"):
         z = np.log(P) / (2 - tau)
-    assert (P * loss_of_log(log_softmax(z), tau)).sum() == pytest.approx(best_conditional_risk(P, tau), abs=1e-10)
+    assert (P * loss_of_log(log_softmax(z), tau)).sum() == pytest.approx(
+        best_conditional_risk(P, tau), abs=1e-10
+    )
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -251,16 +271,23 @@ def test_4_regret_is_that_of_a_constrained_optimiser(seed):
 
     found = min(
         minimize(
-            lambda z: (P * loss_of_log(log_softmax(z), tau)).sum(), rng.normal(size=4), method="SLSQP",
-            constraints={"type": "ineq", "fun": lambda z: z[k] - z[rows]}, options={"ftol": 1e-14, "maxiter": 500},
+            lambda z: (P * loss_of_log(log_softmax(z), tau)).sum(),
+            rng.normal(size=4),
+            method="SLSQP",
+            constraints={"type": "ineq", "fun": lambda z: z[k] - z[rows]},
+            options={"ftol": 1e-14, "maxiter": 500},
         ).fun
         for _ in range(4)
-    )  # fmt: skip
-    assert conditional_regret(P, k, tau) == pytest.approx(found - best_conditional_risk(P, tau), abs=1e-6)
+    )
+    assert conditional_regret(P, k, tau) == pytest.approx(
+        found - best_conditional_risk(P, tau), abs=1e-6
+    )
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(2, 6), st.sampled_from([0.0, 0.5, 1.0, 1.2, 1.5, 1.8, 1.95]), st.integers(0, 2**31))
+@given(
+    st.integers(2, 6), st.sampled_from([0.0, 0.5, 1.0, 1.2, 1.5, 1.8, 1.95]), st.integers(0, 2**31)
+)
 def test_no_regret_is_below_the_transformation(n, tau, seed):
     rng = np.random.default_rng(seed)
     P = rng.dirichlet(np.full(n, rng.choice([0.2, 1, 5])))
@@ -269,13 +296,22 @@ def test_no_regret_is_below_the_transformation(n, tau, seed):
         assert regret >= float(transform(P.max() - P[k], tau, n)) - 1e-9
     if 1 < tau < 2:
         k = int(P.argmin())
-        assert conditional_regret(P, k, tau) >= float(transform(P.max() - P[k], tau, n, "sharp")) - 1e-9
+        assert (
+            conditional_regret(P, k, tau)
+            >= float(transform(P.max() - P[k], tau, n, "sharp")) - 1e-9
+        )
 
 
 def test_sharp_is_larger_where_it_differs():
-    assert transform(0.3, 1.5, 3, "sharp") / transform(0.3, 1.5, 3) == pytest.approx(1.2247, abs=2e-3)
-    assert transform(0.3, 1.5, 10, "sharp") / transform(0.3, 1.5, 10) == pytest.approx(2.2361, abs=2e-3)
-    assert transform(0.3, 1.8, 10, "sharp") / transform(0.3, 1.8, 10) == pytest.approx(2.8248, abs=2e-3)
+    assert transform(0.3, 1.5, 3, "sharp") / transform(0.3, 1.5, 3) == pytest.approx(
+        1.2247, abs=2e-3
+    )
+    assert transform(0.3, 1.5, 10, "sharp") / transform(0.3, 1.5, 10) == pytest.approx(
+        2.2361, abs=2e-3
+    )
+    assert transform(0.3, 1.8, 10, "sharp") / transform(0.3, 1.8, 10) == pytest.approx(
+        2.8248, abs=2e-3
+    )
     assert transform(0.3, 1.0, 10, "sharp") == transform(0.3, 1.0, 10)
     s = transform(0.3, 1.5, 10, "sharp")
     assert 0.3 <= inverse_transform(s, 1.5, 10, "sharp") <= 0.3 + 2 / 1024
@@ -388,12 +424,17 @@ def test_verdicts():
     good = comp_sum_losses(best, y, noise=0.5, y_clean=clean)
     assert good.certificates[0].verdict == Verdict.HOLDS
     assert comp_sum_losses(best, y, noise=0.5).certificates[0].verdict == Verdict.UNMEASURED
-    certain = comp_sum_losses(8.0 * np.eye(3)[clean] + rng.normal(size=(6000, 3)), clean, noise=0.0, y_clean=clean)
+    certain = comp_sum_losses(
+        8.0 * np.eye(3)[clean] + rng.normal(size=(6000, 3)), clean, noise=0.0, y_clean=clean
+    )
     assert certain.certificates[0].verdict == Verdict.VACUOUS
     # labels of these very rows were learnt by heart: the risk is as low as the noise allows, and the predictions are wrong
     rng, clean, y = noisy(30_000, 0.5, classes=3)
     heart = 0.0949 * np.eye(3)[y] + 1e-3 * rng.normal(size=(30_000, 3))
-    assert comp_sum_losses(heart, y, noise=0.5, y_clean=clean, floor=0.1).certificates[0].verdict == Verdict.FAILS
+    assert (
+        comp_sum_losses(heart, y, noise=0.5, y_clean=clean, floor=0.1).certificates[0].verdict
+        == Verdict.FAILS
+    )
 
 
 def test_9_void():
@@ -404,7 +445,9 @@ def test_9_void():
     copied = np.repeat(np.arange(1500), 2)
     twice = comp_sum_losses(z[copied], y[copied], noise=0.4, y_clean=clean[copied])
     assert twice.certificates[0].verdict == Verdict.VOID
-    allowed = comp_sum_losses(z[copied], y[copied], noise=0.4, y_clean=clean[copied], distinct=False)
+    allowed = comp_sum_losses(
+        z[copied], y[copied], noise=0.4, y_clean=clean[copied], distinct=False
+    )
     assert allowed.certificates[0].verdict != Verdict.VOID
     below = comp_sum_losses(20 * np.eye(10)[y] + 0.1 * rng.normal(size=(3000, 10)), y, noise=0.4)
     assert below.certificates[0].verdict == Verdict.VOID
@@ -488,7 +531,10 @@ def test_picture_and_files():
 
     _, clean, y = noisy(300)
     result = comp_sum_losses(
-        np.eye(10)[clean] + 0.1 * np.random.default_rng(0).normal(size=(300, 10)), y, noise=0.2, y_clean=clean
+        np.eye(10)[clean] + 0.1 * np.random.default_rng(0).normal(size=(300, 10)),
+        y,
+        noise=0.2,
+        y_clean=clean,
     )
     assert len(result.plot().get_lines()) == 3
     assert "bounds.csv" in result.artifacts()
@@ -525,7 +571,9 @@ def network(centroids):
     X, y, *_ = centroids
     X, y = torch.tensor(X, dtype=torch.float32), torch.tensor(y)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10)
+    )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
@@ -541,7 +589,9 @@ def test_intervals_contain_every_attack(network):
     assert (least.min(axis=1) <= worst + 1e-5).all()
     here, _ = interval_margins(model, X, y, 0.0, None)
     np.testing.assert_allclose(
-        here.min(axis=1), attack(model, X, y, 0.0, "linf", None, 1, 1, np.random.default_rng(0))[1], atol=1e-4
+        here.min(axis=1),
+        attack(model, X, y, 0.0, "linf", None, 1, 1, np.random.default_rng(0))[1],
+        atol=1e-4,
     )
     assert (moved >= 0).all()
     rng = np.random.default_rng(0)
@@ -553,12 +603,16 @@ def test_intervals_contain_every_attack(network):
 
 def test_a_convolution_in_intervals():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    ).eval()
     X, y = np.random.default_rng(0).random((20, 1, 8, 8)).astype(np.float32), np.arange(20) % 3
     found = robust_error_bound(model, X, y, 0.01, box=(0, 1), rng=0)
     assert found.bound >= found.attacked >= found.error
     with pytest.raises(ValueError, match="Tanh"):
-        robust_error_bound(nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(64, 3)).eval(), X, y, 0.01)
+        robust_error_bound(
+            nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(64, 3)).eval(), X, y, 0.01
+        )
 
 
 def test_verdicts_under_attack(network):
@@ -584,12 +638,23 @@ def test_verdicts_under_attack(network):
 
 def test_8_radius_zero_and_what_the_attack_leaves_behind():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)).double()
+    model = nn.Sequential(
+        nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)
+    ).double()
     model.train()
     model[3].eval()
     x, y = torch.rand(16, 6, dtype=torch.float64), torch.arange(16) % 3
     statistics = model[1].running_mean.clone()
-    ascend(model.eval(), x, lambda z: z.sum(), radius=0.1, norm="linf", steps=2, step_size=0.1, box=None)
+    ascend(
+        model.eval(),
+        x,
+        lambda z: z.sum(),
+        radius=0.1,
+        norm="linf",
+        steps=2,
+        step_size=0.1,
+        box=None,
+    )
     assert all(p.grad is None for p in model.parameters())
     model.train()
     model[3].eval()
@@ -609,7 +674,16 @@ def test_attacks_stay_in_the_ball_and_the_box(norm):
     torch.manual_seed(0)
     x = torch.rand(30, 1, 5, 5)
     model = nn.Sequential(nn.Flatten(), nn.Linear(25, 4))
-    far = ascend(model, x, lambda z: z[:, 0].sum(), radius=0.2, norm=norm, steps=8, step_size=0.1, box=(0.0, 1.0))
+    far = ascend(
+        model,
+        x,
+        lambda z: z[:, 0].sum(),
+        radius=0.2,
+        norm=norm,
+        steps=8,
+        step_size=0.1,
+        box=(0.0, 1.0),
+    )
     moved = (far - x).flatten(1)
     size = moved.abs().amax(dim=1) if norm == "linf" else moved.norm(dim=1)
     assert (size <= 0.2 + 1e-6).all()
@@ -617,7 +691,9 @@ def test_attacks_stay_in_the_ball_and_the_box(norm):
     assert far.min() >= 0
     assert far.max() <= 1
     assert (model(far)[:, 0] > model(x)[:, 0]).all()
-    unreduced = AdvCompSumLoss(0.2, norm=norm, reduction="none")(model, x, torch.zeros(30, dtype=torch.int64))
+    unreduced = AdvCompSumLoss(0.2, norm=norm, reduction="none")(
+        model, x, torch.zeros(30, dtype=torch.int64)
+    )
     assert unreduced.shape == (30,)
 
 
@@ -647,6 +723,11 @@ def test_the_smooth_loss_bounds_the_margin_loss_if_nu_is_large_enough(centroids)
     ],
 )
 def test_bad_input_of_the_robust_bound_is_named(change, named):
-    good = {"model": (np.ones((3, 4)), np.zeros(3)), "x": np.ones((2, 4)), "y": [0, 1], "radius": 0.1}
+    good = {
+        "model": (np.ones((3, 4)), np.zeros(3)),
+        "x": np.ones((2, 4)),
+        "y": [0, 1],
+        "radius": 0.1,
+    }
     with pytest.raises((ValueError, TypeError), match=named):
         robust_error_bound(**(good | change))

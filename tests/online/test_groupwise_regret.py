@@ -28,12 +28,23 @@ from whp.online.groupwise_regret.paths import follow_the_perturbed_leader_bound
 def stream(T=200, d=3, N=3, seed=0):
     rng = np.random.default_rng(seed)
     X, G = rng.random((T, d)), rng.random((T, N)) < 0.5
-    return X, np.clip(X @ rng.random(d) / d + 0.2 * G[:, 0] + 0.05 * rng.standard_normal(T), 0, 1), G
+    return (
+        X,
+        np.clip(X @ rng.random(d) / d + 0.2 * G[:, 0] + 0.05 * rng.standard_normal(T), 0, 1),
+        G,
+    )
 
 
 def test_1_log_weights():
-    wanted = {(0, 0): -1.6204674521, (2, 3): -0.6634952107, (0.5, 7): -3.0130296106, (-0.5, 0): -3.1360978286,
-              (-1, 0): -math.inf, (-2, 5): -math.inf, (300, 300): 99.3326178144}  # fmt: skip
+    wanted = {
+        (0, 0): -1.6204674521,
+        (2, 3): -0.6634952107,
+        (0.5, 7): -3.0130296106,
+        (-0.5, 0): -3.1360978286,
+        (-1, 0): -math.inf,
+        (-2, 5): -math.inf,
+        (300, 300): 99.3326178144,
+    }
     for (R, C), w in wanted.items():
         assert log_weight(float(R), float(C)) == pytest.approx(w, abs=1e-9)
     assert math.isfinite(log_weight(3000.0, 3000.0))
@@ -41,10 +52,20 @@ def test_1_log_weights():
 
 def test_2_five_rounds_by_hand():
     hedge = AdaNormalHedge(3)
-    rounds = [((1, 0, 1), (0.2, 0, 0.6)), ((1, 1, 1), (0.1, 0.9, 0.5)), ((0, 1, 1), (0, 0.3, 0.4)),
-              ((1, 1, 1), (0.8, 0.2, 0.5)), ((1, 0, 1), (0, 0, 1))]  # fmt: skip
-    p = [(0.5, 0, 0.5), (0.45455276, 0.36563174, 0.17981551), (0, 0.31017505, 0.68982495),
-         (0.73639803, 0.10000516, 0.16359681), (0.70862428, 0, 0.29137572)]  # fmt: skip
+    rounds = [
+        ((1, 0, 1), (0.2, 0, 0.6)),
+        ((1, 1, 1), (0.1, 0.9, 0.5)),
+        ((0, 1, 1), (0, 0.3, 0.4)),
+        ((1, 1, 1), (0.8, 0.2, 0.5)),
+        ((1, 0, 1), (0, 0, 1)),
+    ]
+    p = [
+        (0.5, 0, 0.5),
+        (0.45455276, 0.36563174, 0.17981551),
+        (0, 0.31017505, 0.68982495),
+        (0.73639803, 0.10000516, 0.16359681),
+        (0.70862428, 0, 0.29137572),
+    ]
     for (active, losses), weights, mixture in zip(
         rounds, p, (0.4, 0.46443159, 0.3689825, 0.69091786, 0.29137572), strict=True
     ):
@@ -62,7 +83,12 @@ def test_3_no_meta_bound_is_broken():
         hedge, fixed = AdaNormalHedge(N), rng.random(N)
         for t in range(60):
             active = rng.random(N) < 0.7
-            losses = [rng.random(N), fixed, (np.arange(N) + t) % 2 * 1.0, (hedge.weights(active) > 1 / N) * 1.0][kind]
+            losses = [
+                rng.random(N),
+                fixed,
+                (np.arange(N) + t) % 2 * 1.0,
+                (hedge.weights(active) > 1 / N) * 1.0,
+            ][kind]
             hedge.update(losses, active)
         assert (hedge.bound() + 1e-12 >= hedge.R).all()
 
@@ -91,9 +117,11 @@ def test_3_symmetries():
 
 @pytest.mark.parametrize(
     ("forecaster", "said", "loss", "executed"),
-    [("vaw", (0, 0.0235294118, 0.2615384615, 0.3627906977), 1.2334079846, 0.7766637986),
-     ("ridge", (0, 0.05, 0.4, 0.6), 0.9225, 0.4657558140)],
-)  # fmt: skip
+    [
+        ("vaw", (0, 0.0235294118, 0.2615384615, 0.3627906977), 1.2334079846, 0.7766637986),
+        ("ridge", (0, 0.05, 0.4, 0.6), 0.9225, 0.4657558140),
+    ],
+)
 def test_4_ridge_and_vaw(forecaster, said, loss, executed):
     learner = OnlineRidge(2, forecaster=forecaster)
     for x, y, z in zip(((1, 0), (0.5, 1), (0, 1), (1, 1)), (0.2, 0.9, 0.4, 1), said, strict=True):
@@ -115,7 +143,11 @@ def test_4_the_executed_bound_holds_with_clipping(forecaster):
             x = 2 * rng.standard_normal(3)
             learner.predict_one(x)
             learner.learn_one(x, float(rng.integers(2)))
-        assert learner.loss - learner.hindsight()[0] <= learner.bound() + 1e-9 <= learner._sums[7] + 2e-9
+        assert (
+            learner.loss - learner.hindsight()[0]
+            <= learner.bound() + 1e-9
+            <= learner._sums[7] + 2e-9
+        )
 
 
 def test_5_census():
@@ -129,12 +161,16 @@ def test_5_census():
         (3676.8828996, 3651.1439839, 3745.3088802)
     )
     assert found.certificates[0].inputs["B"] == pytest.approx(8.8379763)
-    assert (female["loss"], female["global"], female["own"]) == pytest.approx((675.2313328, 707.1919301, 679.8761296))
+    assert (female["loss"], female["global"], female["own"]) == pytest.approx(
+        (675.2313328, 707.1919301, 679.8761296)
+    )
     assert (female["bound"], female["regret"]) == pytest.approx((46.01, -5.23), abs=0.01)
     assert (female["best"], female["best_plain"], female["logdet"]) == pytest.approx(
         (680.4616685, 678.6935158, 210.1696109)
     )
-    assert (other["loss"], other["global"], other["own"]) == pytest.approx((18.7430104, 19.7876390, 20.2431058))
+    assert (other["loss"], other["global"], other["own"]) == pytest.approx(
+        (18.7430104, 19.7876390, 20.2431058)
+    )
     assert (other["bound"], other["regret"]) == pytest.approx((19.48, 3.48), abs=0.01)
     vaw = groupwise_regret(rows, target, groups, target_range=(0, 1), forecaster="vaw")
     again = vaw.report.set_index("group")
@@ -148,7 +184,9 @@ def test_5_census():
 def test_6_medical_costs():
     X, y, G = tables.medical_costs()
     order = np.random.default_rng(0).permutation(len(X))
-    found = groupwise_regret(X.to_numpy()[order], y.to_numpy()[order], G.iloc[order], target_range=(0, 1))
+    found = groupwise_regret(
+        X.to_numpy()[order], y.to_numpy()[order], G.iloc[order], target_range=(0, 1)
+    )
     report = found.report.set_index("group")
     assert tuple(report.loc["everyone", ["mixture", "loss", "global"]]) == pytest.approx(
         (151.3076924, 150.4454857, 149.9175415)
@@ -214,7 +252,9 @@ def test_8_noise_saves_from_alternating_costs():
         for t in range(400):
             learner.choose([True])
             up = (0.5 if t == 0 else 1.0) * (t % 2 == 0)
-            learner.update({("a", "b"): up, ("a", "c"): (t % 2) * 1.0, ("b", "d"): 0.0, ("c", "d"): 0.0})
+            learner.update(
+                {("a", "b"): up, ("a", "c"): (t % 2) * 1.0, ("b", "d"): 0.0, ("c", "d"): 0.0}
+            )
         lost[noise] = learner.regret()[0]
     assert lost[False] > 90
     assert lost[True] < 25
@@ -222,7 +262,9 @@ def test_8_noise_saves_from_alternating_costs():
 
 def test_8_the_bound_on_paths_holds_in_expectation():
     costs = np.random.default_rng(1).random((150, 12)) * np.linspace(0.2, 1, 12)
-    active = np.column_stack([np.random.default_rng(2).random((150, 1)) < 0.3, np.ones(150, dtype=bool)])
+    active = np.column_stack(
+        [np.random.default_rng(2).random((150, 1)) < 0.3, np.ones(150, dtype=bool)]
+    )
     runs, last = [], None
     for seed in range(20):
         last = GroupwiseShortestPath(grid(3, 3), (0, 0), (2, 2), 2, random_state=seed)
@@ -241,7 +283,10 @@ def test_8_the_bound_on_paths_holds_in_expectation():
 
 def test_9_sampled_groups_have_the_mixtures_loss():
     X, y, G = stream(T=60)
-    runs = [groupwise_regret(X, y, G, target_range=(0, 1), prediction="sample", rng=s) for s in range(400)]
+    runs = [
+        groupwise_regret(X, y, G, target_range=(0, 1), prediction="sample", rng=s)
+        for s in range(400)
+    ]
     losses = np.array([r.report["loss"].iloc[-1] for r in runs])
     mixture = runs[0].report["mixture"].iloc[-1]
     assert abs(losses.mean() - mixture) <= 4 * losses.std() / 20
@@ -252,7 +297,9 @@ def test_9_the_bound_with_coins_keeps_its_promise():
         T, N = 150, int(rng.integers(1, 4))
         X, G = rng.random((T, 2)), rng.random((T, N)) < 0.6
         y = (rng.random(T) < 0.5) * 1.0
-        return groupwise_regret(X, y, G, target_range=(0, 1), prediction="sample", rng=rng).certificates[-1]
+        return groupwise_regret(
+            X, y, G, target_range=(0, 1), prediction="sample", rng=rng
+        ).certificates[-1]
 
     assert_error_rate(instance, 0.05, n=300)
 
@@ -262,9 +309,15 @@ def test_8_no_group_breaks_its_bound():
         T, d, N = 80, int(rng.integers(1, 4)), int(rng.integers(1, 5))
         X, G = rng.standard_normal((T, d)), rng.random((T, N)) < rng.random(N)
         kind = rng.integers(3)
-        y = [rng.random(T), (rng.random(T) < 0.5) * 1.0, np.clip(X[:, 0] * np.where(G[:, 0], 1, -1), 0, 1)][kind]
+        y = [
+            rng.random(T),
+            (rng.random(T) < 0.5) * 1.0,
+            np.clip(X[:, 0] * np.where(G[:, 0], 1, -1), 0, 1),
+        ][kind]
         forecaster = "vaw" if rng.random() < 0.5 else "ridge"
-        made = groupwise_regret(X, y, G, target_range=(0, 1), forecaster=forecaster, lam=float(rng.uniform(0.1, 3)))
+        made = groupwise_regret(
+            X, y, G, target_range=(0, 1), forecaster=forecaster, lam=float(rng.uniform(0.1, 3))
+        )
         return [c for c in made.certificates if c.measured is not None]
 
     assert_error_rate(instance, 0.0, n=300)
@@ -277,7 +330,9 @@ def test_10_blocks_rows_and_permuted_groups_agree():
     rows = GroupwiseRegressor(target_range=(0, 1), fit_intercept=False)
     flags = np.column_stack([G, np.ones(200, dtype=bool)])
     for start in range(0, 200, 60):
-        model.partial_fit(X[start : start + 60], y[start : start + 60], groups=flags[start : start + 60])
+        model.partial_fit(
+            X[start : start + 60], y[start : start + 60], groups=flags[start : start + 60]
+        )
     for t in range(200):
         x = dict(enumerate(X[t]))
         if t > 1:
@@ -313,7 +368,9 @@ def test_11_void_vacuous_fails_and_unmeasured():
     X, y, G = stream(T=60)
     narrow = groupwise_regret(X, y, G, target_range=(0, 1), loss_range=(0, 0.01))
     assert {c.verdict for c in narrow.certificates} == {Verdict.VOID}
-    late = groupwise_regret(np.ones((50, 1)), np.ones(50), (np.arange(50) == 49)[:, None], target_range=(0, 1))
+    late = groupwise_regret(
+        np.ones((50, 1)), np.ones(50), (np.arange(50) == 49)[:, None], target_range=(0, 1)
+    )
     assert [c.verdict for c in late.certificates] == [Verdict.VACUOUS, Verdict.HOLDS]
     hedge = AdaNormalHedge(2)
     hedge.update([0.0, 1.0], [True, True])
@@ -347,7 +404,11 @@ def test_any_learner_and_any_loss():
     X, y, G = stream(T=300)
     plain = GroupwiseLearner(Constant, 3, loss="absolute")
     own = GroupwiseLearner(
-        Constant, 3, loss=lambda z, t: float(round(z) != round(t)), prediction="sample", random_state=0
+        Constant,
+        3,
+        loss=lambda z, t: float(round(z) != round(t)),
+        prediction="sample",
+        random_state=0,
     )
     for x, target, a in zip(X, y, G, strict=True):
         for learner in (plain, own):
@@ -368,16 +429,30 @@ def test_any_learner_and_any_loss():
 
 def test_groups_of_all_kinds():
     table = pd.DataFrame(
-        {"age": [20, 40, 60, 80], "sex": ["f", "m", "f", "m"], "member": [1, 0, 0, 1], "x": [0.1, 2.0, 0.3, 9.0]}
+        {
+            "age": [20, 40, 60, 80],
+            "sex": ["f", "m", "f", "m"],
+            "member": [1, 0, 0, 1],
+            "x": [0.1, 2.0, 0.3, 9.0],
+        }
     )
     y = [0.0, 1.0, 0.5, 0.2]
     by_name = groupwise_regret(table, y, "sex,age:35:65,member")
     assert by_name.report["group"].tolist() == [
-        "sex = f", "sex = m", "age ≤ 35", "35 < age ≤ 65", "age > 65", "member = 0", "member = 1", "everyone",
-    ]  # fmt: skip
+        "sex = f",
+        "sex = m",
+        "age ≤ 35",
+        "35 < age ≤ 65",
+        "age > 65",
+        "member = 0",
+        "member = 1",
+        "everyone",
+    ]
     assert by_name.report["rounds"].tolist() == [2, 2, 1, 2, 1, 2, 2, 4]
     assert by_name.scaled == "features and targets"
-    predicates = groupwise_regret(table, y, {"rich": lambda t: t["x"] > 1, "old": table["age"] > 50})
+    predicates = groupwise_regret(
+        table, y, {"rich": lambda t: t["x"] > 1, "old": table["age"] > 50}
+    )
     assert predicates.report["rounds"].tolist() == [2, 2, 4]
     texts = groupwise_regret(table[["x"]], y, pd.DataFrame({"a": ["1", "0", "true", "False"]}))
     assert texts.report["rounds"].tolist() == [2, 4]
@@ -387,7 +462,10 @@ def test_groups_of_all_kinds():
     plt.close("all")
     assert set(by_name.artifacts()) == {"predictions.csv", "groups.csv"}
     words = groupwise_regret(table[["x"]], ["no", "yes", "no", "yes"])
-    assert set(words.predictions.tolist()) <= set(np.linspace(0, 1, 10**6).tolist()) or words.predictions.max() <= 1
+    assert (
+        set(words.predictions.tolist()) <= set(np.linspace(0, 1, 10**6).tolist())
+        or words.predictions.max() <= 1
+    )
 
 
 MISUSE = [

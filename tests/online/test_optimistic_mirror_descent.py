@@ -41,7 +41,9 @@ def cancer():
 def test_2_linear_losses_need_no_offset():
     learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0)
     points = fed(learner)
-    np.testing.assert_allclose(points[[1, 3]], [(-0.91455746, -0.40445599), (-0.01145659, 0.99993437)], atol=1e-8)
+    np.testing.assert_allclose(
+        points[[1, 3]], [(-0.91455746, -0.40445599), (-0.01145659, 0.99993437)], atol=1e-8
+    )
     certificate = learner.certificate()
     assert certificate.bound == pytest.approx(13.6815318636, abs=1e-9)
     assert certificate.inputs["a-priori form"] == pytest.approx(24.0016293298, abs=1e-9)
@@ -57,11 +59,15 @@ def test_3_curved_rules():
     np.testing.assert_allclose(fed(concave)[1:], wanted, atol=1e-8)
     assert concave.beta == 0.03125
     forms = concave.bounds()
-    np.testing.assert_allclose(list(forms.values()), [26.1723215208, 27.6959043938, 27.8004048534], atol=1e-9)
+    np.testing.assert_allclose(
+        list(forms.values()), [26.1723215208, 27.6959043938, 27.8004048534], atol=1e-9
+    )
 
 
 def test_4_dynamic():
-    learner = DynamicOptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5, gradient_bound=2.0, horizon=100)
+    learner = DynamicOptimisticMirrorDescent(
+        Ball(1.0), dim=2, smoothness=0.5, gradient_bound=2.0, horizon=100
+    )
     wanted = [(-0.14599276, 0), (-0.21946541, -0.07315514), (-0.07303614, -0.18259036)]
     np.testing.assert_allclose(fed(learner)[:3], wanted, atol=1e-8)
     np.testing.assert_array_equal(learner.pool, [0.125, 0.0625, 0.03125])
@@ -77,9 +83,13 @@ def test_5_bounds_in_expectation():
     given = {"D": 2.0, "L": 0.5, "G": 2.0, "sigma2": 10.0, "Sigma2": 3.0}
     assert sea_bound("convex", **given) == pytest.approx(55.2268051, abs=1e-6)
     assert sea_bound("convex", **{**given, "L": 50.0}) == pytest.approx(3359.90425, abs=1e-5)
-    assert sea_bound("convex", D=2.0, L=1.0, G=1.0, sigma2=0, Sigma2=0) == pytest.approx(64.9662725, abs=1e-6)
+    assert sea_bound("convex", D=2.0, L=1.0, G=1.0, sigma2=0, Sigma2=0) == pytest.approx(
+        64.9662725, abs=1e-6
+    )
     assert sea_bound("convex", **given, scale_free=True) == pytest.approx(77.0029897, abs=1e-6)
-    strong = sea_bound("strongly_convex", lam=0.5, D=2.0, L=1.0, G=2.0, horizon=100, sigma2=0.25, Sigma2=0.01)
+    strong = sea_bound(
+        "strongly_convex", lam=0.5, D=2.0, L=1.0, G=2.0, horizon=100, sigma2=0.25, Sigma2=0.01
+    )
     assert strong == pytest.approx(253.7729126, abs=1e-6)
     for L, wanted in ((1.0, 2907.6869032), (0.1, 910.098181)):
         found = sea_bound("exp_concave", dim=5, beta=0.1, D=2.0, G=2.0, L=L, sigma2=100, Sigma2=10)
@@ -160,7 +170,11 @@ def hostile(learner, rng, rounds, scale):
 
 @pytest.mark.parametrize("rule", ["paper", "strongly_convex", "exp_concave"])
 def test_8_no_bound_is_broken(rule):
-    options = {"paper": {"smoothness": 0.1, "gradient_bound": 2.0}, "strongly_convex": STRONG, "exp_concave": CONCAVE}
+    options = {
+        "paper": {"smoothness": 0.1, "gradient_bound": 2.0},
+        "strongly_convex": STRONG,
+        "exp_concave": CONCAVE,
+    }
     for rng in np.random.default_rng(1).spawn(300):
         learner = OptimisticMirrorDescent(Ball(rng.uniform(0.3, 2)), dim=3, **options[rule])
         hostile(learner, rng, 40, 2.0)
@@ -174,11 +188,16 @@ def test_8_no_bound_is_broken(rule):
 def test_8_no_path_breaks_the_dynamic_bound():
     for rng in np.random.default_rng(2).spawn(300):
         domain = Ball(rng.uniform(0.3, 2))
-        learner = DynamicOptimisticMirrorDescent(domain, dim=3, smoothness=0.2, gradient_bound=2.0, horizon=40)
+        learner = DynamicOptimisticMirrorDescent(
+            domain, dim=3, smoothness=0.2, gradient_bound=2.0, horizon=40
+        )
         played, gradients = hostile(learner, rng, 40, 2.0)
         pieces = int(rng.integers(1, 6))
         path = np.concatenate(
-            [np.tile(domain.linear_min(g.sum(axis=0)), (len(g), 1)) for g in np.array_split(gradients, pieces)]
+            [
+                np.tile(domain.linear_min(g.sum(axis=0)), (len(g), 1))
+                for g in np.array_split(gradients, pieces)
+            ]
         )
         length = float(np.linalg.norm(np.diff(path, axis=0), axis=1).sum())
         regret = float((gradients * (played - path)).sum())
@@ -203,8 +222,12 @@ def test_10_scale_rotation_and_saving():
 def test_10_a_saved_learner_goes_on_bit_by_bit(kind):
     def new():
         if kind == "dynamic":
-            return DynamicOptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5, gradient_bound=2.0, horizon=9)
-        return OptimisticMirrorDescent(Ball(1.0), dim=2, **(CONCAVE if kind == "exp_concave" else {"smoothness": 0.5}))
+            return DynamicOptimisticMirrorDescent(
+                Ball(1.0), dim=2, smoothness=0.5, gradient_bound=2.0, horizon=9
+            )
+        return OptimisticMirrorDescent(
+            Ball(1.0), dim=2, **(CONCAVE if kind == "exp_concave" else {"smoothness": 0.5})
+        )
 
     first, second = new(), new()
     fed(first)
@@ -236,10 +259,14 @@ def test_11_fails_where_losses_and_gradients_disagree():
 def test_11_vacuous_and_unmeasured():
     X, y = cancer()
     assert optimistic_mirror_descent(X[:3], y[:3]).certificates[0].verdict == Verdict.VACUOUS
-    batches = optimistic_mirror_descent(np.tile(X, (20, 1)), np.tile(y, 20), batch_size=8, radius=0.5)
+    batches = optimistic_mirror_descent(
+        np.tile(X, (20, 1)), np.tile(y, 20), batch_size=8, radius=0.5
+    )
     assert [c.verdict for c in batches.certificates] == [Verdict.HOLDS, Verdict.UNMEASURED]
     assert any(a.status == Status.UNCHECKED for a in batches.certificates[1].assumptions)
-    moving = DynamicOptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=1e-3, gradient_bound=2.0, horizon=2000)
+    moving = DynamicOptimisticMirrorDescent(
+        Ball(1.0), dim=2, smoothness=1e-3, gradient_bound=2.0, horizon=2000
+    )
     fed(moving, np.tile(GRADIENTS, (500, 1)))
     assert moving.certificate(path_length=0.1).verdict == Verdict.UNMEASURED
 
@@ -297,7 +324,9 @@ def test_metric_projection_against_a_general_solver(domain):
         x = domain.project_metric(z, H)
         np.testing.assert_allclose(domain.project(x), x, atol=1e-9)
         other = minimize(
-            lambda y, H=H, z=z: (domain.project(y) - z) @ H @ (domain.project(y) - z), x, method="Nelder-Mead"
+            lambda y, H=H, z=z: (domain.project(y) - z) @ H @ (domain.project(y) - z),
+            x,
+            method="Nelder-Mead",
         )
         assert (x - z) @ H @ (x - z) <= other.fun * (1 + 1e-9)
         gradient = H @ (x - z)
@@ -315,7 +344,10 @@ def test_a_right_hint_costs_nothing():
 
 def test_own_losses_and_front_door_options():
     X, y = (v[:120] for v in cancer())
-    pair = (lambda w, a, t: np.logaddexp(0, -t * (a @ w)), lambda w, a, t: -t * a * expit(-t * (a @ w)))
+    pair = (
+        lambda w, a, t: np.logaddexp(0, -t * (a @ w)),
+        lambda w, a, t: -t * a * expit(-t * (a @ w)),
+    )
     own = optimistic_mirror_descent(X, y, loss=pair, smoothness=0.25)
     named = optimistic_mirror_descent(X, y, loss="logistic")
     np.testing.assert_allclose(own.points, named.points, atol=1e-12)
@@ -386,7 +418,8 @@ numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.lists(numbers, max_size=3), max_size=5), st.lists(st.one_of(numbers, st.text(max_size=2)), max_size=5)
+    st.lists(st.lists(numbers, max_size=3), max_size=5),
+    st.lists(st.one_of(numbers, st.text(max_size=2)), max_size=5),
 )
 def test_bad_input_is_refused_by_name(X, y):
     told = ""

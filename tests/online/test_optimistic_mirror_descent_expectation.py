@@ -17,7 +17,10 @@ from whp.online.optimistic_mirror_descent import (
     sea_bound,
 )
 
-KNOWN = (met("the expected losses are convex and L-smooth", "½‖x − a‖²"), met("draws are independent", "by design"))
+KNOWN = (
+    met("the expected losses are convex and L-smooth", "½‖x − a‖²"),
+    met("draws are independent", "by design"),
+)
 
 
 def sphere(rng, rounds, d, radius):
@@ -39,14 +42,21 @@ def quadratic(rng, settings, rounds, centre, sigma):
 @pytest.mark.parametrize(
     ("settings", "wanted", "spread", "bound"),
     [
-        ({"curvature": "strongly_convex", "strong_convexity": 1.0, "gradient_bound": 1.8}, 2.269, 0.024, 108.585),
+        (
+            {"curvature": "strongly_convex", "strong_convexity": 1.0, "gradient_bound": 1.8},
+            2.269,
+            0.024,
+            108.585,
+        ),
         ({"gradient_bound": 1.8}, 7.559, 0.030, 162.496),
     ],
     ids=["strongly convex", "convex"],
 )
 def test_9_mean_regret_of_200_seeds(settings, wanted, spread, bound):
     centre = np.array([0.3, 0, 0])
-    runs = [quadratic(rng, settings, 500, centre, 0.5) for rng in np.random.default_rng(0).spawn(200)]
+    runs = [
+        quadratic(rng, settings, 500, centre, 0.5) for rng in np.random.default_rng(0).spawn(200)
+    ]
     found = mean([r for r, _ in runs])
     assert abs(found.value - wanted) <= 5 * spread
     noise = 0.25 if "curvature" in settings else 125.0
@@ -65,7 +75,9 @@ def test_the_bound_in_expectation_is_not_broken():
             settings["gradient_bound"] = 1.8 + sigma
         runs = [quadratic(r, settings, 25, centre, sigma) for r in rng.spawn(20)]
         noise = sigma**2 if strong else 25 * sigma**2
-        return runs[0][1].sea_certificate(noise, 0.0, regret=mean([r for r, _ in runs]), assumptions=KNOWN)
+        return runs[0][1].sea_certificate(
+            noise, 0.0, regret=mean([r for r, _ in runs]), assumptions=KNOWN
+        )
 
     assert_error_rate(instance, 0.0, n=300)
 
@@ -77,7 +89,9 @@ def test_random_orders_of_real_data_hold():
     assert certificate.verdict == Verdict.HOLDS
     assert certificate.inputs["runs"] == 20
     assert certificate.measured.low < certificate.measured.value < certificate.measured.high
-    ridge = optimistic_mirror_descent(X, y, l2=0.5, radius=1.0, batch_size=4, order="shuffle", repeats=20, rng=0)
+    ridge = optimistic_mirror_descent(
+        X, y, l2=0.5, radius=1.0, batch_size=4, order="shuffle", repeats=20, rng=0
+    )
     assert ridge.certificates[1].verdict == Verdict.VACUOUS
     alone = optimistic_mirror_descent(X, y, radius=2.0, order="shuffle", rng=0)
     assert alone.certificates[1].verdict == Verdict.UNMEASURED
@@ -86,7 +100,9 @@ def test_random_orders_of_real_data_hold():
 
 def test_a_shorter_last_batch_has_its_own_comparator():
     X, y = streams.breast_cancer()
-    result = optimistic_mirror_descent(X[:101], y[:101], radius=1.0, batch_size=10, order="shuffle", repeats=20, rng=1)
+    result = optimistic_mirror_descent(
+        X[:101], y[:101], radius=1.0, batch_size=10, order="shuffle", repeats=20, rng=1
+    )
     assert result.certificates[1].measured.n == 20
     with pytest.raises(ValueError, match="repeats must be"):
         optimistic_mirror_descent(X, y, order="shuffle", repeats=5)
@@ -100,12 +116,18 @@ def test_an_understated_variance_fails_and_a_wide_interval_says_nothing():
     for t in range(1000):
         alternating.step([0.1 * (-1.0) ** (t // 2)])
     regret = alternating.linearised_regret()
-    told = alternating.sea_certificate(0.0, 0.0, regret=Estimate(regret, regret, regret, 0.95, 20), assumptions=())
+    told = alternating.sea_certificate(
+        0.0, 0.0, regret=Estimate(regret, regret, regret, 0.95, 20), assumptions=()
+    )
     assert told.verdict == Verdict.FAILS
-    right = alternating.sea_certificate(0.0, 500 * 0.04, regret=Estimate(regret, regret, regret, 0.95, 20))
+    right = alternating.sea_certificate(
+        0.0, 500 * 0.04, regret=Estimate(regret, regret, regret, 0.95, 20)
+    )
     assert right.verdict == Verdict.HOLDS
     assert {a.status for a in right.assumptions} == {Status.MET, Status.UNCHECKED}
-    wide = alternating.sea_certificate(0.0, 0.0, regret=Estimate(regret, -1.0, 2 * regret, 0.95, 20), assumptions=())
+    wide = alternating.sea_certificate(
+        0.0, 0.0, regret=Estimate(regret, -1.0, 2 * regret, 0.95, 20), assumptions=()
+    )
     assert wide.verdict == Verdict.INCONCLUSIVE
 
 
@@ -119,7 +141,9 @@ def test_what_random_pairs_refute():
     assert check_exp_concavity([concave], Ball(1.0), 0.5, dim=2).status == Status.UNCHECKED
     linear = (lambda x: float(x @ row), lambda x: row)
     refuted = check_exp_concavity([linear], Ball(1.0), 0.5, dim=2)
-    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, curvature="exp_concave", exp_concavity=0.5, gradient_bound=2.0)
+    learner = OptimisticMirrorDescent(
+        Ball(1.0), dim=2, curvature="exp_concave", exp_concavity=0.5, gradient_bound=2.0
+    )
     learner.step(row)
     assert learner.certificate(assumptions=[refuted]).verdict == Verdict.VOID
 
@@ -137,17 +161,25 @@ def test_segments_have_their_own_points():
     assert two.regret <= two.certificates[0].bound
     one = optimistic_mirror_descent(rows, flipped, dynamic=True)
     assert one.best_loss > two.best_loss
-    capped = optimistic_mirror_descent(rows, flipped, dynamic=True, pool_cap=0.5, order="shuffle", rng=0)
+    capped = optimistic_mirror_descent(
+        rows, flipped, dynamic=True, pool_cap=0.5, order="shuffle", rng=0
+    )
     assert capped.certificates[1].verdict == Verdict.VOID
 
 
 def test_growing_variance_grows_the_bound():
-    values = [sea_bound("convex", D=2.0, L=0.5, G=2.0, sigma2=s, Sigma2=1.0) for s in np.geomspace(1e-3, 1e6, 50)]
+    values = [
+        sea_bound("convex", D=2.0, L=0.5, G=2.0, sigma2=s, Sigma2=1.0)
+        for s in np.geomspace(1e-3, 1e6, 50)
+    ]
     assert (np.diff(values) > 0).all()
     # Concave in the variance: the mean of two bounds is at most the bound of the mean.
     rng = np.random.default_rng(0)
     for a, b in rng.uniform(0, 1e4, (50, 2)):
-        ends = [sea_bound("convex", D=2.0, L=1.0, G=1.0, sigma2=s, Sigma2=0.0) for s in (a, b, (a + b) / 2)]
+        ends = [
+            sea_bound("convex", D=2.0, L=1.0, G=1.0, sigma2=s, Sigma2=0.0)
+            for s in (a, b, (a + b) / 2)
+        ]
         assert (ends[0] + ends[1]) / 2 <= ends[2] * (1 + 1e-12)
 
 

@@ -12,7 +12,12 @@ def fed(learner):
 
 def test_1_the_papers_rule():
     learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5, gradient_bound=2.0)
-    wanted = [(-0.77713245, 0), (-0.94935348, -0.31421007), (-0.39260099, -0.9197089), (-0.58556719, 0.79829081)]
+    wanted = [
+        (-0.77713245, 0),
+        (-0.94935348, -0.31421007),
+        (-0.39260099, -0.9197089),
+        (-0.58556719, 0.79829081),
+    ]
     np.testing.assert_allclose(fed(learner), wanted, atol=1e-8)
     assert learner.gradient_variation == pytest.approx(13)
     certificate = learner.certificate()
@@ -22,7 +27,12 @@ def test_1_the_papers_rule():
 
 def test_2_the_scale_free_rule():
     learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5)
-    wanted = [(-1, 0), (-0.94636991, -0.32308511), (-0.26281596, -0.96484598), (-0.48443315, 0.87482828)]
+    wanted = [
+        (-1, 0),
+        (-0.94636991, -0.32308511),
+        (-0.26281596, -0.96484598),
+        (-0.48443315, 0.87482828),
+    ]
     np.testing.assert_allclose(fed(learner), wanted, atol=1e-8)
     assert learner.certificate().bound == pytest.approx(10.9711014151, abs=1e-9)
     boxed = OptimisticMirrorDescent(Box([-1, 0], [0.5, 2]), smoothness=0.5)

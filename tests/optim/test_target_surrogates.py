@@ -14,7 +14,14 @@ from torch import nn
 
 from whp.certificate import Verdict
 from whp.optim import SSO, SSOClassifier, SSORegressor, loss_oracle, target_surrogates
-from whp.optim.target_surrogates import LOSSES, descent, fit_linear, majorisation, recursion, target_noise
+from whp.optim.target_surrogates import (
+    LOSSES,
+    descent,
+    fit_linear,
+    majorisation,
+    recursion,
+    target_noise,
+)
 from whp.optim.target_surrogates.guarantee import recursion_bound
 from whp.optim.target_surrogates.linear import History, LinearProblem, Settings, line_search
 from whp.studies.target_surrogates import cancer, polynomial_diabetes
@@ -25,7 +32,9 @@ RNG = np.random.default_rng(0)
 
 
 def one(loss, y, **settings):
-    theta, history = fit_linear(X3, np.asarray(y, float), LOSSES[loss], Settings(max_iter=1, **settings), START, RNG)
+    theta, history = fit_linear(
+        X3, np.asarray(y, float), LOSSES[loss], Settings(max_iter=1, **settings), START, RNG
+    )
     return theta, history.rows[0]
 
 
@@ -66,14 +75,21 @@ def test_2_bohning_and_lindsay():
 def test_3_one_row_is_kaczmarz():
     for projection in ("full", "batch"):
         problem = Settings(eta=1.0, max_iter=1, projection=projection)
-        theta, _ = fit_linear(np.array([[1.0, 2]]), np.array([1.0]), LOSSES["squared"], problem, START, RNG)
+        theta, _ = fit_linear(
+            np.array([[1.0, 2]]), np.array([1.0]), LOSSES["squared"], problem, START, RNG
+        )
         np.testing.assert_allclose(theta, [0.8, 0.1])
 
 
 def test_4_one_inner_step_is_gradient_descent():
     X, y = cancer()
     theta, history = fit_linear(
-        X, y, LOSSES["logistic"], Settings(m=1, inner="gd", max_iter=100, tol=0.0), np.zeros(31), RNG
+        X,
+        y,
+        LOSSES["logistic"],
+        Settings(m=1, inner="gd", max_iter=100, tol=0.0),
+        np.zeros(31),
+        RNG,
     )
     rate = 4.0 / np.linalg.eigvalsh(X.T @ X)[-1]
     plain = np.zeros(31)
@@ -113,14 +129,21 @@ def test_5_breast_cancer(m, expected):
 def test_5_bad_conditioning(m, expected):
     X, y = polynomial_diabetes()
     best = LOSSES["squared"].value(X @ np.linalg.lstsq(X, y, rcond=None)[0], y) / len(y)
-    found = target_surrogates(X, y, m=m, inner="exact" if m is None else "gd", max_iter=10, tol=0.0, compare=False)
+    found = target_surrogates(
+        X, y, m=m, inner="exact" if m is None else "gd", max_iter=10, tol=0.0, compare=False
+    )
     assert found.mean_loss - best == pytest.approx(expected, abs=1e-8)
 
 
 def test_6_the_descent_bound():
     X, y = cancer()
     _, history = fit_linear(
-        X, y, LOSSES["logistic"], Settings(m=5, inner="gd", eta=4.0, max_iter=100, tol=0.0), np.zeros(31), RNG
+        X,
+        y,
+        LOSSES["logistic"],
+        Settings(m=5, inner="gd", eta=4.0, max_iter=100, tol=0.0),
+        np.zeros(31),
+        RNG,
     )
     problem = LinearProblem(X, 0.0, "direct")
     beta = problem.norm / 4
@@ -142,7 +165,9 @@ def test_7_noise_and_recursion():
     assert target_noise(X, z - y, 125, projected=False) == pytest.approx(456.838586, rel=1e-6)
     assert target_noise(X, z - y, 25) == pytest.approx(378.369373, rel=1e-6)
     assert np.square(z).sum() == pytest.approx(261.858602, rel=1e-6)
-    bound = recursion_bound(float(np.square(z).sum()), np.full(400, 125 / 884), 57.526663, 1.0, 442 / 125)
+    bound = recursion_bound(
+        float(np.square(z).sum()), np.full(400, 125 / 884), 57.526663, 1.0, 442 / 125
+    )
     np.testing.assert_allclose(bound[[9, 49, 399]], [69.738, 16.389, 16.269], atol=2e-3)
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(X)[0]
@@ -160,9 +185,13 @@ def test_7_minibatches_follow_the_recursion():
     good = target_surrogates(X, y, batch_size=125, max_iter=60, compare=False, rng=0)
     assert [c.name for c in good.certificates] == ["recursion"]
     assert good.certificates[0].verdict == Verdict.HOLDS
-    inexact = target_surrogates(X, y, batch_size=125, max_iter=60, m=20, inner="gd", compare=False, rng=0)
+    inexact = target_surrogates(
+        X, y, batch_size=125, max_iter=60, m=20, inner="gd", compare=False, rng=0
+    )
     assert inexact.certificates[0].verdict == Verdict.HOLDS
-    batch = target_surrogates(X, y, batch_size=125, max_iter=20, projection="batch", compare=False, rng=0)
+    batch = target_surrogates(
+        X, y, batch_size=125, max_iter=20, projection="batch", compare=False, rng=0
+    )
     assert batch.certificates[0].verdict == Verdict.VOID
     large = target_surrogates(X, y, batch_size=125, max_iter=20, eta=0.5, compare=False, rng=0)
     assert large.certificates[0].verdict == Verdict.VOID
@@ -216,9 +245,13 @@ def test_recursion_verdicts():
 def test_majorisation_verdicts():
     X, y = polynomial_diabetes()
     loss = LOSSES["squared"]
-    theta, history = fit_linear(X, y, loss, Settings(eta=2.5, max_iter=5, tol=0.0), np.zeros(66), RNG)
+    theta, history = fit_linear(
+        X, y, loss, Settings(eta=2.5, max_iter=5, tol=0.0), np.zeros(66), RNG
+    )
     assert majorisation(history, loss.value(X @ theta, y), 1.0, True).verdict == Verdict.FAILS
-    theta, history = fit_linear(X, y, loss, Settings(eta=1.0, max_iter=5, tol=0.0), np.zeros(66), RNG)
+    theta, history = fit_linear(
+        X, y, loss, Settings(eta=1.0, max_iter=5, tol=0.0), np.zeros(66), RNG
+    )
     assert majorisation(history, loss.value(X @ theta, y), 1.0, True).verdict == Verdict.HOLDS
     assert majorisation(history, loss.value(X @ theta, y), 1.0, False).verdict == Verdict.VOID
     assert descent(history, 0.0, 1.0, 0.0, False).verdict == Verdict.VOID
@@ -241,7 +274,15 @@ def test_8_calls_are_counted():
         called.append(len(rows))
         return LOSSES["logistic"].value(z, y[rows]), LOSSES["logistic"].gradient(z, y[rows])
 
-    fit_linear(X, y, LOSSES["logistic"], Settings(batch_size=100, max_iter=9), np.zeros(31), RNG, oracle=oracle)
+    fit_linear(
+        X,
+        y,
+        LOSSES["logistic"],
+        Settings(batch_size=100, max_iter=9),
+        np.zeros(31),
+        RNG,
+        oracle=oracle,
+    )
     assert called == [100] * 9
 
 
@@ -250,7 +291,11 @@ def test_8_calls_are_counted():
 def test_every_rule_lowers_every_loss(rule, loss):
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=(120, 3)), np.ones(120)])
-    y = {"squared": X[:, 0] * 2, "huber": X[:, 0] * 2, "poisson": rng.poisson(2, 120).astype(float)}.get(loss)
+    y = {
+        "squared": X[:, 0] * 2,
+        "huber": X[:, 0] * 2,
+        "poisson": rng.poisson(2, 120).astype(float),
+    }.get(loss)
     if y is None:
         y = rng.integers(0, 2 if loss == "logistic" else 3, 120)
         X[:, 0] += 2 * y
@@ -265,7 +310,13 @@ def test_every_rule_lowers_every_loss(rule, loss):
 def test_schedules_and_inner_solvers(schedule, inner):
     X, y, best = small_problem()
     found = target_surrogates(
-        X, y, schedule=schedule, inner=inner, m=None if inner == "exact" else 30, max_iter=60, compare=False
+        X,
+        y,
+        schedule=schedule,
+        inner=inner,
+        m=None if inner == "exact" else 30,
+        max_iter=60,
+        compare=False,
     )
     floor = LOSSES["squared"].value(X @ best, y) / len(y)
     assert found.mean_loss - floor < 0.05
@@ -279,7 +330,9 @@ def test_gradients_and_smoothness(name):
     if name == "softmax":
         z, y = rng.normal(size=(5, 3)), np.array([0, 1, 2, 1, 0])
         off = check_grad(
-            lambda v: loss.value(v.reshape(5, 3), y), lambda v: loss.gradient(v.reshape(5, 3), y).ravel(), z.ravel()
+            lambda v: loss.value(v.reshape(5, 3), y),
+            lambda v: loss.gradient(v.reshape(5, 3), y).ravel(),
+            z.ravel(),
         )
     else:
         z, y = rng.normal(size=5), np.array([0.0, 1, 0, 1, 1])
@@ -289,13 +342,19 @@ def test_gradients_and_smoothness(name):
         for _ in range(50):
             u, v = z + rng.normal(size=z.shape), z + rng.normal(size=z.shape)
             d = v - u
-            top = loss.value(u, y) + (loss.gradient(u, y) * d).sum() + loss.smoothness / 2 * np.square(d).sum()
+            top = (
+                loss.value(u, y)
+                + (loss.gradient(u, y) * d).sum()
+                + loss.smoothness / 2 * np.square(d).sum()
+            )
             assert loss.value(v, y) <= top + 1e-9
 
 
 def test_lacking_rank_changes_as_little_as_possible():
     X = np.column_stack([X3, X3[:, 0]])
-    theta, _ = fit_linear(X, np.array([1.0, 2, 0]), LOSSES["squared"], Settings(eta=1.0, max_iter=1), np.zeros(3), RNG)
+    theta, _ = fit_linear(
+        X, np.array([1.0, 2, 0]), LOSSES["squared"], Settings(eta=1.0, max_iter=1), np.zeros(3), RNG
+    )
     np.testing.assert_allclose(theta, np.linalg.pinv(X) @ [1, 2, 0], atol=1e-8)
 
 
@@ -303,7 +362,9 @@ def test_sparse_and_conjugate_gradients_agree_with_dense():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 6)) * (rng.random((80, 6)) < 0.4)
     y = rng.normal(size=80)
-    expected, _ = fit_linear(X, y, LOSSES["squared"], Settings(eta=1.0, max_iter=3, alpha=0.1), np.zeros(6), RNG)
+    expected, _ = fit_linear(
+        X, y, LOSSES["squared"], Settings(eta=1.0, max_iter=3, alpha=0.1), np.zeros(6), RNG
+    )
     for solver in ("direct", "cg"):
         found, _ = fit_linear(
             csr_array(X),
@@ -405,7 +466,9 @@ def test_the_loss_falls_and_the_oracle_is_asked_once_a_step(inner):
         calls.append(z.shape)
         return oracle(z)
 
-    opt = SSO(model.parameters(), eta=2.0, m=10, inner=inner, inner_lr=0.02 if inner != "gd" else 0.05)
+    opt = SSO(
+        model.parameters(), eta=2.0, m=10, inner=inner, inner_lr=0.02 if inner != "gd" else 0.05
+    )
     infos = [opt.step(lambda: model(X), counted) for _ in range(15)]
     assert len(calls) == 15
     assert infos[-1].loss < 0.8 * infos[0].loss
@@ -430,7 +493,9 @@ def test_exact_on_a_linear_model():
     assert info.eta == 4.0
     assert info.loss == pytest.approx(4.075081979403)
     assert info.surrogate == pytest.approx(1.061415586590, abs=1e-6)
-    np.testing.assert_allclose(model.weight.detach()[0], [-0.135350260665, 1.226225004278], atol=1e-5)
+    np.testing.assert_allclose(
+        model.weight.detach()[0], [-0.135350260665, 1.226225004278], atol=1e-5
+    )
 
 
 def test_numpy_oracles_are_welcome():
@@ -513,7 +578,9 @@ def test_steps_that_would_be_worse_than_none_are_not_taken():
     X, y = batch()
     model = network()
     before = [p.clone() for p in model.parameters()]
-    info = SSO(model.parameters(), eta=2.0, m=1, inner="gd", inner_lr=1e4).step(lambda: model(X), oracle_of(y))
+    info = SSO(model.parameters(), eta=2.0, m=1, inner="gd", inner_lr=1e4).step(
+        lambda: model(X), oracle_of(y)
+    )
     assert info.kept
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -572,7 +639,12 @@ def test_bad_settings_are_named(make, named):
 # The front door
 
 
-GOOD = {"X": np.random.default_rng(0).normal(size=(30, 3)), "y": np.arange(30) % 2, "max_iter": 3, "compare": False}
+GOOD = {
+    "X": np.random.default_rng(0).normal(size=(30, 3)),
+    "y": np.arange(30) % 2,
+    "max_iter": 3,
+    "compare": False,
+}
 
 
 @pytest.mark.parametrize(

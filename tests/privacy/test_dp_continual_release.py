@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.stats import chisquare
 
 from whp.certificate import Verdict
-from whp.privacy.dp_continual_release import (
+from whp.privacy._dp_continual_release import (
     ContinualArgmax,
     ContinualCounter,
     ContinualMaxSum,
@@ -27,12 +27,12 @@ from whp.privacy.dp_continual_release import (
     release_stream,
     rho_of_epsilon,
 )
-from whp.privacy.dp_continual_release.accuracy import levels, root_above, square_root
-from whp.privacy.dp_continual_release.budget import simple_epsilon
-from whp.privacy.dp_continual_release.counters import counter
-from whp.privacy.dp_continual_release.noise import Noise, OsEntropy, SeededEntropy
-from whp.privacy.dp_continual_release.price import lower_bound
-from whp.privacy.dp_continual_release.stream import error_of
+from whp.privacy._dp_continual_release.accuracy import levels, root_above, square_root
+from whp.privacy._dp_continual_release.budget import simple_epsilon
+from whp.privacy._dp_continual_release.counters import counter
+from whp.privacy._dp_continual_release.noise import Noise, OsEntropy, SeededEntropy
+from whp.privacy._dp_continual_release.price import lower_bound
+from whp.privacy._dp_continual_release.stream import error_of
 
 ONE = {"rho": 0.5, "neighbours": "add-remove"}
 SURE = 0.99999  # an honest mechanism's noise has no seed, and at 95 % its audit would fail in one run of forty
@@ -62,7 +62,9 @@ def test_2_bounds_of_counts(T, tree, sqrt, naive):
 
 
 def test_2_pure_tree():
-    assert plan_release("counts", 1024, epsilon=1.0, delta=0).bound == pytest.approx(226.442, abs=1e-3)
+    assert plan_release("counts", 1024, epsilon=1.0, delta=0).bound == pytest.approx(
+        226.442, abs=1e-3
+    )
 
 
 def test_3_square_root_of_prefix_sums():
@@ -89,7 +91,9 @@ def test_4_selection_and_baskets():
     assert (plan.period, plan.bound) == (82, pytest.approx(229.521, abs=1e-3))
     # The period is searched exhaustively: a coarser search ends at 947.339 with 556.
     assert plan_release("sumselect", 10**4, 302, epsilon=1.0).bound <= 947.339
-    found = {a.strategy: a.bound for a in plan_release("maxsum", 155_659, 302, rho=0.5).alternatives}
+    found = {
+        a.strategy: a.bound for a in plan_release("maxsum", 155_659, 302, rho=0.5).alternatives
+    }
     assert found["tree"] == pytest.approx(1619.6, abs=0.1)
     assert found["sqrt"] == pytest.approx(541.8, abs=0.1)
     assert found["recompute"] <= 222.84
@@ -98,13 +102,20 @@ def test_4_selection_and_baskets():
 def test_4_every_period_was_considered():
     for T in (1, 2, 17, 300):
         chosen = plan_release("maxsum", T, 10**4, rho=0.1, strategy="recompute").bound
-        every = [(r - 1) / 2 + math.sqrt((T // r) / 0.1 * math.log(2 * (T // r) / 0.05)) for r in range(1, T + 1)]
+        every = [
+            (r - 1) / 2 + math.sqrt((T // r) / 0.1 * math.log(2 * (T // r) / 0.05))
+            for r in range(1, T + 1)
+        ]
         assert chosen == pytest.approx(min(every))
 
 
 def test_5_conversions():
-    wanted = [(0.005, 0.429941, 0.530652, 0.396857), (0.05, 1.471595, 1.712258, 1.367571),
-              (0.5, 5.221534, 5.756522, 4.886554), (1, 7.766217, 8.433844, 7.286081)]  # fmt: skip
+    wanted = [
+        (0.005, 0.429941, 0.530652, 0.396857),
+        (0.05, 1.471595, 1.712258, 1.367571),
+        (0.5, 5.221534, 5.756522, 4.886554),
+        (1, 7.766217, 8.433844, 7.286081),
+    ]
     for rho, epsilon, loose, gaussian in wanted:
         assert epsilon_of_rho(rho, 1e-6) == pytest.approx(epsilon, abs=1e-6)
         assert simple_epsilon(rho, 1e-6) == pytest.approx(loose, abs=1e-6)
@@ -147,7 +158,10 @@ def test_8_error_bounds_keep_their_promise(strategy):
         d = int(rng.integers(1, 4))
         X = (rng.random((400, d)) < rng.random(d)).astype(np.uint8)
         return coverage(
-            ContinualMaxSum(d, T=400, rho=float(rng.uniform(0.2, 2)), strategy=strategy, insecure_seed=rng), X
+            ContinualMaxSum(
+                d, T=400, rho=float(rng.uniform(0.2, 2)), strategy=strategy, insecure_seed=rng
+            ),
+            X,
         )
 
     assert_error_rate(instance, 0.05, n=300)
@@ -158,7 +172,10 @@ def test_8_pure_bounds_keep_their_promise(strategy):
     def instance(rng):
         X = (rng.random((200, 2)) < 0.5).astype(np.uint8)
         return coverage(
-            ContinualMaxSum(2, T=200, epsilon=float(rng.uniform(1, 8)), strategy=strategy, insecure_seed=rng), X
+            ContinualMaxSum(
+                2, T=200, epsilon=float(rng.uniform(1, 8)), strategy=strategy, insecure_seed=rng
+            ),
+            X,
         )
 
     assert_error_rate(instance, 0.05, n=300)
@@ -168,7 +185,9 @@ def test_8_pure_bounds_keep_their_promise(strategy):
 def test_8_the_leader_is_nearly_the_largest(budget):
     def instance(rng):
         X = (rng.random((300, 5)) < rng.random(5)).astype(np.uint8)
-        return coverage(ContinualArgmax(5, T=300, strategy="recompute", insecure_seed=rng, **budget), X)
+        return coverage(
+            ContinualArgmax(5, T=300, strategy="recompute", insecure_seed=rng, **budget), X
+        )
 
     assert_error_rate(instance, 0.05, n=300)
 
@@ -180,7 +199,9 @@ def test_9_discrete_gaussian_has_its_law():
     p /= np.exp(-(np.arange(-60, 61) ** 2) / 8).sum()
     counts = np.array([(x == v).sum() for v in k])
     inside = np.abs(k) <= 8
-    assert chisquare(counts[inside], p[inside] / p[inside].sum() * counts[inside].sum()).pvalue > 1e-3
+    assert (
+        chisquare(counts[inside], p[inside] / p[inside].sum() * counts[inside].sum()).pvalue > 1e-3
+    )
     assert x.var() == pytest.approx(4, abs=0.03)
 
 
@@ -203,7 +224,9 @@ def test_9_discrete_laplace_has_its_law():
     counts = np.array([(x == v).sum() for v in k])
     p = (1 - q) / (1 + q) * q ** np.abs(k)
     assert chisquare(counts, p / p.sum() * counts.sum()).pvalue > 1e-3
-    assert discrete_laplace(Fraction(7, 3), 200_000, SeededEntropy(4)).var() == pytest.approx(10.72, rel=0.03)
+    assert discrete_laplace(Fraction(7, 3), 200_000, SeededEntropy(4)).var() == pytest.approx(
+        10.72, rel=0.03
+    )
 
 
 def test_9_no_float_is_drawn():
@@ -223,7 +246,9 @@ def test_10_without_noise_counts_are_exact(strategy):
         wanted = np.cumsum(X, axis=0)
         np.testing.assert_allclose(counter(plan, OsEntropy(), 2).advance(X), wanted, atol=1e-6)
         stepped = counter(plan, OsEntropy(), 2)
-        np.testing.assert_allclose(np.concatenate([stepped.advance(x[None]) for x in X]), wanted, atol=1e-6)
+        np.testing.assert_allclose(
+            np.concatenate([stepped.advance(x[None]) for x in X]), wanted, atol=1e-6
+        )
 
 
 MECHANISMS = [
@@ -248,7 +273,9 @@ def test_12_13_steps_blocks_and_restarts_are_one_stream(kind, options):
     one = kind(3, **options)
     np.testing.assert_allclose([one.step(x) for x in X], whole, atol=1e-6)
     blocks = kind(3, **options)
-    np.testing.assert_allclose(np.concatenate([blocks.run(X[a : a + 70]) for a in range(0, 300, 70)]), whole, atol=1e-6)
+    np.testing.assert_allclose(
+        np.concatenate([blocks.run(X[a : a + 70]) for a in range(0, 300, 70)]), whole, atol=1e-6
+    )
     first = kind(3, **options)
     before = first.run(X[:111])
     state = first.state_dict()
@@ -293,7 +320,9 @@ def test_cutting_keeps_few_ones_in_a_public_order():
     assert (rows == rows[0]).all()
     np.testing.assert_array_equal(mechanism.checked([[1, 0, 0, 0, 0, 1]]), [[1, 0, 0, 0, 0, 1]])
     assert mechanism.plan.sensitivity == 4
-    assert plan_release("counts", 50, 6, rho=0.5, max_ones=2, neighbours="add-remove").sensitivity == 2
+    assert (
+        plan_release("counts", 50, 6, rho=0.5, max_ones=2, neighbours="add-remove").sensitivity == 2
+    )
 
 
 def test_11_the_audit_lets_pass_and_catches():
@@ -318,7 +347,11 @@ def test_11_other_strategies_are_as_tight(strategy):
     plan = plan_release("counts", 32, strategy=strategy, **ONE)
     for adaptive in (False, True):
         found = audit_release(
-            lambda: ContinualCounter.from_plan(plan), n=4000, adaptive=adaptive, confidence=SURE, rng=0
+            lambda: ContinualCounter.from_plan(plan),
+            n=4000,
+            adaptive=adaptive,
+            confidence=SURE,
+            rng=0,
         )
         assert 0.6 < found.mu_low <= found.mu
 
@@ -361,7 +394,11 @@ def test_narrow_noise_makes_the_audit_of_mu_void():
 def test_verdicts_of_a_stream():
     X = bits(500, 4)
     kept = release_stream(X, query="maxsum", T=500, rho=0.5)
-    assert [c.verdict for c in kept.certificates] == [Verdict.HOLDS, Verdict.UNMEASURED, Verdict.VACUOUS]
+    assert [c.verdict for c in kept.certificates] == [
+        Verdict.HOLDS,
+        Verdict.UNMEASURED,
+        Verdict.VACUOUS,
+    ]
     assert kept.errors is None
     shown = release_stream(X, query="counts", T=500, rho=0.5, truth="measure", reveal=True)
     assert [c.verdict for c in shown.certificates] == [Verdict.HOLDS, Verdict.HOLDS]
@@ -451,15 +488,23 @@ def test_no_message_shows_a_record():
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.one_of(
-    st.lists(st.lists(st.one_of(st.integers(-1, 2), st.floats(), st.text(max_size=1)), max_size=3), max_size=5),
-    st.lists(st.one_of(st.text(max_size=2), st.none(), st.floats()), max_size=5),
-    st.integers(), st.text(max_size=3),
-))  # fmt: skip
+@given(
+    st.one_of(
+        st.lists(
+            st.lists(st.one_of(st.integers(-1, 2), st.floats(), st.text(max_size=1)), max_size=3),
+            max_size=5,
+        ),
+        st.lists(st.one_of(st.text(max_size=2), st.none(), st.floats()), max_size=5),
+        st.integers(),
+        st.text(max_size=3),
+    )
+)
 def test_bad_streams_are_refused_by_name(stream):
     told = ""
     try:
         release_stream(stream, query="counts", rho=0.5, strategy="tree")
     except (ValueError, TypeError) as error:
         told = str(error)
-    assert not told or any(word in told for word in ("stream", "record", "X must", "categories", "d must"))
+    assert not told or any(
+        word in told for word in ("stream", "record", "X must", "categories", "d must")
+    )

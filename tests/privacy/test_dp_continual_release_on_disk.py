@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from whp.io import Log
-from whp.privacy.dp_continual_release import ContinualCounter, StateFile, release_stream
+from whp.privacy._dp_continual_release import ContinualCounter, StateFile, release_stream
 
 FLAGS = ("--column", "carrier", "--categories", "AA,UA", "--query", "sumselect", "--epsilon", "1")
 
@@ -21,13 +21,22 @@ FLAGS = ("--column", "carrier", "--categories", "AA,UA", "--query", "sumselect",
 @pytest.fixture
 def log(tmp_path):
     path = tmp_path / "log.csv"
-    path.write_text("time,carrier\n" + "".join(f"{i},{'AA' if i % 3 else 'UA'}\n" for i in range(50)))
+    path.write_text(
+        "time,carrier\n" + "".join(f"{i},{'AA' if i % 3 else 'UA'}\n" for i in range(50))
+    )
     return path
 
 
 def follow(path):
     return subprocess.Popen(
-        [Path(sys.executable).with_name("whp"), "run", "dp-continual-release", str(path), *FLAGS, "--follow"],
+        [
+            Path(sys.executable).with_name("whp"),
+            "run",
+            "dp-continual-release",
+            str(path),
+            *FLAGS,
+            "--follow",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -80,13 +89,21 @@ def test_a_log_is_followed_over_a_kill_and_a_stop(log):
 
 
 def test_a_state_belongs_to_one_process_and_one_setting(log, tmp_path):
-    given = {"column": "carrier", "categories": "AA,UA", "query": "counts", "T": 100, "state": tmp_path / "state"}
+    given = {
+        "column": "carrier",
+        "categories": "AA,UA",
+        "query": "counts",
+        "T": 100,
+        "state": tmp_path / "state",
+    }
     first = release_stream(Log(log), rho=0.5, **given)
     assert len(first.answers) == 50
     with log.open("a") as file:
         file.write("50,AA\n51,UA\n")
     second = release_stream(Log(log), rho=0.5, **given)
-    assert (second.first, len(second.answers)) == (1, 52), "the answers that were about to leave come again"
+    assert (second.first, len(second.answers)) == (1, 52), (
+        "the answers that were about to leave come again"
+    )
     np.testing.assert_array_equal(second.answers[:50], first.answers)
     with pytest.raises(ValueError, match="written with another budget"):
         release_stream(Log(log), rho=0.7, **given)

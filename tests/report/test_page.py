@@ -14,15 +14,46 @@ from whp.report import Card, ledger, page, svg
 
 ATTACK = "<script>alert(1)</script>"
 CERTIFICATES = (
-    Certificate("bars", f"{ATTACK} <= 1", "Theorem 1", "<=", 1.0, 0.95, exact(0.5), 2.0, (met(ATTACK, ATTACK),)),
-    Certificate("other", "x", "Theorem 2", "<=", 1.0, 0.95, exact(0.5), 2.0, (violated("rank", "", ATTACK),)),
+    Certificate(
+        "bars",
+        f"{ATTACK} <= 1",
+        "Theorem 1",
+        "<=",
+        1.0,
+        0.95,
+        exact(0.5),
+        2.0,
+        (met(ATTACK, ATTACK),),
+    ),
+    Certificate(
+        "other", "x", "Theorem 2", "<=", 1.0, 0.95, exact(0.5), 2.0, (violated("rank", "", ATTACK),)
+    ),
 )
 FOUND = Published(
-    "linf-regression", "standard", 4, 0, 1.0,
-    (Finding("C1", ATTACK, "2 | 3", "q", "<=", 1.0, Estimate(0.5, 0.4, 0.6), Outcome.REPRODUCED, "a note"),
-     Finding("C2", "second", "none", "q", ">=", 1.0, Estimate(0.5, 0.4, 0.6), Outcome.NOT_REPRODUCED)),
-    {"bars": {"holds": 3, "fails": 1}}, {"bars": exact(0.5)},
-)  # fmt: skip
+    "linf-regression",
+    "standard",
+    4,
+    0,
+    1.0,
+    (
+        Finding(
+            "C1",
+            ATTACK,
+            "2 | 3",
+            "q",
+            "<=",
+            1.0,
+            Estimate(0.5, 0.4, 0.6),
+            Outcome.REPRODUCED,
+            "a note",
+        ),
+        Finding(
+            "C2", "second", "none", "q", ">=", 1.0, Estimate(0.5, 0.4, 0.6), Outcome.NOT_REPRODUCED
+        ),
+    ),
+    {"bars": {"holds": 3, "fails": 1}},
+    {"bars": exact(0.5)},
+)
 
 
 def draw(figure):
@@ -33,9 +64,20 @@ def draw(figure):
 
 def cards():
     first = Card(
-        find("linf-regression"), ATTACK, "q", "1", "2", "peer", ATTACK, "x = 1", 1.0, CERTIFICATES, svg(draw, salt="a"),
-        {"label": ATTACK}, FOUND,
-    )  # fmt: skip
+        find("linf-regression"),
+        ATTACK,
+        "q",
+        "1",
+        "2",
+        "peer",
+        ATTACK,
+        "x = 1",
+        1.0,
+        CERTIFICATES,
+        svg(draw, salt="a"),
+        {"label": ATTACK},
+        FOUND,
+    )
     return [first, Card(find("h-calibration"), error=ATTACK)]
 
 
@@ -65,12 +107,20 @@ def test_pictures_of_one_page_share_no_identifiers():
 def browser():
     webdriver = pytest.importorskip("selenium.webdriver")
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
-        pytest.skip("needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)")
+        pytest.skip(
+            "needs chromium and chromedriver (Debian: apt-get install chromium chromium-driver)"
+        )
     options = webdriver.ChromeOptions()
     for flag in (
-        "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", "--no-first-run", "--disable-quic",
-    ):  # fmt: skip
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--disable-quic",
+    ):
         options.add_argument(flag)
     options.binary_location = shutil.which("chromium")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
@@ -85,17 +135,25 @@ def test_the_page_in_a_browser(browser, tmp_path):
     browser.get(path.as_uri())
     assert browser.get_log("browser") == []
     events = [json.loads(e["message"])["message"] for e in browser.get_log("performance")]
-    requests = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    requests = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
     assert [u for u in requests if not u.startswith(("file:", "data:"))] == []
     assert ATTACK in browser.find_element("tag name", "body").text
     assert ATTACK in browser.find_element("tag name", "svg").get_attribute("textContent")
 
     button = browser.find_element("css selector", '[data-filter="void"]')
     button.send_keys(" ")  # the keyboard works the filter
-    shown = [a.get_attribute("id") for a in browser.find_elements("css selector", "article") if a.is_displayed()]
+    shown = [
+        a.get_attribute("id")
+        for a in browser.find_elements("css selector", "article")
+        if a.is_displayed()
+    ]
     assert shown == ["linf-regression"]
     button.click()
-    assert len([a for a in browser.find_elements("css selector", "article") if a.is_displayed()]) == 2
+    assert (
+        len([a for a in browser.find_elements("css selector", "article") if a.is_displayed()]) == 2
+    )
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -119,7 +177,17 @@ def test_a_hostile_node_name_from_a_file_shows_as_text(browser, tmp_path, capsys
     nx.relabel_nodes(graph, {0: ATTACK}, copy=False)
     nx.write_gml(graph, tmp_path / "g.gml", stringizer=str)
     with pytest.raises(SystemExit) as stop:
-        main(["run", "hierarchical-communities", str(tmp_path / "g.gml"), "--out", str(tmp_path / "o"), "--seed", "1"])
+        main(
+            [
+                "run",
+                "hierarchical-communities",
+                str(tmp_path / "g.gml"),
+                "--out",
+                str(tmp_path / "o"),
+                "--seed",
+                "1",
+            ]
+        )
     assert stop.value.code == 0
     assert "labels.csv" in capsys.readouterr().out
     browser.get((tmp_path / "o" / "report.html").as_uri())

@@ -28,35 +28,103 @@ def records():
         noise = lambda: 0.001 * rng.normal()  # noqa: E731
         for how, loss in order.items():
             rate = 0.0 if how in ("none", "swaps") else 0.006
-            rows.append({"experiment": "rules", "how": how, "rate": rate, "seed": seed, "loss": loss + noise()})
+            rows.append(
+                {
+                    "experiment": "rules",
+                    "how": how,
+                    "rate": rate,
+                    "seed": seed,
+                    "loss": loss + noise(),
+                }
+            )
         for rate, slow in ((0.003, 1.1), (0.006, 1.3), (0.012, 2.5)):
             for how in ("grad", "plus"):
-                rows += curve("rates" if rate != 0.006 or how == "plus" else "rules", how, rate, seed, slow)
+                rows += curve(
+                    "rates" if rate != 0.006 or how == "plus" else "rules", how, rate, seed, slow
+                )
         rows += curve("rules", "none", 0.0, seed, 1.0)
         rows += curve("rules", "checkpoint", 0.006, seed, 3.0)
         for stage in (0, 1, 4, 5):
             for rule, jump in (("grad", 0.1), ("random", 0.2)):
-                rows.append({"experiment": "rules", "how": "swaps", "rate": 0.0, "seed": seed, "stage": stage, "rule": rule,
-                             "jump": jump + noise()})  # fmt: skip
+                rows.append(
+                    {
+                        "experiment": "rules",
+                        "how": "swaps",
+                        "rate": 0.0,
+                        "seed": seed,
+                        "stage": stage,
+                        "rule": rule,
+                        "jump": jump + noise(),
+                    }
+                )
         rows.append(
-            {"experiment": "rules", "how": "swaps", "rate": 0.0, "seed": seed, "twins": 1.1 + noise(), "strangers": 1.2}
+            {
+                "experiment": "rules",
+                "how": "swaps",
+                "rate": 0.0,
+                "seed": seed,
+                "twins": 1.1 + noise(),
+                "strangers": 1.2,
+            }
         )
         for stage in study.INNER:
-            for rule, jump in (("grad", 0.2), ("uniform", 0.2), ("copy", 0.25), ("skip", 0.23), ("random", 0.3)):
-                rows.append({"experiment": "jumps", "seed": seed, "stage": stage, "rule": rule, "jump": jump + noise(),
-                             "later": jump / 10 + noise()})  # fmt: skip
-        for mode, seconds in (("checkfree", 1.0), ("checkfree+", 1.05), ("redundant", 1.7), ("checkpoint", 1.1)):
-            rows.append({"experiment": "times", "mode": mode, "seed": seed, "iteration_seconds": seconds + noise()})
+            for rule, jump in (
+                ("grad", 0.2),
+                ("uniform", 0.2),
+                ("copy", 0.25),
+                ("skip", 0.23),
+                ("random", 0.3),
+            ):
+                rows.append(
+                    {
+                        "experiment": "jumps",
+                        "seed": seed,
+                        "stage": stage,
+                        "rule": rule,
+                        "jump": jump + noise(),
+                        "later": jump / 10 + noise(),
+                    }
+                )
+        for mode, seconds in (
+            ("checkfree", 1.0),
+            ("checkfree+", 1.05),
+            ("redundant", 1.7),
+            ("checkpoint", 1.1),
+        ):
+            rows.append(
+                {
+                    "experiment": "times",
+                    "mode": mode,
+                    "seed": seed,
+                    "iteration_seconds": seconds + noise(),
+                }
+            )
         for spares, seconds in ((1, 0.1), (0, 0.5)):
-            rows += [{"experiment": "kills", "spares": spares, "seed": seed, "recovery": seconds + noise(), "in_order": True,
-                      "loss": 2.0} for _ in range(5)]  # fmt: skip
+            rows += [
+                {
+                    "experiment": "kills",
+                    "spares": spares,
+                    "seed": seed,
+                    "recovery": seconds + noise(),
+                    "in_order": True,
+                    "loss": 2.0,
+                }
+                for _ in range(5)
+            ]
     return pd.DataFrame(rows)
 
 
 def curve(experiment, how, rate, seed, slow):
     steps = range(40, 801, 40)
     return [
-        {"experiment": experiment, "how": how, "rate": rate, "seed": seed, "step": s, "heldout": 4 - 0.002 * s / slow}
+        {
+            "experiment": experiment,
+            "how": how,
+            "rate": rate,
+            "seed": seed,
+            "step": s,
+            "heldout": 4 - 0.002 * s / slow,
+        }
         for s in steps
     ]
 
@@ -72,7 +140,9 @@ def test_a_trial_is_flat_and_repeatable(config, monkeypatch):
 
 
 def test_processes_are_timed_and_killed():
-    rows = study.run({"experiment": "kills", "kills": 2, "spares": 1, "seed": 0}, np.random.default_rng(0))
+    rows = study.run(
+        {"experiment": "kills", "kills": 2, "spares": 1, "seed": 0}, np.random.default_rng(0)
+    )
     assert len(rows) == 2
     assert rows[-1]["survived"]
     assert all(r["in_order"] and r["detection"] <= r["recovery"] < 5 for r in rows)
@@ -80,7 +150,9 @@ def test_processes_are_timed_and_killed():
 
 @pytest.mark.slow
 def test_iterations_of_all_modes_are_timed():
-    rows = study.run({"experiment": "times", "dim": 8, "steps": 3, "seed": 0}, np.random.default_rng(0))
+    rows = study.run(
+        {"experiment": "times", "dim": 8, "steps": 3, "seed": 0}, np.random.default_rng(0)
+    )
     assert {r["mode"] for r in rows} == {"checkfree", "checkfree+", "redundant"}
     assert all(r["iteration_seconds"] > 0 for r in rows)
 
@@ -106,7 +178,13 @@ def test_claims_judge_and_can_come_out_either_way(records):
 
 def test_trials_of_all_scales_are_flat_and_named():
     for scale in ("quick", "standard", "full"):
-        assert {c["experiment"] for c in study.trials(scale)} == {"rules", "jumps", "rates", "times", "kills"}
+        assert {c["experiment"] for c in study.trials(scale)} == {
+            "rules",
+            "jumps",
+            "rates",
+            "times",
+            "kills",
+        }
 
 
 def test_figures_draw(records):

@@ -13,7 +13,10 @@ SMALL = [
     {"experiment": "robust", "seed": 0},
     {"experiment": "truth", "instances": 3, "seed": 0},
     {"experiment": "regret", "draws": 20, "seed": 0},
-    *(ATTACK | {"method": m, "parameter": p} for m, p in (("ours", 0.3), ("ours", 1.0), ("trades", 6.0), ("pgd", 1.0))),
+    *(
+        ATTACK | {"method": m, "parameter": p}
+        for m, p in (("ours", 0.3), ("ours", 1.0), ("trades", 6.0), ("pgd", 1.0))
+    ),
 ]
 
 

@@ -53,7 +53,13 @@ def test_claims_can_come_out_either_way():
 
 
 def test_an_audit_of_the_study():
-    config = {"experiment": "audit", "rho": 0.5, "variant": "half the noise", "runs": 500, "adaptive": False}
+    config = {
+        "experiment": "audit",
+        "rho": 0.5,
+        "variant": "half the noise",
+        "runs": 500,
+        "adaptive": False,
+    }
     row = study.run(config, np.random.default_rng(0))[0]
     assert row["true_mu"] == 2 * row["mu"]
     assert row["caught_audit-mu"]

@@ -15,17 +15,23 @@ def records():
     """The quick scale without what needs the link, which is made up."""
     rows = []
     for config in study.trials("quick"):
-        if config["experiment"] in ("link", "training") or (config["experiment"] == "noise" and config["seed"]):
+        if config["experiment"] in ("link", "training") or (
+            config["experiment"] == "noise" and config["seed"]
+        ):
             continue
         config |= {"clients": 8} if "clients" in config else {}
         config |= {"T": 60} if "T" in config else {}
         rows += [config | row for row in study.run(config, np.random.default_rng(config["seed"]))]
-    rows += [row | {"seed": 1, "steps": row["steps"] + 1} for row in rows if row["experiment"] == "noise"]
+    rows += [
+        row | {"seed": 1, "steps": row["steps"] + 1} for row in rows if row["experiment"] == "noise"
+    ]
     for seed in (0, 1):
         for bound, slow in (("200 Mbit/s", 10.0), ("loopback", 0.5)):
             for hook in study.HOOKS:
                 ms = {"dense": 100 * slow, "fp16": 50 * slow}.get(hook, 100.0 + seed)
-                rows.append({"experiment": "link", "seed": seed, "variant": hook, "ms": ms, "bound": bound})
+                rows.append(
+                    {"experiment": "link", "seed": seed, "variant": hook, "ms": ms, "bound": bound}
+                )
         for hook in study.HOOKS:
             rows.append(
                 {
@@ -40,13 +46,29 @@ def records():
 
 @pytest.mark.parametrize("experiment", ["theory", "heterogeneity", "noise", "clones"])
 def test_a_trial_is_flat_and_repeatable(experiment):
-    assert_flat_and_repeatable(study, next(c for c in study.trials("quick") if c["experiment"] == experiment))
+    assert_flat_and_repeatable(
+        study, next(c for c in study.trials("quick") if c["experiment"] == experiment)
+    )
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
     findings = {c.id: c.judge(records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
-    for name in ("C1a", "C1b", "C1c", "C3", "C4a", "C4b", "C6a", "C6c", "C6d", "C7a", "C7b", "C7c", "C8a"):
+    for name in (
+        "C1a",
+        "C1b",
+        "C1c",
+        "C3",
+        "C4a",
+        "C4b",
+        "C6a",
+        "C6c",
+        "C6d",
+        "C7a",
+        "C7b",
+        "C7c",
+        "C8a",
+    ):
         assert findings[name].outcome is Outcome.REPRODUCED, name
     worse = records.assign(ms=records["ms"].where(records["variant"] != "EF21", 1e4))
     assert {c.id: c.judge(worse) for c in study.CLAIMS}["C7a"].outcome is Outcome.NOT_REPRODUCED

@@ -23,7 +23,9 @@ def test_an_unknown_experiment_is_named():
 def test_c2_any_order():
     found = {}
     for order in ("given", "by age"):
-        rows = study.run({"experiment": "census", "indicators": False, "order": order}, np.random.default_rng(0))
+        rows = study.run(
+            {"experiment": "census", "indicators": False, "order": order}, np.random.default_rng(0)
+        )
         found[order] = {r["group"]: (r["global"], r["ours"]) for r in rows}
     assert found["given"]["everyone"] == pytest.approx((-62.8, -149.1), abs=0.1)
     assert found["given"]["college"] == pytest.approx((33.1, -23.4), abs=0.1)
@@ -42,19 +44,32 @@ def test_claims_can_come_out_either_way():
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
     assert claims["C7a"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C7a"].judge(frame.assign(**{"verdict_group-regret": "fails"})).outcome == Outcome.NOT_REPRODUCED
+    assert (
+        claims["C7a"].judge(frame.assign(**{"verdict_group-regret": "fails"})).outcome
+        == Outcome.NOT_REPRODUCED
+    )
     assert claims["C3a"].judge(frame).outcome == Outcome.NOT_REPRODUCED
     assert (
-        claims["C3a"].judge(frame.assign(ours=frame["global"] - 1 - 0.01 * frame["seed"])).outcome == Outcome.REPRODUCED
+        claims["C3a"].judge(frame.assign(ours=frame["global"] - 1 - 0.01 * frame["seed"])).outcome
+        == Outcome.REPRODUCED
     )
     assert claims["C6c"].judge(frame).outcome == Outcome.REPRODUCED
     assert (
-        claims["C6c"].judge(frame.assign(ours=1 + 0.01 * frame["seed"], bound=0.01)).outcome == Outcome.NOT_REPRODUCED
+        claims["C6c"].judge(frame.assign(ours=1 + 0.01 * frame["seed"], bound=0.01)).outcome
+        == Outcome.NOT_REPRODUCED
     )
 
 
 def test_peers_see_the_same_rows():
     rows = pd.DataFrame(study.run({"experiment": "peers", "rows": 300}, np.random.default_rng(0)))
     cells = rows.pivot_table(index="group", columns="peer", values="loss")
-    assert set(cells.columns) == {"ours", "river SGD", "river AdaGrad", "river Bayesian", "finite class"}
-    assert (cells.loc["Female"] + cells.loc["Male"]).to_numpy() == pytest.approx(cells.loc["everyone"].to_numpy())
+    assert set(cells.columns) == {
+        "ours",
+        "river SGD",
+        "river AdaGrad",
+        "river Bayesian",
+        "finite class",
+    }
+    assert (cells.loc["Female"] + cells.loc["Male"]).to_numpy() == pytest.approx(
+        cells.loc["everyone"].to_numpy()
+    )

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whp.calibration.h_calibration import h_calibration
+from whp.calibration._h_calibration import h_calibration
 from whp.datasets import images, packaged
 from whp.experiment.study import Outcome
 from whp.studies import h_calibration as study

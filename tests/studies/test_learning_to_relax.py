@@ -31,9 +31,13 @@ def test_claims_can_come_out_either_way():
     assert len(claims) == len(study.CLAIMS)
     assert claims["C4a"].judge(frame).outcome == Outcome.REPRODUCED
     assert claims["C4a"].judge(frame.assign(bound=-1e9)).outcome == Outcome.NOT_REPRODUCED
-    worse = frame.assign(mean=np.where(frame["learner"] == "chebcb", 1e6 + frame["seed"], frame["mean"]))
+    worse = frame.assign(
+        mean=np.where(frame["learner"] == "chebcb", 1e6 + frame["seed"], frame["mean"])
+    )
     assert claims["C2a"].judge(worse).outcome == Outcome.NOT_REPRODUCED
-    better = frame.assign(mean=np.where(frame["learner"] == "chebcb", 1 + 0.01 * frame["seed"], frame["mean"]))
+    better = frame.assign(
+        mean=np.where(frame["learner"] == "chebcb", 1 + 0.01 * frame["seed"], frame["mean"])
+    )
     assert claims["C2a"].judge(better).outcome == Outcome.REPRODUCED
     part = frame[frame["experiment"] == "shifts"].set_index(["seed", "learner"])["mean"].unstack()
     assert (part["best ω of the grid per system"] <= part["best fixed ω"]).all()

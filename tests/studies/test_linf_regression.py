@@ -4,7 +4,7 @@ import pytest
 
 from whp.datasets import packaged, tables
 from whp.experiment.study import Outcome
-from whp.linalg.linf_regression import linf_regression
+from whp.linalg._linf_regression import linf_regression
 from whp.studies import linf_regression as study
 
 
@@ -69,7 +69,9 @@ def test_a_trial_is_flat_and_repeatable(config):
     assert first
     for a, b in zip(first, second, strict=True):
         assert all(isinstance(v, bool | int | float | str | None) for v in a.values())
-        assert {k: v for k, v in a.items() if k != "seconds"} == {k: v for k, v in b.items() if k != "seconds"}
+        assert {k: v for k, v in a.items() if k != "seconds"} == {
+            k: v for k, v in b.items() if k != "seconds"
+        }
 
 
 def test_an_unknown_experiment_is_named():
@@ -79,7 +81,10 @@ def test_an_unknown_experiment_is_named():
 
 def test_a_real_trial():
     rows = {
-        r["sketch"]: r for r in study.run({"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0))
+        r["sketch"]: r
+        for r in study.run(
+            {"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0)
+        )
     }
     assert rows["uniform rows"]["verdict_linf-bound"] in {"void", None}
     assert rows["srht"]["scaled_error"] < 3
@@ -90,14 +95,25 @@ def test_claims_can_come_out_either_way():
     records = []
     for config in SMALL[3:]:
         for seed in range(3):
-            records += [{**config, "seed": seed, **r} for r in study.run(config, np.random.default_rng(seed))]
+            records += [
+                {**config, "seed": seed, **r}
+                for r in study.run(config, np.random.default_rng(seed))
+            ]
     frame = pd.DataFrame(records)
     claims = {c.id: c for c in study.CLAIMS}
     assert claims["C6b"].judge(frame).outcome == Outcome.REPRODUCED
     assert claims["C7"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C7"].judge(frame.assign(contrast=frame["contrast"] / 2)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C6a"].judge(frame.assign(scaled_error=frame["scaled_error"] * 10)).outcome == Outcome.NOT_REPRODUCED
-    covered = pd.DataFrame({"experiment": "diamonds", "sketch": "srht", "covered": [True] * 100, "seed": range(100)})
+    assert (
+        claims["C7"].judge(frame.assign(contrast=frame["contrast"] / 2)).outcome
+        == Outcome.NOT_REPRODUCED
+    )
+    assert (
+        claims["C6a"].judge(frame.assign(scaled_error=frame["scaled_error"] * 10)).outcome
+        == Outcome.NOT_REPRODUCED
+    )
+    covered = pd.DataFrame(
+        {"experiment": "diamonds", "sketch": "srht", "covered": [True] * 100, "seed": range(100)}
+    )
     assert claims["C4a"].judge(covered).outcome == Outcome.REPRODUCED
     assert claims["C4a"].judge(covered.assign(covered=False)).outcome == Outcome.NOT_REPRODUCED
     assert len(claims) == len(study.CLAIMS)

@@ -55,7 +55,10 @@ def test_claims_can_come_out_either_way():
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
     assert claims["C1a"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C1a"].judge(frame.assign(total=frame["total"] * 2)).outcome == Outcome.NOT_REPRODUCED
+    assert (
+        claims["C1a"].judge(frame.assign(total=frame["total"] * 2)).outcome
+        == Outcome.NOT_REPRODUCED
+    )
     assert claims["C4b"].judge(frame).outcome == Outcome.REPRODUCED
     assert claims["C4b"].judge(frame.assign(rank=63)).outcome == Outcome.NOT_REPRODUCED
     assert claims["C6a"].judge(frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED

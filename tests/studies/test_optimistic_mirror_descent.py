@@ -25,10 +25,19 @@ def test_an_unknown_experiment_is_named():
 
 
 def test_c1_and_c2_in_time_order():
-    rows = {r["rule"]: r for r in study.run({"experiment": "hires", "order": "time"}, np.random.default_rng(0))}
+    rows = {
+        r["rule"]: r
+        for r in study.run({"experiment": "hires", "order": "time"}, np.random.default_rng(0))
+    }
     assert rows["paper"]["variation"] == pytest.approx(92.57, abs=0.01)
     assert rows["paper"]["a_priori"] == pytest.approx(169.9, abs=0.1)
-    wanted = {"paper": -29.2, "optimistic-ftrl": -29.2, "adagrad-norm": -16.6, "ogd": 6.2, "exp-concave": 17.2}
+    wanted = {
+        "paper": -29.2,
+        "optimistic-ftrl": -29.2,
+        "adagrad-norm": -16.6,
+        "ogd": 6.2,
+        "exp-concave": 17.2,
+    }
     for rule, regret in {**wanted, "vovk-azoury-warmuth": 2.0}.items():
         assert rows[rule]["regret"] == pytest.approx(regret, abs=0.06)
         assert rows[rule]["tuned"] <= rows[rule]["regret"]
@@ -36,7 +45,9 @@ def test_c1_and_c2_in_time_order():
 
 def test_c3_bounds_of_the_circle():
     for noise, wanted in zip(study.NOISES[2:], (318.6, 633.9), strict=True):
-        bound = sea_bound("convex", D=2.0, L=1.0, G=1.5 + noise, sigma2=2000 * noise**2, Sigma2=0.25)
+        bound = sea_bound(
+            "convex", D=2.0, L=1.0, G=1.5 + noise, sigma2=2000 * noise**2, Sigma2=0.25
+        )
         assert bound == pytest.approx(wanted, abs=0.06)
 
 

@@ -20,7 +20,9 @@ SMALL = [
 def records():
     found = records_of(study, SMALL)
     resonance = found[found["experiment"] == "resonance"]
-    return pd.concat([found, resonance.assign(neurons=512), resonance.assign(neurons=2048)], ignore_index=True)
+    return pd.concat(
+        [found, resonance.assign(neurons=512), resonance.assign(neurons=2048)], ignore_index=True
+    )
 
 
 @pytest.mark.parametrize("config", [SMALL[0], SMALL[6], SMALL[8]], ids=lambda c: c["experiment"])
@@ -74,7 +76,10 @@ def test_text_and_tokens():
     assert activations._tokens("In the beginning", vocabulary) == [1999, 1996, 2927]
     names = {v: k for k, v in vocabulary.items()}
     assert [names[t] for t in activations._tokens("unbelievably,", vocabulary)][-1] == ","
-    assert "".join(names[t].removeprefix("##") for t in activations._tokens("Zerubbabel", vocabulary)) == "zerubbabel"
+    assert (
+        "".join(names[t].removeprefix("##") for t in activations._tokens("Zerubbabel", vocabulary))
+        == "zerubbabel"
+    )
     assert activations._tokens("☃", vocabulary) == [activations.UNKNOWN]
     assert activations.word_vectors().shape == (32_000, 256)
 

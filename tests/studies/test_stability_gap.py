@@ -6,10 +6,16 @@ from whp.experiment.study import Outcome
 from whp.studies import stability_gap as study
 
 SMALL = [
-    *({"experiment": "stream", "data": "digits", "method": m, "scenario": s} for m, s in study.STREAMS.items()),
+    *(
+        {"experiment": "stream", "data": "digits", "method": m, "scenario": s}
+        for m, s in study.STREAMS.items()
+    ),
     *({"experiment": "regularised", "data": "digits", "method": m} for m in study.REGULARISED),
     *({"experiment": "angle", "data": "digits", "angle": a} for a in (10, 30, 60)),
-    *({"experiment": "gradients", "data": "digits", "method": m} for m in ("er", "lwf", "ewc", "si")),
+    *(
+        {"experiment": "gradients", "data": "digits", "method": m}
+        for m in ("er", "lwf", "ewc", "si")
+    ),
     {"experiment": "band", "instances": 10},
 ]
 
@@ -19,7 +25,9 @@ def records():
     return records_of(study, SMALL)
 
 
-@pytest.mark.parametrize("config", [SMALL[0], SMALL[5], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"])
+@pytest.mark.parametrize(
+    "config", [SMALL[0], SMALL[5], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"]
+)
 def test_a_trial_is_flat_and_repeatable(config):
     assert_flat_and_repeatable(study, config)
 

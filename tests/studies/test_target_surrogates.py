@@ -28,7 +28,9 @@ def records():
             if config["experiment"] in ("network", "imitation"):  # the others are alike
                 for method in NETWORK[1:] if config["experiment"] == "network" else ("adam", "sgd"):
                     other = found[0] | {
-                        k: v * rng.uniform(0.9, 1.1) for k, v in found[0].items() if isinstance(v, float)
+                        k: v * rng.uniform(0.9, 1.1)
+                        for k, v in found[0].items()
+                        if isinstance(v, float)
                     }
                     rows.append(again | other | {"method": method})
     table = pd.DataFrame(rows)
@@ -38,7 +40,9 @@ def records():
     return table
 
 
-@pytest.mark.parametrize("config", [SMALL[1], SMALL[7], SMALL[-3], SMALL[-1]], ids=lambda c: c["experiment"])
+@pytest.mark.parametrize(
+    "config", [SMALL[1], SMALL[7], SMALL[-3], SMALL[-1]], ids=lambda c: c["experiment"]
+)
 def test_a_trial_is_flat_and_repeatable(config):
     assert_flat_and_repeatable(study, config)
 

@@ -9,7 +9,10 @@ from whp.studies import view_batch as study
 TRAIN = {"data": "digits", "strategy": "er", "epochs": 8}
 SMALL = [
     *(TRAIN | {"experiment": "variants", "variant": v} for v in study.VARIANTS),
-    *(TRAIN | {"experiment": "long", "variant": v} for v in ("ordinary", "two views", "views", "eight views")),
+    *(
+        TRAIN | {"experiment": "long", "variant": v}
+        for v in ("ordinary", "two views", "views", "eight views")
+    ),
     *(TRAIN | {"experiment": "animals", "variant": v} for v in ("ordinary", "views")),
     *(
         TRAIN | {"experiment": "others", "strategy": s, "variant": v}
@@ -26,7 +29,8 @@ def records():
     """Trained once where it matters, and copied with a little noise for the second seed and for what is alike."""
     rng = np.random.default_rng(0)
     trained = {
-        v: study.run(SMALL[0] | {"variant": v, "seed": 0}, rng) for v in ("ordinary", "views", "views, strong, tied")
+        v: study.run(SMALL[0] | {"variant": v, "seed": 0}, rng)
+        for v in ("ordinary", "views", "views, strong, tied")
     }
     rows = []
     for config in SMALL:

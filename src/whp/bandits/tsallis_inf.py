@@ -86,13 +86,19 @@ class TsallisINF:
         Executed bound on expected regret: the sum over rounds of 2(R_t − R_{t−1})(Σ√p − 1) and (c − 1)²/(R_t √p_I).
     """
 
-    def __init__(self, n_arms: int, rate: str = "running", rng: np.random.Generator | int | None = None) -> None:
+    def __init__(
+        self, n_arms: int, rate: str = "running", rng: np.random.Generator | int | None = None
+    ) -> None:
         self.n_arms = as_int(n_arms, "n_arms", low=1)
         kind, _, sigma = str(rate).partition(":")
         if kind not in ("running", "fixed") or (kind == "running") == bool(sigma):
             raise ValueError(f"rate must be 'running' or 'fixed:' with a number, got {rate!r}")
         try:
-            self._sigma = as_real(float(sigma), "rate", low=0, open_ends=True, high=math.inf) if sigma else 0.0
+            self._sigma = (
+                as_real(float(sigma), "rate", low=0, open_ends=True, high=math.inf)
+                if sigma
+                else 0.0
+            )
         except ValueError as error:
             raise ValueError(f"rate must end in a positive number, got {rate!r}") from error
         self.k, self.rounds, self.rate, self.bound = np.zeros(self.n_arms), 0, 0.0, 0.0
@@ -110,7 +116,10 @@ class TsallisINF:
     def ask(self) -> int:
         """Draw an arm."""
         p = self.probabilities
-        self._arm = min(int(np.searchsorted(np.cumsum(p), self._rng.random() * p.sum(), side="right")), self.n_arms - 1)
+        self._arm = min(
+            int(np.searchsorted(np.cumsum(p), self._rng.random() * p.sum(), side="right")),
+            self.n_arms - 1,
+        )
         return self._arm
 
     def tell(self, cost: float | int | np.number) -> None:
@@ -127,7 +136,9 @@ class TsallisINF:
         t, arm, p = self.rounds + 1, self._arm, self._p
         self._total += c
         sigma = self._sigma or max(self._total / t, 1.0)
-        if t == 1:  # the first round is uniform at any rate: it counts as if played at the second one's
+        if (
+            t == 1
+        ):  # the first round is uniform at any rate: it counts as if played at the second one's
             self.rate = sigma * math.sqrt(2)
         self.bound += 2 * (self.rate - self._before) * (float(np.sqrt(p).sum()) - 1) + c * c / (
             self.rate * math.sqrt(p[arm])
@@ -140,15 +151,25 @@ class TsallisINF:
     def state_dict(self) -> dict[str, Any]:
         """All that has been learnt, and the state of the draws; plain numbers and arrays."""
         return {
-            "k": self.k.copy(), "rounds": self.rounds, "rate": self.rate, "bound": self.bound, "total": self._total,
-            "before": self._before, "p": self._p.copy(), "arm": self._arm, "rng": self._rng.bit_generator.state,
-        }  # fmt: skip
+            "k": self.k.copy(),
+            "rounds": self.rounds,
+            "rate": self.rate,
+            "bound": self.bound,
+            "total": self._total,
+            "before": self._before,
+            "p": self._p.copy(),
+            "arm": self._arm,
+            "rng": self._rng.bit_generator.state,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken: the draws that follow are the same."""
         if set(state) != set(self.state_dict()):
             raise ValueError(f"state must hold {', '.join(self.state_dict())}")
-        k, p = (as_vector(state[n], f"state[{n!r}]", size=self.n_arms, dtype=np.float64) for n in ("k", "p"))
+        k, p = (
+            as_vector(state[n], f"state[{n!r}]", size=self.n_arms, dtype=np.float64)
+            for n in ("k", "p")
+        )
         self._rng.bit_generator.state = state["rng"]
         self.k, self._p = k.copy(), p.copy()
         self.rounds, self._arm = int(state["rounds"]), int(state["arm"])

@@ -26,7 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         code = 0
-    except (CycloptsError, ValueError, TypeError, OSError, RuntimeError, ModuleNotFoundError) as error:
+    except (
+        CycloptsError,
+        ValueError,
+        TypeError,
+        OSError,
+        RuntimeError,
+        ModuleNotFoundError,
+    ) as error:
         complain(str(error))
         code = 2
     sys.exit(code if isinstance(code, int) else 0)

@@ -29,7 +29,9 @@ HELP = """Published methods with guarantees, each checked on your run.
 
 def complain(message: str) -> None:
     """One line on the error stream."""
-    Console(stderr=True).print(f"[bold red]whp:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    Console(stderr=True).print(
+        f"[bold red]whp:[/] {escape(message)}", soft_wrap=True, highlight=False
+    )
 
 
 def application(tokens: Sequence[str] = ()) -> cyclopts.App:
@@ -38,9 +40,15 @@ def application(tokens: Sequence[str] = ()) -> cyclopts.App:
     Only the method that `tokens` name is imported; without tokens all built ones are, as shell completion needs them.
     """
     app = cyclopts.App(
-        name="whp", help=HELP, version=__version__, result_action="return_value", exit_on_error=False, print_error=False,
-        suppress_keyboard_interrupt=False, help_format="markdown",
-    )  # fmt: skip
+        name="whp",
+        help=HELP,
+        version=__version__,
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+        help_format="markdown",
+    )
     app.command(_list, name="list")
     app.command(_info, name="info")
     app.command(_tour, name="tour")
@@ -54,7 +62,11 @@ def application(tokens: Sequence[str] = ()) -> cyclopts.App:
         version_flags=[],
     )
     app.command(run)
-    wanted = [t for t in tokens if not t.startswith("-")][1:2] if tokens[:1] in (["run"], ("run",)) else None
+    wanted = (
+        [t for t in tokens if not t.startswith("-")][1:2]
+        if tokens[:1] in (["run"], ("run",))
+        else None
+    )
     for method in CATALOGUE:
         if (wanted is None and not tokens) or wanted == [method.slug]:
             if method.status == "planned":
@@ -85,7 +97,8 @@ def _list(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
     """
     if json_:
         rows = [
-            {k: getattr(m, k) for k in ("slug", "field", "status", "title", "problem", "guarantee")} for m in CATALOGUE
+            {k: getattr(m, k) for k in ("slug", "field", "status", "title", "problem", "guarantee")}
+            for m in CATALOGUE
         ]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return
@@ -97,7 +110,9 @@ def _list(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
         if method.status == "built":
             table.add_row(f"[bold green]{method.slug}[/]", method.field, method.problem)
         else:
-            table.add_row(f"[dim]{method.slug}", f"[dim]{method.field}", f"[dim]planned · {method.problem}")
+            table.add_row(
+                f"[dim]{method.slug}", f"[dim]{method.field}", f"[dim]planned · {method.problem}"
+            )
     console = Console()
     console.print(table)
     built = sum(m.status == "built" for m in CATALOGUE)
@@ -118,28 +133,39 @@ def _info(method: str, /) -> None:
 
     row = find(method)
     console = Console()
-    console.print(f"[bold]{row.slug}[/]  ({row.field}, {row.status})\n{row.problem}\n", highlight=False)
+    console.print(
+        f"[bold]{row.slug}[/]  ({row.field}, {row.status})\n{row.problem}\n", highlight=False
+    )
     if row.guarantee:
-        console.print(f"[bold]Guarantee[/]  {row.guarantee}\n[bold]Cost[/]  {row.cost}", highlight=False)
+        console.print(
+            f"[bold]Guarantee[/]  {row.guarantee}\n[bold]Cost[/]  {row.cost}", highlight=False
+        )
     if entry := published([row.slug]).get(row.slug):
-        table = Table(title=f"claims, {entry.scale} scale", title_justify="left", box=None, padding=(0, 2, 0, 0))
+        table = Table(
+            title=f"claims, {entry.scale} scale",
+            title_justify="left",
+            box=None,
+            padding=(0, 2, 0, 0),
+        )
         for column in ("", "claim", "must be", "ours", "verdict"):
             table.add_column(column)
         colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
         for f in entry.findings:
             verdict = f"[{colours[f.outcome]}]{f.outcome}[/]"
-            table.add_row(f.id, escape(f.statement), f"{f.relation} {f.threshold:.4g}", escape(str(f.ours)), verdict)
+            table.add_row(
+                f.id,
+                escape(f.statement),
+                f"{f.relation} {f.threshold:.4g}",
+                escape(str(f.ours)),
+                verdict,
+            )
         console.print(table)
     console.print(f"[bold]Cite[/]  {row.citation}", highlight=False)
     if row.status == "built":
         console.print(f"[bold]Run[/]  whp run {row.slug} --help", highlight=False)
 
 
-def _tour(
-    *methods: str,
-    out: Path = Path("whp-out/tour"),
-    picture: Path | None = None,
-) -> int:
+def _tour(*methods: str, out: Path = Path("whp-out/tour"), picture: Path | None = None) -> int:
     """Run every built method once on real data and write one HTML page.
 
     Parameters
@@ -153,7 +179,9 @@ def _tour(
     """
     from whp.cli._tour import tour
 
-    return tour([find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"], out, picture)
+    return tour(
+        [find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"], out, picture
+    )
 
 
 def _study(
@@ -190,11 +218,7 @@ def _study(
     return study(chosen, scale, backend, address, jobs, out, publish)
 
 
-def _bench(
-    *methods: str,
-    source: Path = Path("benchmarks"),
-    out: Path | None = None,
-) -> int:
+def _bench(*methods: str, source: Path = Path("benchmarks"), out: Path | None = None) -> int:
     """Measure methods against named peers, interleaved, as ratios.
 
     Parameters

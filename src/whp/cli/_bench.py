@@ -25,11 +25,15 @@ def bench(slugs: Sequence[str], source: Path, out: Path | None) -> int:
     """Run ``CASES`` of each module in `source`; write all sections to `out`."""
     modules = {p.stem.replace("_", "-"): p for p in sorted(source.glob("*.py"))}
     if unknown := [s for s in slugs if s not in modules]:
-        raise ValueError(f"{source}: no benchmark of {', '.join(unknown)}; there are {', '.join(modules) or 'none'}")
+        raise ValueError(
+            f"{source}: no benchmark of {', '.join(unknown)}; there are {', '.join(modules) or 'none'}"
+        )
     console = Console()
     sections = []
     for slug in slugs or modules:
-        spec = importlib.util.spec_from_file_location(f"benchmark_{modules[slug].stem}", modules[slug])
+        spec = importlib.util.spec_from_file_location(
+            f"benchmark_{modules[slug].stem}", modules[slug]
+        )
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -56,9 +56,18 @@ def run_(
 
     console = Console(stderr=True)
     done = launch(
-        script, arguments, nproc=nproc, parity=parity, run=run, smp_dir=smp_dir, max_restarts=max_restarts, threads=threads,
-        say=lambda line: console.print(f"[bold]whp guard:[/] {line}", soft_wrap=True, highlight=False),
-    )  # fmt: skip
+        script,
+        arguments,
+        nproc=nproc,
+        parity=parity,
+        run=run,
+        smp_dir=smp_dir,
+        max_restarts=max_restarts,
+        threads=threads,
+        say=lambda line: console.print(
+            f"[bold]whp guard:[/] {line}", soft_wrap=True, highlight=False
+        ),
+    )
     return 0 if done.exit_code == 0 else 1
 
 
@@ -91,7 +100,10 @@ def status_(
         table.add_column(column)
     for row in rows:
         size = f"{row['length'] / 1e6:.1f}" if "length" in row else ""
-        shown = [row.get(c, "") for c in ("run", "member", "pid", "alive", "trainer", "version", "state", "step")]
+        shown = [
+            row.get(c, "")
+            for c in ("run", "member", "pid", "alive", "trainer", "version", "state", "step")
+        ]
         table.add_row(*map(str, shown), size)
     Console().print(table if rows else "no keepers")
     return 0

@@ -38,7 +38,9 @@ def command(method: Method) -> Callable[..., int]:
     hints = get_type_hints(front_door, include_extras=True)
     signature = inspect.signature(front_door)
     described = parse(inspect.getdoc(front_door) or "", style=DocstringStyle.NUMPYDOC)
-    help_of = {name: p.description or "" for p in described.params for name in p.arg_name.split(", ")}
+    help_of = {
+        name: p.description or "" for p in described.params for name in p.arg_name.split(", ")
+    }
     wants: dict[str, Data] = {}
     required: list[str] = []
     options: list[inspect.Parameter] = []
@@ -56,18 +58,32 @@ def command(method: Method) -> Callable[..., int]:
         elif name != "rng" and _offered(hints[name]):
             options.append(_option(name, hints[name], parameter.default, help_of.get(name, "")))
     if "rng" in signature.parameters:
-        options.append(_option("seed", int | None, None, "Seed of all randomness; drawn and printed if not given."))
+        options.append(
+            _option(
+                "seed", int | None, None, "Seed of all randomness; drawn and printed if not given."
+            )
+        )
     options += [
-        _option("out", Path | None, None, "Directory to write result arrays, certificates and a picture to."),
+        _option(
+            "out",
+            Path | None,
+            None,
+            "Directory to write result arrays, certificates and a picture to.",
+        ),
         _option("json", bool, False, "Print one JSON object instead of text.", negative=""),
         _option(
-            "require", Literal["holds"] | None, None, "Exit with code 3 unless every certificate comes to this verdict."
+            "require",
+            Literal["holds"] | None,
+            None,
+            "Exit with code 3 unless every certificate comes to this verdict.",
         ),
     ]
 
     def run(*files: str, **chosen: Any) -> int:
         own = {k: chosen.pop(k, None) for k in ("seed", "out", "json", "require")}
-        columns = {column_of[k]: v for k in list(column_of) if (v := chosen.pop(k, None)) is not None}
+        columns = {
+            column_of[k]: v for k in list(column_of) if (v := chosen.pop(k, None)) is not None
+        }
         seed = None  # a method that takes none draws from the operating system, or not at all
         if "rng" in signature.parameters:
             seed = secrets.randbits(32) if own["seed"] is None else own["seed"]
@@ -84,23 +100,25 @@ def command(method: Method) -> Callable[..., int]:
         written = [] if own["out"] is None else _save(own["out"], method, result, seconds)
         certificates = tuple(result.certificates)
         if own["json"]:
-            print(json.dumps(_record(method, seed, seconds, result, certificates, written), allow_nan=False))
+            print(
+                json.dumps(
+                    _record(method, seed, seconds, result, certificates, written), allow_nan=False
+                )
+            )
         else:
             _show(method, seed, seconds, result, certificates, written, example=not files)
         broken = [c.name for c in certificates if c.verdict is not Verdict.HOLDS]
         return 3 if own["require"] and broken else 0
 
     kinds = sorted({e for d in wants.values() for e in ACCEPTED[d.kind]})
-    files_help = (
-        f"Input ({', '.join(kinds)}); none: the built-in real example. Arrays go to {', '.join(wants)} by name."
-    )
+    files_help = f"Input ({', '.join(kinds)}); none: the built-in real example. Arrays go to {', '.join(wants)} by name."
     files = inspect.Parameter(
-        "files", inspect.Parameter.VAR_POSITIONAL, annotation=Annotated[str, Parameter(help=files_help)]
+        "files",
+        inspect.Parameter.VAR_POSITIONAL,
+        annotation=Annotated[str, Parameter(help=files_help)],
     )
     run.__name__ = method.slug.replace("-", "_")
-    run.__doc__ = (
-        f"{described.short_description or method.problem}\n\n{method.problem}\n\nGuarantee: {method.guarantee}."
-    )
+    run.__doc__ = f"{described.short_description or method.problem}\n\n{method.problem}\n\nGuarantee: {method.guarantee}."
     run.__signature__ = inspect.Signature([files, *options], return_annotation=int)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (files, *options)} | {"return": int}
     return run
@@ -110,7 +128,14 @@ def _typed(annotation: Any) -> bool:
     """Whether a value of that type can be typed in."""
     if get_origin(annotation) in (Sequence, list, tuple):
         return all(a is Ellipsis or _typed(a) for a in get_args(annotation))
-    return get_origin(annotation) is Literal or annotation in (str, int, float, bool, NoneType, Path)
+    return get_origin(annotation) is Literal or annotation in (
+        str,
+        int,
+        float,
+        bool,
+        NoneType,
+        Path,
+    )
 
 
 def _offered(annotation: Any) -> bool:
@@ -119,7 +144,9 @@ def _offered(annotation: Any) -> bool:
     return any(_typed(p) and p is not NoneType for p in parts)
 
 
-def _option(name: str, annotation: Any, default: Any, text: str, **settings: Any) -> inspect.Parameter:
+def _option(
+    name: str, annotation: Any, default: Any, text: str, **settings: Any
+) -> inspect.Parameter:
     if get_origin(annotation) in (
         Union,
         UnionType,
@@ -128,7 +155,9 @@ def _option(name: str, annotation: Any, default: Any, text: str, **settings: Any
     annotated = Annotated[annotation, Parameter(help=" ".join(text.split()), **settings)]
     if default is inspect.Parameter.empty:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated, default=default)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated, default=default
+    )
 
 
 def _example(method: Method) -> dict[str, Any]:
@@ -150,7 +179,10 @@ def _save(directory: Path, method: Method, result: Result, seconds: float) -> li
         import jinja2  # noqa: F401
         import matplotlib
     except ModuleNotFoundError as error:
-        print(f"no picture and no page: they need {error.name} (pip install 'whp[report]')", file=sys.stderr)
+        print(
+            f"no picture and no page: they need {error.name} (pip install 'whp[report]')",
+            file=sys.stderr,
+        )
     else:
         artifacts["picture.png"] = lambda path: _draw(matplotlib, result, path)
         artifacts["report.html"] = _page(method, result, seconds)
@@ -219,4 +251,6 @@ def _show(
     for certificate in certificates:
         console.print(certificate)
     if files:
-        console.print("wrote " + escape(", ".join(map(str, files))), highlight=False, soft_wrap=True)
+        console.print(
+            "wrote " + escape(", ".join(map(str, files))), highlight=False, soft_wrap=True
+        )

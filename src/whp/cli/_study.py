@@ -10,7 +10,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from whp.catalogue import Method
@@ -56,13 +63,25 @@ def study(
 
 
 def _run(
-    console: Console, method: Method, module: Any, scale: Scale, backend: Backend, address: str | None, jobs: int
+    console: Console,
+    method: Method,
+    module: Any,
+    scale: Scale,
+    backend: Backend,
+    address: str | None,
+    jobs: int,
 ) -> Any:
     columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[cached]} from the cache"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[cached]} from the cache"),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(f"{method.slug}, {scale}", total=None, cached=0)
         cached = 0
 
@@ -71,25 +90,38 @@ def _run(
             cached += from_cache
             progress.update(task, completed=finished, total=total, cached=cached)
 
-        return run_study(module, scale, backend=backend, address=address, jobs=jobs, on_result=on_result)
+        return run_study(
+            module, scale, backend=backend, address=address, jobs=jobs, on_result=on_result
+        )
 
 
 def _show(console: Console, entry: Published) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=f"{entry.slug}, {entry.scale} scale")
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+        title=f"{entry.slug}, {entry.scale} scale",
+    )
     for column in ("", "claim", "must be", "ours (95 %)", "verdict"):
         table.add_column(column)
     for f in entry.findings:
         outcome = f"[{STYLE[f.outcome]}]{f.outcome}[/]"
-        table.add_row(f.id, escape(f.statement), f"{f.relation} {f.threshold:.4g}", str(f.ours), outcome)
+        table.add_row(
+            f.id, escape(f.statement), f"{f.relation} {f.threshold:.4g}", str(f.ours), outcome
+        )
     console.print(table)
-    console.print(f"{entry.trials} trials, {entry.failed} failed, {entry.seconds:.0f} s of computing")
+    console.print(
+        f"{entry.trials} trials, {entry.failed} failed, {entry.seconds:.0f} s of computing"
+    )
 
 
 def _publish(entry: Published) -> None:
     package = Path(str(files("whp")))
     root = package.parent.parent
     if not (root / "pyproject.toml").exists():
-        raise ValueError("--publish writes into a checkout of the source; this is an installed package")
+        raise ValueError(
+            "--publish writes into a checkout of the source; this is an installed package"
+        )
     directory = package / "studies" / "findings"
     directory.mkdir(exist_ok=True)
     entry.write(directory / f"{entry.slug}.json")

@@ -36,13 +36,24 @@ def _card(method: Method, known: dict) -> Card:
         shown = load(method.slug).showcase()
         picture = svg(shown.draw, salt=method.slug)
     except ModuleNotFoundError as error:
-        told = str(error) if "pip install" in str(error) else f"needs {error.name}: pip install 'whp[study]'"
+        told = (
+            str(error)
+            if "pip install" in str(error)
+            else f"needs {error.name}: pip install 'whp[study]'"
+        )
         return Card(method, error=told, findings=known.get(method.slug))
-    except Exception as error:  # one broken showcase must not end the tour; the row and the exit code say so
-        return Card(method, error=f"{type(error).__name__}: {error}", findings=known.get(method.slug))
+    except (
+        Exception
+    ) as error:  # one broken showcase must not end the tour; the row and the exit code say so
+        return Card(
+            method, error=f"{type(error).__name__}: {error}", findings=known.get(method.slug)
+        )
     return Card(
         method,
-        **{k: getattr(shown, k) for k in ("data", "quantity", "ours", "baseline", "baseline_name", "caption", "code")},
+        **{
+            k: getattr(shown, k)
+            for k in ("data", "quantity", "ours", "baseline", "baseline_name", "caption", "code")
+        },
         seconds=time.perf_counter() - start,
         certificates=shown.certificates,
         picture=picture,
@@ -68,7 +79,9 @@ def _table(cards: Sequence[Card], running: Method | None, left: Sequence[Method]
             f"{card.seconds:.1f} s",
         )
     if running is not None:
-        table.add_row(Spinner("dots", f"[bold]{running.slug}[/]\n{escape(running.problem)}", style="cyan"))
+        table.add_row(
+            Spinner("dots", f"[bold]{running.slug}[/]\n{escape(running.problem)}", style="cyan")
+        )
     for method in left:
         table.add_row(f"[dim]{method.slug}[/]")
     return table

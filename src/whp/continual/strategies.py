@@ -36,9 +36,13 @@ class Strategy:
     splits: bool = False
 
     def setup(
-        self, scenario: str, batch_size: int, criterion: Criterion | None, generator: torch.Generator,
+        self,
+        scenario: str,
+        batch_size: int,
+        criterion: Criterion | None,
+        generator: torch.Generator,
         memory_batches: Callable[[Tensor, Tensor], Iterator[tuple[Tensor, Tensor]]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """What the training loop knows and the strategy needs; called once."""
         self.scenario, self.batch_size, self.generator = scenario, batch_size, generator
         self._criterion, self.memory_batches = criterion, memory_batches
@@ -56,7 +60,11 @@ class Strategy:
         """Loss of logits; in the task scenario over the classes of each row's task alone."""
         if self.scenario == "task":
             z = z + self.mask(z.shape[1])[torch.as_tensor(tasks)]
-        return functional.cross_entropy(z, y) if self._criterion is None else self._criterion(z, y, memory)
+        return (
+            functional.cross_entropy(z, y)
+            if self._criterion is None
+            else self._criterion(z, y, memory)
+        )
 
     def mask(self, width: int) -> Tensor:
         """0 for the classes of each task, −∞ elsewhere: (tasks, classes)."""
@@ -113,7 +121,10 @@ class Memory:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
             self.parts.append((X[rows[: self.size]], y[rows[: self.size]], k))
         share, more = divmod(self.size, len(self.parts))
-        self.parts = [(a[: share + (i < more)], b[: share + (i < more)], j) for i, (a, b, j) in enumerate(self.parts)]
+        self.parts = [
+            (a[: share + (i < more)], b[: share + (i < more)], j)
+            for i, (a, b, j) in enumerate(self.parts)
+        ]
 
     def rows(self, task: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """X, y and task of what is kept, of one task or of all."""
@@ -155,7 +166,12 @@ class Replay(Strategy):
             old, rows = next(self.draws)
         z = model(torch.cat([x, old]))
         new, past = z[: len(x)], z[len(x) :]
-        return self.loss(new, y, k), self.loss(past, labels[rows], tasks[rows], memory=True), self.alpha, 1 - self.alpha
+        return (
+            self.loss(new, y, k),
+            self.loss(past, labels[rows], tasks[rows], memory=True),
+            self.alpha,
+            1 - self.alpha,
+        )
 
     def end(self, model: nn.Module, k: int, X: Tensor, y: Tensor) -> None:
         self.memory.add(X, y, k)
@@ -253,13 +269,15 @@ class WithoutForgetting(Strategy):
             (
                 T**2
                 * functional.kl_div(
-                    functional.log_softmax(z[:, c] / T, dim=1), functional.log_softmax(told[:, c] / T, dim=1),
-                    reduction="batchmean", log_target=True,
+                    functional.log_softmax(z[:, c] / T, dim=1),
+                    functional.log_softmax(told[:, c] / T, dim=1),
+                    reduction="batchmean",
+                    log_target=True,
                 )
                 for c in heads
             ),
             torch.zeros(()),
-        )  # fmt: skip
+        )
         return self.loss(z, y, k), stability, 1.0, self.strength
 
 
@@ -282,9 +300,13 @@ class Quadratic(Strategy):
             return plasticity, None, 1.0, 0.0
         theta = [p for p in model.parameters() if p.requires_grad]
         stability = sum(
-            ((w * (p - q).square()).sum() / 2 for omega, star in self.anchors for p, w, q in zip(theta, omega, star, strict=True)),
+            (
+                (w * (p - q).square()).sum() / 2
+                for omega, star in self.anchors
+                for p, w, q in zip(theta, omega, star, strict=True)
+            ),
             torch.zeros(()),
-        )  # fmt: skip
+        )
         return plasticity, stability, 1.0, self.strength
 
     def hold(self, model: nn.Module, omega: list[Tensor]) -> None:
@@ -299,7 +321,9 @@ class Quadratic(Strategy):
 class ElasticWeights(Quadratic):
     """EWC: Ω is the diagonal of the Fisher information, from squared gradients of single rows with their true labels."""
 
-    def __init__(self, strength: float | int = 10.0, online: bool = True, samples: int = 200) -> None:
+    def __init__(
+        self, strength: float | int = 10.0, online: bool = True, samples: int = 200
+    ) -> None:
         super().__init__(strength, online)
         self.samples = as_int(samples, "samples", low=1)
 
@@ -308,7 +332,9 @@ class ElasticWeights(Quadratic):
 
         rows = torch.randperm(len(y), generator=self.generator)[: self.samples]
         theta = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-        rest = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad} | dict(model.named_buffers())
+        rest = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad} | dict(
+            model.named_buffers()
+        )
         mask = self.mask(self._width(model, X))[k] if self.scenario == "task" else None
 
         def one(theta: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
@@ -378,12 +404,16 @@ def make(strategy: Any, options: dict[str, Any]) -> Strategy:
     """A strategy by its name and options, ``"agem"`` for GEM with one averaged memory; or the object that was given."""
     if isinstance(strategy, Strategy):
         if options:
-            raise TypeError(f"strategy was given as an object, which takes no options: {', '.join(options)}")
+            raise TypeError(
+                f"strategy was given as an object, which takes no options: {', '.join(options)}"
+            )
         return strategy
     if strategy == "agem":
         return GradientEpisodicMemory(average=True, **options)
     if strategy not in STRATEGIES:
-        raise ValueError(f"strategy must be one of {', '.join([*STRATEGIES, 'agem'])} or a Strategy, got {strategy!r}")
+        raise ValueError(
+            f"strategy must be one of {', '.join([*STRATEGIES, 'agem'])} or a Strategy, got {strategy!r}"
+        )
     try:
         return STRATEGIES[strategy](**options)
     except TypeError as error:

@@ -64,7 +64,9 @@ class Watcher:
 def shuffled(batch_size: int, epochs: int) -> Batches:
     """The usual loader: every epoch in a new order, the last batch may be short."""
 
-    def batches(k: int, X: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        k: int, X: Tensor, y: Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(epochs):
             for rows in torch.randperm(len(y), generator=generator).split(batch_size):
                 yield X[rows], y[rows]
@@ -80,9 +82,14 @@ def as_tasks(value: Any, argument: str) -> list[tuple[Tensor, Tensor]]:
     for k, item in enumerate(value):
         if isinstance(item, torch.utils.data.Dataset):
             rows = [item[i] for i in range(len(item))]  # type: ignore[arg-type]
-            item = (torch.stack([torch.as_tensor(r[0]) for r in rows]), torch.as_tensor([int(r[1]) for r in rows]))
+            item = (
+                torch.stack([torch.as_tensor(r[0]) for r in rows]),
+                torch.as_tensor([int(r[1]) for r in rows]),
+            )
         if not isinstance(item, tuple | list) or len(item) != 2:
-            raise TypeError(f"{argument}[{k}] must be a pair (X, y) or a dataset, got {type(item).__name__}")
+            raise TypeError(
+                f"{argument}[{k}] must be a pair (X, y) or a dataset, got {type(item).__name__}"
+            )
         X, y = (
             torch.as_tensor(np.asarray(item[0]) if not isinstance(item[0], Tensor) else item[0]),
             torch.as_tensor(item[1]),
@@ -171,7 +178,9 @@ def continual_fit(
     lr, momentum = as_real(lr, "lr", low=0, high=1e6), as_real(momentum, "momentum", low=0, high=1)
     batch_size, epochs = as_int(batch_size, "batch_size", low=1), as_int(epochs, "epochs", low=1)
     seed = (
-        int(np.random.default_rng().integers(2**31)) if random_state is None else as_int(random_state, "random_state")
+        int(np.random.default_rng().integers(2**31))
+        if random_state is None
+        else as_int(random_state, "random_state")
     )
     # two generators, so that all strategies see the same order of rows
     generator, own = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1)
@@ -183,7 +192,9 @@ def continual_fit(
     ends, rows, done = [], [], 0
     for k, (X, y) in enumerate(pairs):
         if scenario == "task" and len(torch.unique(y)) < 2:
-            raise ValueError(f"tasks[{k}] has one class, which is nothing to learn in the task scenario")
+            raise ValueError(
+                f"tasks[{k}] has one class, which is nothing to learn in the task scenario"
+            )
         if evaluator is not None:
             evaluator.before_task(k)
             evaluator.watch(X)
@@ -193,7 +204,9 @@ def continual_fit(
         for step, (x, labels) in enumerate(
             track(batches(k, *learner.data(k, X, y), generator), f"task {k + 1} of {len(pairs)}")
         ):
-            found = _step(model, learner, parameters, optimizer, x, labels, k, record_gradients, done)
+            found = _step(
+                model, learner, parameters, optimizer, x, labels, k, record_gradients, done
+            )
             if found:
                 rows.append({"task": k, "step": step, **found})
             done += 1
@@ -204,17 +217,28 @@ def continual_fit(
         if evaluator is not None:
             evaluator.after_task(k, model)
     gradients = pd.DataFrame(rows) if record_gradients else None
-    return ContinualFit(model, tuple(ends), gradients, learner.still, bool(momentum) and not reset_optimizer)
+    return ContinualFit(
+        model, tuple(ends), gradients, learner.still, bool(momentum) and not reset_optimizer
+    )
 
 
 def _step(
-    model: nn.Module, learner: strategies.Strategy, parameters: list[Tensor], optimizer: torch.optim.Optimizer, x: Tensor,
-    y: Tensor, k: int, record: bool, done: int,
-) -> dict[str, float] | None:  # fmt: skip
+    model: nn.Module,
+    learner: strategies.Strategy,
+    parameters: list[Tensor],
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    k: int,
+    record: bool,
+    done: int,
+) -> dict[str, float] | None:
     plasticity, stability, a, b = learner.losses(model, x, y, k)
     total = a * plasticity if stability is None else a * plasticity + b * stability
     if not torch.isfinite(total):
-        raise FloatingPointError(f"the loss is {float(total.detach())} at update {done + 1}: lower lr")
+        raise FloatingPointError(
+            f"the loss is {float(total.detach())} at update {done + 1}: lower lr"
+        )
     optimizer.zero_grad(set_to_none=True)
     own: list[Tensor] | None = None
     if record or learner.splits:

@@ -86,7 +86,9 @@ def _cached(name: str, make: Any) -> dict[str, np.ndarray]:
     return arrays
 
 
-def transformer_activations(layer: int = 3, every: int = 12) -> tuple[np.ndarray, list[str], np.ndarray]:
+def transformer_activations(
+    layer: int = 3, every: int = 12
+) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Residual activations of a transformer on some verses: (N, 384) float32, their tokens in context, and the verse of each.
 
     83,472 rows for layer 3 and every 12th verse; a minute of computing on one core, once, then they are read from the cache.
@@ -112,10 +114,14 @@ def transformer_activations(layer: int = 3, every: int = 12) -> tuple[np.ndarray
         words = [names[t] for t in tokens]
         for j in range(len(words)):
             around = words[max(0, j - 5) : j], words[j], words[j + 1 : j + 6]
-            contexts.append(" ".join([*around[0], "[" + around[1] + "]", *around[2]]).replace(" ##", ""))
+            contexts.append(
+                " ".join([*around[0], "[" + around[1] + "]", *around[2]]).replace(" ##", "")
+            )
         number += [i] * len(tokens)
     if len(found) != len(contexts):
-        raise ValueError("the cached activations are not those of this text; delete whp's cache directory")
+        raise ValueError(
+            "the cached activations are not those of this text; delete whp's cache directory"
+        )
     return found, contexts, np.array(number)
 
 
@@ -124,7 +130,11 @@ def _run(weights: dict[str, np.ndarray], coded: list[list[int]], layer: int) -> 
     import torch
     from torch.nn import functional
 
-    w = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in weights.items() if v.dtype == np.float32}
+    w = {
+        k: torch.from_numpy(np.ascontiguousarray(v))
+        for k, v in weights.items()
+        if v.dtype == np.float32
+    }
 
     def norm(x: Any, name: str) -> Any:
         return functional.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-12)
@@ -135,23 +145,35 @@ def _run(weights: dict[str, np.ndarray], coded: list[list[int]], layer: int) -> 
     out: list[np.ndarray] = [np.empty(0)] * len(coded)
     order = np.argsort([len(c) for c in coded], kind="stable")
     with torch.inference_mode():
-        for part in track(np.array_split(order, max(1, len(order) // 32)), "activations of a transformer"):
+        for part in track(
+            np.array_split(order, max(1, len(order) // 32)), "activations of a transformer"
+        ):
             width = max(len(coded[i]) for i in part) + 2
             ids = torch.zeros(len(part), width, dtype=torch.int64)
             for row, i in zip(ids, part, strict=True):
                 row[: len(coded[i]) + 2] = torch.tensor([CLS, *coded[i], SEP])
             seen = ids > 0
-            x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][:width]
+            x = (
+                w["embeddings.word_embeddings.weight"][ids]
+                + w["embeddings.position_embeddings.weight"][:width]
+            )
             x = norm(x + w["embeddings.token_type_embeddings.weight"][0], "embeddings.LayerNorm")
             for n in range(layer):
                 name = f"encoder.layer.{n}"
                 q, k, v = (
-                    linear(x, f"{name}.attention.self.{p}").view(len(part), width, HEADS, -1).transpose(1, 2)
+                    linear(x, f"{name}.attention.self.{p}")
+                    .view(len(part), width, HEADS, -1)
+                    .transpose(1, 2)
                     for p in ("query", "key", "value")
                 )
-                mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None, :])
+                mixed = functional.scaled_dot_product_attention(
+                    q, k, v, attn_mask=seen[:, None, None, :]
+                )
                 mixed = mixed.transpose(1, 2).reshape(x.shape)
-                x = norm(x + linear(mixed, f"{name}.attention.output.dense"), f"{name}.attention.output.LayerNorm")
+                x = norm(
+                    x + linear(mixed, f"{name}.attention.output.dense"),
+                    f"{name}.attention.output.LayerNorm",
+                )
                 inner = functional.gelu(linear(x, f"{name}.intermediate.dense"))
                 x = norm(x + linear(inner, f"{name}.output.dense"), f"{name}.output.LayerNorm")
             for row, i in zip(x.numpy(), part, strict=True):

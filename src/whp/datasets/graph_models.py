@@ -44,7 +44,11 @@ def block_model(
 
 def _sample(total: int, k: int, rng: np.random.Generator) -> np.ndarray:
     """`k` different numbers below `total`."""
-    return rng.choice(total, size=int(k), replace=False, shuffle=False) if k else np.empty(0, dtype=np.int64)
+    return (
+        rng.choice(total, size=int(k), replace=False, shuffle=False)
+        if k
+        else np.empty(0, dtype=np.int64)
+    )
 
 
 def btsbm_densities(levels: Float[np.ndarray, " d1"]) -> Float[np.ndarray, "K K"]:

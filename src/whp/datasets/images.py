@@ -88,7 +88,9 @@ def _payload(raw: bytes, length: int) -> bytes:
         and len(argument) > 1000
     ]
     if [len(found) for found in longs] != [length]:
-        raise ValueError(f"one array of {length} bytes was expected, found {[len(found) for found in longs]}")
+        raise ValueError(
+            f"one array of {length} bytes was expected, found {[len(found) for found in longs]}"
+        )
     return longs[0]
 
 
@@ -120,7 +122,11 @@ def textures(size: int = 32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         patches.append(cells.reshape(side * side, size * size))
         classes.append(np.full(side * side, c))
         left.append(np.tile(np.arange(side) < side // 2, side))
-    return np.concatenate(patches).astype(np.float32), np.concatenate(classes).astype(np.int64), np.concatenate(left)
+    return (
+        np.concatenate(patches).astype(np.float32),
+        np.concatenate(classes).astype(np.int64),
+        np.concatenate(left),
+    )
 
 
 def split(y: np.ndarray, seed: int, train: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -74,5 +74,7 @@ def deceptive_map(
     s /= np.linalg.norm(s)
     first, last = np.eye(d + 1)[0], np.eye(d + 1)[-1]
     gram = np.eye(d + 1)
-    gram += rho * (np.outer(first, s) + np.outer(s, first)) - alpha * (np.outer(s, last) + np.outer(last, s))
+    gram += rho * (np.outer(first, s) + np.outer(s, first)) - alpha * (
+        np.outer(s, last) + np.outer(last, s)
+    )
     return np.linalg.cholesky(gram).T

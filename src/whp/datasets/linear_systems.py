@@ -67,7 +67,11 @@ def heat_equation(nx: int, steps: int) -> Generator[System, Float[np.ndarray, " 
         half = t + dt / 2
         k = kappa(half)
         source = 32 * _bump(
-            x, y, 0.5 + math.cos(16 * math.pi * half) / 4, 0.5 + math.sin(16 * math.pi * half) / 4, 1 / 8
+            x,
+            y,
+            0.5 + math.cos(16 * math.pi * half) / 4,
+            0.5 + math.sin(16 * math.pi * half) / 4,
+            1 / 8,
         )
         right = u - 0.5 * k * dt * (minus @ u) + dt * source
         sent = yield sp.csr_array(eye + 0.5 * k * dt * minus), right, kappa(t)

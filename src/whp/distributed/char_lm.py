@@ -28,7 +28,9 @@ def encode(text: str, vocab: str) -> Tensor:
     try:
         return torch.tensor([place[character] for character in text], dtype=torch.long)
     except KeyError as missing:
-        raise ValueError(f"text must be written in the vocabulary, got {missing.args[0]!r}") from None
+        raise ValueError(
+            f"text must be written in the vocabulary, got {missing.args[0]!r}"
+        ) from None
 
 
 class RMSNorm(nn.Module):
@@ -94,7 +96,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
         b, t, d = x.shape
-        q, k, v = self.qkv(self.before_attention(x)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(self.before_attention(x))
+            .view(b, t, 3, self.heads, d // self.heads)
+            .permute(2, 0, 3, 1, 4)
+        )
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(b, t, d))
         left, right = self.gate(self.before_gate(x)).chunk(2, dim=-1)
@@ -119,7 +125,9 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), y.flatten())
 
 
-def windows(tokens: Tensor, batch: int, context: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
+def windows(
+    tokens: Tensor, batch: int, context: int, seed: int, step: int
+) -> tuple[Tensor, Tensor]:
     """Batch number `step` of random windows: the same in every process that asks for it.
 
     Parameters

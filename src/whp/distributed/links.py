@@ -36,9 +36,28 @@ def why_not() -> str:
         return f"this machine makes no network namespaces: {made.stderr.strip()}"
     try:
         shaped = subprocess.run(
-            ["ip", "netns", "exec", name, "tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "1mbit", "burst", "32kb",
-             "latency", "50ms"], capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                "ip",
+                "netns",
+                "exec",
+                name,
+                "tc",
+                "qdisc",
+                "add",
+                "dev",
+                "lo",
+                "root",
+                "tbf",
+                "rate",
+                "1mbit",
+                "burst",
+                "32kb",
+                "latency",
+                "50ms",
+            ],
+            capture_output=True,
+            text=True,
+        )
     finally:
         _ip("netns", "del", name)
     return f"this machine shapes no traffic: {shaped.stderr.strip()}" if shaped.returncode else ""
@@ -64,7 +83,10 @@ def shaped_link(mbit: float | int, *, latency_ms: float | int = 0.0) -> Iterator
     OSError
         If links cannot be shaped here; the message says why.
     """
-    rate, delay = as_real(mbit, "mbit", low=0.01, high=1e6), as_real(latency_ms, "latency_ms", low=0, high=1e5)
+    rate, delay = (
+        as_real(mbit, "mbit", low=0.01, high=1e6),
+        as_real(latency_ms, "latency_ms", low=0, high=1e5),
+    )
     if reason := why_not():
         raise OSError(reason)
     tag = f"whp{os.getpid()}"
@@ -72,7 +94,20 @@ def shaped_link(mbit: float | int, *, latency_ms: float | int = 0.0) -> Iterator
     try:
         for name in names:
             _ip("netns", "add", name)
-        _ip("link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "name", "eth0", "netns", names[1])
+        _ip(
+            "link",
+            "add",
+            "eth0",
+            "netns",
+            names[0],
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            "netns",
+            names[1],
+        )
         burst = max(32_000, int(rate * 1e6 / 8 / 250))
         for i, name in enumerate(names):
             inside = ("netns", "exec", name)
@@ -84,7 +119,18 @@ def shaped_link(mbit: float | int, *, latency_ms: float | int = 0.0) -> Iterator
             if delay:
                 _ip(*inside, *shape, "root", "handle", "1:", "netem", "delay", f"{delay}ms")
                 root = ["parent", "1:"]
-            _ip(*inside, *shape, *root, "tbf", "rate", f"{rate}mbit", "burst", str(burst), "latency", "400ms")
+            _ip(
+                *inside,
+                *shape,
+                *root,
+                "tbf",
+                "rate",
+                f"{rate}mbit",
+                "burst",
+                str(burst),
+                "latency",
+                "400ms",
+            )
         yield Link(names, "10.200.0.1", rate)
     finally:
         for name in names:  # the interfaces go with them
@@ -96,7 +142,9 @@ def enter(namespace: str) -> None:
     descriptor = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
     try:
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.setns(descriptor, 0x40000000):  # CLONE_NEWNET; os.setns is there from Python 3.12 on
+        if libc.setns(
+            descriptor, 0x40000000
+        ):  # CLONE_NEWNET; os.setns is there from Python 3.12 on
             number = ctypes.get_errno()
             raise OSError(number, f"cannot enter {namespace}: {os.strerror(number)}")
     finally:

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch.distributed as dist
 
-__all__ = ["Crew", "Died", "Worker", "join_group", "leave_group", "quiet_store", "run_ranks", "undisturbed"]
+__all__ = [
+    "Crew",
+    "Died",
+    "Worker",
+    "join_group",
+    "leave_group",
+    "quiet_store",
+    "run_ranks",
+    "undisturbed",
+]
 
 
 @cache
@@ -91,9 +100,13 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _main(function: Callable[..., None], pipe: Connection, threads: int, arguments: tuple[Any, ...]) -> None:
+def _main(
+    function: Callable[..., None], pipe: Connection, threads: int, arguments: tuple[Any, ...]
+) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the coordinator decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole terminal; the coordinator decides
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a host name need not resolve
     import torch
 
@@ -117,7 +130,9 @@ class Crew:
     def start(self, function: Callable[..., None], *arguments: Any, name: str) -> Worker:
         """Start ``function(pipe, *arguments)`` in a process of its own; both must be importable there."""
         ours, theirs = multiprocessing.Pipe()
-        process = _server().Process(target=_main, args=(function, theirs, self.threads, arguments), name=name)
+        process = _server().Process(
+            target=_main, args=(function, theirs, self.threads, arguments), name=name
+        )
         process.start()
         theirs.close()
         worker = Worker(name, process, ours)
@@ -178,7 +193,13 @@ def quiet_store(host: str = "127.0.0.1", port: int = 0) -> dist.TCPStore:  # pyr
 
 
 def join_group(
-    rank: int, size: int, generation: int | str, port: int, *, host: str = "127.0.0.1", timeout: float | int = 60.0
+    rank: int,
+    size: int,
+    generation: int | str,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    timeout: float | int = 60.0,
 ) -> None:
     """Join the gloo group of this generation; keys of a dead generation are never used again."""
     import torch.distributed as dist

@@ -43,18 +43,35 @@ def draw_timeline(events: Sequence[Event], ax: Axes, rows: Sequence[str] | None 
     place = {name: len(order) - 1 - i for i, name in enumerate(order)}
     for what, colour in COLOURS.items():
         for name in order:
-            bars = [(e.start, max(e.end - e.start, 1e-9)) for e in events if e.who == name and e.what == what]
+            bars = [
+                (e.start, max(e.end - e.start, 1e-9))
+                for e in events
+                if e.who == name and e.what == what
+            ]
             if bars:
                 ax.broken_barh(bars, (place[name] - 0.36, 0.72), facecolors=colour, linewidth=0)
     shown = [what for what in COLOURS if any(e.what == what for e in events)]
     handles = [ax.plot([], [], "s", color=COLOURS[what], label=what)[0] for what in shown]
     kills = [e for e in events if e.what == "kill"]
     if kills:
-        handles += ax.plot([e.start for e in kills], [place[e.who] for e in kills], "X", color="#c0392b", markersize=9,
-                           markeredgecolor="white", label="killed", linestyle="none")  # fmt: skip
+        handles += ax.plot(
+            [e.start for e in kills],
+            [place[e.who] for e in kills],
+            "X",
+            color="#c0392b",
+            markersize=9,
+            markeredgecolor="white",
+            label="killed",
+            linestyle="none",
+        )
     ax.set_yticks(range(len(order)), order[::-1])
     ax.set(xlabel="seconds", ylim=(-0.6, len(order) - 0.4))
     ax.legend(
-        handles=handles, frameon=False, ncols=len(handles), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8
+        handles=handles,
+        frameon=False,
+        ncols=len(handles),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        fontsize=8,
     )
     return ax

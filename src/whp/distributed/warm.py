@@ -6,7 +6,9 @@ Constructing an optimizer draws in most of torch's lazy imports. No backward pas
 import os
 import signal
 
-_BEFORE = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked, not for half an import
+_BEFORE = signal.signal(
+    signal.SIGINT, signal.SIG_IGN
+)  # Ctrl-C is for the process that asked, not for half an import
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # gloo warns of names that do not resolve
 
 import joblib.externals.loky.backend.context  # noqa: E402, F401  # joblib's workers name it to those that they start

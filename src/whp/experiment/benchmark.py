@@ -101,7 +101,9 @@ def _timed(work: Callable[[Any], Any], data: Any) -> Callable[[], float]:
     return once
 
 
-def _foreign(peer: Foreign, data: Any, directory: Path) -> tuple[Callable[[], float], Callable[[], None]]:
+def _foreign(
+    peer: Foreign, data: Any, directory: Path
+) -> tuple[Callable[[], float], Callable[[], None]]:
     """Start the peer's own interpreter, making its environment first if it is not there."""
     import hashlib
     import sys
@@ -113,12 +115,18 @@ def _foreign(peer: Foreign, data: Any, directory: Path) -> tuple[Callable[[], fl
     if not (home / "complete").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
         (home / "requirements.txt").write_text(peer.requirements)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", str(home / "requirements.txt")], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", "-r", str(home / "requirements.txt")],
+            check=True,
+        )
         (home / "complete").touch()
     inputs = home / "inputs.npz"
     np.savez(inputs, **peer.arrays(data))
     process = subprocess.Popen(
-        [str(python), "-c", peer.script, str(inputs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [str(python), "-c", peer.script, str(inputs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
     def once() -> float:
@@ -154,7 +162,9 @@ def compare(case: Case, directory: Path = Path(".bench-venvs")) -> Comparison:
     runners[""]()
     times: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(case.repeats):
-        order = list(runners) if turn % 2 == 0 else list(reversed(runners))  # nobody always runs on a warm cache
+        order = (
+            list(runners) if turn % 2 == 0 else list(reversed(runners))
+        )  # nobody always runs on a warm cache
         for name in order:
             times[name].append(runners[name]())
     for stop in stops:
@@ -188,10 +198,16 @@ def markdown(slug: str, comparisons: list[Comparison]) -> str:
         for name, (seconds, estimate) in c.peers.items():
             faster = "faster" if estimate.high < 1 else "slower" if estimate.low > 1 else "even"
             interval = f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
-            lines.append(f"| {c.case} | {_time(c.seconds)} | {name} | {_time(seconds)} | {interval} | {faster} |")
-        lines += [f"| {c.case} | {_time(c.seconds)} | {name} | not run: {why} | | |" for name, why in c.absent.items()]
+            lines.append(
+                f"| {c.case} | {_time(c.seconds)} | {name} | {_time(seconds)} | {interval} | {faster} |"
+            )
+        lines += [
+            f"| {c.case} | {_time(c.seconds)} | {name} | not run: {why} | | |"
+            for name, why in c.absent.items()
+        ]
     notes = [
-        f"- {c.case}: " + " ".join(filter(None, (c.target and f"target {c.target}.", c.note))) for c in comparisons
+        f"- {c.case}: " + " ".join(filter(None, (c.target and f"target {c.target}.", c.note)))
+        for c in comparisons
     ]
     return "\n".join([*lines, "", *(n for n in notes if not n.endswith(": ")), ""])
 

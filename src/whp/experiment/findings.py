@@ -48,7 +48,9 @@ class Published:
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def read(cls, text: str) -> Published:
@@ -69,12 +71,16 @@ def judge(slug: str, study: Any, scale: Scale, records: pd.DataFrame) -> Publish
     per_trial = records.drop_duplicates("trial")
     good = records[~failed]
     verdicts = {
-        c.removeprefix("verdict_"): {str(k): int(v) for k, v in good[c].dropna().value_counts().items()}
+        c.removeprefix("verdict_"): {
+            str(k): int(v) for k, v in good[c].dropna().value_counts().items()
+        }
         for c in good.columns
         if c.startswith("verdict_")
     }
     tightness = {
-        c.removeprefix("tightness_"): bootstrap(good[c].dropna().to_numpy(float), _median, resamples=999)
+        c.removeprefix("tightness_"): bootstrap(
+            good[c].dropna().to_numpy(float), _median, resamples=999
+        )
         for c in good.columns
         if c.startswith("tightness_") and good[c].notna().sum() >= 2
     }
@@ -101,7 +107,9 @@ def published(slugs: Sequence[str] | None = None) -> dict[str, Published]:
         return {}
     found = {}
     for file in sorted(directory.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".json") and (slugs is None or file.name.removesuffix(".json") in slugs):
+        if file.name.endswith(".json") and (
+            slugs is None or file.name.removesuffix(".json") in slugs
+        ):
             entry = Published.read(file.read_text(encoding="utf-8"))
             found[entry.slug] = entry
     return found

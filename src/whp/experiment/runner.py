@@ -55,7 +55,9 @@ def execute(module: str, config: dict[str, Any]) -> Rows:
     try:
         rows = import_module(module).run(dict(config), rng)
         if taken := {name for row in rows for name in row if name in RESERVED}:
-            raise ValueError(f"{module}: the runner's own columns cannot be measured: {', '.join(sorted(taken))}")
+            raise ValueError(
+                f"{module}: the runner's own columns cannot be measured: {', '.join(sorted(taken))}"
+            )
         error = ""
     except Exception:
         rows, error = [{}], traceback.format_exc()
@@ -167,14 +169,18 @@ def _checked(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for config in configs:
         plain = all(isinstance(v, (str, int, float, bool, type(None))) for v in config.values())
         if not plain or not isinstance(config.get("seed"), int):
-            raise ValueError(f"a trial must be a flat dictionary of JSON scalars with an integer seed, got {config!r}")
+            raise ValueError(
+                f"a trial must be a flat dictionary of JSON scalars with an integer seed, got {config!r}"
+            )
     keys = [_key(c) for c in configs]
     if len(set(keys)) < len(keys):
         raise ValueError("two trials have the same configuration; give them different seeds")
     return list(configs)
 
 
-def _waves(parallel: joblib.Parallel, calls: Iterable[Any], size: int) -> Iterator[tuple[int, Rows]]:
+def _waves(
+    parallel: joblib.Parallel, calls: Iterable[Any], size: int
+) -> Iterator[tuple[int, Rows]]:
     """Ray's joblib backend cannot return results as they finish; in waves at most one wave is lost."""
     todo = iter(calls)
     while wave := list(islice(todo, size)):
@@ -196,7 +202,9 @@ def _workers(
         if backend == "dask":
             from distributed import Client
 
-            client = stack.enter_context(Client(address) if address else Client(processes=True, dashboard_address=None))
+            client = stack.enter_context(
+                Client(address) if address else Client(processes=True, dashboard_address=None)
+            )
             settings = {"client": client}
         elif backend == "ray":
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -204,18 +212,27 @@ def _workers(
             from ray.util.joblib import register_ray
 
             if not ray.is_initialized():
-                ray.init(address=address, logging_level=logging.ERROR, include_dashboard=False, log_to_driver=False)
+                ray.init(
+                    address=address,
+                    logging_level=logging.ERROR,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                )
                 stack.callback(ray.shutdown)
             register_ray()
             settings = {"n_jobs": jobs if jobs > 0 else int(ray.cluster_resources()["CPU"])}
         try:
             with joblib.parallel_config(backend, **settings):
                 if backend == "ray":
-                    pool = stack.enter_context(joblib.Parallel(batch_size=1))  # keeps its workers from wave to wave
+                    pool = stack.enter_context(
+                        joblib.Parallel(batch_size=1)
+                    )  # keeps its workers from wave to wave
                     yield lambda calls: _waves(pool, calls, WAVE * settings["n_jobs"])
                 else:
                     # One trial a message: a result is cached when it is done, not when its batch is.
-                    yield joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+                    yield joblib.Parallel(
+                        return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
+                    )
         except KeyboardInterrupt:
             if backend == "loky":
                 joblib.externals.loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -75,7 +75,11 @@ def _defines(node: ast.stmt) -> set[str]:
         case ast.Import() | ast.ImportFrom():
             return {(a.asname or a.name).split(".")[0] for a in node.names}
         case _:
-            return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            return {
+                n.id
+                for n in ast.walk(node)
+                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+            }
 
 
 def _reachable(tree: ast.Module, entry: str) -> list[ast.stmt]:
@@ -129,7 +133,9 @@ def _behind_stub(package: str, name: str) -> set[str]:
     return {
         f"{package}.{node.module}"
         for node in _parse(stub).body
-        if isinstance(node, ast.ImportFrom) and node.module and any(a.name == name for a in node.names)
+        if isinstance(node, ast.ImportFrom)
+        and node.module
+        and any(a.name == name for a in node.names)
     }
 
 

@@ -77,7 +77,15 @@ class Claim:
         else:
             outcome = Outcome.INCONCLUSIVE
         return Finding(
-            self.id, self.statement, self.paper, self.quantity, self.relation, self.threshold, ours, outcome, self.note
+            self.id,
+            self.statement,
+            self.paper,
+            self.quantity,
+            self.relation,
+            self.threshold,
+            ours,
+            outcome,
+            self.note,
         )
 
 
@@ -102,7 +110,9 @@ class Finding:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
         """The finding that :meth:`to_dict` wrote."""
-        return cls(**{**data, "ours": Estimate(**data["ours"]), "outcome": Outcome(data["outcome"])})
+        return cls(
+            **{**data, "ours": Estimate(**data["ours"]), "outcome": Outcome(data["outcome"])}
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from .groupwise_regret import OnlineRidge as OnlineRidge
 from .groupwise_regret import groupwise_regret as groupwise_regret
 from .optimistic_mirror_descent import Ball as Ball
 from .optimistic_mirror_descent import Box as Box
-from .optimistic_mirror_descent import DynamicOptimisticMirrorDescent as DynamicOptimisticMirrorDescent
+from .optimistic_mirror_descent import (
+    DynamicOptimisticMirrorDescent as DynamicOptimisticMirrorDescent,
+)
 from .optimistic_mirror_descent import L1Ball as L1Ball
 from .optimistic_mirror_descent import OptimisticClassifier as OptimisticClassifier
 from .optimistic_mirror_descent import OptimisticMirrorDescent as OptimisticMirrorDescent

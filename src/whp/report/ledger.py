@@ -54,9 +54,14 @@ def ledger(entries: Mapping[str, Published]) -> str:
         ]
         lines.append("")
         if entry.verdicts:
-            lines += ["| certificate | verdicts in the study's runs | median measured/bound |", "|---|---|---|"]
+            lines += [
+                "| certificate | verdicts in the study's runs | median measured/bound |",
+                "|---|---|---|",
+            ]
             for name, verdicts in entry.verdicts.items():
-                told = ", ".join(f"{v} {k}" for k, v in sorted(verdicts.items(), key=lambda kv: -kv[1]))
+                told = ", ".join(
+                    f"{v} {k}" for k, v in sorted(verdicts.items(), key=lambda kv: -kv[1])
+                )
                 lines.append(f"| {name} | {told} | {entry.tightness.get(name, '')} |")
             lines.append("")
         lines += [f"- **{f.id}** {_cell(f.note)}" for f in entry.findings if f.note]

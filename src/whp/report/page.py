@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["Card", "page", "svg"]
 
 INK = "#123456"  # stands for the page's text colour in a picture, so that it follows dark mode
-ORDER = (Verdict.HOLDS, Verdict.INCONCLUSIVE, Verdict.UNMEASURED, Verdict.VACUOUS, Verdict.FAILS, Verdict.VOID)
+ORDER = (
+    Verdict.HOLDS,
+    Verdict.INCONCLUSIVE,
+    Verdict.UNMEASURED,
+    Verdict.VACUOUS,
+    Verdict.FAILS,
+    Verdict.VOID,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,9 @@ class Card:
         return [(str(v), count[v]) for v in ORDER if count[v]]
 
 
-def svg(draw: Callable[[Figure], object], *, salt: str, size: tuple[float, float] = (7.2, 4.2)) -> str:
+def svg(
+    draw: Callable[[Figure], object], *, salt: str, size: tuple[float, float] = (7.2, 4.2)
+) -> str:
     """A picture as inline SVG that takes its text colour from the page.
 
     Parameters
@@ -87,7 +96,9 @@ def svg(draw: Callable[[Figure], object], *, salt: str, size: tuple[float, float
     from cycler import cycler
 
     settings: dict[Any, Any] = {
-        **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+        **dict.fromkeys(
+            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+        ),
         "svg.fonttype": "none",
         "svg.hashsalt": salt,
         "font.family": "sans-serif",
@@ -107,7 +118,11 @@ def svg(draw: Callable[[Figure], object], *, salt: str, size: tuple[float, float
         FigureCanvasSVG(figure)
         draw(figure)
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            out,
+            format="svg",
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     text = out.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
@@ -125,7 +140,9 @@ def page(cards: Sequence[Card], *, title: str = "whp", lead: str = "") -> str:
         return (files("whp") / "report" / name).read_text(encoding="utf-8")
 
     script = read("filter.js")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
     environment.filters["number"] = lambda x: f"{x:.4g}" if isinstance(x, float) else str(x)
     environment.filters["svg"] = Markup
     return environment.from_string(read("page.html.j2")).render(

@@ -18,20 +18,34 @@ def lenet(outputs: int = 10) -> nn.Sequential:
     """LeNet-5 with max pooling and ReLU, for 28 × 28 pixels."""
     return nn.Sequential(
         nn.Unflatten(1, (1, 28, 28)),
-        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, outputs),
-    )  # fmt: skip
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, outputs),
+    )
 
 
 class _Block(nn.Module):
     def __init__(self, before: int, after: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1), nn.GroupNorm(4, after), nn.ReLU(),
-            nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(4, after),
-        )  # fmt: skip
-        self.skip = nn.Identity() if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride)
+            nn.Conv2d(before, after, 3, stride, 1),
+            nn.GroupNorm(4, after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1),
+            nn.GroupNorm(4, after),
+        )
+        self.skip = (
+            nn.Identity() if (before, stride) == (after, 1) else nn.Conv2d(before, after, 1, stride)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.skip(x))
@@ -41,10 +55,16 @@ def res8(side: int = 28, outputs: int = 10) -> nn.Sequential:
     """Three residual blocks of 16, 32 and 64 channels with group norm."""
     return nn.Sequential(
         nn.Unflatten(1, (1, side, side)),
-        nn.Conv2d(1, 16, 3, 1, 1), nn.GroupNorm(4, 16), nn.ReLU(),
-        _Block(16, 16, 1), _Block(16, 32, 2), _Block(32, 64, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, outputs),
-    )  # fmt: skip
+        nn.Conv2d(1, 16, 3, 1, 1),
+        nn.GroupNorm(4, 16),
+        nn.ReLU(),
+        _Block(16, 16, 1),
+        _Block(16, 32, 2),
+        _Block(32, 64, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, outputs),
+    )
 
 
 def backbone(name: str, data: str, seed: int) -> nn.Sequential:
@@ -69,7 +89,9 @@ def image_set(name: str) -> tuple[np.ndarray, np.ndarray]:
     return {"digits": images.digits, "mnist": images.mnist, "animals": images.animals}[name]()
 
 
-def split_set(name: str, seed: int, train: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def split_set(
+    name: str, seed: int, train: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """X, y to train on and X, y to test on; 400 rows a class to train, 120 for digits of 8 × 8."""
     X, y = image_set(name)
     inside, outside = images.split(y, seed, train or (120 if name == "digits" else 400))

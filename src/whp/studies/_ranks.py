@@ -17,7 +17,9 @@ def register(hook: str, ddp: Any, module: Any) -> Any:
     if hook == "fp16":
         ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
     elif hook.startswith("PowerSGD"):
-        state = powerSGD_hook.PowerSGDState(None, matrix_approximation_rank=int(hook.split()[1]), start_powerSGD_iter=2)
+        state = powerSGD_hook.PowerSGDState(
+            None, matrix_approximation_rank=int(hook.split()[1]), start_powerSGD_iter=2
+        )
         ddp.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
     elif hook == "EF21":
         own = EF21State(module)
@@ -65,8 +67,12 @@ def train_for(rank: int, hook: str, lr: float, budget: float, seed: int) -> dict
     own = torch.nonzero((y >= 5) == bool(rank)).reshape(-1)
     torch.manual_seed(seed)
     module = torch.nn.Sequential(
-        torch.nn.Linear(784, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 1024), torch.nn.ReLU(), torch.nn.Linear(1024, 10)
-    )  # fmt: skip
+        torch.nn.Linear(784, 1024),
+        torch.nn.ReLU(),
+        torch.nn.Linear(1024, 1024),
+        torch.nn.ReLU(),
+        torch.nn.Linear(1024, 10),
+    )
     # one bucket: PowerSGD's chained messages cross each other on gloo with two
     dist._DEFAULT_FIRST_BUCKET_BYTES = 1 << 30  # pyright: ignore[reportPrivateImportUsage]
     ddp = torch.nn.parallel.DistributedDataParallel(module, bucket_cap_mb=1000)

@@ -16,12 +16,15 @@ __all__ = ["Pairs", "by_class", "permuted", "rotated"]
 Pairs = list[tuple[Tensor, Tensor]]
 
 
-def by_class(data: str, seed: int, per_task: int = 2, tasks: int | None = None) -> tuple[Pairs, Pairs]:
+def by_class(
+    data: str, seed: int, per_task: int = 2, tasks: int | None = None
+) -> tuple[Pairs, Pairs]:
     """Classes (0, 1), (2, 3), ...: rows to train on and rows to test on, a pair a task."""
     X, y, T, labels = split_set(data, seed)
     count = (int(y.max()) + 1) // per_task if tasks is None else tasks
     return tuple(  # type: ignore[return-value]
-        [(A[b // per_task == k], b[b // per_task == k]) for k in range(count)] for A, b in ((X, y), (T, labels))
+        [(A[b // per_task == k], b[b // per_task == k]) for k in range(count)]
+        for A, b in ((X, y), (T, labels))
     )
 
 
@@ -51,7 +54,11 @@ def permuted(data: str, seed: int, tasks: int) -> tuple[Pairs, Pairs]:
     X, y, T, labels = split_set(data, seed)
     train, test = [], []
     for k in range(tasks):
-        order = torch.from_numpy(np.random.default_rng([seed, k]).permutation(X.shape[1])) if k else slice(None)
+        order = (
+            torch.from_numpy(np.random.default_rng([seed, k]).permutation(X.shape[1]))
+            if k
+            else slice(None)
+        )
         train.append((X[:, order], y))
         test.append((T[:, order], labels))
     return train, test

@@ -18,7 +18,7 @@ from scipy.sparse import csr_array
 
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, proportion
-from whp.privacy.dp_continual_release import (
+from whp.privacy._dp_continual_release import (
     ContinualCounter,
     ContinualMaxSum,
     Mechanism,
@@ -29,7 +29,7 @@ from whp.privacy.dp_continual_release import (
     price,
     release_stream,
 )
-from whp.privacy.dp_continual_release.stream import error_of
+from whp.privacy._dp_continual_release.stream import error_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,13 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
     if scale != "quick":
         for seed in range(2):
             for strategy, ones in (("tree", 0), ("sqrt", 0), ("sqrt", 5)):
-                yield {"experiment": "baskets", "query": "maxsum", "strategy": strategy, "ones": ones, "seed": seed}
+                yield {
+                    "experiment": "baskets",
+                    "query": "maxsum",
+                    "strategy": strategy,
+                    "ones": ones,
+                    "seed": seed,
+                }
         for seed in range(seeds // 2):
             for strategy in ("sqrt", "tree", "naive"):
                 yield {"experiment": "flights", "strategy": strategy, "seed": seed}
@@ -79,7 +85,14 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
                     "adaptive": False,
                     "seed": seed,
                 }
-        yield {"experiment": "audit", "rho": 0.5, "variant": "honest", "runs": 4000, "adaptive": True, "seed": seed}
+        yield {
+            "experiment": "audit",
+            "rho": 0.5,
+            "variant": "honest",
+            "runs": 4000,
+            "adaptive": True,
+            "seed": seed,
+        }
 
 
 def run(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -98,7 +111,9 @@ def run(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]
         case "reduction":
             return [_reduction(config["n"], config["d"], rng)]
         case "audit":
-            return [_audit(config["rho"], config["variant"], config["runs"], config["adaptive"], rng)]
+            return [
+                _audit(config["rho"], config["variant"], config["runs"], config["adaptive"], rng)
+            ]
         case other:
             raise ValueError(f"experiment must be one of those of trials(), got {other!r}")
 
@@ -120,7 +135,11 @@ def _departures() -> tuple[np.ndarray, tuple[str, ...]]:
 def _record(mechanism: Mechanism, worst: float) -> dict[str, Any]:
     """Certificates but for the seed, which makes the one of privacy void by design."""
     certificates = {c.name: c for c in mechanism.certificates(np.array([worst]))}
-    row: dict[str, Any] = {"largest": worst, "bound": mechanism.error_bound(), "spent": mechanism.spent()}
+    row: dict[str, Any] = {
+        "largest": worst,
+        "bound": mechanism.error_bound(),
+        "spent": mechanism.spent(),
+    }
     for name in ("max-error", "price"):
         if name in certificates:
             row[f"verdict_{name}"] = str(certificates[name].verdict)
@@ -138,9 +157,15 @@ def _curve(T: int, rng: np.random.Generator) -> dict[str, Any]:
 def _baskets(query: str, strategy: str, ones: int, rng: np.random.Generator) -> dict[str, Any]:
     X, _ = _market()
     result = release_stream(
-        X, query=query, T=X.shape[0], rho=RHO, strategy=strategy, max_ones=ones or None, truth="measure",  # type: ignore[arg-type]
+        X,
+        query=query,
+        T=X.shape[0],
+        rho=RHO,
+        strategy=strategy,
+        max_ones=ones or None,
+        truth="measure",  # type: ignore[arg-type]
         insecure_seed=int(rng.integers(1 << 31)),
-    )  # fmt: skip
+    )
     assert result.errors is not None
     row = {"largest": float(result.errors.max()), "bound": result.bound, "spent": result.spent}
     if ones:  # what cutting does to the truth
@@ -152,9 +177,15 @@ def _baskets(query: str, strategy: str, ones: int, rng: np.random.Generator) -> 
 def _flights(strategy: str, rng: np.random.Generator) -> dict[str, Any]:
     X, _ = _departures()
     result = release_stream(
-        X, query="maxsum", T=len(X), rho=RHO, strategy=strategy, max_ones=1, truth="measure",  # type: ignore[arg-type]
+        X,
+        query="maxsum",
+        T=len(X),
+        rho=RHO,
+        strategy=strategy,
+        max_ones=1,
+        truth="measure",  # type: ignore[arg-type]
         insecure_seed=int(rng.integers(1 << 31)),
-    )  # fmt: skip
+    )
     assert result.errors is not None
     return {"largest": float(result.errors.max()), "bound": result.bound, "spent": result.spent}
 
@@ -206,14 +237,21 @@ def _reduction(n: int, d: int, rng: np.random.Generator) -> dict[str, Any]:
     }
 
 
-def _audit(rho: float, variant: str, runs: int, adaptive: bool, rng: np.random.Generator) -> dict[str, Any]:
+def _audit(
+    rho: float, variant: str, runs: int, adaptive: bool, rng: np.random.Generator
+) -> dict[str, Any]:
     plan = plan_release("counts", rho=rho, strategy="tree", **AUDITED)  # type: ignore[arg-type]
     broken = replace(plan, scale=plan.scale / int(BROKEN[variant]))
-    found = audit_release(lambda: ContinualCounter.from_plan(broken), n=runs, adaptive=adaptive, rng=rng)
+    found = audit_release(
+        lambda: ContinualCounter.from_plan(broken), n=runs, adaptive=adaptive, rng=rng
+    )
     row: dict[str, Any] = {
-        "epsilon_low": found.epsilon_low, "mu_low": found.mu_low, "epsilon": found.epsilon, "mu": found.mu,
+        "epsilon_low": found.epsilon_low,
+        "mu_low": found.mu_low,
+        "epsilon": found.epsilon,
+        "mu": found.mu,
         "true_mu": found.mu * BROKEN[variant],
-    }  # fmt: skip
+    }
     for certificate in found.certificates:
         row[f"caught_{certificate.name}"] = str(certificate.verdict) == "fails"
         if variant == "honest":  # the ledger sums up what honest mechanisms come to
@@ -228,7 +266,9 @@ def _audit(rho: float, variant: str, runs: int, adaptive: bool, rng: np.random.G
 def _slope_of_bounds(pure: bool) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         budget: dict[str, Any] = {"epsilon": 1.0, "delta": 0} if pure else {"rho": RHO}
-        bounds = [plan_release("maxsum", T, 10**6, strategy="recompute", **budget).bound for T in LENGTHS]
+        bounds = [
+            plan_release("maxsum", T, 10**6, strategy="recompute", **budget).bound for T in LENGTHS
+        ]
         return exact(float(np.polyfit(np.log(LENGTHS), np.log(bounds), 1)[0]))
 
     return measure
@@ -259,15 +299,24 @@ def _bound(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]
 
 
 def _largest(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(select(records, experiment, **wanted)["largest"].to_numpy(dtype=float))
+    return lambda records: mean(
+        select(records, experiment, **wanted)["largest"].to_numpy(dtype=float)
+    )
 
 
-def _times(part: dict[str, Any], other: dict[str, Any], experiment: str) -> Callable[[pd.DataFrame], Estimate]:
+def _times(
+    part: dict[str, Any], other: dict[str, Any], experiment: str
+) -> Callable[[pd.DataFrame], Estimate]:
     """Mean measured error of one over the mean of another, both intervals carried along."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        a, b = (mean(select(records, experiment, **w)["largest"].to_numpy(dtype=float)) for w in (part, other))
-        return Estimate(a.value / b.value, a.low / b.high, a.high / max(b.low, 1e-9), a.level, a.n, a.method)
+        a, b = (
+            mean(select(records, experiment, **w)["largest"].to_numpy(dtype=float))
+            for w in (part, other)
+        )
+        return Estimate(
+            a.value / b.value, a.low / b.high, a.high / max(b.low, 1e-9), a.level, a.n, a.method
+        )
 
     return measure
 
@@ -308,7 +357,9 @@ def _adaptive_mu(records: pd.DataFrame) -> Estimate:
 def _marginals(column: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         part = select(records, "reduction")
-        return exact(float((part[column] - (part["largest"] if column == "marginals" else 0)).max()))
+        return exact(
+            float((part[column] - (part["largest"] if column == "marginals" else 0)).max())
+        )
 
     return measure
 
@@ -324,57 +375,231 @@ EXTRA = "not in the paper: derived here"
 NONE = "the paper has no experiment"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "The error bound of MaxSum grows like T^{1/3}, but for logarithms.", UPPER, "slope of log bound over log T", "<=",
-          0.37, _slope_of_bounds(False)),
-    Claim("C1b", "That of pure differential privacy grows like √T.", UPPER, "slope of log bound over log T", "<=", 0.55,
-          _slope_of_bounds(True)),
-    Claim("C1c", "The measured error grows at the same rate, at most 0.386.", UPPER, "slope of log largest error over log T", "<=",
-          0.386, _slope),
-    Claim("C1d", "And not more slowly than 0.326.", THEOREM, "slope of log largest error over log T", ">=", 0.326, _slope),
-    Claim("C1e", "The lower bound lies below the upper one for all lengths and budgets.", THEOREM, "least ratio of upper to lower",
-          ">=", 1.0, _above_lower),
-    Claim("C2a", "On 155,659 baskets of 302 categories recomputing has a bound of 223.", NONE, "error bound", "<=", 223.0,
-          _bound("baskets", query="maxsum", strategy="recompute")),
-    Claim("C2b", "And a measured error below 200.", NONE, "mean largest error", "<=", 200.0,
-          _largest("baskets", query="maxsum", strategy="recompute")),
-    Claim("C2c", "With so many columns recomputing beats the tree by a factor of three.", "√d/ε against T^{1/3}",
-          "measured error, recompute over tree", "<=", 1 / 3,
-          _times({"query": "maxsum", "strategy": "recompute"}, {"strategy": "tree"}, "baskets")),
-    Claim("C2d", "And the square root.", "√d/ε against T^{1/3}", "measured error, recompute over square root", "<=", 1.0,
-          _times({"query": "maxsum", "strategy": "recompute"}, {"strategy": "sqrt", "ones": 0}, "baskets")),
-    Claim("C2e", "Cut to five ones a record, counting wins.", EXTRA, "measured error, square root over recompute", "<=", 1.0,
-          _times({"strategy": "sqrt", "ones": 5}, {"query": "maxsum", "strategy": "recompute"}, "baskets"),
-          note="Measured against the counts that were cut; C2f says what cutting costs."),
-    Claim("C2f", "Cutting biases the last answer by more than its noise.", EXTRA, "final error against the uncut maximum", ">=",
-          99.0, _cut_bias),
-    Claim("C2g", "Which category leads is off by less than 300 baskets.", NONE, "mean largest shortfall", "<=", 300.0,
-          _largest("baskets", query="sumselect")),
-    Claim("C3a", "One category a record costs almost nothing: the square root beats recomputing on 328,521 flights.",
-          "min(…, √d/ε, …)", "measured error, square root over recompute", "<=", 0.5,
-          _times({"strategy": "sqrt"}, {"strategy": "recompute"}, "flights")),
-    Claim("C3b", "Fresh noise at every step is ten times worse than the square root.", NONE,
-          "measured error, naive over square root", ">=", 10.0, _times({"strategy": "naive"}, {"strategy": "sqrt"}, "flights")),
-    Claim("C4a", "An adversary that chooses records after seeing answers breaks the error bound at most as often as β = 0.05.",
-          "adaptive upper bounds", "share of bounds broken", "<=", 0.05, _broken("adaptive")),
-    Claim("C4b", "Nor does it learn more than μ.", "adaptive privacy", "largest lower limit of μ over the claim", "<=", 1.0,
-          _adaptive_mu),
-    Claim("C4c", "On fair bits all error bounds break at most as often as β = 0.05.", EXTRA,
-          "share of bounds broken, worst of five mechanisms", "<=", 0.05, _broken("coverage")),
-    Claim("C5a", "Exact MaxSum answers on the hard stream give all marginals away.", "reduction from marginals",
-          "largest error of a marginal", "<=", 0.0, _marginals("marginals_exact")),
-    Claim("C5b", "Private ones give them up to their own error.", "reduction from marginals",
-          "error of marginals less that of answers", "<=", 1e-6, _marginals("marginals")),
-    Claim("C6a", "The audit lets honest mechanisms pass.", "definition", "share caught, ρ = 0.05 and 0.5", "<=", 0.05,
-          _caught("audit-mu", variant="honest")),
-    Claim("C6b", "It catches noise for one level by μ.", EXTRA, "share caught", ">=", 0.69,
-          _caught("audit-mu", variant="noise for one level"), note="Ten of ten have an interval from 0.69."),
-    Claim("C6c", "It catches half the noise by μ.", EXTRA, "share caught", ">=", 0.69,
-          _caught("audit-mu", variant="half the noise"), note="Ten of ten have an interval from 0.69."),
-    Claim("C6d", "Half the noise at ρ = 0.5 passes for ε.", EXTRA, "share caught by ε", "<=", 0.53,
-          _caught("audit-epsilon", variant="half the noise", rho=0.5), note="None of five has an interval up to 0.52."),
-    Claim("C6e", "The lower limit of μ comes close to the truth.", EXTRA, "lower limit over the true μ, ρ = 0.5, honest", ">=", 0.9,
-          _mu(0.5, "honest")),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "The error bound of MaxSum grows like T^{1/3}, but for logarithms.",
+        UPPER,
+        "slope of log bound over log T",
+        "<=",
+        0.37,
+        _slope_of_bounds(False),
+    ),
+    Claim(
+        "C1b",
+        "That of pure differential privacy grows like √T.",
+        UPPER,
+        "slope of log bound over log T",
+        "<=",
+        0.55,
+        _slope_of_bounds(True),
+    ),
+    Claim(
+        "C1c",
+        "The measured error grows at the same rate, at most 0.386.",
+        UPPER,
+        "slope of log largest error over log T",
+        "<=",
+        0.386,
+        _slope,
+    ),
+    Claim(
+        "C1d",
+        "And not more slowly than 0.326.",
+        THEOREM,
+        "slope of log largest error over log T",
+        ">=",
+        0.326,
+        _slope,
+    ),
+    Claim(
+        "C1e",
+        "The lower bound lies below the upper one for all lengths and budgets.",
+        THEOREM,
+        "least ratio of upper to lower",
+        ">=",
+        1.0,
+        _above_lower,
+    ),
+    Claim(
+        "C2a",
+        "On 155,659 baskets of 302 categories recomputing has a bound of 223.",
+        NONE,
+        "error bound",
+        "<=",
+        223.0,
+        _bound("baskets", query="maxsum", strategy="recompute"),
+    ),
+    Claim(
+        "C2b",
+        "And a measured error below 200.",
+        NONE,
+        "mean largest error",
+        "<=",
+        200.0,
+        _largest("baskets", query="maxsum", strategy="recompute"),
+    ),
+    Claim(
+        "C2c",
+        "With so many columns recomputing beats the tree by a factor of three.",
+        "√d/ε against T^{1/3}",
+        "measured error, recompute over tree",
+        "<=",
+        1 / 3,
+        _times({"query": "maxsum", "strategy": "recompute"}, {"strategy": "tree"}, "baskets"),
+    ),
+    Claim(
+        "C2d",
+        "And the square root.",
+        "√d/ε against T^{1/3}",
+        "measured error, recompute over square root",
+        "<=",
+        1.0,
+        _times(
+            {"query": "maxsum", "strategy": "recompute"}, {"strategy": "sqrt", "ones": 0}, "baskets"
+        ),
+    ),
+    Claim(
+        "C2e",
+        "Cut to five ones a record, counting wins.",
+        EXTRA,
+        "measured error, square root over recompute",
+        "<=",
+        1.0,
+        _times(
+            {"strategy": "sqrt", "ones": 5}, {"query": "maxsum", "strategy": "recompute"}, "baskets"
+        ),
+        note="Measured against the counts that were cut; C2f says what cutting costs.",
+    ),
+    Claim(
+        "C2f",
+        "Cutting biases the last answer by more than its noise.",
+        EXTRA,
+        "final error against the uncut maximum",
+        ">=",
+        99.0,
+        _cut_bias,
+    ),
+    Claim(
+        "C2g",
+        "Which category leads is off by less than 300 baskets.",
+        NONE,
+        "mean largest shortfall",
+        "<=",
+        300.0,
+        _largest("baskets", query="sumselect"),
+    ),
+    Claim(
+        "C3a",
+        "One category a record costs almost nothing: the square root beats recomputing on 328,521 flights.",
+        "min(…, √d/ε, …)",
+        "measured error, square root over recompute",
+        "<=",
+        0.5,
+        _times({"strategy": "sqrt"}, {"strategy": "recompute"}, "flights"),
+    ),
+    Claim(
+        "C3b",
+        "Fresh noise at every step is ten times worse than the square root.",
+        NONE,
+        "measured error, naive over square root",
+        ">=",
+        10.0,
+        _times({"strategy": "naive"}, {"strategy": "sqrt"}, "flights"),
+    ),
+    Claim(
+        "C4a",
+        "An adversary that chooses records after seeing answers breaks the error bound at most as often as β = 0.05.",
+        "adaptive upper bounds",
+        "share of bounds broken",
+        "<=",
+        0.05,
+        _broken("adaptive"),
+    ),
+    Claim(
+        "C4b",
+        "Nor does it learn more than μ.",
+        "adaptive privacy",
+        "largest lower limit of μ over the claim",
+        "<=",
+        1.0,
+        _adaptive_mu,
+    ),
+    Claim(
+        "C4c",
+        "On fair bits all error bounds break at most as often as β = 0.05.",
+        EXTRA,
+        "share of bounds broken, worst of five mechanisms",
+        "<=",
+        0.05,
+        _broken("coverage"),
+    ),
+    Claim(
+        "C5a",
+        "Exact MaxSum answers on the hard stream give all marginals away.",
+        "reduction from marginals",
+        "largest error of a marginal",
+        "<=",
+        0.0,
+        _marginals("marginals_exact"),
+    ),
+    Claim(
+        "C5b",
+        "Private ones give them up to their own error.",
+        "reduction from marginals",
+        "error of marginals less that of answers",
+        "<=",
+        1e-6,
+        _marginals("marginals"),
+    ),
+    Claim(
+        "C6a",
+        "The audit lets honest mechanisms pass.",
+        "definition",
+        "share caught, ρ = 0.05 and 0.5",
+        "<=",
+        0.05,
+        _caught("audit-mu", variant="honest"),
+    ),
+    Claim(
+        "C6b",
+        "It catches noise for one level by μ.",
+        EXTRA,
+        "share caught",
+        ">=",
+        0.69,
+        _caught("audit-mu", variant="noise for one level"),
+        note="Ten of ten have an interval from 0.69.",
+    ),
+    Claim(
+        "C6c",
+        "It catches half the noise by μ.",
+        EXTRA,
+        "share caught",
+        ">=",
+        0.69,
+        _caught("audit-mu", variant="half the noise"),
+        note="Ten of ten have an interval from 0.69.",
+    ),
+    Claim(
+        "C6d",
+        "Half the noise at ρ = 0.5 passes for ε.",
+        EXTRA,
+        "share caught by ε",
+        "<=",
+        0.53,
+        _caught("audit-epsilon", variant="half the noise", rho=0.5),
+        note="None of five has an interval up to 0.52.",
+    ),
+    Claim(
+        "C6e",
+        "The lower limit of μ comes close to the truth.",
+        EXTRA,
+        "lower limit over the true μ, ρ = 0.5, honest",
+        ">=",
+        0.9,
+        _mu(0.5, "honest"),
+    ),
+)
 
 
 # Figures
@@ -384,12 +609,18 @@ def _draw_price(records: pd.DataFrame, ax: Axes) -> None:
     lengths = np.unique(np.geomspace(1000, 10**6, 25).astype(int))
     found = [price("maxsum", int(T), 10**6, rho=RHO) for T in lengths]
     ax.fill_between(
-        lengths, [p.lower for p in found], [p.upper for p in found], alpha=0.2, label="between the proven bounds"
+        lengths,
+        [p.lower for p in found],
+        [p.upper for p in found],
+        alpha=0.2,
+        label="between the proven bounds",
     )
     ax.plot(lengths, [p.batch for p in found], ":", color="0.4", label="answering once")
     cells = select(records, "curve").groupby("T")["largest"].mean()
     ax.plot(cells.index, cells, "o-", color="tab:blue", label="measured, MaxSum")
-    ax.set(xscale="log", yscale="log", xlabel="length of the stream", ylabel="largest error, ρ = 0.5")
+    ax.set(
+        xscale="log", yscale="log", xlabel="length of the stream", ylabel="largest error, ρ = 0.5"
+    )
     ax.legend(frameon=False)
 
 
@@ -414,7 +645,11 @@ def example() -> dict[str, Any]:
     from whp.datasets.streams import baskets, has_baskets
 
     if not has_baskets():
-        return {"stream": np.random.default_rng(0).integers(0, 2, (20_000, 50)), "T": 20_000, "rho": RHO}
+        return {
+            "stream": np.random.default_rng(0).integers(0, 2, (20_000, 50)),
+            "T": 20_000,
+            "rho": RHO,
+        }
     X, names = baskets()
     return {"stream": X, "categories": names, "query": "maxsum", "T": X.shape[0], "rho": RHO}
 
@@ -435,7 +670,13 @@ def showcase() -> Showcase:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         shown = np.unique(np.linspace(0, T - 1, 3000).astype(int))
-        ax.plot(shown, fresh[shown], color="tab:orange", linewidth=0.5, label="fresh noise after every record")
+        ax.plot(
+            shown,
+            fresh[shown],
+            color="tab:orange",
+            linewidth=0.5,
+            label="fresh noise after every record",
+        )
         ax.plot(
             shown,
             errors[shown],
@@ -444,7 +685,10 @@ def showcase() -> Showcase:
             label=f"one release every {ours.plan.period} records",
         )
         ax.axhline(
-            ours.bound, color="tab:blue", linestyle="--", label=f"proven for all times at once: {ours.bound:.0f}"
+            ours.bound,
+            color="tab:blue",
+            linestyle="--",
+            label=f"proven for all times at once: {ours.bound:.0f}",
         )
         ax.set(yscale="symlog", xlabel="records", ylabel="error of the private answer")
         ax.legend(frameon=False, loc="lower right")

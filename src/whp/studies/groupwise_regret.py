@@ -14,7 +14,12 @@ import pandas as pd
 
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean
-from whp.online.groupwise_regret import AdaNormalHedge, GroupwiseShortestPath, grid, groupwise_regret
+from whp.online.groupwise_regret import (
+    AdaNormalHedge,
+    GroupwiseShortestPath,
+    grid,
+    groupwise_regret,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +49,11 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
             }
         for groups in (4, 8, 16, 32):
             yield {"experiment": "cost", "groups": groups, "seed": seed}
-        yield {"experiment": "paths", "rounds": 500 if scale == "quick" else GRID_ROUNDS, "seed": seed}
+        yield {
+            "experiment": "paths",
+            "rounds": 500 if scale == "quick" else GRID_ROUNDS,
+            "seed": seed,
+        }
     for order in ("given", "by age"):
         yield {"experiment": "census", "indicators": False, "order": order, "seed": 0}
     for seed in range({"quick": 2, "standard": 5, "full": 20}[scale]):
@@ -91,11 +100,19 @@ def _report(X: np.ndarray, y: np.ndarray, groups: pd.DataFrame) -> list[dict[str
     result = groupwise_regret(X, y, groups, target_range=(0, 1))
     rows = []
     for certificate, row in zip(result.certificates, result.report.to_dict("records"), strict=True):
-        rows.append({
-            "group": row["group"], "size": row["rounds"], "ours": row["regret"], "global": row["global_regret"],
-            "average": row["average"] - row["best"], "bound": row["bound"], "loss": row["loss"],
-            "verdict_group-regret": str(certificate.verdict), "tightness_group-regret": certificate.tightness,
-        })  # fmt: skip
+        rows.append(
+            {
+                "group": row["group"],
+                "size": row["rounds"],
+                "ours": row["regret"],
+                "global": row["global_regret"],
+                "average": row["average"] - row["best"],
+                "bound": row["bound"],
+                "loss": row["loss"],
+                "verdict_group-regret": str(certificate.verdict),
+                "tightness_group-regret": certificate.tightness,
+            }
+        )
     return rows
 
 
@@ -173,7 +190,12 @@ def _paths(T: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         theirs[a] += alone.update(c) / alone.K
     regret, bound, best = ours.regret(), ours.bound(), ours.best()
     return [
-        {"group": name, "ours": float(regret[g]), "global": float(theirs[g] - best[g]), "bound": float(bound[g])}
+        {
+            "group": name,
+            "ours": float(regret[g]),
+            "global": float(theirs[g] - best[g]),
+            "bound": float(bound[g]),
+        }
         for g, name in enumerate(("group of 0.3", "group of 0.7", "everyone"))
     ]
 
@@ -213,9 +235,13 @@ def _blum_lykouris(X: np.ndarray, y: np.ndarray, active: np.ndarray) -> np.ndarr
     """Sleeping experts over all pairs of a group and one of 16 fixed linear models (Blum & Lykouris 2020)."""
     rng = np.random.default_rng(0)
     models = []
-    for _ in range(16):  # ridge on 100 rows of the stream itself: more than a finite class may know beforehand
+    for _ in range(
+        16
+    ):  # ridge on 100 rows of the stream itself: more than a finite class may know beforehand
         part = rng.choice(len(X), 100, replace=False)
-        models.append(np.linalg.solve(np.eye(X.shape[1]) + X[part].T @ X[part], X[part].T @ y[part]))
+        models.append(
+            np.linalg.solve(np.eye(X.shape[1]) + X[part].T @ X[part], X[part].T @ y[part])
+        )
     said = np.clip(X @ np.array(models).T, 0, 1)
     hedge = AdaNormalHedge(active.shape[1] * len(models))
     losses = np.empty(len(X))
@@ -249,7 +275,11 @@ def _groups_gained(experiment: str, **wanted: Any) -> Callable[[pd.DataFrame], E
         p = []
         for _, g in part.groupby("group"):
             p.append(
-                float(ttest_1samp((g["global"] - g["ours"]).to_numpy(dtype=float), 0, alternative="greater").pvalue)
+                float(
+                    ttest_1samp(
+                        (g["global"] - g["ours"]).to_numpy(dtype=float), 0, alternative="greater"
+                    ).pvalue
+                )
             )  # type: ignore[union-attr]
         ordered = np.sort(p)
         kept = np.cumprod(ordered <= 0.05 / (len(p) - np.arange(len(p))))
@@ -268,14 +298,19 @@ def _single(order: str, group: str) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _negative(experiment: str, group: str, **wanted: Any) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: mean(select(records, experiment, group=group, **wanted)["ours"].to_numpy(dtype=float))
+    return lambda records: mean(
+        select(records, experiment, group=group, **wanted)["ours"].to_numpy(dtype=float)
+    )
 
 
 def _slope(records: pd.DataFrame) -> Estimate:
     part = select(records, "cost")
-    return mean([
-        np.polyfit(np.log(g["groups"].astype(float)), np.log(g["seconds"].astype(float)), 1)[0] for _, g in part.groupby("seed")
-    ])  # fmt: skip
+    return mean(
+        [
+            np.polyfit(np.log(g["groups"].astype(float)), np.log(g["seconds"].astype(float)), 1)[0]
+            for _, g in part.groupby("seed")
+        ]
+    )
 
 
 def _broken(records: pd.DataFrame) -> Estimate:
@@ -311,61 +346,233 @@ def _groups_won(records: pd.DataFrame) -> Estimate:
 NONE = "not in the paper"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "On the census all but the two smallest of 13 groups fare better than under one global model.",
-          "income: regret of everyone 18.2 → −18.5, young 37.4 → 14.0, Female 18.8 → 5.2", "groups with less regret, of 13, Holm",
-          ">=", 11, _groups_gained("census", indicators=True)),
-    Claim("C1b", "Female does.", "18.8 → 5.2", "global regret less ours", ">=", 0, _gain("census", "Female", indicators=True)),
-    Claim("C1c", "Black does.", "6.2 → 2.8", "global regret less ours", ">=", 0, _gain("census", "Black", indicators=True)),
-    Claim("C1d", "Everyone does.", "18.2 → −18.5", "global regret less ours", ">=", 0,
-          _gain("census", "everyone", indicators=True)),
-    Claim("C1e", "Amer-Indian-Eskimo, 311 rows, does.", "not stated", "global regret less ours", ">=", 0,
-          _gain("census", "Amer-Indian-Eskimo", indicators=True), note="One of the two smallest: expected to be undecided."),
-    Claim("C2a", "In the order given, everyone fares better.", "any order", "global regret less ours", ">=", 0,
-          _single("given", "everyone"), note="One order, one run."),
-    Claim("C2b", "Sorted by age the old, who come last, fare better.", "any order", "global regret less ours", ">=", 0,
-          _single("by age", "old"), note="One order, one run."),
-    Claim("C3a", "On medical costs most groups fare better.", "insurance charges: smoker 5.06 → 1.47, everyone 1.13 → −3.43",
-          "groups with less regret, of 15, Holm", ">=", 8, _groups_gained("medical"),
-          note="Other data than the paper's, whose file no package carries: one linear model fits all groups here, and losses near "
-          "0.015 move the weights too little."),
-    Claim("C3b", "Everyone does.", "1.13 → −3.43", "global regret less ours", ">=", 0, _gain("medical", "everyone"),
-          note="As C3a."),
-    Claim("C4a", "On synthetic mean labels circles fare better.", "15.25 → 0.73 at T = 100,000", "global regret less ours", ">=", 0,
-          _gain("synthetic", "circle", label="mean")),
-    Claim("C4b", "Everyone's regret is negative there.", "0.76 → −39.9", "regret", "<=", 0,
-          _negative("synthetic", "everyone", label="mean")),
-    Claim("C4c", "On min labels squares fare better.", "64.2 → 0.94", "global regret less ours", ">=", 0,
-          _gain("synthetic", "square", label="min")),
-    Claim("C4d", "All six groups fare better on min labels.", "all shapes and colours", "groups with less regret, of 6, Holm",
-          ">=", 6, _groups_gained("synthetic", label="min")),
-    Claim("C5a", "Time grows at least nearly linearly in the number of groups.", "one oracle call a group",
-          "slope of log time over log N", ">=", 0.8, _slope,
-          note="Work that does not depend on N, the report among it, flattens the slope."),
-    Claim("C5b", "And at most nearly linearly.", "one oracle call a group", "slope of log time over log N", "<=", 1.2, _slope),
-    Claim("C6a", "On shortest paths the smaller group fares better than under one learner.", "online combinatorial optimisation",
-          "global regret less ours, units of K", ">=", 0, _gain("paths", "group of 0.3")),
-    Claim("C6b", "So does the larger one.", "online combinatorial optimisation", "global regret less ours, units of K", ">=", 0,
-          _gain("paths", "group of 0.7")),
-    Claim("C6c", "The bound in expectation holds on every group.", "O(√(T_g log N)) + oracle",
-          "mean regret over bound, worst group", "<=", 1, _share),
-    Claim("C7a", "No group's bound breaks on any run.", "main theorem", "certificates that failed", "<=", 0, _broken),
-    Claim("C8a", "Ours beats river's Bayesian regression on everyone.", NONE, "ratio of squared errors", "<=", 1,
-          _against_peer("river Bayesian")),
-    Claim("C8b", "It beats sleeping experts over a finite class on everyone.", "against Blum & Lykouris",
-          "ratio of squared errors", "<=", 1, _against_peer("finite class"),
-          note="Its 16 models are fitted to rows of the stream itself, which is more than a finite class can know beforehand."),
-    Claim("C8c", "It beats every peer on at least nine of 13 groups.", NONE, "groups won, of 13", ">=", 9, _groups_won),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "On the census all but the two smallest of 13 groups fare better than under one global model.",
+        "income: regret of everyone 18.2 → −18.5, young 37.4 → 14.0, Female 18.8 → 5.2",
+        "groups with less regret, of 13, Holm",
+        ">=",
+        11,
+        _groups_gained("census", indicators=True),
+    ),
+    Claim(
+        "C1b",
+        "Female does.",
+        "18.8 → 5.2",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("census", "Female", indicators=True),
+    ),
+    Claim(
+        "C1c",
+        "Black does.",
+        "6.2 → 2.8",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("census", "Black", indicators=True),
+    ),
+    Claim(
+        "C1d",
+        "Everyone does.",
+        "18.2 → −18.5",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("census", "everyone", indicators=True),
+    ),
+    Claim(
+        "C1e",
+        "Amer-Indian-Eskimo, 311 rows, does.",
+        "not stated",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("census", "Amer-Indian-Eskimo", indicators=True),
+        note="One of the two smallest: expected to be undecided.",
+    ),
+    Claim(
+        "C2a",
+        "In the order given, everyone fares better.",
+        "any order",
+        "global regret less ours",
+        ">=",
+        0,
+        _single("given", "everyone"),
+        note="One order, one run.",
+    ),
+    Claim(
+        "C2b",
+        "Sorted by age the old, who come last, fare better.",
+        "any order",
+        "global regret less ours",
+        ">=",
+        0,
+        _single("by age", "old"),
+        note="One order, one run.",
+    ),
+    Claim(
+        "C3a",
+        "On medical costs most groups fare better.",
+        "insurance charges: smoker 5.06 → 1.47, everyone 1.13 → −3.43",
+        "groups with less regret, of 15, Holm",
+        ">=",
+        8,
+        _groups_gained("medical"),
+        note="Other data than the paper's, whose file no package carries: one linear model fits all groups here, and losses near "
+        "0.015 move the weights too little.",
+    ),
+    Claim(
+        "C3b",
+        "Everyone does.",
+        "1.13 → −3.43",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("medical", "everyone"),
+        note="As C3a.",
+    ),
+    Claim(
+        "C4a",
+        "On synthetic mean labels circles fare better.",
+        "15.25 → 0.73 at T = 100,000",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("synthetic", "circle", label="mean"),
+    ),
+    Claim(
+        "C4b",
+        "Everyone's regret is negative there.",
+        "0.76 → −39.9",
+        "regret",
+        "<=",
+        0,
+        _negative("synthetic", "everyone", label="mean"),
+    ),
+    Claim(
+        "C4c",
+        "On min labels squares fare better.",
+        "64.2 → 0.94",
+        "global regret less ours",
+        ">=",
+        0,
+        _gain("synthetic", "square", label="min"),
+    ),
+    Claim(
+        "C4d",
+        "All six groups fare better on min labels.",
+        "all shapes and colours",
+        "groups with less regret, of 6, Holm",
+        ">=",
+        6,
+        _groups_gained("synthetic", label="min"),
+    ),
+    Claim(
+        "C5a",
+        "Time grows at least nearly linearly in the number of groups.",
+        "one oracle call a group",
+        "slope of log time over log N",
+        ">=",
+        0.8,
+        _slope,
+        note="Work that does not depend on N, the report among it, flattens the slope.",
+    ),
+    Claim(
+        "C5b",
+        "And at most nearly linearly.",
+        "one oracle call a group",
+        "slope of log time over log N",
+        "<=",
+        1.2,
+        _slope,
+    ),
+    Claim(
+        "C6a",
+        "On shortest paths the smaller group fares better than under one learner.",
+        "online combinatorial optimisation",
+        "global regret less ours, units of K",
+        ">=",
+        0,
+        _gain("paths", "group of 0.3"),
+    ),
+    Claim(
+        "C6b",
+        "So does the larger one.",
+        "online combinatorial optimisation",
+        "global regret less ours, units of K",
+        ">=",
+        0,
+        _gain("paths", "group of 0.7"),
+    ),
+    Claim(
+        "C6c",
+        "The bound in expectation holds on every group.",
+        "O(√(T_g log N)) + oracle",
+        "mean regret over bound, worst group",
+        "<=",
+        1,
+        _share,
+    ),
+    Claim(
+        "C7a",
+        "No group's bound breaks on any run.",
+        "main theorem",
+        "certificates that failed",
+        "<=",
+        0,
+        _broken,
+    ),
+    Claim(
+        "C8a",
+        "Ours beats river's Bayesian regression on everyone.",
+        NONE,
+        "ratio of squared errors",
+        "<=",
+        1,
+        _against_peer("river Bayesian"),
+    ),
+    Claim(
+        "C8b",
+        "It beats sleeping experts over a finite class on everyone.",
+        "against Blum & Lykouris",
+        "ratio of squared errors",
+        "<=",
+        1,
+        _against_peer("finite class"),
+        note="Its 16 models are fitted to rows of the stream itself, which is more than a finite class can know beforehand.",
+    ),
+    Claim(
+        "C8c",
+        "It beats every peer on at least nine of 13 groups.",
+        NONE,
+        "groups won, of 13",
+        ">=",
+        9,
+        _groups_won,
+    ),
+)
 
 
 # Figures
 
 
 def _bars(records: pd.DataFrame, ax: Axes, experiment: str, **wanted: Any) -> None:
-    cells = select(records, experiment, **wanted).groupby("group", sort=False)[["global", "average", "ours"]].mean()
+    cells = (
+        select(records, experiment, **wanted)
+        .groupby("group", sort=False)[["global", "average", "ours"]]
+        .mean()
+    )
     place = np.arange(len(cells))
-    for number, (name, colour) in enumerate((("global", "tab:orange"), ("average", "0.7"), ("ours", "tab:blue"))):
-        label = {"global": "one global model", "average": "average of learners", "ours": "groupwise"}[name]
+    for number, (name, colour) in enumerate(
+        (("global", "tab:orange"), ("average", "0.7"), ("ours", "tab:blue"))
+    ):
+        label = {
+            "global": "one global model",
+            "average": "average of learners",
+            "ours": "groupwise",
+        }[name]
         ax.barh(place + 0.27 * (1 - number), cells[name], 0.25, color=colour, label=label)
     ax.set_yticks(place, list(cells.index))
     ax.axvline(0, color="0.5", linewidth=0.8)
@@ -394,9 +601,19 @@ def example() -> dict[str, Any]:
     if not has_census():
         rng = np.random.default_rng(0)
         X, G = rng.random((5000, 5)), rng.random((5000, 4)) < 0.5
-        return {"X": X, "y": np.where(G[:, 0], X[:, 0], X[:, 1]), "groups": G, "target_range": (0, 1)}
+        return {
+            "X": X,
+            "y": np.where(G[:, 0], X[:, 0], X[:, 1]),
+            "groups": G,
+            "target_range": (0, 1),
+        }
     X, y, groups = census_groups()
-    return {"X": X.to_numpy(dtype=np.float64), "y": y.to_numpy(), "groups": groups, "target_range": (0, 1)}
+    return {
+        "X": X.to_numpy(dtype=np.float64),
+        "y": y.to_numpy(),
+        "groups": groups,
+        "target_range": (0, 1),
+    }
 
 
 def showcase() -> Showcase:
@@ -409,10 +626,21 @@ def showcase() -> Showcase:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         place = np.arange(len(report))[::-1]
-        ax.barh(place + 0.2, report["global_regret"], 0.38, color="tab:orange", label="one global model")
+        ax.barh(
+            place + 0.2, report["global_regret"], 0.38, color="tab:orange", label="one global model"
+        )
         ax.barh(place - 0.2, report["regret"], 0.38, color="tab:blue", label="groupwise")
-        ax.plot(report["bound"], place, "|", color="0.3", markersize=10, label="proven bound of this run")
-        ax.set_yticks(place, [f"{g} ({n:,})" for g, n in zip(report["group"], report["rounds"], strict=True)])
+        ax.plot(
+            report["bound"],
+            place,
+            "|",
+            color="0.3",
+            markersize=10,
+            label="proven bound of this run",
+        )
+        ax.set_yticks(
+            place, [f"{g} ({n:,})" for g, n in zip(report["group"], report["rounds"], strict=True)]
+        )
         ax.axvline(0, color="0.5", linewidth=0.8)
         ax.set(xlabel="regret against the group's best linear model in hindsight")
         ax.legend(frameon=False, fontsize="small")

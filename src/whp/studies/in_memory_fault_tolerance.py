@@ -43,11 +43,20 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
     """Configurations of all experiments."""
     quick = scale == "quick"
     for seed in range({"quick": 2, "standard": 5, "full": 10}[scale]):
-        yield {"experiment": "stall", "mb": {"quick": 12, "standard": 300, "full": 3000}[scale], "seed": seed}
+        yield {
+            "experiment": "stall",
+            "mb": {"quick": 12, "standard": 300, "full": 3000}[scale],
+            "seed": seed,
+        }
     for seed in range({"quick": 2, "standard": 5, "full": 10}[scale]):
         few = {"kills": 1, "node_kills": 1, "steps": 24}
         many = {"kills": 10, "node_kills": 5, "steps": 180}
-        yield {"experiment": "kills", "ranks": 2 if quick else 3, **(few if quick else many), "seed": seed}
+        yield {
+            "experiment": "kills",
+            "ranks": 2 if quick else 3,
+            **(few if quick else many),
+            "seed": seed,
+        }
     for seed in range(2):
         for n, m in GROUPS[:1] if quick else GROUPS:
             yield {"experiment": "nodes", "n": n, "m": m, "kb": 16 if quick else 128, "seed": seed}
@@ -73,9 +82,17 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
 
 def run(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """One trial of the experiment that `config` names."""
-    experiments = {"stall": _stall, "kills": _kills, "nodes": _nodes, "survival": _survival, "rate": _rate}
+    experiments = {
+        "stall": _stall,
+        "kills": _kills,
+        "nodes": _nodes,
+        "survival": _survival,
+        "rate": _rate,
+    }
     if config["experiment"] not in experiments:
-        raise ValueError(f"experiment must be one of {', '.join(experiments)}, got {config['experiment']!r}")
+        raise ValueError(
+            f"experiment must be one of {', '.join(experiments)}, got {config['experiment']!r}"
+        )
     return experiments[config["experiment"]](config, rng)
 
 
@@ -93,11 +110,15 @@ def _stall(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
         saves = 5
         ours = guarded(work, 2 * saves)
         total = ours["stall"] + ours["copy"] + ours["lag"]
-        rows = [{"method": "ours", "total": total, **{k: ours[k] for k in ("stall", "plain", "step")}}]
+        rows = [
+            {"method": "ours", "total": total, **{k: ours[k] for k in ("stall", "plain", "step")}}
+        ]
         for how in PEERS:
             place = Path(tempfile.mkdtemp(prefix="whpstudy"))
             try:
-                saver = DiskSaver(how, place, lambda: {k: v.state_dict() for k, v in work.state.items()})
+                saver = DiskSaver(
+                    how, place, lambda: {k: v.state_dict() for k, v in work.state.items()}
+                )
                 stalls, totals = [], []
                 for step in range(saves):
                     start = time.perf_counter()
@@ -111,7 +132,13 @@ def _stall(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
                 saver.close()
             finally:
                 shutil.rmtree(place)
-            rows.append({"method": how, "stall": float(np.median(stalls[1:])), "total": float(np.median(totals[1:]))})
+            rows.append(
+                {
+                    "method": how,
+                    "stall": float(np.median(stalls[1:])),
+                    "total": float(np.median(totals[1:])),
+                }
+            )
     finally:
         torch.set_num_threads(threads)
     return rows
@@ -128,15 +155,27 @@ def _kills(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
 
     found = in_memory_fault_tolerance(
-        _text(), ranks=config["ranks"], steps=config["steps"], kills=config["kills"], node_kills=config["node_kills"], every=2,
-        dim=32, batch=12, context=32, rng=rng,
-    )  # fmt: skip
+        _text(),
+        ranks=config["ranks"],
+        steps=config["steps"],
+        kills=config["kills"],
+        node_kills=config["node_kills"],
+        every=2,
+        dim=32,
+        batch=12,
+        context=32,
+        rng=rng,
+    )
     same = next(c for c in found.certificates if c.name == "same-as-undisturbed")
     rows: list[dict[str, Any]] = [
-        {"back": bool(f.digest_ok and f.restored_step >= 0), "source": str(f.source), "lost": int(f.steps_lost),
-         "back_in": float(f.seconds)}
+        {
+            "back": bool(f.digest_ok and f.restored_step >= 0),
+            "source": str(f.source),
+            "lost": int(f.steps_lost),
+            "back_in": float(f.seconds),
+        }
         for f in found.failures.itertuples()
-    ]  # fmt: skip
+    ]
     rows.append({"finished": found.finished, "same": str(same.verdict) == "holds"})
     return rows
 
@@ -156,7 +195,9 @@ def _nodes(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
                 version = fleet.save(shards)
                 fleet.lose(lost)
                 fleet.recover()
-                good = all(np.array_equal(a, b) for a, b in zip(shards, fleet.shards(version), strict=True))
+                good = all(
+                    np.array_equal(a, b) for a, b in zip(shards, fleet.shards(version), strict=True)
+                )
                 rows.append({"lost": u, "rebuilt": good})
         fleet.save([rng.integers(0, 256, length, dtype=np.uint8) for _ in range(n)])
         fleet.lose(range(m + 1))
@@ -174,7 +215,13 @@ def _survival(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str
     survived, total = draws_survived(n, m, p, draws, int(rng.integers(2**31)))
     expected = survival_probability(n, m, p)
     spread = math.sqrt(expected * (1 - expected) / total)
-    return [{"survived": survived / total, "expected": expected, "z": (survived / total - expected) / spread}]
+    return [
+        {
+            "survived": survived / total,
+            "expected": expected,
+            "z": (survived / total - expected) / spread,
+        }
+    ]
 
 
 def _rate(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -182,11 +229,22 @@ def _rate(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, An
     from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
 
     text, seed = _text(), int(rng.integers(2**31))
-    shared: dict[str, Any] = {"steps": config["steps"], "reference": False, "every": config["every"], "rng": seed}
-    steady = in_memory_fault_tolerance(text, kills=0, node_kills=0, **(shared | {"every": config["steps"]}))
+    shared: dict[str, Any] = {
+        "steps": config["steps"],
+        "reference": False,
+        "every": config["every"],
+        "rng": seed,
+    }
+    steady = in_memory_fault_tolerance(
+        text, kills=0, node_kills=0, **(shared | {"every": config["steps"]})
+    )
     ours = in_memory_fault_tolerance(text, kills=config["kills"], node_kills=0, **shared)
     return [
-        {"method": "none, no failure", "useful": config["steps"] / steady.seconds, "time": steady.seconds},
+        {
+            "method": "none, no failure",
+            "useful": config["steps"] / steady.seconds,
+            "time": steady.seconds,
+        },
         {"method": "ours", "useful": config["steps"] / ours.seconds, "time": ours.seconds},
     ]
 
@@ -213,7 +271,9 @@ def _share(experiment: str, column: str) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _all(experiment: str, column: str) -> Callable[[pd.DataFrame], Estimate]:
-    return lambda records: exact(float(select(records, experiment)[column].dropna().astype(bool).mean()))
+    return lambda records: exact(
+        float(select(records, experiment)[column].dropna().astype(bool).mean())
+    )
 
 
 def _added(records: pd.DataFrame) -> Estimate:
@@ -222,7 +282,12 @@ def _added(records: pd.DataFrame) -> Estimate:
 
 
 def _interval(records: pd.DataFrame) -> Estimate:
-    return mean([optimal_interval(s, 1 / 3600) for s in select(records, "stall", method="ours")["stall"].astype(float)])
+    return mean(
+        [
+            optimal_interval(s, 1 / 3600)
+            for s in select(records, "stall", method="ours")["stall"].astype(float)
+        ]
+    )
 
 
 def _shorter(records: pd.DataFrame) -> Estimate:
@@ -243,33 +308,143 @@ MACHINE = "Two shared cores and a local disk with a page cache, not a cluster wi
 EXTRA = "not in the paper: derived here"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "A snapshot holds training up 10 times less than asynchronous checkpointing.", "over 14×",
-          "stall of async_save / ours", ">=", 10.0, _slower("stall", "async_save"), note=MACHINE),
-    Claim("C1b", "And 10 times less than torch.save.", "no number read", "stall of torch.save / ours", ">=", 10.0,
-          _slower("stall", "torch.save"), note=MACHINE),
-    Claim("C1c", "It holds up no longer than torch's background stager.", "did not exist then", "stall of the stager / ours", ">=",
-          1.0, _slower("stall", "stager"), note="The stager's copies die with the trainer until they are on disk."),
-    Claim("C2", "There is something to restore 5 times sooner than with the best peer.", "no number read", "seconds, stager / ours",
-          ">=", 5.0, _slower("total", "stager"), note=MACHINE),
-    Claim("C3a", "Killed at random moments, training is restored bit for bit.", "recovers in-memory states", "share of kills", ">=",
-          0.94, _share("kills", "back")),
-    Claim("C3b", "The trained weights are those of a run without failures.", EXTRA, "share of runs", ">=", 1.0,
-          _all("kills", "same")),
-    Claim("C4a", "Every set of at most m lost memories is rebuilt bit for bit.", "survives them", "share of sets", ">=", 1.0,
-          _all("nodes", "rebuilt")),
-    Claim("C4b", "One more ends with a clear error.", EXTRA, "share of groups", ">=", 1.0, _all("nodes", "refused")),
-    Claim("C5a", "Groups survive as often as the binomial law says.", "survival probability of sharding groups",
-          "largest deviation, standard errors", "<=", 4.0, lambda r: exact(float(select(r, "survival")["z"].abs().max()))),
-    Claim("C5b", "A correlation of 0.1 within a group triples its losses (n = 8, m = 1, p = 0.01).", EXTRA, "ratio of losses", ">=",
-          3.0, lambda _: exact((1 - survival_probability(8, 1, 0.01, rho=0.1)) / (1 - survival_probability(8, 1, 0.01)))),
-    Claim("C6a", "Snapshots are worth taking every 17 s or more often at one failure an hour.", "more frequent saving",
-          "Young's interval in s", "<=", 17.0, _interval, note="A stall of 40 ms gives 17 s; one of 60 s gives 657 s."),
-    Claim("C6b", "That is 3 times as often as with torch.save.", EXTRA, "ratio of intervals", ">=", 3.0, _shorter, note=MACHINE),
-    Claim("C7a", "A snapshot in every step makes it at most 5 % longer.", "about 1 %", "added share of a step", "<=", 0.05, _added,
-          note="The copy and its checksum run on the second core while the first trains."),
-    Claim("C7b", "With a kill a minute the useful iterations a second are 90 % of those without failures.", "no number read",
-          "ratio of useful iterations a second", ">=", 0.9, _useful, note="Not measured at the quick scale. " + MACHINE),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "A snapshot holds training up 10 times less than asynchronous checkpointing.",
+        "over 14×",
+        "stall of async_save / ours",
+        ">=",
+        10.0,
+        _slower("stall", "async_save"),
+        note=MACHINE,
+    ),
+    Claim(
+        "C1b",
+        "And 10 times less than torch.save.",
+        "no number read",
+        "stall of torch.save / ours",
+        ">=",
+        10.0,
+        _slower("stall", "torch.save"),
+        note=MACHINE,
+    ),
+    Claim(
+        "C1c",
+        "It holds up no longer than torch's background stager.",
+        "did not exist then",
+        "stall of the stager / ours",
+        ">=",
+        1.0,
+        _slower("stall", "stager"),
+        note="The stager's copies die with the trainer until they are on disk.",
+    ),
+    Claim(
+        "C2",
+        "There is something to restore 5 times sooner than with the best peer.",
+        "no number read",
+        "seconds, stager / ours",
+        ">=",
+        5.0,
+        _slower("total", "stager"),
+        note=MACHINE,
+    ),
+    Claim(
+        "C3a",
+        "Killed at random moments, training is restored bit for bit.",
+        "recovers in-memory states",
+        "share of kills",
+        ">=",
+        0.94,
+        _share("kills", "back"),
+    ),
+    Claim(
+        "C3b",
+        "The trained weights are those of a run without failures.",
+        EXTRA,
+        "share of runs",
+        ">=",
+        1.0,
+        _all("kills", "same"),
+    ),
+    Claim(
+        "C4a",
+        "Every set of at most m lost memories is rebuilt bit for bit.",
+        "survives them",
+        "share of sets",
+        ">=",
+        1.0,
+        _all("nodes", "rebuilt"),
+    ),
+    Claim(
+        "C4b",
+        "One more ends with a clear error.",
+        EXTRA,
+        "share of groups",
+        ">=",
+        1.0,
+        _all("nodes", "refused"),
+    ),
+    Claim(
+        "C5a",
+        "Groups survive as often as the binomial law says.",
+        "survival probability of sharding groups",
+        "largest deviation, standard errors",
+        "<=",
+        4.0,
+        lambda r: exact(float(select(r, "survival")["z"].abs().max())),
+    ),
+    Claim(
+        "C5b",
+        "A correlation of 0.1 within a group triples its losses (n = 8, m = 1, p = 0.01).",
+        EXTRA,
+        "ratio of losses",
+        ">=",
+        3.0,
+        lambda _: exact(
+            (1 - survival_probability(8, 1, 0.01, rho=0.1)) / (1 - survival_probability(8, 1, 0.01))
+        ),
+    ),
+    Claim(
+        "C6a",
+        "Snapshots are worth taking every 17 s or more often at one failure an hour.",
+        "more frequent saving",
+        "Young's interval in s",
+        "<=",
+        17.0,
+        _interval,
+        note="A stall of 40 ms gives 17 s; one of 60 s gives 657 s.",
+    ),
+    Claim(
+        "C6b",
+        "That is 3 times as often as with torch.save.",
+        EXTRA,
+        "ratio of intervals",
+        ">=",
+        3.0,
+        _shorter,
+        note=MACHINE,
+    ),
+    Claim(
+        "C7a",
+        "A snapshot in every step makes it at most 5 % longer.",
+        "about 1 %",
+        "added share of a step",
+        "<=",
+        0.05,
+        _added,
+        note="The copy and its checksum run on the second core while the first trains.",
+    ),
+    Claim(
+        "C7b",
+        "With a kill a minute the useful iterations a second are 90 % of those without failures.",
+        "no number read",
+        "ratio of useful iterations a second",
+        ">=",
+        0.9,
+        _useful,
+        note="Not measured at the quick scale. " + MACHINE,
+    ),
+)
 
 
 # Figures
@@ -277,9 +452,9 @@ CLAIMS: tuple[Claim, ...] = (
 
 def _draw_stall(records: pd.DataFrame, ax: Axes) -> None:
     part = select(records, "stall").groupby("method")[["stall", "total"]].median().astype(float)
-    part = part.reindex([m for m in ("ours", "stager", "async_save", "torch.save", "dcp.save") if m in part.index])[
-        ::-1
-    ]
+    part = part.reindex(
+        [m for m in ("ours", "stager", "async_save", "torch.save", "dcp.save") if m in part.index]
+    )[::-1]
     rows = np.arange(len(part))
     ax.barh(rows, 1e3 * part["total"], color="#c9cdd2", label="until it can be restored")
     ax.barh(rows, 1e3 * part["stall"], color="#c0392b", height=0.5, label="training waits")
@@ -307,7 +482,11 @@ def _draw_interval(records: pd.DataFrame, ax: Axes) -> None:
     stalls = select(records, "stall").groupby("method")["stall"].median().astype(float)
     times = np.logspace(0, 4, 200)
     for method, stall in stalls.items():
-        ax.plot(times, [100 * overhead(float(t), float(stall), 1 / 3600, restart=5) for t in times], label=str(method))
+        ax.plot(
+            times,
+            [100 * overhead(float(t), float(stall), 1 / 3600, restart=5) for t in times],
+            label=str(method),
+        )
     ax.set(xscale="log", yscale="log", xlabel="seconds between snapshots", ylabel="time lost, %")
     ax.legend(frameon=False, fontsize=8)
 

@@ -16,7 +16,13 @@ import pandas as pd
 from whp.datasets.linear_systems import digits_graph, heat_equation, shifted_laplacians, stencil
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, mean
-from whp.linalg.learning_to_relax import RelaxationTuner, jacobi_radius, run_grid, solve_sequence, sor
+from whp.linalg.learning_to_relax import (
+    RelaxationTuner,
+    jacobi_radius,
+    run_grid,
+    solve_sequence,
+    sor,
+)
 from whp.linalg.learning_to_relax.tuner import GRID
 
 if TYPE_CHECKING:
@@ -44,8 +50,19 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
         for learner in ("1.0", "1.4", "tsallis", "tsallis-cb", "chebcb"):
             yield {"experiment": "heat", "learner": learner, "nx": 25, "rounds": T, "seed": seed}
     for seed in range({"quick": 2, "standard": 3, "full": 3}[scale]):
-        for nx in (25, 50) if scale == "quick" else (25, 50, 100) if scale == "standard" else (25, 50, 100, 200, 400):
-            yield {"experiment": "clock", "nx": nx, "rounds": 20 if scale == "quick" else 100, "seed": seed}
+        for nx in (
+            (25, 50)
+            if scale == "quick"
+            else (25, 50, 100)
+            if scale == "standard"
+            else (25, 50, 100, 200, 400)
+        ):
+            yield {
+                "experiment": "clock",
+                "nx": nx,
+                "rounds": 20 if scale == "quick" else 100,
+                "seed": seed,
+            }
     for seed in range({"quick": 50, "standard": 400, "full": 2000}[scale]):
         yield {"experiment": "honesty", "rounds": 300, "seed": seed}
 
@@ -112,16 +129,29 @@ def _learn(
             paid[t] = counts[t, arm]
             tuner.tell(paid[t])
         row = {
-            "learner": learner, "mean": float(paid.mean()), "late": float(paid[T // 2 :].mean()),
-            "regret": float(paid.sum() - counts[:, best].sum()), "bound": tuner.bound,
-        }  # fmt: skip
-        for length in (300, 1000, 3000):  # regret along the way, to the best ω of that much of the sequence
+            "learner": learner,
+            "mean": float(paid.mean()),
+            "late": float(paid[T // 2 :].mean()),
+            "regret": float(paid.sum() - counts[:, best].sum()),
+            "bound": tuner.bound,
+        }
+        for length in (
+            300,
+            1000,
+            3000,
+        ):  # regret along the way, to the best ω of that much of the sequence
             if length <= T:
-                row[f"regret_{length}"] = float(paid[:length].sum() - counts[:length].sum(axis=0).min())
+                row[f"regret_{length}"] = float(
+                    paid[:length].sum() - counts[:length].sum(axis=0).min()
+                )
         if learner == "tsallis":
             trivial = float(counts.mean() * T - counts[:, best].sum())
             row["verdict_regret"] = (
-                "vacuous" if tuner.bound >= trivial else "holds" if row["regret"] <= tuner.bound else "fails"
+                "vacuous"
+                if tuner.bound >= trivial
+                else "holds"
+                if row["regret"] <= tuner.bound
+                else "fails"
             )
             row["tightness_regret"] = row["regret"] / tuner.bound
         rows.append(row)
@@ -131,7 +161,12 @@ def _learn(
 def _heat(learner: str, nx: int, T: int, rng: np.random.Generator) -> dict[str, Any]:
     chosen: str | float = float(learner) if learner[0].isdigit() else learner
     found = solve_sequence(
-        heat_equation(nx, T), solver="ssor-cg", learner=chosen, context_range=RANGE["heat"], bins=6, rng=rng
+        heat_equation(nx, T),
+        solver="ssor-cg",
+        learner=chosen,
+        context_range=RANGE["heat"],
+        bins=6,
+        rng=rng,
     )
     return {"total": float(found.iterations.sum()) * 5000 / T}
 
@@ -143,7 +178,11 @@ def _clock(nx: int, T: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
     def learnt(learner: str | float) -> float:
         return solve_sequence(
-            heat_equation(nx, T), solver="ssor-cg", learner=learner, context_range=RANGE["heat"], rng=rng
+            heat_equation(nx, T),
+            solver="ssor-cg",
+            learner=learner,
+            context_range=RANGE["heat"],
+            rng=rng,
         ).seconds
 
     def driven(solve: Callable[[Any, np.ndarray, np.ndarray], np.ndarray]) -> float:
@@ -193,12 +232,19 @@ def _honesty(T: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _ratio(
-    experiment: str, ours: str, theirs: str, column: str = "mean", key: str = "learner", **wanted: Any
+    experiment: str,
+    ours: str,
+    theirs: str,
+    column: str = "mean",
+    key: str = "learner",
+    **wanted: Any,
 ) -> Callable[[pd.DataFrame], Estimate]:
     """Mean over seeds of the ratio."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        cells = select(records, experiment, **wanted).pivot_table(index="seed", columns=key, values=column)
+        cells = select(records, experiment, **wanted).pivot_table(
+            index="seed", columns=key, values=column
+        )
         return mean((cells[ours] / cells[theirs]).to_numpy(dtype=float))
 
     return measure
@@ -216,11 +262,19 @@ def _late(variance: str) -> Callable[[pd.DataFrame], Estimate]:
 
 def _slope(records: pd.DataFrame) -> Estimate:
     part = select(records, "shifts", variance="high", learner="tsallis")
-    lengths = [n for n in (300, 1000, 3000) if f"regret_{n}" in part and part[f"regret_{n}"].notna().all()]
-    return mean([
-        np.polyfit(np.log(lengths), np.log(np.maximum([float(row[f"regret_{n}"]) for n in lengths], 1.0)), 1)[0]
-        for _, row in part.iterrows()
-    ])  # fmt: skip
+    lengths = [
+        n for n in (300, 1000, 3000) if f"regret_{n}" in part and part[f"regret_{n}"].notna().all()
+    ]
+    return mean(
+        [
+            np.polyfit(
+                np.log(lengths),
+                np.log(np.maximum([float(row[f"regret_{n}"]) for n in lengths], 1.0)),
+                1,
+            )[0]
+            for _, row in part.iterrows()
+        ]
+    )
 
 
 def _honest(records: pd.DataFrame) -> Estimate:
@@ -238,55 +292,186 @@ FIG2, FIG3, FIG4 = (
 OVER = "iterations over those of the best fixed ω"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "With shifts of high variance Tsallis-INF comes within a quarter of the best fixed ω.", FIG2,
-          OVER, "<=", 1.25, _ratio("shifts", "tsallis", "best fixed ω", variance="high")),
-    Claim("C1b", "With low variance as well.", FIG2, OVER, "<=", 1.25,
-          _ratio("shifts", "tsallis", "best fixed ω", variance="low")),
-    Claim("C1c", "In the second half it is within a tenth.", FIG2, OVER, "<=", 1.1,
-          _late("high")),
-    Claim("C1d", "It needs a quarter of the iterations of ω = 1.", FIG2, "iterations over those of ω = 1", "<=", 0.25,
-          _ratio("shifts", "tsallis", "ω = 1", variance="high")),
-    Claim("C1e", "The textbook's scaling by the largest cost is worse by a third.", NONE,
-          "iterations over those of the running scale", ">=", 1.33,
-          _ratio("shifts", "tsallis worst case", "tsallis", variance="high")),
-    Claim("C2a", "ChebCB needs fewer iterations than the best fixed ω, high variance.", FIG3, OVER,
-          "<=", 1.0, _ratio("shifts", "chebcb", "best fixed ω", variance="high")),
-    Claim("C2b", "With low variance as well.", FIG3, OVER, "<=", 1.0,
-          _ratio("shifts", "chebcb", "best fixed ω", variance="low")),
-    Claim("C2c", "Bins of the context suffice for that.", FIG3, OVER, "<=", 1.0,
-          _ratio("shifts", "tsallis-cb", "best fixed ω", variance="high")),
-    Claim("C2d", "ChebCB is no worse than Young's formula with a known β.", NONE, "iterations over Young's", "<=", 1.0,
-          _ratio("shifts", "chebcb", "young", variance="high"),
-          note="A strong rival: one eigenvalue, known beforehand, and no learning."),
-    Claim("C3a", "On the heat equation ChebCB beats ω = 1 by a fifth.", FIG4, "SSOR-CG iterations over those of ω = 1", "<=", 0.8,
-          _ratio("heat", "chebcb", "1.0", "total")),
-    Claim("C3b", "It beats ω = 1.4, the best fixed one.", FIG4, "SSOR-CG iterations over those of ω = 1.4", "<=", 1.0,
-          _ratio("heat", "chebcb", "1.4", "total")),
-    Claim("C3c", "Tsallis-INF is within a tenth of ω = 1.4.", FIG4, "SSOR-CG iterations over those of ω = 1.4", "<=", 1.1,
-          _ratio("heat", "tsallis", "1.4", "total")),
-    Claim("C4a", "The executed bound is above the mean regret.", "Theorem for Tsallis-INF", "mean of regret less bound",
-          "<=", 0.0, _honest),
-    Claim("C5a", "Regret grows more slowly than the number of systems.", "O(√T)", "slope of log regret over log T",
-          "<=", 0.75, _slope),
-    Claim("C6a", "At nx = 25 ChebCB saves time against ω = 1.", "wall clock", "ratio of seconds", "<=", 1.0,
-          _ratio("clock", "chebcb", "ω = 1", "seconds", "who", nx=25)),
-    Claim("C6b", "At nx = 50 it is faster than a sparse LU of every system.", "wall clock", "ratio of seconds", "<=", 1.0,
-          _ratio("clock", "chebcb", "sparse LU", "seconds", "who", nx=50)),
-    Claim("C6c", "At nx = 50 it is faster than multigrid with a new hierarchy for every system.", NONE, "ratio of seconds",
-          "<=", 1.0,
-          _ratio("clock", "chebcb", "multigrid", "seconds", "who", nx=50)),
-    Claim("C7a", "On the graph of digits, which is not consistently ordered, ChebCB beats every fixed ω.", NONE,
-          "SOR iterations over those of the best fixed ω", "<=", 1.0, _ratio("digits", "chebcb", "best fixed ω"),
-          note="300 systems pay for trying 20 arms, some of which cost thousands of sweeps; on a grid of five it beats the best."),
-    Claim("C7b", "Tsallis-INF comes within a quarter of it.", NONE, "SOR iterations over those of the best fixed ω", "<=", 1.25,
-          _ratio("digits", "tsallis", "best fixed ω"), note="300 systems are few for 20 arms."),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "With shifts of high variance Tsallis-INF comes within a quarter of the best fixed ω.",
+        FIG2,
+        OVER,
+        "<=",
+        1.25,
+        _ratio("shifts", "tsallis", "best fixed ω", variance="high"),
+    ),
+    Claim(
+        "C1b",
+        "With low variance as well.",
+        FIG2,
+        OVER,
+        "<=",
+        1.25,
+        _ratio("shifts", "tsallis", "best fixed ω", variance="low"),
+    ),
+    Claim("C1c", "In the second half it is within a tenth.", FIG2, OVER, "<=", 1.1, _late("high")),
+    Claim(
+        "C1d",
+        "It needs a quarter of the iterations of ω = 1.",
+        FIG2,
+        "iterations over those of ω = 1",
+        "<=",
+        0.25,
+        _ratio("shifts", "tsallis", "ω = 1", variance="high"),
+    ),
+    Claim(
+        "C1e",
+        "The textbook's scaling by the largest cost is worse by a third.",
+        NONE,
+        "iterations over those of the running scale",
+        ">=",
+        1.33,
+        _ratio("shifts", "tsallis worst case", "tsallis", variance="high"),
+    ),
+    Claim(
+        "C2a",
+        "ChebCB needs fewer iterations than the best fixed ω, high variance.",
+        FIG3,
+        OVER,
+        "<=",
+        1.0,
+        _ratio("shifts", "chebcb", "best fixed ω", variance="high"),
+    ),
+    Claim(
+        "C2b",
+        "With low variance as well.",
+        FIG3,
+        OVER,
+        "<=",
+        1.0,
+        _ratio("shifts", "chebcb", "best fixed ω", variance="low"),
+    ),
+    Claim(
+        "C2c",
+        "Bins of the context suffice for that.",
+        FIG3,
+        OVER,
+        "<=",
+        1.0,
+        _ratio("shifts", "tsallis-cb", "best fixed ω", variance="high"),
+    ),
+    Claim(
+        "C2d",
+        "ChebCB is no worse than Young's formula with a known β.",
+        NONE,
+        "iterations over Young's",
+        "<=",
+        1.0,
+        _ratio("shifts", "chebcb", "young", variance="high"),
+        note="A strong rival: one eigenvalue, known beforehand, and no learning.",
+    ),
+    Claim(
+        "C3a",
+        "On the heat equation ChebCB beats ω = 1 by a fifth.",
+        FIG4,
+        "SSOR-CG iterations over those of ω = 1",
+        "<=",
+        0.8,
+        _ratio("heat", "chebcb", "1.0", "total"),
+    ),
+    Claim(
+        "C3b",
+        "It beats ω = 1.4, the best fixed one.",
+        FIG4,
+        "SSOR-CG iterations over those of ω = 1.4",
+        "<=",
+        1.0,
+        _ratio("heat", "chebcb", "1.4", "total"),
+    ),
+    Claim(
+        "C3c",
+        "Tsallis-INF is within a tenth of ω = 1.4.",
+        FIG4,
+        "SSOR-CG iterations over those of ω = 1.4",
+        "<=",
+        1.1,
+        _ratio("heat", "tsallis", "1.4", "total"),
+    ),
+    Claim(
+        "C4a",
+        "The executed bound is above the mean regret.",
+        "Theorem for Tsallis-INF",
+        "mean of regret less bound",
+        "<=",
+        0.0,
+        _honest,
+    ),
+    Claim(
+        "C5a",
+        "Regret grows more slowly than the number of systems.",
+        "O(√T)",
+        "slope of log regret over log T",
+        "<=",
+        0.75,
+        _slope,
+    ),
+    Claim(
+        "C6a",
+        "At nx = 25 ChebCB saves time against ω = 1.",
+        "wall clock",
+        "ratio of seconds",
+        "<=",
+        1.0,
+        _ratio("clock", "chebcb", "ω = 1", "seconds", "who", nx=25),
+    ),
+    Claim(
+        "C6b",
+        "At nx = 50 it is faster than a sparse LU of every system.",
+        "wall clock",
+        "ratio of seconds",
+        "<=",
+        1.0,
+        _ratio("clock", "chebcb", "sparse LU", "seconds", "who", nx=50),
+    ),
+    Claim(
+        "C6c",
+        "At nx = 50 it is faster than multigrid with a new hierarchy for every system.",
+        NONE,
+        "ratio of seconds",
+        "<=",
+        1.0,
+        _ratio("clock", "chebcb", "multigrid", "seconds", "who", nx=50),
+    ),
+    Claim(
+        "C7a",
+        "On the graph of digits, which is not consistently ordered, ChebCB beats every fixed ω.",
+        NONE,
+        "SOR iterations over those of the best fixed ω",
+        "<=",
+        1.0,
+        _ratio("digits", "chebcb", "best fixed ω"),
+        note="300 systems pay for trying 20 arms, some of which cost thousands of sweeps; on a grid of five it beats the best.",
+    ),
+    Claim(
+        "C7b",
+        "Tsallis-INF comes within a quarter of it.",
+        NONE,
+        "SOR iterations over those of the best fixed ω",
+        "<=",
+        1.25,
+        _ratio("digits", "tsallis", "best fixed ω"),
+        note="300 systems are few for 20 arms.",
+    ),
+)
 
 
 # Figures
 
 
-def _bars(records: pd.DataFrame, ax: Axes, experiment: str, column: str, key: str = "learner", **wanted: Any) -> None:
+def _bars(
+    records: pd.DataFrame,
+    ax: Axes,
+    experiment: str,
+    column: str,
+    key: str = "learner",
+    **wanted: Any,
+) -> None:
     cells = select(records, experiment, **wanted).groupby(key)[column].mean().sort_values()
     ax.barh(list(cells.index), cells, color="tab:blue")
     ax.set(xlabel=f"{column} of iterations" if column != "seconds" else "seconds")
@@ -319,8 +504,12 @@ def example() -> dict[str, Any]:
     systems = list(digits_graph(200, rng=0))
     base, _, first = systems[0]
     laplacian = base - np.exp(first) * _identity(base.shape[0])
-    return {"A": laplacian + 0.01 * _identity(base.shape[0]), "b": np.stack([b for _, b, _ in systems]),
-            "shifts": np.exp([c for _, _, c in systems]) - 0.01, "rng": 0}  # fmt: skip
+    return {
+        "A": laplacian + 0.01 * _identity(base.shape[0]),
+        "b": np.stack([b for _, b, _ in systems]),
+        "shifts": np.exp([c for _, _, c in systems]) - 0.01,
+        "rng": 0,
+    }
 
 
 def _identity(n: int) -> Any:
@@ -338,7 +527,13 @@ def showcase() -> Showcase:
     T, grid = 200, (1.0, 1.5, 1.8, 1.9, 1.95)
     runs = {
         name: solve_sequence(
-            _graph(T), learner=name, omegas=grid, context_range=RANGE["digits"], warm_start=False, audit=audit, rng=0
+            _graph(T),
+            learner=name,
+            omegas=grid,
+            context_range=RANGE["digits"],
+            warm_start=False,
+            audit=audit,
+            rng=0,
         )
         for name, audit in (("chebcb", 0.0), ("tsallis", 0.05))
     }

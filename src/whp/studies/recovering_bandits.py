@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.bandits.recovering_bandits import RecoveryCurves, fit_recovery, learn_recovering, plan_recovering, upper_bound
+from whp.bandits.recovering_bandits import (
+    RecoveryCurves,
+    fit_recovery,
+    learn_recovering,
+    plan_recovering,
+    upper_bound,
+)
 from whp.bandits.recovering_bandits.log import recovering_bandits
 from whp.bandits.recovering_bandits.plan import myopic_rate
 from whp.experiment.study import Claim, Scale, Showcase, select
@@ -78,8 +84,12 @@ def _curves(rng: np.random.Generator, N: int, D: int, slowest: float) -> np.ndar
 def _planning(K: int, rng: np.random.Generator) -> dict[str, Any]:
     R = _curves(rng, 6 * K, 24, 12.0)
     plan = plan_recovering(R, K, local_search=False)
-    row: dict[str, Any] = {"ratio": plan.ratio, "gamma": plan.gamma, "myopic": plan.myopic / plan.upper_bound,
-                           "static": plan.static / plan.upper_bound}  # fmt: skip
+    row: dict[str, Any] = {
+        "ratio": plan.ratio,
+        "gamma": plan.gamma,
+        "myopic": plan.myopic / plan.upper_bound,
+        "static": plan.static / plan.upper_bound,
+    }
     for certificate in plan.certificates:
         row[f"verdict_{certificate.name}"] = str(certificate.verdict)
         row[f"tightness_{certificate.name}"] = certificate.tightness
@@ -111,9 +121,11 @@ def _learning(T: int, rng: np.random.Generator) -> dict[str, Any]:
     own = plan_recovering(R, 3, local_search=False).value
     certificate = found.certificates[0]
     return {
-        "regret": own * T - world.paid, "share": world.paid / T / found.benchmark,
-        "verdict_regret": str(certificate.verdict), "tightness_regret": certificate.tightness,
-    }  # fmt: skip
+        "regret": own * T - world.paid,
+        "share": world.paid / T / found.benchmark,
+        "verdict_regret": str(certificate.verdict),
+        "tightness_regret": certificate.tightness,
+    }
 
 
 def _peer(T: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -131,7 +143,10 @@ def _peer(T: int, rng: np.random.Generator) -> dict[str, Any]:
         assert isinstance(said, dict)
         chosen = np.array(sorted(arms, key=lambda a: -said[a])[:3])
         mab.partial_fit(chosen.tolist(), world(t, chosen).tolist())
-    return {"share": world.paid / T / upper_bound(R, 3), "myopic": myopic_rate(R, 3) / upper_bound(R, 3)}
+    return {
+        "share": world.paid / T / upper_bound(R, 3),
+        "myopic": myopic_rate(R, 3) / upper_bound(R, 3),
+    }
 
 
 def _exact(K: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -149,7 +164,9 @@ def _exact(K: int, rng: np.random.Generator) -> dict[str, Any]:
         following[:, a] = after @ np.array([16, 4, 1])
     v, low, high = np.zeros(64), 0.0, math.inf
     for _ in range(2000):
-        new = 0.5 * v + 0.5 * (reward + v[following]).max(axis=1)  # half a step of waiting makes it aperiodic
+        new = 0.5 * v + 0.5 * (reward + v[following]).max(
+            axis=1
+        )  # half a step of waiting makes it aperiodic
         low, high = 2 * float((new - v).min()), 2 * float((new - v).max())
         v = new - new.min()
         if high - low < 1e-10:
@@ -167,21 +184,36 @@ def _promotions() -> tuple[pd.DataFrame, RecoveryCurves]:
     from whp.datasets.streams import promotions
 
     log = promotions()
-    return log, fit_recovery(log, arm="product_category", time="week", reward="reward", unit="product_id", D=8)
+    return log, fit_recovery(
+        log, arm="product_category", time="week", reward="reward", unit="product_id", D=8
+    )
 
 
 def _market(K: int, rng: np.random.Generator) -> dict[str, Any]:
     log, fit = _promotions()
     found = recovering_bandits(
-        log, K, arm="product_category", time="week", reward="reward", unit="product_id", D=8, resamples=200, rng=rng
+        log,
+        K,
+        arm="product_category",
+        time="week",
+        reward="reward",
+        unit="product_id",
+        D=8,
+        resamples=200,
+        rng=rng,
     )
     gains = found.gain.set_index("policy")
     return {
-        "bound": found.plan.upper_bound, "ratio": found.plan.ratio, "gain": gains.loc["myopic", "gain"],
-        "gain_low": gains.loc["myopic", "low"], "gain_high": gains.loc["myopic", "high"],
-        "gain_static": gains.loc["static", "gain"], "static_low": gains.loc["static", "low"],
-        "static_high": gains.loc["static", "high"], "arms": len(fit.arms),
-    }  # fmt: skip
+        "bound": found.plan.upper_bound,
+        "ratio": found.plan.ratio,
+        "gain": gains.loc["myopic", "gain"],
+        "gain_low": gains.loc["myopic", "low"],
+        "gain_high": gains.loc["myopic", "high"],
+        "gain_static": gains.loc["static", "gain"],
+        "static_low": gains.loc["static", "low"],
+        "static_high": gains.loc["static", "high"],
+        "arms": len(fit.arms),
+    }
 
 
 def _honesty(T: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -201,7 +233,9 @@ def _least(experiment: str, column: str) -> Callable[[pd.DataFrame], Estimate]:
     return lambda records: exact(float(select(records, experiment)[column].min()))
 
 
-def _slope(experiment: str, column: str, over: str, flip: bool = False) -> Callable[[pd.DataFrame], Estimate]:
+def _slope(
+    experiment: str, column: str, over: str, flip: bool = False
+) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         slopes = []
         for _, g in select(records, experiment).groupby("seed"):
@@ -225,7 +259,12 @@ def _market_gain(K: int) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         row = select(records, "market", K=K).iloc[0]
         return Estimate(
-            float(row["gain_static"]), float(row["static_low"]), float(row["static_high"]), 0.95, 200, "bootstrap"
+            float(row["gain_static"]),
+            float(row["static_low"]),
+            float(row["static_high"]),
+            0.95,
+            200,
+            "bootstrap",
         )
 
     return measure
@@ -259,35 +298,136 @@ NONE = "the paper has no such number"
 RATIO, REGRET = "long-term ratio 1 − O(1/√K)", "regret Õ(N√T)"
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "The share that is lost falls at least like K^{−1/2}.", RATIO, "slope of log lost share over log K", "<=", -0.5,
-          _slope("planning", "ratio", "K", flip=True)),
-    Claim("C1b", "With four slots the timetable earns more than the arms that pay most now.", NONE,
-          "difference of shares of the bound", ">=", 0.0, _above_myopic(4)),
-    Claim("C1c", "With 64 as well.", NONE, "difference of shares of the bound", ">=", 0.0, _above_myopic(64)),
-    Claim("C1d", "With 16 slots it earns 99 % of what any policy could.", RATIO, "value over upper bound", ">=", 0.99,
-          _mean("planning", "ratio", K=16)),
-    Claim("C2a", "On promotions the timetable earns 99 % of the bound for all K.", NONE, "least value over upper bound", ">=", 0.99,
-          _market_least),
-    Claim("C2b", "With ten slots it earns more than always the same ten categories.", NONE,
-          "dollars a week, bootstrap over products", ">=", 0.0, _market_gain(10),
-          note="The timetable is held fixed; its own choice is not drawn anew."),
-    Claim("C2c", "With two as well.", NONE, "dollars a week, bootstrap over products", ">=", 0.0, _market_gain(2),
-          note="As C2b. Observational data, no causal claim."),
-    Claim("C3a", "Regret of learning grows at most like T^{0.6}.", REGRET, "slope of log regret over log T", "<=", 0.6,
-          _slope("learning", "regret", "T")),
-    Claim("C3b", "It earns at least 15 points of the bound more than UCB1, which ignores recovery.", NONE, "difference of shares",
-          ">=", 0.15, _over_peer),
-    Claim("C3c", "In the end it passes the myopic policy that knows the curves.", NONE, "difference of shares, longest run",
-          ">=", 0.0, _over_oracle),
-    Claim("C3d", "The executed bound breaks at most as often as δ = 0.05.", REGRET, "share of runs", "<=", 0.05, _broken),
-    Claim("C4a", "On small instances the timetable comes within 1.5 % of the true optimum on average.", NONE,
-          "share of the optimum", ">=", 0.985, _mean("exact", "plan_share")),
-    Claim("C4b", "And never below 85 %.", "at least a quarter, K = 1", "least share of the optimum", ">=", 0.85,
-          _least("exact", "plan_share"),
-          note="The least of 100 is 0.8496, one slot and three arms: periods that share a slot must divide one another."),
-    Claim("C4c", "The optimum comes within 1.5 % of the bound on average.", NONE, "optimum over upper bound", ">=", 0.985,
-          _mean("exact", "bound_share")),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "The share that is lost falls at least like K^{−1/2}.",
+        RATIO,
+        "slope of log lost share over log K",
+        "<=",
+        -0.5,
+        _slope("planning", "ratio", "K", flip=True),
+    ),
+    Claim(
+        "C1b",
+        "With four slots the timetable earns more than the arms that pay most now.",
+        NONE,
+        "difference of shares of the bound",
+        ">=",
+        0.0,
+        _above_myopic(4),
+    ),
+    Claim(
+        "C1c",
+        "With 64 as well.",
+        NONE,
+        "difference of shares of the bound",
+        ">=",
+        0.0,
+        _above_myopic(64),
+    ),
+    Claim(
+        "C1d",
+        "With 16 slots it earns 99 % of what any policy could.",
+        RATIO,
+        "value over upper bound",
+        ">=",
+        0.99,
+        _mean("planning", "ratio", K=16),
+    ),
+    Claim(
+        "C2a",
+        "On promotions the timetable earns 99 % of the bound for all K.",
+        NONE,
+        "least value over upper bound",
+        ">=",
+        0.99,
+        _market_least,
+    ),
+    Claim(
+        "C2b",
+        "With ten slots it earns more than always the same ten categories.",
+        NONE,
+        "dollars a week, bootstrap over products",
+        ">=",
+        0.0,
+        _market_gain(10),
+        note="The timetable is held fixed; its own choice is not drawn anew.",
+    ),
+    Claim(
+        "C2c",
+        "With two as well.",
+        NONE,
+        "dollars a week, bootstrap over products",
+        ">=",
+        0.0,
+        _market_gain(2),
+        note="As C2b. Observational data, no causal claim.",
+    ),
+    Claim(
+        "C3a",
+        "Regret of learning grows at most like T^{0.6}.",
+        REGRET,
+        "slope of log regret over log T",
+        "<=",
+        0.6,
+        _slope("learning", "regret", "T"),
+    ),
+    Claim(
+        "C3b",
+        "It earns at least 15 points of the bound more than UCB1, which ignores recovery.",
+        NONE,
+        "difference of shares",
+        ">=",
+        0.15,
+        _over_peer,
+    ),
+    Claim(
+        "C3c",
+        "In the end it passes the myopic policy that knows the curves.",
+        NONE,
+        "difference of shares, longest run",
+        ">=",
+        0.0,
+        _over_oracle,
+    ),
+    Claim(
+        "C3d",
+        "The executed bound breaks at most as often as δ = 0.05.",
+        REGRET,
+        "share of runs",
+        "<=",
+        0.05,
+        _broken,
+    ),
+    Claim(
+        "C4a",
+        "On small instances the timetable comes within 1.5 % of the true optimum on average.",
+        NONE,
+        "share of the optimum",
+        ">=",
+        0.985,
+        _mean("exact", "plan_share"),
+    ),
+    Claim(
+        "C4b",
+        "And never below 85 %.",
+        "at least a quarter, K = 1",
+        "least share of the optimum",
+        ">=",
+        0.85,
+        _least("exact", "plan_share"),
+        note="The least of 100 is 0.8496, one slot and three arms: periods that share a slot must divide one another.",
+    ),
+    Claim(
+        "C4c",
+        "The optimum comes within 1.5 % of the bound on average.",
+        NONE,
+        "optimum over upper bound",
+        ">=",
+        0.985,
+        _mean("exact", "bound_share"),
+    ),
+)
 
 
 # Figures
@@ -311,7 +451,9 @@ def _draw_learning(records: pd.DataFrame, ax: Axes) -> None:
     cells = select(records, "learning").groupby("T")["share"].mean()
     ax.plot(cells.index, cells, "o-", label="learnt")
     peer = select(records, "peer")
-    ax.axhline(float(peer["myopic"].mean()), linestyle="--", color="0.5", label="myopic, curves known")
+    ax.axhline(
+        float(peer["myopic"].mean()), linestyle="--", color="0.5", label="myopic, curves known"
+    )
     ax.axhline(float(peer["share"].mean()), linestyle=":", color="0.5", label="mabwiser UCB1")
     ax.set(xscale="log", xlabel="periods", ylabel="share of what any policy could earn")
     ax.legend(frameon=False)
@@ -346,7 +488,14 @@ def showcase() -> Showcase:
 
     if has_baskets():
         found = recovering_bandits(
-            _promotions()[0], 10, arm="product_category", time="week", unit="product_id", D=8, resamples=20, rng=0
+            _promotions()[0],
+            10,
+            arm="product_category",
+            time="week",
+            unit="product_id",
+            D=8,
+            resamples=20,
+            rng=0,
         )
     else:
         found = recovering_bandits(_known(), 3)
@@ -367,7 +516,9 @@ def showcase() -> Showcase:
         right.tick_params(axis="x", rotation=60, labelsize="small")
 
     return Showcase(
-        data=f"a year of promotions, {len(plan.period)} categories of products" if has_baskets() else "10 arms",
+        data=f"a year of promotions, {len(plan.period)} categories of products"
+        if has_baskets()
+        else "10 arms",
         quantity=f"reward a week from {plan.K} promotions",
         ours=f"{unit}{plan.value:.2f}",
         baseline=f"{unit}{plan.static:.2f}",

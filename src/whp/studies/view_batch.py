@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIMS", "FIGURES", "example", "run", "showcase", "trials"]
 
-ORDINARY: dict[str, Any] = {"views": 1, "strong": False, "ssl": False, "views_on": "both", "windowed": False}
+ORDINARY: dict[str, Any] = {
+    "views": 1,
+    "strong": False,
+    "ssl": False,
+    "views_on": "both",
+    "windowed": False,
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "ordinary": {},
     "views": {"views": 4},
@@ -67,7 +73,14 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
             }
     for seed in range({"quick": 0, "standard": 3, "full": 20}[scale]):
         for variant in ("ordinary", "two views", "views", "eight views"):
-            yield {"experiment": "long", "data": data, "strategy": "er", "variant": variant, "epochs": 16, "seed": seed}
+            yield {
+                "experiment": "long",
+                "data": data,
+                "strategy": "er",
+                "variant": variant,
+                "epochs": 16,
+                "seed": seed,
+            }
         for strategy in OTHERS:
             for variant in ("ordinary", "views"):
                 yield {
@@ -90,16 +103,28 @@ def trials(scale: Scale) -> Iterable[dict[str, Any]]:
     for seed in range({"quick": 2, "standard": 5, "full": 20}[scale]):
         yield {"experiment": "rest", "seed": seed}
         for views in (2, 4, 8):
-            yield {"experiment": "price", "views": views, "batches": 2000 if quick else 20_000, "seed": seed}
+            yield {
+                "experiment": "price",
+                "views": views,
+                "batches": 2000 if quick else 20_000,
+                "seed": seed,
+            }
 
 
 def run(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """One trial of the experiment that `config` names."""
     experiments = {
-        "variants": _train, "long": _train, "others": _train, "animals": _train, "rest": _rest, "price": _price,
-    }  # fmt: skip
+        "variants": _train,
+        "long": _train,
+        "others": _train,
+        "animals": _train,
+        "rest": _rest,
+        "price": _price,
+    }
     if config["experiment"] not in experiments:
-        raise ValueError(f"experiment must be one of {', '.join(experiments)}, got {config['experiment']!r}")
+        raise ValueError(
+            f"experiment must be one of {', '.join(experiments)}, got {config['experiment']!r}"
+        )
     return experiments[config["experiment"]](config, rng)
 
 
@@ -118,10 +143,22 @@ def _train(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     train, test = by_class(config["data"], seed)
     cycle = recall_schedule(len(train[0][1]), 32, views=how["views"], epochs=how["views"]).cycle
     setting = runs.Setting(
-        strategy=config["strategy"], scenario="class", views=how["views"], views_on=how["views_on"], ssl=how["ssl"], ssl_weight=1.0,
-        warmup=0.25, weak=weak_view, strong=strong_view if how["strong"] else None, epochs=config["epochs"], batch_size=32, lr=0.05,
-        memory=200, shuffle="window" if how["windowed"] else "full", window=max(1, cycle // 5) if how["windowed"] else None,
-    )  # fmt: skip
+        strategy=config["strategy"],
+        scenario="class",
+        views=how["views"],
+        views_on=how["views_on"],
+        ssl=how["ssl"],
+        ssl_weight=1.0,
+        warmup=0.25,
+        weak=weak_view,
+        strong=strong_view if how["strong"] else None,
+        epochs=config["epochs"],
+        batch_size=32,
+        lr=0.05,
+        memory=200,
+        shuffle="window" if how["windowed"] else "full",
+        window=max(1, cycle // 5) if how["windowed"] else None,
+    )
     if how["views"] == 1 and how["strong"]:
         setting = replace(setting, weak=strong_view)
     side = 8 if config["data"] == "digits" else 28
@@ -130,18 +167,27 @@ def _train(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     A = found.accuracy
     new = [s for stream, s in found.schedules if stream == "new"]
     row: dict[str, Any] = {
-        "acc": float(A[-1].mean()), "forgetting": forgetting_of(A), "own": float(np.mean(np.diag(A)[:-1] - A[-1, :-1])),
-        "new_task": float(np.diag(A).mean()), "first": float(A[-1, 0]), "cycle": new[0].cycle,
-        "least_gap": int(min(s.gaps().min(initial=s.total) for s in new)), "images": int(sum(s.counts().sum() for s in new)),
-    }  # fmt: skip
+        "acc": float(A[-1].mean()),
+        "forgetting": forgetting_of(A),
+        "own": float(np.mean(np.diag(A)[:-1] - A[-1, :-1])),
+        "new_task": float(np.diag(A).mean()),
+        "first": float(A[-1, 0]),
+        "cycle": new[0].cycle,
+        "least_gap": int(min(s.gaps().min(initial=s.total) for s in new)),
+        "images": int(sum(s.counts().sum() for s in new)),
+    }
     for certificate in new[0].certificates:
         row[f"verdict_{certificate.name}"] = str(certificate.verdict)
     rows = [row]
     rows += [  # retention of the first task, by updates since
-        {"since": int(sum(s.total for s in new[1 : k + 1])), "retention": float(A[k, 0]), "cycle": new[0].cycle,
-         "tested": len(test[0][1])}
+        {
+            "since": int(sum(s.total for s in new[1 : k + 1])),
+            "retention": float(A[k, 0]),
+            "cycle": new[0].cycle,
+            "tested": len(test[0][1]),
+        }
         for k in range(1, len(A))
-    ]  # fmt: skip
+    ]
     return rows
 
 
@@ -156,8 +202,15 @@ def _rest(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, An
     for name, options in kinds.items():
         s = recall_schedule(800, 32, views=4, epochs=40, rng=rng, **options)
         gaps = s.gaps()
-        rows.append({"shuffle": name, "least": int(gaps.min()), "deviation": float(gaps.std()), "short": float((gaps < 50).mean()),
-                     "off": float(np.abs(s.mean_gaps() - 100).max())})  # fmt: skip
+        rows.append(
+            {
+                "shuffle": name,
+                "least": int(gaps.min()),
+                "deviation": float(gaps.std()),
+                "short": float((gaps < 50).mean()),
+                "off": float(np.abs(s.mean_gaps() - 100).max()),
+            }
+        )
     return rows
 
 
@@ -168,7 +221,9 @@ def _price(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
 
     def variance(v: int) -> float:
         chosen = np.argsort(rng.random((config["batches"], n)), axis=1)[:, : B // v]
-        return float((mu[chosen].mean(axis=1) + sigma / np.sqrt(B) * rng.normal(size=len(chosen))).var())
+        return float(
+            (mu[chosen].mean(axis=1) + sigma / np.sqrt(B) * rng.normal(size=len(chosen))).var()
+        )
 
     predicted = design_effect(n, B, V, float(mu.var(ddof=1)), sigma**2)
     return [{"measured": variance(V) / variance(1), "predicted": predicted[0] / predicted[1]}]
@@ -183,7 +238,9 @@ def _difference(
     def measure(records: pd.DataFrame) -> Estimate:
         part = select(records, experiment, **wanted)
         if part.empty or not {variant, than} <= set(part["variant"].dropna()):
-            part = select(records, "variants").replace({"variant": {"views": variant}} if variant != "views" else {})
+            part = select(records, "variants").replace(
+                {"variant": {"views": variant}} if variant != "views" else {}
+            )
             part = part.replace({"variant": {"ordinary": than}})  # the quick scale has two variants
         table = (
             part.dropna(subset=[metric])
@@ -201,7 +258,10 @@ def _curvature(records: pd.DataFrame) -> Estimate:
     part = select(records, "long").dropna(subset=["acc"])
     if part.empty:
         return Estimate(0.0, -1.0, 1.0)
-    fits = [np.polyfit(np.log(g["variant"].map(sizes)), g["acc"].astype(float), 2)[0] for _, g in part.groupby("seed")]
+    fits = [
+        np.polyfit(np.log(g["variant"].map(sizes)), g["acc"].astype(float), 2)[0]
+        for _, g in part.groupby("seed")
+    ]
     return mean(fits)
 
 
@@ -212,11 +272,15 @@ def _best_interval(records: pd.DataFrame) -> Estimate:
         return Estimate(0.0, 0.0, 1.0)
     found = [
         fit_forgetting_curve(
-            group["cycle"].to_numpy(float), group["since"].to_numpy(float), group["retention"].to_numpy(float),
-            n=group["tested"].to_numpy(float), resamples=0,
-        ).best_interval is not None
+            group["cycle"].to_numpy(float),
+            group["since"].to_numpy(float),
+            group["retention"].to_numpy(float),
+            n=group["tested"].to_numpy(float),
+            resamples=0,
+        ).best_interval
+        is not None
         for _, group in part.groupby("seed")
-    ]  # fmt: skip
+    ]
     return proportion(sum(found), len(found))
 
 
@@ -245,52 +309,213 @@ SEEDS = "Splits share rows: the interval speaks of training and split, not of ne
 IMAGES = "The paper's images, 50 epochs and AutoAugment differ. " + SEEDS
 
 CLAIMS: tuple[Claim, ...] = (
-    Claim("C1a", "All variants are shown equally many images.", "equal iterations", "largest difference of images", "<=", 0, _work),
-    Claim("C2a", "Replay on digits, four views: less is forgotten.", f"{TABLE} becomes 18.72 / 67.21", "forgetting, difference",
-          "<=", 0.0, _difference("forgetting", "views"), note=SEEDS),
-    Claim("C2b", "And accuracy is higher.", f"{TABLE} becomes 18.72 / 67.21", "accuracy, difference", ">=", 0.0,
-          _difference("acc", "views"), note=SEEDS),
-    Claim("C2c", "New tasks are learnt no worse.", "no price is named", "accuracy of new tasks, difference", ">=", 0.0,
-          _difference("new_task", "views"), note="Rest has a price: each sample is seen in fewer updates. " + SEEDS),
-    Claim("C3a", "Strong views add to it.", f"{TABLE} becomes 18.29 / 67.16", "accuracy, strong less weak views", ">=", 0.0,
-          _difference("acc", "views, strong", "views"), note=IMAGES),
-    Claim("C3b", "Tying strong views adds to it.", f"{TABLE} becomes 13.81 / 69.25", "accuracy, tied less untied", ">=", 0.0,
-          _difference("acc", "views, strong, tied", "views, strong"), note=IMAGES),
-    Claim("C3c", "Strong augmentation alone helps.", f"{TABLE} becomes 22.16 / 65.33", "accuracy, strong less weak, no views", ">=",
-          0.0, _difference("acc", "ordinary, strong"), note="Digits turned by 35° and partly erased are other digits, and "
-          "eight epochs are few. " + IMAGES),
-    Claim("C3d", "Tying weak views helps.", "no number read", "accuracy, difference", ">=", 0.0,
-          _difference("acc", "views, tied", "views"), note=IMAGES),
-    Claim("C4a", "There is a best number of views inside 1 to 8 (16 epochs).", "×3 to ×4 is best", "curvature in ln V", "<=", 0.0,
-          _curvature, note=SEEDS),
-    Claim("C4b", "Eight views are better than one at 16 epochs.", EXTRA, "accuracy, difference", ">=", 0.0,
-          _difference("acc", "eight views", experiment="long"), note=SEEDS),
-    Claim("C4c", "The forgetting curve has an interior best interval.", "retention peaks at a medium interval",
-          "share of seeds whose fit finds one", ">=", 0.5, _best_interval,
-          note="On digits retention of the first task hardly depends on the interval: one fit over all runs found a best "
-          "interval or none depending on the runs' randomness, so that seeds are counted."),
-    Claim("C5a", "Views of new data alone reduce forgetting.", "no number read", "forgetting, difference", "<=", 0.0,
-          _difference("forgetting", "views of new"), note=SEEDS),
-    Claim("C5b", "Views of the memory alone reduce forgetting.", "no number read", "forgetting, difference", "<=", 0.0,
-          _difference("forgetting", "views of memory"), note=SEEDS),
-    Claim("C6a", "A windowed shuffle forgets no more than a full one.", EXTRA, "forgetting, difference", "<=", 0.01,
-          _difference("forgetting", "views, windowed", "views"), note="Windows make cycles alike: the same fifth of the samples "
-          "is always last before a new task, and neighbours stay neighbours: rest is paid for with order. "
-          + SEEDS),
-    Claim("C6b", "A full shuffle lets some sample come back within three steps of a cycle of 100.",
-          "guarantees the optimal interval", "largest least gap", "<=", 3, _rest_of("least", "full", "max")),
-    Claim("C6c", "A window of 20 keeps every gap at 81 or more.", EXTRA, "smallest least gap", ">=", 81,
-          _rest_of("least", "window", "min")),
-    Claim("C6d", "The mean gap is exactly the cycle, whatever the shuffle.", "optimal recall interval", "largest deviation", "<=",
-          1e-9, lambda r: exact(float(select(r, "rest")["off"].max()))),
-    Claim("C7", "The design effect predicts the variance of view batches within 15 %.", EXTRA, "largest relative deviation", "<=",
-          0.15, _price_off),
-    Claim("C8a", "Animals, replay: less is forgotten.", "on all data sets", "forgetting, difference", "<=", 0.0,
-          _difference("forgetting", "views", experiment="animals"), note=SEEDS),
-    *(Claim(f"C9{letter}", f"{name}: less is forgotten.", "plugged into regularisation methods too", "forgetting, difference", "<=",
-            0.0, _difference("forgetting", "views", experiment="others", strategy=strategy), note=SEEDS)
-      for letter, strategy, name in (("a", "finetune", "Fine-tuning"), ("b", "lwf", "Distillation"), ("c", "ewc", "EWC"))),
-)  # fmt: skip
+    Claim(
+        "C1a",
+        "All variants are shown equally many images.",
+        "equal iterations",
+        "largest difference of images",
+        "<=",
+        0,
+        _work,
+    ),
+    Claim(
+        "C2a",
+        "Replay on digits, four views: less is forgotten.",
+        f"{TABLE} becomes 18.72 / 67.21",
+        "forgetting, difference",
+        "<=",
+        0.0,
+        _difference("forgetting", "views"),
+        note=SEEDS,
+    ),
+    Claim(
+        "C2b",
+        "And accuracy is higher.",
+        f"{TABLE} becomes 18.72 / 67.21",
+        "accuracy, difference",
+        ">=",
+        0.0,
+        _difference("acc", "views"),
+        note=SEEDS,
+    ),
+    Claim(
+        "C2c",
+        "New tasks are learnt no worse.",
+        "no price is named",
+        "accuracy of new tasks, difference",
+        ">=",
+        0.0,
+        _difference("new_task", "views"),
+        note="Rest has a price: each sample is seen in fewer updates. " + SEEDS,
+    ),
+    Claim(
+        "C3a",
+        "Strong views add to it.",
+        f"{TABLE} becomes 18.29 / 67.16",
+        "accuracy, strong less weak views",
+        ">=",
+        0.0,
+        _difference("acc", "views, strong", "views"),
+        note=IMAGES,
+    ),
+    Claim(
+        "C3b",
+        "Tying strong views adds to it.",
+        f"{TABLE} becomes 13.81 / 69.25",
+        "accuracy, tied less untied",
+        ">=",
+        0.0,
+        _difference("acc", "views, strong, tied", "views, strong"),
+        note=IMAGES,
+    ),
+    Claim(
+        "C3c",
+        "Strong augmentation alone helps.",
+        f"{TABLE} becomes 22.16 / 65.33",
+        "accuracy, strong less weak, no views",
+        ">=",
+        0.0,
+        _difference("acc", "ordinary, strong"),
+        note="Digits turned by 35° and partly erased are other digits, and "
+        "eight epochs are few. " + IMAGES,
+    ),
+    Claim(
+        "C3d",
+        "Tying weak views helps.",
+        "no number read",
+        "accuracy, difference",
+        ">=",
+        0.0,
+        _difference("acc", "views, tied", "views"),
+        note=IMAGES,
+    ),
+    Claim(
+        "C4a",
+        "There is a best number of views inside 1 to 8 (16 epochs).",
+        "×3 to ×4 is best",
+        "curvature in ln V",
+        "<=",
+        0.0,
+        _curvature,
+        note=SEEDS,
+    ),
+    Claim(
+        "C4b",
+        "Eight views are better than one at 16 epochs.",
+        EXTRA,
+        "accuracy, difference",
+        ">=",
+        0.0,
+        _difference("acc", "eight views", experiment="long"),
+        note=SEEDS,
+    ),
+    Claim(
+        "C4c",
+        "The forgetting curve has an interior best interval.",
+        "retention peaks at a medium interval",
+        "share of seeds whose fit finds one",
+        ">=",
+        0.5,
+        _best_interval,
+        note="On digits retention of the first task hardly depends on the interval: one fit over all runs found a best "
+        "interval or none depending on the runs' randomness, so that seeds are counted.",
+    ),
+    Claim(
+        "C5a",
+        "Views of new data alone reduce forgetting.",
+        "no number read",
+        "forgetting, difference",
+        "<=",
+        0.0,
+        _difference("forgetting", "views of new"),
+        note=SEEDS,
+    ),
+    Claim(
+        "C5b",
+        "Views of the memory alone reduce forgetting.",
+        "no number read",
+        "forgetting, difference",
+        "<=",
+        0.0,
+        _difference("forgetting", "views of memory"),
+        note=SEEDS,
+    ),
+    Claim(
+        "C6a",
+        "A windowed shuffle forgets no more than a full one.",
+        EXTRA,
+        "forgetting, difference",
+        "<=",
+        0.01,
+        _difference("forgetting", "views, windowed", "views"),
+        note="Windows make cycles alike: the same fifth of the samples "
+        "is always last before a new task, and neighbours stay neighbours: rest is paid for with order. "
+        + SEEDS,
+    ),
+    Claim(
+        "C6b",
+        "A full shuffle lets some sample come back within three steps of a cycle of 100.",
+        "guarantees the optimal interval",
+        "largest least gap",
+        "<=",
+        3,
+        _rest_of("least", "full", "max"),
+    ),
+    Claim(
+        "C6c",
+        "A window of 20 keeps every gap at 81 or more.",
+        EXTRA,
+        "smallest least gap",
+        ">=",
+        81,
+        _rest_of("least", "window", "min"),
+    ),
+    Claim(
+        "C6d",
+        "The mean gap is exactly the cycle, whatever the shuffle.",
+        "optimal recall interval",
+        "largest deviation",
+        "<=",
+        1e-9,
+        lambda r: exact(float(select(r, "rest")["off"].max())),
+    ),
+    Claim(
+        "C7",
+        "The design effect predicts the variance of view batches within 15 %.",
+        EXTRA,
+        "largest relative deviation",
+        "<=",
+        0.15,
+        _price_off,
+    ),
+    Claim(
+        "C8a",
+        "Animals, replay: less is forgotten.",
+        "on all data sets",
+        "forgetting, difference",
+        "<=",
+        0.0,
+        _difference("forgetting", "views", experiment="animals"),
+        note=SEEDS,
+    ),
+    *(
+        Claim(
+            f"C9{letter}",
+            f"{name}: less is forgotten.",
+            "plugged into regularisation methods too",
+            "forgetting, difference",
+            "<=",
+            0.0,
+            _difference("forgetting", "views", experiment="others", strategy=strategy),
+            note=SEEDS,
+        )
+        for letter, strategy, name in (
+            ("a", "finetune", "Fine-tuning"),
+            ("b", "lwf", "Distillation"),
+            ("c", "ewc", "EWC"),
+        )
+    ),
+)
 
 
 # Figures
@@ -304,8 +529,15 @@ def _draw_variants(records: pd.DataFrame, ax: Axes) -> None:
         group = part[part["variant"] == name].set_index("seed")
         for column, colour, offset in (("acc", "tab:blue", 0.1), ("forgetting", "tab:red", -0.1)):
             e = paired(group[column], base.loc[group.index, column])
-            ax.errorbar(e.value, i + offset, xerr=[[e.value - e.low], [e.high - e.value]], fmt="o", color=colour, capsize=3,
-                        label={"acc": "accuracy", "forgetting": "forgetting"}[column] if i == 0 else None)  # fmt: skip
+            ax.errorbar(
+                e.value,
+                i + offset,
+                xerr=[[e.value - e.low], [e.high - e.value]],
+                fmt="o",
+                color=colour,
+                capsize=3,
+                label={"acc": "accuracy", "forgetting": "forgetting"}[column] if i == 0 else None,
+            )
     ax.axvline(0, color="0.5", linewidth=0.8)
     ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("difference to the ordinary loader")
@@ -350,7 +582,9 @@ def showcase() -> Showcase:
     torch.set_num_threads(1)
     X, y = images.mnist()
     rows = np.arange(len(y)) % 2 == 0  # half of the digits, for the time it takes
-    found: ViewBatchResult = view_batch(X[rows].reshape(-1, 28, 28), y[rows], y[rows] // 2, epochs=8, rng=0)
+    found: ViewBatchResult = view_batch(
+        X[rows].reshape(-1, 28, 28), y[rows], y[rows] // 2, epochs=8, rng=0
+    )
     torch.set_num_threads(threads)
 
     def draw(figure: Figure) -> None:

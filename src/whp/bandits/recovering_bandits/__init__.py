@@ -20,7 +20,12 @@ D. Simchi-Levi, Z. Zheng, F. Zhu. Offline Planning and Online Learning under Rec
 from typing import TYPE_CHECKING, Any
 
 from whp.bandits.recovering_bandits.learn import RecoveringPolicy, RecoveringRun, learn_recovering
-from whp.bandits.recovering_bandits.log import RecoveringReport, RecoveryCurves, fit_recovery, recovering_bandits
+from whp.bandits.recovering_bandits.log import (
+    RecoveringReport,
+    RecoveryCurves,
+    fit_recovery,
+    recovering_bandits,
+)
 from whp.bandits.recovering_bandits.plan import RecoveringPlan, plan_recovering, upper_bound
 
 if TYPE_CHECKING:

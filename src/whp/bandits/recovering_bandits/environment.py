@@ -32,10 +32,15 @@ class RecoveringEnv(gymnasium.Env):
 
     metadata = {"render_modes": []}  # noqa: RUF012
 
-    def __init__(self, curves: Any, K: int, T: int = 1000, *, noise: float = 0.0, start: str = "just_pulled") -> None:
+    def __init__(
+        self, curves: Any, K: int, T: int = 1000, *, noise: float = 0.0, start: str = "just_pulled"
+    ) -> None:
         self.curves = as_curves(curves)
         self.K, self.T = as_int(K, "K", low=1), as_int(T, "T", low=1)
-        self.noise, self.start = as_real(noise, "noise", low=0), as_choice(start, "start", ("just_pulled", "rested"))
+        self.noise, self.start = (
+            as_real(noise, "noise", low=0),
+            as_choice(start, "start", ("just_pulled", "rested")),
+        )
         N, D = self.curves.shape
         self.action_space = gymnasium.spaces.MultiBinary(N)
         self.observation_space = gymnasium.spaces.Box(1, D, (N,), dtype=np.int64)
@@ -54,10 +59,20 @@ class RecoveringEnv(gymnasium.Env):
         """Pull the arms whose entry is 1; ``info["rewards"]`` has one a pulled arm."""
         flags = np.asarray(action)
         if flags.shape != self._idle.shape or not np.isin(flags, (0, 1)).all():
-            raise ValueError(f"action must hold {len(self._idle)} zeros and ones, got shape {flags.shape}")
+            raise ValueError(
+                f"action must hold {len(self._idle)} zeros and ones, got shape {flags.shape}"
+            )
         arms = np.flatnonzero(flags)[: self.K]
-        rewards = self.curves[arms, self._idle[arms] - 1] + self.noise * self.np_random.standard_normal(len(arms))
+        rewards = self.curves[
+            arms, self._idle[arms] - 1
+        ] + self.noise * self.np_random.standard_normal(len(arms))
         self._idle = np.minimum(self._idle + 1, self.curves.shape[1])
         self._idle[arms] = 1
         self._t += 1
-        return self._idle.copy(), float(rewards.sum()), False, self._t >= self.T, {"arms": arms, "rewards": rewards}
+        return (
+            self._idle.copy(),
+            float(rewards.sum()),
+            False,
+            self._t >= self.T,
+            {"arms": arms, "rewards": rewards},
+        )

@@ -16,7 +16,9 @@ PAPER = "Simchi-Levi, Zheng & Zhu 2021"
 OURS = f"{PAPER}; constants derived here"
 
 
-def simulated_rate(R: np.ndarray, period: np.ndarray, offset: np.ndarray, K: int) -> tuple[float, int]:
+def simulated_rate(
+    R: np.ndarray, period: np.ndarray, offset: np.ndarray, K: int
+) -> tuple[float, int]:
     """Reward a period of the timetable, played, and the most pulls in one period; over a common multiple where that is short."""
     used = np.flatnonzero(period)
     if not len(used):
@@ -40,7 +42,11 @@ def simulated_rate(R: np.ndarray, period: np.ndarray, offset: np.ndarray, K: int
         last[i] = when[-1]
     # Where no common multiple is short, pulls at the edges are counted at their rate.
     if common > 5000:
-        total = sum(float(R[i, min(int(period[i]), R.shape[1]) - 1]) / int(period[i]) for i in used) * 2 * span
+        total = (
+            sum(float(R[i, min(int(period[i]), R.shape[1]) - 1]) / int(period[i]) for i in used)
+            * 2
+            * span
+        )
     return total / (2 * span), int(pulls.max())
 
 
@@ -62,13 +68,23 @@ def plan_certificates(
         first: Assumption = met(rising, f"all {len(R)} were checked")
     else:
         first = violated(
-            rising, f"arm {fall[0]} falls at d = {fall[1]}", "fit a rising curve first: monotone='isotonic'."
+            rising,
+            f"arm {fall[0]} falls at d = {fall[1]}",
+            "fit a rising curve first: monotone='isotonic'.",
         )
     flat = unchecked(
-        "curves are flat beyond D, and the gap is all that matters", f"D = {R.shape[1]}; not in the curves"
+        "curves are flat beyond D, and the gap is all that matters",
+        f"D = {R.shape[1]}; not in the curves",
     )
     ratio = value / bound if bound > 0 else 1.0
-    inputs = {"value": value, "upper bound": bound, "K": K, "N": len(R), "D": R.shape[1], "static policy": static}
+    inputs = {
+        "value": value,
+        "upper bound": bound,
+        "K": K,
+        "N": len(R),
+        "D": R.shape[1],
+        "static policy": static,
+    }
     share = Certificate(
         "share-of-the-optimum",
         "the timetable earns at least γ_K of what any policy can in the long run; measured is its value over the upper bound",
@@ -97,7 +113,9 @@ def plan_certificates(
         remedy="the planner should never do worse than a fixed choice: report it.",
     )
     rate, most = simulated_rate(R, period, offset, K)
-    excess = max(abs(rate - value) / max(abs(value), 1e-300) if value else abs(rate), 1.0 * max(0, most - K))
+    excess = max(
+        abs(rate - value) / max(abs(value), 1e-300) if value else abs(rate), 1.0 * max(0, most - K)
+    )
     played = Certificate(
         "timetable",
         "played out, no period has more than K pulls and the reward is the value that was stated; measured is the larger of the "

@@ -11,7 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from whp.bandits.recovering_bandits.guarantee import learning_certificate
-from whp.bandits.recovering_bandits.plan import RecoveringPlan, as_curves, plan_recovering, upper_bound
+from whp.bandits.recovering_bandits.plan import (
+    RecoveringPlan,
+    as_curves,
+    plan_recovering,
+    upper_bound,
+)
 from whp.certificate import Certificate, met, unchecked, violated
 from whp.intervals import exact
 from whp.progress import track
@@ -70,13 +75,24 @@ class RecoveringPolicy:
         self.N, self.K, self.D = as_int(N, "N", low=1), as_int(K, "K", low=1), as_int(D, "D", low=1)
         self.T = as_int(T, "T", low=2 * self.D)
         self.bound = as_real(bound, "bound", low=0, high=math.inf, open_ends=True)
-        self.noise = self.bound / 2 if noise is None else as_real(noise, "noise", low=0, high=math.inf)
+        self.noise = (
+            self.bound / 2 if noise is None else as_real(noise, "noise", low=0, high=math.inf)
+        )
         self.delta = as_fraction(delta, "delta")
-        self.phase = max(2 * self.D, math.ceil(math.sqrt(self.T))) if phase is None else as_int(phase, "phase", low=1)
+        self.phase = (
+            max(2 * self.D, math.ceil(math.sqrt(self.T)))
+            if phase is None
+            else as_int(phase, "phase", low=1)
+        )
         self.periods: Any = periods
         self.local_search = local_search
-        self.counts, self.sums = np.zeros((self.N, self.D), dtype=np.int64), np.zeros((self.N, self.D))
-        self.last = np.full(self.N, -1, dtype=np.int64)  # all just pulled in the period before the first
+        self.counts, self.sums = (
+            np.zeros((self.N, self.D), dtype=np.int64),
+            np.zeros((self.N, self.D)),
+        )
+        self.last = np.full(
+            self.N, -1, dtype=np.int64
+        )  # all just pulled in the period before the first
         self.t, self._began = 0, 0
         self.regret_bound, self.benchmark_share = 0.0, 0.0
         self.worst, self.refused = 0.0, 0
@@ -97,7 +113,9 @@ class RecoveringPolicy:
         high = np.where(seen, np.minimum(self.bound, mean + radius), self.bound)
         low = np.where(seen, np.maximum(0.0, mean - radius), 0.0)
         # A longer gap cannot pay less.
-        return np.maximum.accumulate(low, axis=1), np.minimum.accumulate(high[:, ::-1], axis=1)[:, ::-1]
+        return np.maximum.accumulate(low, axis=1), np.minimum.accumulate(high[:, ::-1], axis=1)[
+            :, ::-1
+        ]
 
     @property
     def lcb(self) -> Float[np.ndarray, "N D"]:
@@ -111,15 +129,25 @@ class RecoveringPolicy:
 
     def _replan(self, before: RecoveringPlan | None) -> RecoveringPlan:
         low, high = self._band()
-        high = np.maximum(high, low)  # disjoint where a band is broken: the plan still needs a curve
-        plan = plan_recovering(high, self.K, periods=self.periods, local_search=self.local_search, monotone="envelope")
+        high = np.maximum(
+            high, low
+        )  # disjoint where a band is broken: the plan still needs a curve
+        plan = plan_recovering(
+            high, self.K, periods=self.periods, local_search=self.local_search, monotone="envelope"
+        )
         length = min(self.phase, self.T - self.t)
         used = np.flatnonzero(plan.period)
         at = np.minimum(plan.period[used], self.D) - 1
         width = float(((high - low)[used, at] / plan.period[used]).sum())
-        moved = used if before is None else [
-            i for i in used if before.period[i] != plan.period[i] or before.offset[i] != plan.offset[i]
-        ]  # fmt: skip
+        moved = (
+            used
+            if before is None
+            else [
+                i
+                for i in used
+                if before.period[i] != plan.period[i] or before.offset[i] != plan.offset[i]
+            ]
+        )
         lost = 2 * sum(float(high[i, min(int(plan.period[i]), self.D) - 1]) for i in moved)
         share = min(plan.ratio, 1.0)
         self.gammas.append(share)
@@ -147,9 +175,14 @@ class RecoveringPolicy:
         ValueError
             If they do not fit together, or a reward is not finite; nothing is then learnt.
         """
-        pulled, paid = np.asarray(arms, dtype=np.int64).ravel(), np.asarray(rewards, dtype=np.float64).ravel()
+        pulled, paid = (
+            np.asarray(arms, dtype=np.int64).ravel(),
+            np.asarray(rewards, dtype=np.float64).ravel(),
+        )
         if pulled.shape != paid.shape:
-            raise ValueError(f"rewards must have one entry an arm, got {paid.shape} for {pulled.shape}")
+            raise ValueError(
+                f"rewards must have one entry an arm, got {paid.shape} for {pulled.shape}"
+            )
         if (
             len(pulled) > self.K
             or len(np.unique(pulled)) < len(pulled)
@@ -162,7 +195,9 @@ class RecoveringPolicy:
         self.refused += len(np.setdiff1d(planned, pulled))
         if len(paid):
             self.worst = max(self.worst, float(np.maximum(paid - self.bound, -paid).max()))
-        gap = np.minimum(self.t - self.last[pulled], self.D) - 1  # the true gap, also the odd first one of a phase
+        gap = (
+            np.minimum(self.t - self.last[pulled], self.D) - 1
+        )  # the true gap, also the odd first one of a phase
         np.add.at(self.counts, (pulled, gap), 1)
         np.add.at(self.sums, (pulled, gap), paid)
         self.last[pulled] = self.t
@@ -171,23 +206,44 @@ class RecoveringPolicy:
     def state_dict(self) -> dict[str, Any]:
         """What was learnt, and where in which phase."""
         return {
-            "counts": self.counts.copy(), "sums": self.sums.copy(), "last": self.last.copy(), "t": self.t, "began": self._began,
-            "period": self.plan.period.copy(), "offset": self.plan.offset.copy(), "gammas": list(self.gammas),
+            "counts": self.counts.copy(),
+            "sums": self.sums.copy(),
+            "last": self.last.copy(),
+            "t": self.t,
+            "began": self._began,
+            "period": self.plan.period.copy(),
+            "offset": self.plan.offset.copy(),
+            "gammas": list(self.gammas),
             "totals": [self.regret_bound, self.benchmark_share, self.worst, float(self.refused)],
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken, in a policy of the same settings."""
         if set(state) != set(self.state_dict()):
             raise ValueError(f"state must hold {', '.join(self.state_dict())}")
-        counts, sums = np.array(state["counts"], dtype=np.int64), np.array(state["sums"], dtype=np.float64)
-        if counts.shape != (self.N, self.D) or sums.shape != counts.shape or not np.isfinite(sums).all():
-            raise ValueError(f"state must hold finite counts and sums of shape ({self.N}, {self.D})")
+        counts, sums = (
+            np.array(state["counts"], dtype=np.int64),
+            np.array(state["sums"], dtype=np.float64),
+        )
+        if (
+            counts.shape != (self.N, self.D)
+            or sums.shape != counts.shape
+            or not np.isfinite(sums).all()
+        ):
+            raise ValueError(
+                f"state must hold finite counts and sums of shape ({self.N}, {self.D})"
+            )
         from dataclasses import replace
 
         self.counts, self.sums, self.last = counts, sums, np.array(state["last"], dtype=np.int64)
-        self.t, self._began, self.gammas = int(state["t"]), int(state["began"]), list(state["gammas"])
-        self.plan = replace(self.plan, period=np.array(state["period"]), offset=np.array(state["offset"]))
+        self.t, self._began, self.gammas = (
+            int(state["t"]),
+            int(state["began"]),
+            list(state["gammas"]),
+        )
+        self.plan = replace(
+            self.plan, period=np.array(state["period"]), offset=np.array(state["offset"])
+        )
         self.regret_bound, self.benchmark_share, self.worst, refused = map(float, state["totals"])
         self.refused = int(refused)
 
@@ -273,7 +329,16 @@ def learn_recovering(
     RecoveringRun
     """
     policy = RecoveringPolicy(
-        N, K, T, D=D, bound=bound, noise=noise, delta=delta, phase=phase, periods=periods, local_search=local_search
+        N,
+        K,
+        T,
+        D=D,
+        bound=bound,
+        noise=noise,
+        delta=delta,
+        phase=phase,
+        periods=periods,
+        local_search=local_search,
     )
     curves = None if truth is None else as_curves(truth, "truth")
     if curves is not None and curves.shape != (policy.N, policy.D):
@@ -297,21 +362,43 @@ def learn_recovering(
         inside = bool((policy.lcb <= curves + 1e-12).all() and (curves <= policy.ucb + 1e-12).all())
     certificates = (_certify(policy, regret, best, inside, curves is not None),)
     return RecoveringRun(
-        reward=reward, ucb=policy.ucb, lcb=policy.lcb, counts=policy.counts, gamma_hat=policy.benchmark_share / policy.T,
-        regret_bound=policy.regret_bound, certificates=certificates, regret=regret, plan=policy.plan, benchmark=best,
-    )  # fmt: skip
+        reward=reward,
+        ucb=policy.ucb,
+        lcb=policy.lcb,
+        counts=policy.counts,
+        gamma_hat=policy.benchmark_share / policy.T,
+        regret_bound=policy.regret_bound,
+        certificates=certificates,
+        regret=regret,
+        plan=policy.plan,
+        benchmark=best,
+    )
 
 
-def _certify(policy: RecoveringPolicy, regret: float | None, best: float, inside: bool, known: bool) -> Certificate:
+def _certify(
+    policy: RecoveringPolicy, regret: float | None, best: float, inside: bool, known: bool
+) -> Certificate:
     margin = f"furthest outside by {policy.worst:.4g}, σ = {policy.noise:g}"
-    tails = policy.noise * math.sqrt(2 * math.log(2 * policy.N * policy.D * policy.T / policy.delta))
+    tails = policy.noise * math.sqrt(
+        2 * math.log(2 * policy.N * policy.D * policy.T / policy.delta)
+    )
     within = "rewards are sub-Gaussian around means in [0, bound]"
     checked = [
-        violated(within, margin, "give a larger bound, or a larger noise.") if policy.worst > tails else met(within, margin),
-        violated("every pull that was planned was made", f"{policy.refused} were refused", "plan without those arms.")
-        if policy.refused else met("every pull that was planned was made", f"{policy.t} periods"),
-        unchecked("rewards depend on the gap alone, and rise with it", "stationary curves without effects across arms"),
-    ]  # fmt: skip
+        violated(within, margin, "give a larger bound, or a larger noise.")
+        if policy.worst > tails
+        else met(within, margin),
+        violated(
+            "every pull that was planned was made",
+            f"{policy.refused} were refused",
+            "plan without those arms.",
+        )
+        if policy.refused
+        else met("every pull that was planned was made", f"{policy.t} periods"),
+        unchecked(
+            "rewards depend on the gap alone, and rise with it",
+            "stationary curves without effects across arms",
+        ),
+    ]
     inputs: dict[str, float | int | str] = {
         "T": policy.T,
         "N": policy.N,
@@ -321,10 +408,18 @@ def _certify(policy: RecoveringPolicy, regret: float | None, best: float, inside
     }
     trivial = math.inf
     if known:
-        inputs |= {"UB of the true curves": best, "true curves within the band at the end": str(inside)}
+        inputs |= {
+            "UB of the true curves": best,
+            "true curves within the band at the end": str(inside),
+        }
         trivial = policy.benchmark_share * best
     else:  # what could be lost at most if every slot paid the bound
         trivial = policy.T * policy.K * policy.bound
     return learning_certificate(
-        policy.regret_bound, None if regret is None else exact(regret), trivial, policy.delta, checked, inputs
+        policy.regret_bound,
+        None if regret is None else exact(regret),
+        trivial,
+        policy.delta,
+        checked,
+        inputs,
     )

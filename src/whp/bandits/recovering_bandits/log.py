@@ -94,12 +94,16 @@ def fit_recovery(
         raise TypeError(f"log must be a table, got {type(log).__name__}")
     wanted = [arm, time, reward] + ([unit] if unit else [])
     if missing := [c for c in wanted if c not in log.columns]:
-        raise ValueError(f"log has no column {missing[0]!r}; it has {', '.join(map(str, log.columns))}")
+        raise ValueError(
+            f"log has no column {missing[0]!r}; it has {', '.join(map(str, log.columns))}"
+        )
     table = pd.DataFrame({"arm": log[arm].astype(str), "time": log[time], "reward": log[reward]})
     table["unit"] = log[unit].astype(str) if unit else table["arm"]
     for column in ("time", "reward"):
         if table[column].dtype.kind not in "iuf" or not np.isfinite(table[column]).all():
-            raise ValueError(f"log must hold finite numbers in column {(time if column == 'time' else reward)!r}")
+            raise ValueError(
+                f"log must hold finite numbers in column {(time if column == 'time' else reward)!r}"
+            )
     if (table["time"] % 1 != 0).any():
         raise ValueError(f"log must hold whole periods in column {time!r}")
     if (twice := table.duplicated(["unit", "arm", "time"])).any():
@@ -120,7 +124,9 @@ def fit_recovery(
         table["value"] = table["reward"]
     arms = sorted(table["arm"].unique())
     cells = table.groupby(["arm", "gap"])["value"].agg(["count", "mean", "std"])
-    full = cells.reindex(pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"]))
+    full = cells.reindex(
+        pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"])
+    )
     counts = full["count"].fillna(0).to_numpy().reshape(-1, longest).astype(np.int64)
     if (counts < least).any():
         i, d = np.argwhere(counts < least)[0]
@@ -132,11 +138,16 @@ def fit_recovery(
     from sklearn.isotonic import isotonic_regression
 
     fitted = np.stack(
-        [np.asarray(isotonic_regression(m, sample_weight=n)) for m, n in zip(raw, counts.astype(float), strict=True)]
+        [
+            np.asarray(isotonic_regression(m, sample_weight=n))
+            for m, n in zip(raw, counts.astype(float), strict=True)
+        ]
     )
     curves = np.maximum(fitted, 0.0)
     weight = counts / counts.sum()
-    correction = float((weight * np.abs(curves - raw)).sum() / max(float((weight * np.abs(raw)).sum()), 1e-300))
+    correction = float(
+        (weight * np.abs(curves - raw)).sum() / max(float((weight * np.abs(raw)).sum()), 1e-300)
+    )
     checked = (
         _rises(arms, raw, spread, counts),
         _stays(table, arms),
@@ -154,7 +165,9 @@ def _longest(table: pd.DataFrame, fewest: int) -> int:
     return 1
 
 
-def _rises(arms: Sequence[str], raw: np.ndarray, spread: np.ndarray, counts: np.ndarray) -> Assumption:
+def _rises(
+    arms: Sequence[str], raw: np.ndarray, spread: np.ndarray, counts: np.ndarray
+) -> Assumption:
     """A1: one-sided z on every pair of neighbouring gaps, Bonferroni."""
     from scipy.stats import norm
 
@@ -166,7 +179,11 @@ def _rises(arms: Sequence[str], raw: np.ndarray, spread: np.ndarray, counts: np.
     i, d = divmod(int(z.argmin()), z.shape[1])
     p = min(1.0, float(norm.cdf(z[i, d])) * z.size)
     told = f"steepest fall: {arms[i]}, gap {d + 1} to {d + 2}, z = {z[i, d]:.2f}, p = {p:.3g} for {z.size} pairs"
-    return violated(statement, told, "subtract what units differ in: unit=.") if p < 0.05 else met(statement, told)
+    return (
+        violated(statement, told, "subtract what units differ in: unit=.")
+        if p < 0.05
+        else met(statement, told)
+    )
 
 
 def _stays(table: pd.DataFrame, arms: Sequence[str]) -> Assumption:
@@ -188,7 +205,11 @@ def _stays(table: pd.DataFrame, arms: Sequence[str]) -> Assumption:
             worst, who = z, a
     p = min(1.0, 2 * float(norm.sf(worst)) * len(arms))
     told = f"largest change between halves of time: {who or 'none'}, z = {worst:.2f}, p = {p:.3g}"
-    return violated(statement, told, "fit later data alone.") if p < 0.05 else unchecked(statement, told)
+    return (
+        violated(statement, told, "fit later data alone.")
+        if p < 0.05
+        else unchecked(statement, told)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +234,10 @@ class RecoveringReport(Result):
         """That of the plan, and what the rising fit changed."""
         found = self.plan.summary()
         if self.fit is not None:
-            found |= {"events": int(self.fit.counts.sum()), "changed_by_the_rising_fit": self.fit.correction}
+            found |= {
+                "events": int(self.fit.counts.sum()),
+                "changed_by_the_rising_fit": self.fit.correction,
+            }
         for row in self.gain.itertuples():
             if row.policy != "plan" and np.isfinite(row.low):  # type: ignore[arg-type]
                 found[f"gain_over_{row.policy}"] = f"{row.gain:.4g} [{row.low:.4g}, {row.high:.4g}]"
@@ -292,20 +316,28 @@ def recovering_bandits(
                 names = table[text[0]].astype(str).tolist()
                 table = table.drop(columns=text)
             if table.shape[1] == 0:
-                raise ValueError(f"table must hold curves, or a log with columns {arm!r}, {time!r}, {reward!r}")
-        plan = plan_recovering(table, slots, local_search=local_search, monotone=monotone, names=names)
+                raise ValueError(
+                    f"table must hold curves, or a log with columns {arm!r}, {time!r}, {reward!r}"
+                )
+        plan = plan_recovering(
+            table, slots, local_search=local_search, monotone=monotone, names=names
+        )
         return RecoveringReport(plan, plan.certificates, _gains(plan, None))
     fit = fit_recovery(table, arm=arm, time=time, reward=reward, D=D, unit=unit)
     plan = plan_recovering(fit.curves, slots, local_search=local_search, names=fit.arms)
     told = tuple(
-        replace(c, assumptions=(*fit.assumptions, *c.assumptions[1:])) if c.name != "timetable" else c
+        replace(c, assumptions=(*fit.assumptions, *c.assumptions[1:]))
+        if c.name != "timetable"
+        else c
         for c in plan.certificates
     )
     draws = _resample(fit, plan, as_int(resamples, "resamples", low=2), np.random.default_rng(rng))
     return RecoveringReport(replace(plan, certificates=told), told, _gains(plan, draws), fit)
 
 
-def _resample(fit: RecoveryCurves, plan: RecoveringPlan, resamples: int, random: np.random.Generator) -> np.ndarray:
+def _resample(
+    fit: RecoveryCurves, plan: RecoveringPlan, resamples: int, random: np.random.Generator
+) -> np.ndarray:
     """Gains of the plan over static and myopic when units are drawn anew, the plan as it is."""
     from sklearn.isotonic import isotonic_regression
 
@@ -318,13 +350,24 @@ def _resample(fit: RecoveryCurves, plan: RecoveringPlan, resamples: int, random:
     static[np.argsort(-fit.curves[:, 0], kind="stable")[: plan.K]] = 1
     found = []
     for _ in track(range(resamples), "bootstrap"):
-        weight = np.bincount(random.integers(len(units), size=len(units)), minlength=len(units))[codes].astype(float)
+        weight = np.bincount(random.integers(len(units), size=len(units)), minlength=len(units))[
+            codes
+        ].astype(float)
         if len(units) == len(fit.arms):  # every arm is its own unit: events are drawn
-            weight = random.multinomial(len(value), np.full(len(value), 1 / len(value))).astype(float)
+            weight = random.multinomial(len(value), np.full(len(value), 1 / len(value))).astype(
+                float
+            )
         n = np.bincount(cell, weight, size).reshape(-1, D)
-        mean = np.where(n > 0, np.bincount(cell, weight * value, size).reshape(-1, D) / np.maximum(n, 1e-12), fit.raw)
+        mean = np.where(
+            n > 0,
+            np.bincount(cell, weight * value, size).reshape(-1, D) / np.maximum(n, 1e-12),
+            fit.raw,
+        )
         curves = np.stack(
-            [np.asarray(isotonic_regression(m, sample_weight=w + 1e-9)) for m, w in zip(mean, n, strict=True)]
+            [
+                np.asarray(isotonic_regression(m, sample_weight=w + 1e-9))
+                for m, w in zip(mean, n, strict=True)
+            ]
         )
         curves = np.maximum(curves, 0.0)
         ours = rate_of(curves, plan.period)
@@ -341,8 +384,16 @@ def _myopic(curves: np.ndarray, K: int) -> float:
 def _gains(plan: RecoveringPlan, draws: np.ndarray | None) -> pd.DataFrame:
     rows = [{"policy": "plan", "reward": plan.value, "gain": 0.0, "low": np.nan, "high": np.nan}]
     for number, (name, value) in enumerate((("static", plan.static), ("myopic", plan.myopic))):
-        low, high = (np.nan, np.nan) if draws is None else np.quantile(draws[:, number], (0.025, 0.975))
+        low, high = (
+            (np.nan, np.nan) if draws is None else np.quantile(draws[:, number], (0.025, 0.975))
+        )
         rows.append(
-            {"policy": name, "reward": value, "gain": plan.value - value, "low": float(low), "high": float(high)}
+            {
+                "policy": name,
+                "reward": value,
+                "gain": plan.value - value,
+                "low": float(low),
+                "high": float(high),
+            }
         )
     return pd.DataFrame(rows)

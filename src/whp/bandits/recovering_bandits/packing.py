@@ -20,7 +20,11 @@ def _pack(period, order, channels, offset, channel):
     for i in order:
         top = max(top, period[i])
     room = channels * top + top
-    residue, lane, following = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(room, np.int64)
+    residue, lane, following = (
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+        np.empty(room, np.int64),
+    )
     head = np.full(top + 1, -1, np.int64)
     for k in range(room - 1):
         following[k] = k + 1
@@ -59,7 +63,9 @@ def _pack(period, order, channels, offset, channel):
     return True
 
 
-def pack(period: Int[np.ndarray, " N"], channels: int) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]] | None:
+def pack(
+    period: Int[np.ndarray, " N"], channels: int
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"]] | None:
     """Offsets and channels for arms of these periods (0: none), or None where the tree finds no place.
 
     Parameters
@@ -75,7 +81,11 @@ def pack(period: Int[np.ndarray, " N"], channels: int) -> tuple[Int[np.ndarray, 
     offset, channel = np.zeros(len(period), np.int64), np.full(len(period), -1, np.int64)
     small = rate.astype(np.int16) if len(rate) and rate.max() < 1 << 15 else rate  # sorted by radix
     order = used[np.argsort(small, kind="stable")]
-    return (offset, channel) if _pack(np.ascontiguousarray(period), order, channels, offset, channel) else None
+    return (
+        (offset, channel)
+        if _pack(np.ascontiguousarray(period), order, channels, offset, channel)
+        else None
+    )
 
 
 @compiled

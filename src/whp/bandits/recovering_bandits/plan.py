@@ -13,7 +13,14 @@ from jaxtyping import Float, Int
 
 from whp.bandits.recovering_bandits.guarantee import plan_certificates
 from whp.bandits.recovering_bandits.packing import pack, rows
-from whp.bandits.recovering_bandits.rates import Segments, a_priori_ratio, chains, period_set, relax, segments
+from whp.bandits.recovering_bandits.rates import (
+    Segments,
+    a_priori_ratio,
+    chains,
+    period_set,
+    relax,
+    segments,
+)
 from whp.certificate import Certificate
 from whp.result import Result
 from whp.validate import as_choice, as_int, as_real
@@ -45,7 +52,9 @@ def as_curves(curves: Any, name: str = "curves") -> Float[np.ndarray, "N D"]:
     R = np.stack([np.concatenate([r, np.full(D - len(r), r[-1])]) for r in rows])
     if not np.isfinite(R).all() or (R < 0).any():
         i, d = np.argwhere(~np.isfinite(R) | (R < 0))[0]
-        raise ValueError(f"{name} must be finite and not negative, arm {i} has {R[i, d]:g} at d = {d + 1}")
+        raise ValueError(
+            f"{name} must be finite and not negative, arm {i} has {R[i, d]:g} at d = {d + 1}"
+        )
     return R
 
 
@@ -76,7 +85,9 @@ def upper_bound(curves: Any, K: int) -> float:
         Pulls a period.
     """
     R = as_curves(curves)
-    return relax(segments(np.maximum.accumulate(R, axis=1), range(1, R.shape[1] + 1)), as_int(K, "K", low=1)).value
+    return relax(
+        segments(np.maximum.accumulate(R, axis=1), range(1, R.shape[1] + 1)), as_int(K, "K", low=1)
+    ).value
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +161,9 @@ class RecoveringPlan(Result):
         import pandas as pd
 
         names = self.names or tuple(map(str, range(len(self.period))))
-        plan = pd.DataFrame({"arm": names, "period": self.period, "offset": self.offset, "channel": self.channel})
+        plan = pd.DataFrame(
+            {"arm": names, "period": self.period, "offset": self.offset, "channel": self.channel}
+        )
         rows = [(t, names[i]) for t, arms in enumerate(self.table(100)) for i in arms]
         return {"plan.csv": plan, "timetable.csv": pd.DataFrame(rows, columns=["period", "arm"])}
 
@@ -158,7 +171,10 @@ class RecoveringPlan(Result):
         """An iCalendar of the first T periods, each so many days long, from a date ``"2026-01-31"`` on."""
         from datetime import date, timedelta
 
-        first, names = date.fromisoformat(start), self.names or tuple(map(str, range(len(self.period))))
+        first, names = (
+            date.fromisoformat(start),
+            self.names or tuple(map(str, range(len(self.period)))),
+        )
         lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//whp//recovering-bandits//EN"]
         for t, arms in enumerate(self.table(T)):
             day = (first + timedelta(days=t * days)).strftime("%Y%m%d")
@@ -191,7 +207,11 @@ class RecoveringPlan(Result):
         for row, i in enumerate(used):
             when = np.arange(int(self.offset[i]), T, int(self.period[i]))
             ax.plot(when, np.full(len(when), row), "s", markersize=4)
-        ax.set_yticks(range(len(used)), [f"{names[i]} (every {self.period[i]})" for i in used], fontsize="x-small")
+        ax.set_yticks(
+            range(len(used)),
+            [f"{names[i]} (every {self.period[i]})" for i in used],
+            fontsize="x-small",
+        )
         ax.invert_yaxis()
         ax.set(xlabel="period", title=f"{100 * self.ratio:.1f} % of what any policy could earn")
         return ax
@@ -274,13 +294,31 @@ def plan_recovering(
     gamma = a_priori_ratio(slots)
     told = tuple(map(str, names)) if names is not None else ()
     made = plan_certificates(
-        R, period, placed[0], slots, value=value, bound=best.value, gamma=gamma, static=static, fall=fall
+        R,
+        period,
+        placed[0],
+        slots,
+        value=value,
+        bound=best.value,
+        gamma=gamma,
+        static=static,
+        fall=fall,
     )
     return RecoveringPlan(
-        period=period, offset=placed[0], channel=placed[1], K=slots, value=value, upper_bound=best.value, gamma=gamma,
-        static=static, price=best.price, fractional_arm=best.fractional, certificates=made,
-        curves=R, names=told,
-    )  # fmt: skip
+        period=period,
+        offset=placed[0],
+        channel=placed[1],
+        K=slots,
+        value=value,
+        upper_bound=best.value,
+        gamma=gamma,
+        static=static,
+        price=best.price,
+        fractional_arm=best.fractional,
+        certificates=made,
+        curves=R,
+        names=told,
+    )
 
 
 def _search(
@@ -357,7 +395,10 @@ def _guaranteed(pieces: Segments, K: int, m: int) -> list[np.ndarray]:
         made.append(alone)
     kept = []
     for period in made:
-        whole = sum(math.ceil(sum(1 / int(period[i]) for i in arms) - 1e-9) for arms in chains(m, period).values())
+        whole = sum(
+            math.ceil(sum(1 / int(period[i]) for i in arms) - 1e-9)
+            for arms in chains(m, period).values()
+        )
         if whole <= K and pack(period, K) is not None:
             kept.append(period)
     return kept
@@ -376,7 +417,11 @@ def _local(R: np.ndarray, period: np.ndarray, K: int, price: float) -> np.ndarra
         improved = False
         for i in arms:
             for d in np.argsort(-rates[i], kind="stable"):
-                gain = rates[i, d] - rates[i, min(best[i], D)] if best[i] <= D else rates[i, d] - R[i, -1] / best[i]
+                gain = (
+                    rates[i, d] - rates[i, min(best[i], D)]
+                    if best[i] <= D
+                    else rates[i, d] - R[i, -1] / best[i]
+                )
                 if gain <= 1e-12 * max(value, 1e-300):
                     break
                 tried = best.copy()
@@ -386,7 +431,9 @@ def _local(R: np.ndarray, period: np.ndarray, K: int, price: float) -> np.ndarra
                     break
         if improved or (len(arms) * (D + 1)) ** 2 / 2 > PAIRS:
             continue
-        current = np.array([rates[i, best[i]] if best[i] <= D else R[i, -1] / best[i] for i in range(N)])
+        current = np.array(
+            [rates[i, best[i]] if best[i] <= D else R[i, -1] / best[i] for i in range(N)]
+        )
         for a, i in enumerate(arms):
             for j in arms[a + 1 :]:
                 sums = rates[i][:, None] + rates[j][None] - current[i] - current[j]

@@ -40,7 +40,11 @@ def _segments(R, periods, slope, length, low, high, arm):
     """Concave envelopes by one monotone chain an arm, from the longest period on. How many segments there are."""
     N, D = R.shape
     count = 0
-    X, Y, P = np.empty(len(periods) + 1), np.empty(len(periods) + 1), np.empty(len(periods) + 1, np.int64)
+    X, Y, P = (
+        np.empty(len(periods) + 1),
+        np.empty(len(periods) + 1),
+        np.empty(len(periods) + 1, np.int64),
+    )
     for i in range(N):
         top = 1
         X[0], Y[0], P[0] = 0.0, 0.0, 0
@@ -128,13 +132,17 @@ def _take(slope, length, low, high, arm, capacity, period):
 def relax(pieces: Segments, capacity: float | int) -> Relaxation:
     """Fill the capacity with the steepest pieces: a fractional knapsack, which is the optimum as envelopes are concave."""
     period = np.zeros(pieces.arms, dtype=np.int64)
-    value, k = _take(pieces.slope, pieces.length, pieces.low, pieces.high, pieces.arm, capacity, period)
+    value, k = _take(
+        pieces.slope, pieces.length, pieces.low, pieces.high, pieces.arm, capacity, period
+    )
     if k < 0:
         return Relaxation(float(value), period, -1, 0, 0.0)
     left = capacity - float(pieces.length[:k].sum())
     if left <= 1e-12 * max(1.0, capacity):
         return Relaxation(float(value), period, -1, 0, float(pieces.slope[k]))
-    return Relaxation(float(value), period, int(pieces.arm[k]), int(pieces.high[k]), float(pieces.slope[k]))
+    return Relaxation(
+        float(value), period, int(pieces.arm[k]), int(pieces.high[k]), float(pieces.slope[k])
+    )
 
 
 def chains(m: int, periods: Int[np.ndarray, " N"]) -> dict[int, list[int]]:

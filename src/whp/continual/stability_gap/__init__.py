@@ -23,4 +23,12 @@ from whp.continual.stability_gap.bands import count_interval, paired_limits
 from whp.continual.stability_gap.gap import StabilityGapResult, stability_gap
 from whp.continual.stability_gap.metrics import Curves, metrics, windowed
 
-__all__ = ["Curves", "StabilityGapResult", "count_interval", "metrics", "paired_limits", "stability_gap", "windowed"]
+__all__ = [
+    "Curves",
+    "StabilityGapResult",
+    "count_interval",
+    "metrics",
+    "paired_limits",
+    "stability_gap",
+    "windowed",
+]

@@ -17,7 +17,11 @@ Target = str  # "population" or "set"
 
 
 def count_interval(
-    counts: Any, n: int, level: float | int, n_total: int | None = None, target: Target = "population"
+    counts: Any,
+    n: int,
+    level: float | int,
+    n_total: int | None = None,
+    target: Target = "population",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact limits, each missed with probability `level` at most, of the accuracy behind `counts` correct rows of `n`.
 
@@ -33,12 +37,17 @@ def count_interval(
         assert n_total is not None
         low = _hypergeometric(found, n, n_total, level) / n_total
         high = 1 - _hypergeometric(n - found, n, n_total, level) / n_total
-    return np.asarray(low[inverse].reshape(counts.shape)), np.asarray(high[inverse].reshape(counts.shape))
+    return np.asarray(low[inverse].reshape(counts.shape)), np.asarray(
+        high[inverse].reshape(counts.shape)
+    )
 
 
 def _hypergeometric(found: np.ndarray, n: int, N: int, level: float) -> np.ndarray:
     """Least number of correct rows in all N for which seeing so many of n is not too rare: P(X ≥ found) > level."""
-    low, high = found.copy(), N - n + found  # as many at least, and at most all that was not seen besides
+    low, high = (
+        found.copy(),
+        N - n + found,
+    )  # as many at least, and at most all that was not seen besides
     while (low < high).any():
         middle = (low + high) // 2
         enough = hypergeom.sf(found - 1, N, middle, n) > level
@@ -54,7 +63,12 @@ def band(
 
 
 def paired_limits(
-    lost: Any, gained: Any, n: int, level: float | int, n_total: int | None = None, target: Target = "population"
+    lost: Any,
+    gained: Any,
+    n: int,
+    level: float | int,
+    n_total: int | None = None,
+    target: Target = "population",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Limits of A(s) − A(s') from rows right at s and wrong at s' (`lost`) and the other way round (`gained`).
 

@@ -85,7 +85,9 @@ class StabilityGapResult(Result):
 
     def artifacts(self) -> dict[str, Any]:
         """The table of gaps, and the curves."""
-        curves = pd.DataFrame({"iteration": self.times, "acc": self.acc_curve, "wc_acc": self.wc_curve})
+        curves = pd.DataFrame(
+            {"iteration": self.times, "acc": self.acc_curve, "wc_acc": self.wc_curve}
+        )
         for i, row in enumerate(self.accuracy):
             curves[f"task_{i + 1}"] = row
         return {"gaps.csv": self.gaps, "curves.csv": curves}
@@ -94,7 +96,11 @@ class StabilityGapResult(Result):
         """The accuracies in long form: ``iteration``, ``task``, ``accuracy``; what the front door reads."""
         K, T = self.accuracy.shape
         table = pd.DataFrame(
-            {"iteration": np.tile(self.times, K), "task": np.repeat(np.arange(K), T), "accuracy": self.accuracy.ravel()}
+            {
+                "iteration": np.tile(self.times, K),
+                "task": np.repeat(np.arange(K), T),
+                "accuracy": self.accuracy.ravel(),
+            }
         )
         return table.dropna(ignore_index=True)
 
@@ -106,10 +112,24 @@ class StabilityGapResult(Result):
             ax = plt.subplots()[1]
         for i, row in enumerate(self.accuracy):
             line = ax.plot(self.times, row, linewidth=1, label=f"task {i + 1}")[0]
-            ax.fill_between(self.times, self.low[i], self.high[i], color=line.get_color(), alpha=0.12, linewidth=0)
+            ax.fill_between(
+                self.times,
+                self.low[i],
+                self.high[i],
+                color=line.get_color(),
+                alpha=0.12,
+                linewidth=0,
+            )
             ends = np.searchsorted(self.times, self.task_ends[i:])
             ax.plot(self.times[ends], row[ends], "o", color=line.get_color(), markersize=4)
-        ax.step(self.times, self.wc_curve, color="black", linewidth=1.6, where="post", label="worst case")
+        ax.step(
+            self.times,
+            self.wc_curve,
+            color="black",
+            linewidth=1.6,
+            where="post",
+            label="worst case",
+        )
         for end in self.task_ends[:-1]:
             ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
         ax.set(xlabel="updates (dots: where tasks end)", ylabel="accuracy", ylim=(-0.02, 1.02))
@@ -178,7 +198,13 @@ def stability_gap(
         If an argument is not what is accepted; the message names it.
     """
     every = as_int(every, "every", low=1)
-    outcomes = None if correct is None else correct if isinstance(correct, Outcomes) else Outcomes.of(correct)
+    outcomes = (
+        None
+        if correct is None
+        else correct
+        if isinstance(correct, Outcomes)
+        else Outcomes.of(correct)
+    )
     if isinstance(accuracy, pd.DataFrame):
         accuracy, ends, times, found_n = _from_table(accuracy, task_ends, every)
         n = found_n if n is None else n
@@ -196,8 +222,14 @@ def stability_gap(
     rows = _sizes(n, "n", K)
     total = _sizes(n_total, "n_total", K)
     if target == "set" and rows is not None and total is None:
-        raise ValueError("n_total must be given for target='set': the rows of the whole evaluation sets")
-    if rows is not None and total is not None and any(a > b for a, b in zip(rows, total, strict=True)):
+        raise ValueError(
+            "n_total must be given for target='set': the rows of the whole evaluation sets"
+        )
+    if (
+        rows is not None
+        and total is not None
+        and any(a > b for a, b in zip(rows, total, strict=True))
+    ):
         raise ValueError(f"n must not exceed n_total, got {max(rows)} of {min(total)}")
     if audit is not None and not isinstance(audit, Audit):
         raise TypeError(f"audit must come from a recorder, got {type(audit).__name__}")
@@ -207,7 +239,13 @@ def stability_gap(
     known = guarantee.assumptions(limits, audit)
     temporary, gaps = guarantee.temporary_forgetting(limits, gap, known)
     certificates = [guarantee.hidden_drop(limits, gap, known), temporary]
-    if audit is not None and target == "set" and rows is not None and total is not None and rows != total:
+    if (
+        audit is not None
+        and target == "set"
+        and rows is not None
+        and total is not None
+        and rows != total
+    ):
         certificates.append(guarantee.band_audit(limits, audit))
     if grads is not None:
         certificates.append(guarantee.first_step(*_gradients(grads)))
@@ -215,11 +253,23 @@ def stability_gap(
     estimates: dict[str, Any] = limits.estimates(found, windows)
     low, high = limits.bands()
     return StabilityGapResult(
-        acc=estimates["acc"], wc_acc=estimates["wc_acc"], forg=estimates.get("forg"), min_acc=estimates.get("min_acc"),
-        min_acc_task=found.min_acc_task, wf=estimates["wf"], wp=estimates["wp"], gaps=gaps, acc_curve=found.acc_curve,
-        wc_curve=found.wc_curve, accuracy=accuracy, times=times, task_ends=ends, low=low, high=high,
+        acc=estimates["acc"],
+        wc_acc=estimates["wc_acc"],
+        forg=estimates.get("forg"),
+        min_acc=estimates.get("min_acc"),
+        min_acc_task=found.min_acc_task,
+        wf=estimates["wf"],
+        wp=estimates["wp"],
+        gaps=gaps,
+        acc_curve=found.acc_curve,
+        wc_curve=found.wc_curve,
+        accuracy=accuracy,
+        times=times,
+        task_ends=ends,
+        low=low,
+        high=high,
         certificates=tuple(certificates),
-    )  # fmt: skip
+    )
 
 
 def _range(A: np.ndarray) -> None:
@@ -256,7 +306,9 @@ def _from_array(
     value: Any, task_ends: Any, every: int, outcomes: Outcomes | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if task_ends is None:
-        raise TypeError("task_ends must be given beside an array: the updates done when each task ended")
+        raise TypeError(
+            "task_ends must be given beside an array: the updates done when each task ended"
+        )
     if value is None and outcomes is None:
         raise TypeError("accuracy must be an array (tasks, updates) or a table, got None")
     if value is None:
@@ -292,13 +344,17 @@ def _from_array(
     return A, ends, times
 
 
-def _from_table(table: pd.DataFrame, task_ends: Any, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+def _from_table(
+    table: pd.DataFrame, task_ends: Any, every: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     if missing := [c for c in ("iteration", "task", "accuracy") if c not in table.columns]:
         raise ValueError(
             f"accuracy lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
         )
     for column in ("iteration", "accuracy"):
-        if table[column].dtype.kind not in "fiu" or (column == "iteration" and not np.isfinite(table[column]).all()):
+        if table[column].dtype.kind not in "fiu" or (
+            column == "iteration" and not np.isfinite(table[column]).all()
+        ):
             raise ValueError(f"accuracy must have numbers in column {column!r}")
     _range(table["accuracy"].to_numpy(float))
     if (table["iteration"] < 1).any() or (table["iteration"] != np.floor(table["iteration"])).any():
@@ -349,11 +405,15 @@ def _complete(curves: Curves) -> None:
 
 def _agree(outcomes: Outcomes, curves: Curves) -> None:
     if len(outcomes.n) != len(curves.ends):
-        raise ValueError(f"correct must have {len(curves.ends)} arrays, one a task, got {len(outcomes.n)}")
+        raise ValueError(
+            f"correct must have {len(curves.ends)} arrays, one a task, got {len(outcomes.n)}"
+        )
     for i, start in enumerate(curves.starts):
         mine, theirs = outcomes.accuracy(i), curves.accuracy[i, start:]
         if len(mine) != len(theirs):
-            raise ValueError(f"correct[{i}] must have {len(theirs)} rows, one an evaluation, got {len(mine)}")
+            raise ValueError(
+                f"correct[{i}] must have {len(theirs)} rows, one an evaluation, got {len(mine)}"
+            )
         if np.abs(mine - theirs).max() > 1e-6:
             raise ValueError(f"correct[{i}] does not give the accuracies of task {i + 1}")
 
@@ -393,7 +453,9 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Assumption, ...]]:
     from whp.continual.training import ContinualFit
 
     if not isinstance(grads, ContinualFit) or grads.gradients is None:
-        raise TypeError("grads must be a ContinualFit made with record_gradients=True, or its table")
+        raise TypeError(
+            "grads must be a ContinualFit made with record_gradients=True, or its table"
+        )
     active = changing(grads.model)
     return grads.gradients, (
         met(centred)

@@ -14,7 +14,14 @@ from whp.continual.stability_gap.metrics import Metrics
 from whp.continual.stability_gap.outcomes import Audit
 from whp.intervals import Estimate, exact
 
-__all__ = ["assumptions", "band_audit", "envelope", "first_step", "hidden_drop", "temporary_forgetting"]
+__all__ = [
+    "assumptions",
+    "band_audit",
+    "envelope",
+    "first_step",
+    "hidden_drop",
+    "temporary_forgetting",
+]
 
 PAPER = "De Lange, van de Ven, Tuytelaars 2023"
 SLACK = 1e-12
@@ -29,16 +36,24 @@ def assumptions(limits: Limits, audit: Audit | None) -> tuple[Assumption, ...]:
         found.append(unchecked(unused, "training rows were not shown"))
     elif audit.overlap:
         found.append(
-            violated(unused, f"{audit.overlap} of them were, to the last bit", "take copies out of one of the sets")
+            violated(
+                unused,
+                f"{audit.overlap} of them were, to the last bit",
+                "take copies out of one of the sets",
+            )
         )
     else:
         found.append(met(unused, "no row of the one is in the other"))
     fixed = "each subset was drawn uniformly before training, and nothing was chosen by it"
     if limits.n is None:
-        found.append(unchecked("accuracies are exact", "n, the number of rows behind them, was not given"))
+        found.append(
+            unchecked("accuracies are exact", "n, the number of rows behind them, was not given")
+        )
     elif audit is not None:
         found.append(met("each subset was drawn uniformly, once, before training"))
-        found.append(unchecked("nothing was chosen by the evaluations", "no early stopping, no tuning"))
+        found.append(
+            unchecked("nothing was chosen by the evaluations", "no early stopping, no tuning")
+        )
     else:
         found.append(unchecked(fixed, "accuracies alone do not show it"))
     same = "evaluating leaves training as it was"
@@ -68,14 +83,16 @@ def hidden_drop(limits: Limits, gap: float | int, known: tuple[Assumption, ...])
         trivial=trivial,
         assumptions=known,
         inputs={
-            "tasks": len(limits.curves.ends), "evaluations": len(limits.curves.times),
-            "paired": limits.outcomes is not None, "every update": limits.dense,
+            "tasks": len(limits.curves.ends),
+            "evaluations": len(limits.curves.times),
+            "paired": limits.outcomes is not None,
+            "every update": limits.dense,
         },
         needs="evaluate more rows, pass correct for paired limits, or evaluate after every update: between evaluations anything "
         "may have happened",
         remedy="the model was worse on old tasks between the ends of tasks: do not serve it there, or serve the one before; a "
         "gap as large as the accuracy itself can hide nothing.",
-    )  # fmt: skip
+    )
 
 
 def temporary_forgetting(
@@ -145,7 +162,10 @@ def first_step(grads: pd.DataFrame, known: tuple[Assumption, ...]) -> Certificat
         1.0,
         measured,
         assumptions=known,
-        inputs={f"task {int(t) + 1}": float(r) for t, r in zip(first["task"], ratios.fillna(np.inf), strict=True)},
+        inputs={
+            f"task {int(t) + 1}": float(r)
+            for t, r in zip(first["task"], ratios.fillna(np.inf), strict=True)
+        },
         needs="train at least two tasks with record_gradients=True",
         remedy="an anchor is not where the old model was; with one anchor for each old task only the first switch starts at rest.",
     )
@@ -156,7 +176,11 @@ def envelope(found: Metrics, reported: dict[str, float]) -> Certificate:
     excess = float((found.wc_curve - found.acc_curve).max())
     inputs: dict[str, Any] = {"ACC": found.acc, "WC-ACC": found.wc_acc}
     if "wc_acc" in reported:
-        excess = max(excess, reported["wc_acc"] - reported.get("acc", found.acc), found.wc_acc - reported["wc_acc"])
+        excess = max(
+            excess,
+            reported["wc_acc"] - reported.get("acc", found.acc),
+            found.wc_acc - reported["wc_acc"],
+        )
     if "acc" in reported:
         excess = max(excess, abs(reported["acc"] - found.acc))
     inputs |= {f"reported {k}": v for k, v in reported.items()}

@@ -54,18 +54,27 @@ class Limits:
         pairs = int(np.isfinite(A).sum())
         for i, start in enumerate(self.curves.starts):
             total = None if self.n_total is None else self.n_total[i]
-            low[i, start:], high[i, start:] = band(A[i, start:], self.n[i], self.delta / pairs, total, self.target)
+            low[i, start:], high[i, start:] = band(
+                A[i, start:], self.n[i], self.delta / pairs, total, self.target
+            )
         return low, high
 
     def _pair(self, i: int, s: int, t: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
         """Limits of A_i(s) − A_i(t) by paired rows (T3)."""
         assert self.outcomes is not None
         start = int(self.curves.starts[i])
-        lost, gained = self.outcomes.lost(i, s - start, t - start), self.outcomes.lost(i, t - start, s - start)
+        lost, gained = (
+            self.outcomes.lost(i, s - start, t - start),
+            self.outcomes.lost(i, t - start, s - start),
+        )
         total = None if self.n_total is None else self.n_total[i]
-        return paired_limits(lost, gained, self.outcomes.n[i], self.delta / (4 * pairs), total, self.target)
+        return paired_limits(
+            lost, gained, self.outcomes.n[i], self.delta / (4 * pairs), total, self.target
+        )
 
-    def fall(self, i: int, s: int, later: np.ndarray, pairs: int, bands: tuple[np.ndarray, np.ndarray]) -> Estimate:
+    def fall(
+        self, i: int, s: int, later: np.ndarray, pairs: int, bands: tuple[np.ndarray, np.ndarray]
+    ) -> Estimate:
         """A_i(s) less the least accuracy among `later`."""
         A, (low, high) = self.curves.accuracy[i], bands
         value = float(A[s] - A[later].min())
@@ -86,7 +95,10 @@ class Limits:
         bands = self.bands()
         old = curves.old()
         pairs = sum(s.stop - s.start for _, s in old)
-        falls = [self.fall(i, len(curves.times) - 1, np.arange(s.start, s.stop), pairs, bands) for i, s in old]
+        falls = [
+            self.fall(i, len(curves.times) - 1, np.arange(s.start, s.stop), pairs, bands)
+            for i, s in old
+        ]
         # the last moment is among the later ones, so no fall is negative
         falls = [replace(f, low=max(f.low, 0.0)) for f in falls]
         trivial = float(curves.accuracy[:-1, -1].sum()) / K
@@ -104,18 +116,25 @@ class Limits:
             drops.append(self.fall(i, int(curves.ends[k - 1]), inside, pairs, bands))
             recoveries.append(self.fall(i, int(curves.ends[k]), inside, pairs, bands))
         for name, found in (("drop", drops), ("recovery", recoveries)):
-            table[f"{name}_low"], table[f"{name}_high"] = [e.low for e in found], [e.high for e in found]
+            table[f"{name}_low"], table[f"{name}_high"] = (
+                [e.low for e in found],
+                [e.high for e in found],
+            )
         both = [
             (min(d.value, r.value), min(d.low, r.low), min(d.high, r.high))
             for d, r in zip(drops, recoveries, strict=True)
         ]
         value, low, high = np.array(both).max(axis=0) if both else (0.0, 0.0, 0.0)
         most = (
-            exact(float(value)) if self.n is None else _estimate(float(value), (low, high), 1 - self.delta, min(self.n))
+            exact(float(value))
+            if self.n is None
+            else _estimate(float(value), (low, high), 1 - self.delta, min(self.n))
         )
         return table.drop(columns="at"), most
 
-    def estimates(self, found: Metrics, windows: tuple[int, ...]) -> dict[str, Estimate | dict[int, Estimate]]:
+    def estimates(
+        self, found: Metrics, windows: tuple[int, ...]
+    ) -> dict[str, Estimate | dict[int, Estimate]]:
         """ACC, FORG, min-ACC, WC-ACC, WF and WP with the limits of the band."""
         low, high = self.bands()
         curves, K = self.curves, len(self.curves.ends)
@@ -125,7 +144,9 @@ class Limits:
         def made(value: float, a: float, b: float) -> Estimate:
             return exact(value) if self.n is None else _estimate(value, (a, b), level, rows or 0)
 
-        least = [(0.0 if not self.dense else low[i, s].min(), high[i, s].min()) for i, s in curves.old()]
+        least = [
+            (0.0 if not self.dense else low[i, s].min(), high[i, s].min()) for i, s in curves.old()
+        ]
         ends = curves.ends[:-1]
         old = np.arange(K - 1)
         out: dict[str, Estimate | dict[int, Estimate]] = {
@@ -148,7 +169,12 @@ class Limits:
             made_of = {}
             for w in windows:
                 lower, upper = (
-                    np.mean([windowed(a[i, s:], w, b[i, s:])[which][-1] for i, s in enumerate(curves.starts)])
+                    np.mean(
+                        [
+                            windowed(a[i, s:], w, b[i, s:])[which][-1]
+                            for i, s in enumerate(curves.starts)
+                        ]
+                    )
                     for a, b in ((low, high), (high, low))
                 )
                 made_of[w] = made(values[w], float(lower), float(upper) if self.dense else FULL)
@@ -157,7 +183,14 @@ class Limits:
 
 
 def _estimate(value: float, ends: tuple[float, float], level: float, n: int) -> Estimate:
-    return Estimate(value, min(ends[0], value), max(ends[1], value), level, n, "exact, for all evaluations at once")
+    return Estimate(
+        value,
+        min(ends[0], value),
+        max(ends[1], value),
+        level,
+        n,
+        "exact, for all evaluations at once",
+    )
 
 
 def _sum(parts: list[Estimate], K: int, level: float) -> Estimate:

@@ -60,7 +60,9 @@ def windowed(
         width = min(window, len(x)) - 1
         if width:
             # the filter's origin makes its window end at the value itself, which the shift leaves out
-            before[1:] = maximum_filter1d(x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2)[:-1]
+            before[1:] = maximum_filter1d(
+                x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2
+            )[:-1]
         return np.maximum.accumulate(np.maximum(before - y, 0))
 
     return fall(a, other), fall(-other, -a)
@@ -131,6 +133,28 @@ def _gaps(curves: Curves) -> pd.DataFrame:
             inside = slice(int(curves.ends[k - 1]) + 1, int(curves.ends[k]) + 1)
             at = inside.start + int(A[i, inside].argmin())
             before, least, after = A[i, curves.ends[k - 1]], A[i, at], A[i, curves.ends[k]]
-            rows.append((i, k, before, least, int(curves.times[at]), after, before - least, after - least, at))
-    columns = ["old_task", "new_task", "before", "minimum", "iteration", "after", "drop", "recovery", "at"]
+            rows.append(
+                (
+                    i,
+                    k,
+                    before,
+                    least,
+                    int(curves.times[at]),
+                    after,
+                    before - least,
+                    after - least,
+                    at,
+                )
+            )
+    columns = [
+        "old_task",
+        "new_task",
+        "before",
+        "minimum",
+        "iteration",
+        "after",
+        "drop",
+        "recovery",
+        "at",
+    ]
     return pd.DataFrame(rows, columns=columns)

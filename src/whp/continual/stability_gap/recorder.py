@@ -115,7 +115,9 @@ class ContinualEvaluator(Watcher):
         """Show rows that are trained on, to find out whether evaluation rows are among them."""
         if not self.hashes:
             self.hashes = {row.tobytes() for A, _ in self.sets for row in A.numpy()}
-        found = sum(row.tobytes() in self.hashes for row in X.detach().to(self.sets[0][0].dtype).numpy())
+        found = sum(
+            row.tobytes() in self.hashes for row in X.detach().to(self.sets[0][0].dtype).numpy()
+        )
         self.overlap = (self.overlap or 0) + found
 
     def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
@@ -139,7 +141,9 @@ class ContinualEvaluator(Watcher):
         self.ends.append(self.updates)
 
     @contextmanager
-    def task(self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
+    def task(
+        self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+    ) -> Iterator[None]:
         """The time of one task; with an optimizer each of its steps is followed by an evaluation, and the loop need not know."""
         self.before_task(k)
         handle = None
@@ -154,10 +158,15 @@ class ContinualEvaluator(Watcher):
 
     # Looking
 
-    def _predict(self, model: nn.Module, X: Tensor, tasks: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    def _predict(
+        self, model: nn.Module, X: Tensor, tasks: Sequence[int], sizes: Sequence[int]
+    ) -> Tensor:
         if self.predict is not None:
             return torch.cat(
-                [self.predict(model, part, i) for i, part in zip(tasks, X.split(list(sizes)), strict=True)]
+                [
+                    self.predict(model, part, i)
+                    for i, part in zip(tasks, X.split(list(sizes)), strict=True)
+                ]
             )
         z = torch.cat([model(part) for part in X.split(self.batch_size)])
         if self.scenario == "task":
@@ -174,10 +183,14 @@ class ContinualEvaluator(Watcher):
         try:
             with torch.inference_mode():
                 X = torch.cat([x for _, x, _ in parts])
-                found = self._predict(model, X, [i for i, _, _ in parts], [len(y) for _, _, y in parts])
+                found = self._predict(
+                    model, X, [i for i, _, _ in parts], [len(y) for _, _, y in parts]
+                )
                 return [
                     (a == y).numpy()
-                    for a, (_, _, y) in zip(found.split([len(y) for _, _, y in parts]), parts, strict=True)
+                    for a, (_, _, y) in zip(
+                        found.split([len(y) for _, _, y in parts]), parts, strict=True
+                    )
                 ]
         finally:
             for module, mode in modes:
@@ -188,7 +201,9 @@ class ContinualEvaluator(Watcher):
         before = None if self.changed is not None else _state(model)
         found = self._right(model, [(i, *self.own[i]) for i in seen])
         if before is not None:
-            self.changed = tuple(name for name, value in _state(model).items() if value != before[name])
+            self.changed = tuple(
+                name for name, value in _state(model).items() if value != before[name]
+            )
         for i, right in zip(seen, found, strict=True):
             self.files[i].write(np.packbits(right).tobytes())
             accuracy = float(right.mean())
@@ -218,7 +233,13 @@ class ContinualEvaluator(Watcher):
         audit = Audit(tuple(self.full), self.overlap, self.changed)
         total = [len(y) for _, y in self.sets[: len(self.ends)]]
         return stability_gap(
-            None, self.ends, correct=self.outcomes(), n_total=total, every=self.every, audit=audit, **options
+            None,
+            self.ends,
+            correct=self.outcomes(),
+            n_total=total,
+            every=self.every,
+            audit=audit,
+            **options,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,24 +249,41 @@ class ContinualEvaluator(Watcher):
             file.seek(0)
             arrays.append(torch.frombuffer(bytearray(file.read() or b"\0"), dtype=torch.uint8))
         return {
-            "packed": arrays, "chosen": self.chosen, "updates": self.updates, "evaluations": self.evaluations,
-            "current": self.current, "ends": list(self.ends), "full": [list(f) for f in self.full],
-            "least": list(self.least), "looked": list(self.looked), "overlap": self.overlap,
-            "changed": None if self.changed is None else list(self.changed), "every": self.every,
-        }  # fmt: skip
+            "packed": arrays,
+            "chosen": self.chosen,
+            "updates": self.updates,
+            "evaluations": self.evaluations,
+            "current": self.current,
+            "ends": list(self.ends),
+            "full": [list(f) for f in self.full],
+            "least": list(self.least),
+            "looked": list(self.looked),
+            "overlap": self.overlap,
+            "changed": None if self.changed is None else list(self.changed),
+            "every": self.every,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave, on the same evaluation sets."""
         if len(state["chosen"]) != len(self.sets) or any(
-            len(c) > len(y) or int(c.max()) >= len(y) for c, (_, y) in zip(state["chosen"], self.sets, strict=True)
+            len(c) > len(y) or int(c.max()) >= len(y)
+            for c, (_, y) in zip(state["chosen"], self.sets, strict=True)
         ):
             raise ValueError("state belongs to other evaluation sets")
         if state["every"] != self.every:
             raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
         self.chosen = list(state["chosen"])
         self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.chosen, strict=True)]
-        self.updates, self.evaluations, self.current = state["updates"], state["evaluations"], state["current"]
-        self.ends, self.least, self.looked = list(state["ends"]), list(state["least"]), list(state["looked"])
+        self.updates, self.evaluations, self.current = (
+            state["updates"],
+            state["evaluations"],
+            state["current"],
+        )
+        self.ends, self.least, self.looked = (
+            list(state["ends"]),
+            list(state["least"]),
+            list(state["looked"]),
+        )
         self.full = [(int(i), int(t), float(a)) for i, t, a in state["full"]]
         self.overlap = state["overlap"]
         self.changed = None if state["changed"] is None else tuple(state["changed"])

@@ -13,10 +13,24 @@ from whp.intervals import Estimate, exact
 if TYPE_CHECKING:
     from whp.continual.view_batch.schedule import Schedule
 
-__all__ = ["design_effect", "effective_batch", "forgetting", "of_schedule", "view_consistency", "worst"]
+__all__ = [
+    "design_effect",
+    "effective_batch",
+    "forgetting",
+    "of_schedule",
+    "view_consistency",
+    "worst",
+]
 
 PAPER = "Kang, Seifer, Lee, Ryu 2025"
-SEVERITY = (Verdict.FAILS, Verdict.VOID, Verdict.INCONCLUSIVE, Verdict.UNMEASURED, Verdict.VACUOUS, Verdict.HOLDS)
+SEVERITY = (
+    Verdict.FAILS,
+    Verdict.VOID,
+    Verdict.INCONCLUSIVE,
+    Verdict.UNMEASURED,
+    Verdict.VACUOUS,
+    Verdict.HOLDS,
+)
 
 
 def worst(found: list[Certificate]) -> Certificate:
@@ -41,11 +55,16 @@ def _minimum_rest(s: Schedule) -> Certificate:
         1.0,
         exact(float(gaps.min())) if len(gaps) else None,
         trivial=1.0,
-        inputs={"C": s.cycle, "window": s.window, "largest gap": int(gaps.max()) if len(gaps) else 0, "visits": len(s.samples)},
+        inputs={
+            "C": s.cycle,
+            "window": s.window,
+            "largest gap": int(gaps.max()) if len(gaps) else 0,
+            "visits": len(s.samples),
+        },
         needs="at least two visits of some sample",
         remedy="a full shuffle promises no rest at all: use shuffle='window'. If a window was used, something between the sampler "
         "and the model reorders, shards or repeats samples.",
-    )  # fmt: skip
+    )
 
 
 def _mean_recall(s: Schedule) -> Certificate:
@@ -70,7 +89,9 @@ def _equal_work(s: Schedule) -> Certificate:
     counts = s.counts()
     whole = s.total % s.cycle == 0
     unseen = int((counts == 0).sum())
-    evidence = f"{s.total} steps, C = {s.cycle}" + (f"; {unseen} samples were never seen" if unseen else "")
+    evidence = f"{s.total} steps, C = {s.cycle}" + (
+        f"; {unseen} samples were never seen" if unseen else ""
+    )
     statement = "the run ends with a cycle"
     return Certificate(
         "equal-work",
@@ -106,7 +127,12 @@ def design_effect(
 
 
 def effective_batch(
-    ratio: Estimate | None, n: int, batch_size: int, views: int, inputs: dict[str, Any], differ: bool | None
+    ratio: Estimate | None,
+    n: int,
+    batch_size: int,
+    views: int,
+    inputs: dict[str, Any],
+    differ: bool | None,
 ) -> Certificate:
     """Whether views cost no more gradient noise than copies would."""
     statement = "the views of a sample differ"
@@ -116,7 +142,9 @@ def effective_batch(
         known = (
             met(statement)
             if differ
-            else violated(statement, "two are equal to the last bit", "give workers seeds of their own")
+            else violated(
+                statement, "two are equal to the last bit", "give workers seeds of their own"
+            )
         )
     bound = (n * views - batch_size) / (n - batch_size) if n > batch_size else math.inf
     return Certificate(
@@ -134,7 +162,9 @@ def effective_batch(
     )
 
 
-def view_consistency(log_p: np.ndarray, views: int, divergence: np.ndarray | None = None) -> Certificate:
+def view_consistency(
+    log_p: np.ndarray, views: int, divergence: np.ndarray | None = None
+) -> Certificate:
     """Whether views change the decision only where the divergence allows it.
 
     A flip needs a margin of at most twice the total variation, and that is at most √(KL/2) (Pinsker): m ≤ √(2 KL).
@@ -148,7 +178,9 @@ def view_consistency(log_p: np.ndarray, views: int, divergence: np.ndarray | Non
         KL(p⁰ ‖ p^j) if it was computed elsewhere.
     """
     teacher, others = log_p[:, :1], log_p[:, 1:]
-    kl = np.asarray((np.exp(teacher) * (teacher - others)).sum(axis=2) if divergence is None else divergence)
+    kl = np.asarray(
+        (np.exp(teacher) * (teacher - others)).sum(axis=2) if divergence is None else divergence
+    )
     p = np.exp(teacher[:, 0])
     top = np.partition(p, -2, axis=1)[:, -2:]
     margin = (top[:, 1] - top[:, 0])[:, None]
@@ -164,11 +196,12 @@ def view_consistency(log_p: np.ndarray, views: int, divergence: np.ndarray | Non
         1.0,
         exact(float(broken.mean())),
         inputs={
-            "views compared": int(flipped.size), "share flipped": float(flipped.mean()),
+            "views compared": int(flipped.size),
+            "share flipped": float(flipped.mean()),
             "share that may flip": float(allowed.mean()),
         },
         remedy="the divergence is not summed over classes (a mean divides it by their number), or the views are mixed up.",
-    )  # fmt: skip
+    )
 
 
 def forgetting(difference: Estimate | None, seeds: int) -> Certificate:
@@ -177,7 +210,11 @@ def forgetting(difference: Estimate | None, seeds: int) -> Certificate:
     if seeds > 1:
         known = (unchecked("runs are independent", "seeds share the data"),)
     else:
-        known = (unchecked("one training run speaks for the method", "the interval is about test rows alone"),)
+        known = (
+            unchecked(
+                "one training run speaks for the method", "the interval is about test rows alone"
+            ),
+        )
     return Certificate(
         "forgetting",
         "with views less is forgotten than with an ordinary loader, at equal images, weights and learning rate",

@@ -11,7 +11,15 @@ from torch.nn import functional
 
 from whp.validate import as_int, as_real
 
-__all__ = ["affine", "identity", "in_views", "strong_view", "view_batch_loss", "view_divergence", "weak_view"]
+__all__ = [
+    "affine",
+    "identity",
+    "in_views",
+    "strong_view",
+    "view_batch_loss",
+    "view_divergence",
+    "weak_view",
+]
 
 View = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -47,7 +55,9 @@ def affine(
     """
     side = math.isqrt(x.shape[1]) if x.ndim == 2 else 0
     if x.ndim == 2 and side**2 != x.shape[1]:
-        raise ValueError(f"x must hold images (b, C, H, W) or squares of pixels, got shape {tuple(x.shape)}")
+        raise ValueError(
+            f"x must hold images (b, C, H, W) or squares of pixels, got shape {tuple(x.shape)}"
+        )
     images = x.view(len(x), 1, side, side) if x.ndim == 2 else x
     b, _, height, width = images.shape
     u = 2 * torch.rand(6, b, generator=generator) - 1
@@ -62,7 +72,9 @@ def affine(
         top = (torch.rand(b, generator=generator) * (height - h + 1)).long()[:, None]
         left = (torch.rand(b, generator=generator) * (width - w + 1)).long()[:, None]
         rows, columns = torch.arange(height)[None], torch.arange(width)[None]
-        inside = ((rows >= top) & (rows < top + h))[:, :, None] & ((columns >= left) & (columns < left + w))[:, None, :]
+        inside = ((rows >= top) & (rows < top + h))[:, :, None] & (
+            (columns >= left) & (columns < left + w)
+        )[:, None, :]
         out = out.masked_fill(inside[:, None], 0.0)
     return out.reshape(x.shape)
 
@@ -77,14 +89,18 @@ def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
     return affine(x, generator, degrees=35, scale=0.2, shear=0.3, shift=3, erase=8 / 28)
 
 
-def in_views(x: Tensor, views: int, weak: View, strong: View | None, generator: torch.Generator | None) -> Tensor:
+def in_views(
+    x: Tensor, views: int, weak: View, strong: View | None, generator: torch.Generator | None
+) -> Tensor:
     """(d·views, ...) from (d, ...): views of a sample side by side, the weak one first."""
     if strong is None:
         return weak(x.repeat_interleave(views, dim=0), generator)
     first = weak(x, generator)[:, None]
     if views == 1:
         return first[:, 0]
-    more = strong(x.repeat_interleave(views - 1, dim=0), generator).view(len(x), views - 1, *x.shape[1:])
+    more = strong(x.repeat_interleave(views - 1, dim=0), generator).view(
+        len(x), views - 1, *x.shape[1:]
+    )
     return torch.cat([first, more], dim=1).flatten(0, 1)
 
 

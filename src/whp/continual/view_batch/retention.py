@@ -37,7 +37,11 @@ class ForgettingCurve:
 
     def __call__(self, interval: Any, elapsed: Any) -> Any:
         """Retention after `elapsed` steps of what was learnt at `interval`."""
-        return _curve(np.array([self.A, np.log(self.b), self.c, self.d]), np.asarray(interval), np.asarray(elapsed))
+        return _curve(
+            np.array([self.A, np.log(self.b), self.c, self.d]),
+            np.asarray(interval),
+            np.asarray(elapsed),
+        )
 
 
 def _curve(theta: np.ndarray, interval: np.ndarray, elapsed: np.ndarray) -> np.ndarray:
@@ -47,7 +51,11 @@ def _curve(theta: np.ndarray, interval: np.ndarray, elapsed: np.ndarray) -> np.n
 
 
 def _fit(
-    interval: np.ndarray, elapsed: np.ndarray, retention: np.ndarray, weight: np.ndarray, starts: Any
+    interval: np.ndarray,
+    elapsed: np.ndarray,
+    retention: np.ndarray,
+    weight: np.ndarray,
+    starts: Any,
 ) -> np.ndarray:
     def off(theta: np.ndarray) -> np.ndarray:
         return weight * (_curve(theta, interval, elapsed) - retention)
@@ -55,7 +63,9 @@ def _fit(
     ends = ([1e-6, -25, -50, -5], [1.0, 10, 50, 40])
     top = float(np.clip(retention.max(), 0.01, 0.999))
     fits = [
-        least_squares(off, [top, b, c, d], bounds=ends, xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=400)
+        least_squares(
+            off, [top, b, c, d], bounds=ends, xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=400
+        )
         for d in starts
         for b, c in ((-4.0, 0.3), (-7.0, 0.05))
     ]
@@ -63,9 +73,15 @@ def _fit(
 
 
 def fit_forgetting_curve(
-    interval: Any, elapsed: Any, retention: Any, *, n: Any = None, groups: Any = None, resamples: int = 500,
+    interval: Any,
+    elapsed: Any,
+    retention: Any,
+    *,
+    n: Any = None,
+    groups: Any = None,
+    resamples: int = 500,
     rng: np.random.Generator | int | None = 0,
-) -> ForgettingCurve:  # fmt: skip
+) -> ForgettingCurve:
     """Fit the paper's model of retention by weighted least squares.
 
     Parameters
@@ -102,20 +118,28 @@ def fit_forgetting_curve(
         raise ValueError(
             f"interval must have three different values, and elapsed two, got {len(distinct)} and {len(np.unique(t))}"
         )
-    weight = np.ones(len(I)) if n is None else np.sqrt(as_vector(n, "n", size=len(I), dtype=np.float64))
+    weight = (
+        np.ones(len(I)) if n is None else np.sqrt(as_vector(n, "n", size=len(I), dtype=np.float64))
+    )
     resamples = as_int(resamples, "resamples", low=0)
     theta = _fit(I, t, R, weight, np.log1p(distinct))
     found = (float(theta[0]), float(np.exp(theta[1])), float(theta[2]), float(theta[3]))
     best = float(np.expm1(theta[3]))
     if theta[2] <= 1e-3:
         return ForgettingCurve(
-            *found, None, "retention does not depend on the interval, or is longest at the ends (c ≤ 0)"
+            *found,
+            None,
+            "retention does not depend on the interval, or is longest at the ends (c ≤ 0)",
         )
     if not distinct[0] < best < distinct[-1]:
         told = f"the best interval, {best:.3g}, lies outside of what was tried, {distinct[0]:g} to {distinct[-1]:g}"
         return ForgettingCurve(*found, None, told)
     rng = np.random.default_rng(rng)
-    labels = np.arange(len(I)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    labels = (
+        np.arange(len(I))
+        if groups is None
+        else np.unique(np.asarray(groups), return_inverse=True)[1]
+    )
     drawn = []
     for _ in range(resamples):
         picked = rng.integers(0, labels.max() + 1, labels.max() + 1)
@@ -123,10 +147,13 @@ def fit_forgetting_curve(
         if len(np.unique(I[rows])) < 3:
             continue
         again = least_squares(
-            lambda th, rows=rows: weight[rows] * (_curve(th, I[rows], t[rows]) - R[rows]), theta, max_nfev=50
-        ).x  # fmt: skip
+            lambda th, rows=rows: weight[rows] * (_curve(th, I[rows], t[rows]) - R[rows]),
+            theta,
+            max_nfev=50,
+        ).x
         drawn.append(np.expm1(np.clip(again[3], -5, 40)))
     ends = np.quantile(drawn, [0.025, 0.975]) if drawn else (best, best)
     return ForgettingCurve(
-        *found, Estimate(best, min(ends[0], best), max(ends[1], best), 0.95, len(I), "case bootstrap")
+        *found,
+        Estimate(best, min(ends[0], best), max(ends[1], best), 0.95, len(I), "case bootstrap"),
     )

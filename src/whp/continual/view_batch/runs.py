@@ -17,7 +17,14 @@ from whp.continual import strategies
 from whp.continual.backbones import cnn, mlp
 from whp.continual.training import Watcher, continual_fit
 from whp.continual.view_batch import guarantee
-from whp.continual.view_batch.loss import View, identity, in_views, strong_view, view_divergence, weak_view
+from whp.continual.view_batch.loss import (
+    View,
+    identity,
+    in_views,
+    strong_view,
+    view_divergence,
+    weak_view,
+)
 from whp.continual.view_batch.schedule import Plan, Schedule, cycle_order, plan, recall_schedule
 from whp.intervals import Estimate
 
@@ -51,7 +58,9 @@ class Setting:
 
     def without_views(self) -> Setting:
         """The ordinary loader: one weak view a sample, every epoch in a new order."""
-        return replace(self, views=1, ssl=False, strong=None, shuffle="full", window=None, views_on="both")
+        return replace(
+            self, views=1, ssl=False, strong=None, shuffle="full", window=None, views_on="both"
+        )
 
     @property
     def on_new(self) -> int:
@@ -110,8 +119,14 @@ def check(setting: Setting, model: Any, sizes: list[int]) -> None:
         raise TypeError(f"model must be a torch module, got {type(model).__name__}")
     strategies.make(setting.strategy, setting.options)
     for n in sizes:
-        plan(max(n, 1), setting.batch_size, setting.on_new, setting.epochs, setting.shuffle if setting.on_new > 1 else "full",
-             setting.window if setting.on_new > 1 else None)  # fmt: skip
+        plan(
+            max(n, 1),
+            setting.batch_size,
+            setting.on_new,
+            setting.epochs,
+            setting.shuffle if setting.on_new > 1 else "full",
+            setting.window if setting.on_new > 1 else None,
+        )
     plan(1, setting.batch_size, setting.views, None, "full", None)
 
 
@@ -125,7 +140,9 @@ def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float | int, se
         for c in np.unique(y[task == k]):
             rows = rng.permutation(np.flatnonzero((task == k) & (y == c)))
             if len(rows) < 2:
-                raise ValueError(f"y must have two rows of each class of a task, class {c} of task {k} has {len(rows)}")
+                raise ValueError(
+                    f"y must have two rows of each class of a task, class {c} of task {k} has {len(rows)}"
+                )
             held = min(max(1, round(share * len(rows))), len(rows) - 1)
             outside.append(rows[:held])
             inside.append(rows[held:])
@@ -146,7 +163,11 @@ def fresh(model: Any, shape: tuple[int, ...], classes: int, seed: int) -> Callab
             if len(shape) == 4:
                 return cnn((shape[1], shape[2], shape[3]), classes)
             side = round(shape[1] ** 0.5)
-            return cnn((1, side, side), classes) if side**2 == shape[1] and side >= 4 else mlp(100, shape[1], classes)
+            return (
+                cnn((1, side, side), classes)
+                if side**2 == shape[1] and side >= 4
+                else mlp(100, shape[1], classes)
+            )
 
     return made
 
@@ -167,7 +188,9 @@ class _Ends(Watcher):
             for i, (X, y) in enumerate(self.test[: k + 1]):
                 z = torch.cat([model(part) for part in X.split(1024)])
                 if self.scenario == "task":
-                    z = z + torch.full((z.shape[1],), -torch.inf).index_fill(0, self.classes[i], 0.0)
+                    z = z + torch.full((z.shape[1],), -torch.inf).index_fill(
+                        0, self.classes[i], 0.0
+                    )
                 right = (z.argmax(dim=1) == y).numpy()
                 self.right[i][k], self.accuracy[k, i] = right, right.mean()
         model.train(training)
@@ -181,25 +204,40 @@ def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
     stored: list[tuple[Plan, list[np.ndarray]]] = []
     tied = {"on": False, "memory": 1}
 
-    def batches(k: int, X: Tensor, y: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(
+        k: int, X: Tensor, y: Tensor, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         views = setting.on_new
         shuffle, window = (setting.shuffle, setting.window) if views > 1 else ("full", None)
         schedule = recall_schedule(
-            len(y), setting.batch_size, views=views, epochs=setting.epochs, shuffle=shuffle, window=window, rng=orders
+            len(y),
+            setting.batch_size,
+            views=views,
+            epochs=setting.epochs,
+            shuffle=shuffle,
+            window=window,
+            rng=orders,
         )
         schedules.append(("new", schedule))
         for step, samples in enumerate(schedule.steps):
             tied["on"] = setting.ssl and step >= setting.warmup * schedule.total
             rows = torch.from_numpy(samples)
-            yield in_views(X[rows], views, setting.weak, setting.strong, pixels), y[rows].repeat_interleave(views)
+            yield (
+                in_views(X[rows], views, setting.weak, setting.strong, pixels),
+                y[rows].repeat_interleave(views),
+            )
 
     def memory_batches(X: Tensor, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         views = 1 if setting.views_on == "new" else setting.views
-        while views > 1 and (len(numbers) < setting.batch_size // views or setting.batch_size % views):
+        while views > 1 and (
+            len(numbers) < setting.batch_size // views or setting.batch_size % views
+        ):
             views -= 1  # a memory smaller than a step's distinct samples
         tied["memory"] = views
         cycle = -(-len(numbers) // (setting.batch_size // views))
-        window = cycle if views == 1 or setting.shuffle == "full" else min(setting.window or 1, cycle)
+        window = (
+            cycle if views == 1 or setting.shuffle == "full" else min(setting.window or 1, cycle)
+        )
         sizes = Plan(len(numbers), setting.batch_size // views, views, cycle, window, 0)
         base = orders.permutation(sizes.n)
         delivered: list[np.ndarray] = []
@@ -223,10 +261,20 @@ def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
     train_parts, test_parts = parts
     ends = _Ends(test_parts, setting.scenario)
     fit = continual_fit(
-        model, train_parts, strategy=setting.strategy, scenario=setting.scenario, lr=setting.lr, batch_size=setting.batch_size,
-        epochs=setting.epochs, batches=batches, memory_batches=memory_batches, criterion=criterion, evaluator=ends,
-        random_state=seed, **setting.options,
-    )  # fmt: skip
+        model,
+        train_parts,
+        strategy=setting.strategy,
+        scenario=setting.scenario,
+        lr=setting.lr,
+        batch_size=setting.batch_size,
+        epochs=setting.epochs,
+        batches=batches,
+        memory_batches=memory_batches,
+        criterion=criterion,
+        evaluator=ends,
+        random_state=seed,
+        **setting.options,
+    )
     for sizes, delivered in stored:
         at = np.repeat(np.arange(len(delivered)), [len(d) for d in delivered])
         flat = np.concatenate(delivered)
@@ -237,7 +285,9 @@ def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
     return Run(fit.model, ends.accuracy, ends.right, schedules, consistency, (X, y))
 
 
-def _consistency(setting: Setting, model: nn.Module, X: Tensor, generator: torch.Generator) -> Certificate:
+def _consistency(
+    setting: Setting, model: nn.Module, X: Tensor, generator: torch.Generator
+) -> Certificate:
     rows = X[torch.randperm(len(X), generator=generator)[:CHECKED]]
     training = model.training
     model.eval()
@@ -280,15 +330,20 @@ def diagnose(setting: Setting, run: Run, seed: int) -> Certificate:
     low, high = np.quantile(drawn, [0.025, 0.975])
     rows = torch.from_numpy(rng.permutation(n)[: min(SAMPLES, n)])
     x = in_views(X[rows], V, setting.weak, setting.strong, generator)
-    single = np.stack([gradient(x[i : i + 1], y[rows[i // V]][None]) for i in range(len(x))]).reshape(
-        len(rows), V, DIRECTIONS
-    )
+    single = np.stack(
+        [gradient(x[i : i + 1], y[rows[i // V]][None]) for i in range(len(x))]
+    ).reshape(len(rows), V, DIRECTIONS)
     within = single.var(axis=1, ddof=1).mean()
     between = max(0.0, float(single.mean(axis=1).var(axis=0, ddof=1).mean() - within / V))
     predicted = guarantee.design_effect(n, B, V, between, float(within))
-    inputs |= {"rho": between / max(between + float(within), 1e-300), "predicted ratio": predicted[0] / predicted[1]}
+    inputs |= {
+        "rho": between / max(between + float(within), 1e-300),
+        "predicted ratio": predicted[0] / predicted[1],
+    }
     pairs = x.view(len(rows), V, -1)
-    differ = not any(bool((pairs[:, i] == pairs[:, j]).all(dim=1).any()) for i in range(V) for j in range(i))
+    differ = not any(
+        bool((pairs[:, i] == pairs[:, j]).all(dim=1).any()) for i in range(V) for j in range(i)
+    )
     return guarantee.effective_batch(
         Estimate(ratio, min(low, ratio), max(high, ratio), 0.95, BATCHES, "bootstrap of batches"),
         n,

@@ -35,9 +35,16 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, n: int, batch_size: int = 32, *, views: int = 4, epochs: int, shuffle: Shuffle = "full", window: int | None = None,
+        self,
+        n: int,
+        batch_size: int = 32,
+        *,
+        views: int = 4,
+        epochs: int,
+        shuffle: Shuffle = "full",
+        window: int | None = None,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.sizes = plan(n, batch_size, views, epochs, shuffle, window)
         self.seed = as_int(seed, "seed", low=0)
         self.base = np.random.default_rng([self.seed]).permutation(n)
@@ -114,7 +121,12 @@ class ViewDataset(Dataset[Any]):
     ) -> None:
         if len(X) != len(y):
             raise ValueError(f"X and y must be equally long, got {len(X)} and {len(y)}")
-        self.X, self.y, self.weak, self.strong = torch.as_tensor(X), torch.as_tensor(y), weak, strong or weak
+        self.X, self.y, self.weak, self.strong = (
+            torch.as_tensor(X),
+            torch.as_tensor(y),
+            weak,
+            strong or weak,
+        )
 
     def __len__(self) -> int:
         return len(self.y)

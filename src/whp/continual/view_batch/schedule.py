@@ -97,9 +97,16 @@ class Schedule:
 
             ax = plt.subplots()[1]
         gaps = self.gaps()
-        ax.hist(gaps, bins=min(60, max(1, int(np.ptp(gaps)) + 1)) if len(gaps) else 1, color="tab:blue", alpha=0.7)
+        ax.hist(
+            gaps,
+            bins=min(60, max(1, int(np.ptp(gaps)) + 1)) if len(gaps) else 1,
+            color="tab:blue",
+            alpha=0.7,
+        )
         ax.axvline(self.cycle, color="black", linewidth=1, label=f"cycle: {self.cycle} steps")
-        ax.axvline(self.cycle - self.window + 1, color="tab:red", linewidth=1, label="least gap promised")
+        ax.axvline(
+            self.cycle - self.window + 1, color="tab:red", linewidth=1, label="least gap promised"
+        )
         ax.set(xlabel="steps until a sample comes back", ylabel="times", xlim=(0, None))
         ax.legend(frameon=False)
         return ax
@@ -117,7 +124,9 @@ class Plan:
     total: int
 
 
-def plan(n: int, batch_size: int, views: int, epochs: int | None, shuffle: str, window: int | None) -> Plan:
+def plan(
+    n: int, batch_size: int, views: int, epochs: int | None, shuffle: str, window: int | None
+) -> Plan:
     """Check the sizes and derive the rest; an epoch is n images, and without `epochs` there is no end."""
     n, batch_size = as_int(n, "n", low=1), as_int(batch_size, "batch_size", low=1)
     views = as_int(views, "views", low=1)
@@ -128,7 +137,9 @@ def plan(n: int, batch_size: int, views: int, epochs: int | None, shuffle: str, 
     cycle = math.ceil(n / distinct)
     if shuffle == "window":
         if window is None:
-            raise ValueError("window must be given for shuffle='window': steps over which a sample's place may move")
+            raise ValueError(
+                "window must be given for shuffle='window': steps over which a sample's place may move"
+            )
         window = as_int(window, "window", low=1, high=cycle)
     elif window is not None:
         raise ValueError(f"window must not be given for shuffle={shuffle!r}")

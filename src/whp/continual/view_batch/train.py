@@ -58,14 +58,21 @@ class ViewBatchResult(Result):
 
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """Accuracy and forgetting, with and without views."""
-        rows: dict[str, bool | int | float | str | None] = {"views": self.views, "runs": len(self.accuracy)}
+        rows: dict[str, bool | int | float | str | None] = {
+            "views": self.views,
+            "runs": len(self.accuracy),
+        }
         for name in ("average_accuracy", "forgetting", "new_task_accuracy"):
             rows[name] = str(getattr(self, name))
             if self.baseline:
-                rows[name] = f"{rows[name]}; {self.baseline[name]} without, difference {self.difference[name]}"
+                rows[name] = (
+                    f"{rows[name]}; {self.baseline[name]} without, difference {self.difference[name]}"
+                )
         new = self.recall[self.recall["stream"] == "new"]
         rows["steps_between_visits"] = (
-            f"{new['mean'].mean():.4g} on average, {new['min'].min():g} at least" if len(new) else "no sample came back"
+            f"{new['mean'].mean():.4g} on average, {new['min'].min():g} at least"
+            if len(new)
+            else "no sample came back"
         )
         return rows
 
@@ -107,7 +114,11 @@ class ViewBatchResult(Result):
                     color=colour,
                     alpha=0.5,
                 )
-        ax.set(xlabel="tasks learnt (dashed: without views)", ylabel="test accuracy", xticks=range(1, K + 1))
+        ax.set(
+            xlabel="tasks learnt (dashed: without views)",
+            ylabel="test accuracy",
+            xticks=range(1, K + 1),
+        )
         ax.legend(frameon=False, fontsize=8)
         return ax
 
@@ -219,7 +230,9 @@ def view_batch(
         shared = K > 1 and any(np.isin(classes[0], c).any() for c in classes[1:])
         scenario = "domain" if shared else "class"
     if scenario == "task" and (lonely := [k for k, c in enumerate(classes) if len(c) < 2]):
-        raise ValueError(f"task {lonely[0]} has one class, which is nothing to learn for scenario='task'")
+        raise ValueError(
+            f"task {lonely[0]} has one class, which is nothing to learn for scenario='task'"
+        )
     as_choice(views_on, "views_on", ("both", "new", "memory"))
     for name, value in (("ssl", ssl), ("compare", compare), ("diagnostics", diagnostics)):
         if not isinstance(value, bool | np.bool_):
@@ -228,12 +241,22 @@ def view_batch(
     memory = as_int(memory, "memory", low=1)
     warmup = as_real(warmup, "warmup", low=0, high=1)
     setting = runs.Setting(
-        strategy=strategy, scenario=scenario, views=as_int(views, "views", low=1), views_on=views_on, ssl=bool(ssl),
-        ssl_weight=as_real(ssl_weight, "ssl_weight", low=0, high=1e9), warmup=warmup, weak=runs.view_of(weak, "weak", images.shape),
-        strong=None if strong is None else runs.view_of(strong, "strong", images.shape), epochs=as_int(epochs, "epochs", low=1),
-        batch_size=as_int(batch_size, "batch_size", low=1), lr=as_real(lr, "lr", low=0, high=1e6), memory=memory,
-        shuffle=shuffle, window=window,
-    )  # fmt: skip
+        strategy=strategy,
+        scenario=scenario,
+        views=as_int(views, "views", low=1),
+        views_on=views_on,
+        ssl=bool(ssl),
+        ssl_weight=as_real(ssl_weight, "ssl_weight", low=0, high=1e9),
+        warmup=warmup,
+        weak=runs.view_of(weak, "weak", images.shape),
+        strong=None if strong is None else runs.view_of(strong, "strong", images.shape),
+        epochs=as_int(epochs, "epochs", low=1),
+        batch_size=as_int(batch_size, "batch_size", low=1),
+        lr=as_real(lr, "lr", low=0, high=1e6),
+        memory=memory,
+        shuffle=shuffle,
+        window=window,
+    )
     runs.check(setting, model, [int((tasks == k).sum() * (1 - share)) for k in range(K)])
     if setting.epochs % setting.views:
         warnings.warn(
@@ -250,7 +273,9 @@ def view_batch(
         ours.append(runs.train(setting, split, fresh(), seed))
         if compare:
             theirs.append(runs.train(setting.without_views(), split, fresh(), seed))
-    return _result(setting, ours, theirs, runs.diagnose(setting, ours[-1], seed) if diagnostics else None)
+    return _result(
+        setting, ours, theirs, runs.diagnose(setting, ours[-1], seed) if diagnostics else None
+    )
 
 
 def _checked(X: Any, y: Any, task: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -266,12 +291,16 @@ def _checked(X: Any, y: Any, task: Any) -> tuple[np.ndarray, np.ndarray, np.ndar
         raise ValueError("X must be finite, got NaN or infinity")
     if images.min() < 0 or images.max() > 1:
         advice = "; divide by 255" if images.min() >= 0 and images.max() <= 255 else ""
-        raise ValueError(f"X must lie in [0, 1], got minimum {images.min():g}, maximum {images.max():g}{advice}")
+        raise ValueError(
+            f"X must lie in [0, 1], got minimum {images.min():g}, maximum {images.max():g}{advice}"
+        )
     labels, tasks = as_labels(y, "y", size=len(images)), as_labels(task, "task", size=len(images))
     present = np.unique(tasks)
     if len(present) != present[-1] + 1:
         missing = int(np.setdiff1d(np.arange(present[-1] + 1), present)[0])
-        raise ValueError(f"task must number the tasks from 0 without a gap, got none of task {missing}")
+        raise ValueError(
+            f"task must number the tasks from 0 without a gap, got none of task {missing}"
+        )
     if images.ndim == 3:
         images = images[:, None]
     return images, labels, tasks
@@ -299,12 +328,15 @@ def _result(setting: Any, ours: list[Any], theirs: list[Any], diagnosed: Any) ->
         other = _scores(base)
         baseline = {k: _estimate(v) for k, v in other.items()}
         difference = {
-            k: paired(v, other[k]) if len(v) > 1 else exact(float(v[0] - other[k][0])) for k, v in scores.items()
+            k: paired(v, other[k]) if len(v) > 1 else exact(float(v[0] - other[k][0]))
+            for k, v in scores.items()
         }
         if len(mine) == 1 and mine.shape[1] > 1:
             difference["forgetting"] = _paired_rows(ours[0], theirs[0])
     schedules = [s for run in ours for s in run.schedules]
-    new = [s for stream, s in schedules if stream == "new"]  # a memory is cut off in the middle of a cycle
+    new = [
+        s for stream, s in schedules if stream == "new"
+    ]  # a memory is cut off in the middle of a cycle
     certificates = [guarantee.worst([s.certificates[i] for s in new]) for i in range(3)]
     consistency = [r.consistency for r in ours if r.consistency is not None]
     if diagnosed is not None:
@@ -317,12 +349,28 @@ def _result(setting: Any, ours: list[Any], theirs: list[Any], diagnosed: Any) ->
     for stream, s in schedules:
         gaps = s.gaps()
         if len(gaps):
-            rows.append((stream, s.n, s.views, s.cycle, float(gaps.mean()), int(gaps.min()), int(gaps.max())))
+            rows.append(
+                (
+                    stream,
+                    s.n,
+                    s.views,
+                    s.cycle,
+                    float(gaps.mean()),
+                    int(gaps.min()),
+                    int(gaps.max()),
+                )
+            )
     return ViewBatchResult(
-        accuracy=mine, accuracy_baseline=base, **{k: _estimate(v) for k, v in scores.items()}, baseline=baseline,
-        difference=difference, recall=pd.DataFrame(rows, columns=["stream", "n", "views", "C", "mean", "min", "max"]),
-        views=setting.views, model=ours[-1].model, certificates=tuple(certificates),
-    )  # fmt: skip
+        accuracy=mine,
+        accuracy_baseline=base,
+        **{k: _estimate(v) for k, v in scores.items()},
+        baseline=baseline,
+        difference=difference,
+        recall=pd.DataFrame(rows, columns=["stream", "n", "views", "C", "mean", "min", "max"]),
+        views=setting.views,
+        model=ours[-1].model,
+        certificates=tuple(certificates),
+    )
 
 
 def _paired_rows(ours: Any, theirs: Any, delta: float = 0.05) -> Estimate:
@@ -336,7 +384,10 @@ def _paired_rows(ours: Any, theirs: Any, delta: float = 0.05) -> Estimate:
             last = run.right[i][K - 1]
             limits = [
                 paired_limits(
-                    (run.right[i][k] & ~last).sum(), (~run.right[i][k] & last).sum(), len(last), delta / (4 * pairs)
+                    (run.right[i][k] & ~last).sum(),
+                    (~run.right[i][k] & last).sum(),
+                    len(last),
+                    delta / (4 * pairs),
                 )
                 for k in range(i, K - 1)
             ]
@@ -345,6 +396,10 @@ def _paired_rows(ours: Any, theirs: Any, delta: float = 0.05) -> Estimate:
         ends.append((low, high))
     value = forgetting_of(ours.accuracy) - forgetting_of(theirs.accuracy)
     return Estimate(
-        value, min(value, ends[0][0] - ends[1][1]), max(value, ends[0][1] - ends[1][0]), 1 - delta, len(ours.right[0][0]),
+        value,
+        min(value, ends[0][0] - ends[1][1]),
+        max(value, ends[0][1] - ends[1][0]),
+        1 - delta,
+        len(ours.right[0][0]),
         "exact, paired test rows",
-    )  # fmt: skip
+    )

@@ -109,7 +109,9 @@ class Unit:
             return
         limit = self.setting.clip
         if limit is None:
-            self.new_norm = float(nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]))
+            self.new_norm = float(
+                nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+            )
             return
         total = float(nn.utils.clip_grad_norm_(self.parameters, limit))
         self.new_norm = total * min(1.0, limit / (total + 1e-6))
@@ -150,8 +152,9 @@ class Unit:
         return {
             "weights": self.weights(),
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
-            "norm": self.norm, "failures": self.failures,
-        }  # fmt: skip
+            "norm": self.norm,
+            "failures": self.failures,
+        }
 
     def load(self, state: Mapping[str, Any], moments: bool = True) -> None:
         """Become what `state` says; without moments the optimizer starts again."""
@@ -164,7 +167,9 @@ class Unit:
                 from_bytes(to_bytes(state["optimizer"]))
             )  # a copy: moments must not be shared
 
-    def rebuild(self, near: list[dict[str, Any]], stage: int, iteration: int, failures: int) -> None:
+    def rebuild(
+        self, near: list[dict[str, Any]], stage: int, iteration: int, failures: int
+    ) -> None:
         """Take the place of a lost stage, given states of the stages it is rebuilt from, none to start at random."""
         self.discard()
         how = self.setting
@@ -178,11 +183,17 @@ class Unit:
         norms = [float(n["norm"]) for n in near]
         weights = [n["weights"] for n in near]
         other, w_other = (weights[1], norms[1]) if len(near) > 1 else (None, norms[0])
-        self.module.load_state_dict(recover(weights[0], other, norms[0], w_other, rule, eps=SMALL, stage=stage))
+        self.module.load_state_dict(
+            recover(weights[0], other, norms[0], w_other, rule, eps=SMALL, stage=stage)
+        )
         a, b = neighbour_weights(norms[0], w_other, rule, SMALL) if len(near) > 1 else (1.0, 0.0)
         self.norm = a * norms[0] + b * w_other
         self.fresh_optimizer()
-        if how.moments == "average" and self.optimizer is not None and near[0]["optimizer"].get("state"):
+        if (
+            how.moments == "average"
+            and self.optimizer is not None
+            and near[0]["optimizer"].get("state")
+        ):
             mixed = from_bytes(to_bytes(near[0]["optimizer"]["state"]))
             if len(near) > 1:
                 for k, moments in mixed.items():
@@ -213,7 +224,11 @@ class Stage:
     """
 
     def __init__(
-        self, rank: int, setting: Setting, modules: dict[str, nn.Module], copies: dict[str, nn.Module]
+        self,
+        rank: int,
+        setting: Setting,
+        modules: dict[str, nn.Module],
+        copies: dict[str, nn.Module],
     ) -> None:
         self.rank, self.setting = rank, setting
         self.units = {name: Unit(module, setting) for name, module in modules.items()}
@@ -231,7 +246,9 @@ class Stage:
 
     def forward(self, op: Op, x: Tensor, y: Tensor | None = None, share: float = 1.0) -> Tensor:
         """One unit on one microbatch; the head adds its share of the loss."""
-        torch.default_generator.manual_seed(_seed(self.setting.seed, self.iteration, op.microbatch, _number(op.unit)))
+        torch.default_generator.manual_seed(
+            _seed(self.setting.seed, self.iteration, op.microbatch, _number(op.unit))
+        )
         if op.unit != "embed":
             x = x.detach().requires_grad_(True)
         out = self.calls[op.unit](x)
@@ -294,7 +311,10 @@ class Stage:
 
     def state(self) -> dict[str, Any]:
         """States of its units."""
-        return {"iteration": self.iteration, "units": {name: unit.state() for name, unit in self.units.items()}}
+        return {
+            "iteration": self.iteration,
+            "units": {name: unit.state() for name, unit in self.units.items()},
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Become what :meth:`state` told."""

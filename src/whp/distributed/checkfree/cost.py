@@ -54,7 +54,11 @@ class Comparison:
     @property
     def best(self) -> str:
         """The strategy with the least time."""
-        times = {"checkfree": self.checkfree, "redundant": self.redundant, "checkpoint": self.checkpoint}
+        times = {
+            "checkfree": self.checkfree,
+            "redundant": self.redundant,
+            "checkpoint": self.checkpoint,
+        }
         return min(times, key=lambda k: times[k])
 
 
@@ -91,10 +95,16 @@ def expected_time(
     Comparison
     """
     P = as_real(failure, "failure", low=0, high=1)
-    n, m = as_int(iterations, "iterations", low=1), as_int(checkfree_iterations, "checkfree_iterations", low=1)
+    n, m = (
+        as_int(iterations, "iterations", low=1),
+        as_int(checkfree_iterations, "checkfree_iterations", low=1),
+    )
     seconds = as_real(iteration_seconds, "iteration_seconds", low=0, open_ends=True)
     heal = as_real(recovery_seconds, "recovery_seconds", low=0)
-    restart, rho = as_real(restart_seconds, "restart_seconds", low=0), as_real(redundancy, "redundancy", low=0)
+    restart, rho = (
+        as_real(restart_seconds, "restart_seconds", low=0),
+        as_real(redundancy, "redundancy", low=0),
+    )
     executed = n / checkpoint_every * expected_executed(P, checkpoint_every)
     return Comparison(
         checkpoint=executed * (seconds + P * restart),

@@ -15,7 +15,15 @@ from whp.validate import as_real, as_vector
 if TYPE_CHECKING:
     from whp.distributed.checkfree.recovery import Recovery
 
-__all__ = ["beats_redundancy", "checkfree_certificates", "descent", "each_once", "progress", "rebuilt", "untouched"]
+__all__ = [
+    "beats_redundancy",
+    "checkfree_certificates",
+    "descent",
+    "each_once",
+    "progress",
+    "rebuilt",
+    "untouched",
+]
 
 PAPER = "Blagoev, Ersoy, Chen 2025"
 DERIVED = "derived here: descent with jumps"
@@ -43,15 +51,22 @@ def checkfree_certificates(
     mode : str
     """
     return (
-        rebuilt(recoveries, mode=mode), untouched(recoveries), each_once(iterations, recoveries), progress(losses, jumps),
-    )  # fmt: skip
+        rebuilt(recoveries, mode=mode),
+        untouched(recoveries),
+        each_once(iterations, recoveries),
+        progress(losses, jumps),
+    )
 
 
 def _from_neighbours(recoveries: Sequence[Recovery], mode: str) -> tuple[Assumption, ...]:
     what = "every lost stage had its neighbours, or its twin, left"
     if mode == "checkpoint":
         return (
-            violated("lost stages are rebuilt from neighbours", "mode='checkpoint' goes back", "mode='checkfree+'"),
+            violated(
+                "lost stages are rebuilt from neighbours",
+                "mode='checkpoint' goes back",
+                "mode='checkfree+'",
+            ),
         )
     if reasons := [r.reason for r in recoveries if r.reason]:
         return (
@@ -135,10 +150,14 @@ def each_once(iterations: Sequence[int], recoveries: Sequence[Recovery] = ()) ->
         exact(float(wrong)),
         trivial=float(len(done)),
         assumptions=(
-            violated(what, f"{len(back)} times", "mode='checkfree+' and fewer failures at once") if back else met(what),
+            violated(what, f"{len(back)} times", "mode='checkfree+' and fewer failures at once")
+            if back
+            else met(what),
         ),
         inputs={"iterations": len(done), "last": max(done, default=-1)},
-        remedy="a batch was committed twice, or not at all." if done else "run at least one iteration.",
+        remedy="a batch was committed twice, or not at all."
+        if done
+        else "run at least one iteration.",
     )
 
 
@@ -147,7 +166,9 @@ def progress(losses: Any, jumps: Any) -> Certificate:
     h = np.asarray(losses, dtype=float).ravel()
     J = np.asarray(jumps, dtype=float).ravel()
     if len(h) < 2:
-        raise ValueError(f"losses must have the loss at the start and at the end, got {len(h)} values")
+        raise ValueError(
+            f"losses must have the loss at the start and at the end, got {len(h)} values"
+        )
     finite = bool(np.isfinite(h[[0, -1]]).all() and np.isfinite(J).all())
     total = float(J.sum()) if finite else 0.0
     gain = float(h[0] - h[-1]) + total if finite else 0.0
@@ -161,10 +182,21 @@ def progress(losses: Any, jumps: Any) -> Certificate:
         1.0,
         exact(total),
         trivial=None if len(J) else 0.0,
-        assumptions=(met(what, f"{len(J)} jumps") if finite else violated(what, "training diverged", "a smaller learning rate"),),
-        inputs={"failures": len(J), "first loss": float(h[0]), "last loss": float(h[-1]), "mean jump": total / max(len(J), 1)},
-        remedy="training goes backwards: failures are too frequent for it." if len(J) else "no stage was lost: nothing to weigh.",
-    )  # fmt: skip
+        assumptions=(
+            met(what, f"{len(J)} jumps")
+            if finite
+            else violated(what, "training diverged", "a smaller learning rate"),
+        ),
+        inputs={
+            "failures": len(J),
+            "first loss": float(h[0]),
+            "last loss": float(h[-1]),
+            "mean jump": total / max(len(J), 1),
+        },
+        remedy="training goes backwards: failures are too frequent for it."
+        if len(J)
+        else "no stage was lost: nothing to weigh.",
+    )
 
 
 def descent(
@@ -226,7 +258,9 @@ def descent(
         met("updates are θ − γg, unclipped")
         if optimizer == "sgd"
         else violated(
-            "updates are θ − γg, unclipped", f"optimizer is {optimizer}", "plain SGD; the jumps themselves stand"
+            "updates are θ − γg, unclipped",
+            f"optimizer is {optimizer}",
+            "plain SGD; the jumps themselves stand",
         ),
     ]
     trivial = None
@@ -243,12 +277,17 @@ def descent(
         trivial=trivial,
         assumptions=tuple(assumptions),
         inputs={
-            "T": steps, "γ": gamma, "L": "unknown" if L is None else L, "h(θ₀) − h_inf": float(start) - float(floor),
-            "ΣJ": total, "failures": len(J), "s²": float(variance),
+            "T": steps,
+            "γ": gamma,
+            "L": "unknown" if L is None else L,
+            "h(θ₀) − h_inf": float(start) - float(floor),
+            "ΣJ": total,
+            "failures": len(J),
+            "s²": float(variance),
         },
         needs="gradients of the whole loss along the run",
         remedy="a failure's jump is missing from the sum, or h_inf is too high.",
-    )  # fmt: skip
+    )
 
 
 def beats_redundancy(
@@ -289,7 +328,9 @@ def beats_redundancy(
         1.0 if ratio is None or ratio.level == 1 else ratio.level,
         ratio,
         trivial=math.inf,
-        assumptions=(met(what) if reached else violated(what, "", "more iterations, or fewer failures"),),
+        assumptions=(
+            met(what) if reached else violated(what, "", "more iterations, or fewer failures"),
+        ),
         inputs={"P": P, "t_it": t, "t_rec": rec, "ρ": rho},
         needs="iterations to the target with and without failures",
         remedy="compute twice, or keep checkpoints.",

@@ -63,7 +63,12 @@ class PipelineTrainer(Trainer):
     """
 
     def __init__(
-        self, *model: Any, spares: int = 1, timeout: float | int = 10.0, backend: str = "gloo", **training: Any
+        self,
+        *model: Any,
+        spares: int = 1,
+        timeout: float | int = 10.0,
+        backend: str = "gloo",
+        **training: Any,
     ) -> None:
         if backend != "gloo":
             raise ValueError(f"backend must be 'gloo', got {backend!r}")
@@ -130,12 +135,16 @@ class PipelineTrainer(Trainer):
         while True:
             aim = self.iteration
             try:
-                _, loss, norms = self._ask(self._data("step", xs, ys, shapes, shares))[self.setting.head]
+                _, loss, norms = self._ask(self._data("step", xs, ys, shapes, shares))[
+                    self.setting.head
+                ]
                 self.iteration = aim + 1
             except _Lost:
                 loss, norms = self._heal()
             if self.iteration == aim + 1:
-                return StepResult(aim, loss, tuple(norms[: self.setting.stages]), tuple(self.recoveries[before:]))
+                return StepResult(
+                    aim, loss, tuple(norms[: self.setting.stages]), tuple(self.recoveries[before:])
+                )
 
     def evaluate(self, batches: Iterable[Batch]) -> float:
         """Mean loss of batches, in the normal order and without dropout."""
@@ -144,7 +153,9 @@ class PipelineTrainer(Trainer):
             raise ValueError("batches must hold at least one batch, got none")
         xs, ys = [x for x, _ in held], [y for _, y in held]
         shapes = [self._shape(x) for x in xs]
-        losses = self._surely(lambda: self._ask(self._data("evaluate", xs, ys, shapes)))[self.setting.head]
+        losses = self._surely(lambda: self._ask(self._data("evaluate", xs, ys, shapes)))[
+            self.setting.head
+        ]
         return sum(losses) / len(losses)
 
     def close(self) -> None:
@@ -161,12 +172,16 @@ class PipelineTrainer(Trainer):
         return time.monotonic() - self._began
 
     def _start(self) -> Worker:
-        return self._crew.start(serve, self._payload, self.timeout, name=f"stage-{len(self._crew.workers)}")
+        return self._crew.start(
+            serve, self._payload, self.timeout, name=f"stage-{len(self._crew.workers)}"
+        )
 
     def _place(self, rank: int) -> bytes:
         kept = {
             name: self._modules[owner][name]
-            for name, (owner, keeper) in copies(self.setting.stages, self.setting.mode, self.setting.tied).items()
+            for name, (owner, keeper) in copies(
+                self.setting.stages, self.setting.mode, self.setting.tied
+            ).items()
             if keeper == rank
         }
         return self._dumps((rank, self._modules[rank], kept))
@@ -182,7 +197,10 @@ class PipelineTrainer(Trainer):
         """Orders to work on a batch: inputs go to the embedding, targets to the head, shapes to all."""
         x, y = to_bytes([t.clone() for t in xs]), to_bytes([t.clone() for t in ys])
         head = self.setting.head
-        return {r: (kind, (x if r == 0 else None, y if r == head else None, *more)) for r in range(self.setting.stages)}
+        return {
+            r: (kind, (x if r == 0 else None, y if r == head else None, *more))
+            for r in range(self.setting.stages)
+        }
 
     def _states(self, ranks: Collection[int] | None = None) -> dict[int, bytes]:
         chosen = list(range(self.setting.stages) if ranks is None else ranks)
@@ -287,7 +305,9 @@ class PipelineTrainer(Trainer):
         self._generation += 1
         self._store = quiet_store()
         place = (self._generation, self._store.port)
-        self._ask({r: ("join", (*place, commits.get(r, False))) for r in range(self.setting.stages)})
+        self._ask(
+            {r: ("join", (*place, commits.get(r, False))) for r in range(self.setting.stages)}
+        )
 
     def _heal(self) -> tuple[float, list[float]]:
         """Bring all stages to one iteration with somebody on every rank; returns loss and norms of the last batch.
@@ -336,7 +356,9 @@ class PipelineTrainer(Trainer):
         seen = self._inspect(transfers, lost, before, self._states(range(stages))) if before else {}
         self.iteration = top
         if lost:
-            self._tell(how, at, transfers, lost, dict(enumerate(known[:stages])), reason=reason, **seen)
+            self._tell(
+                how, at, transfers, lost, dict(enumerate(known[:stages])), reason=reason, **seen
+            )
         self._lost -= lost
         self._rolling = False
         self._pool += [self._start() for _ in range(self.spares - len(self._pool))]
@@ -356,7 +378,13 @@ class PipelineTrainer(Trainer):
         self._await_warm([self._ranks[rank]])
 
     def _tell(
-        self, how: str, at: int, transfers: list[Transfer], lost: set[int], norms: dict[int, float], **more: Any
+        self,
+        how: str,
+        at: int,
+        transfers: list[Transfer],
+        lost: set[int],
+        norms: dict[int, float],
+        **more: Any,
     ) -> None:
         """Record a recovery that is complete."""
         now = self._now()
@@ -371,9 +399,22 @@ class PipelineTrainer(Trainer):
                 Event(name, "recovery", then, now, how),
             ]
             self._since[rank] = now
-        waits = [Event(f"stage {r}", "waiting", noticed, now) for r in range(self.setting.stages) if r not in lost]
+        waits = [
+            Event(f"stage {r}", "waiting", noticed, now)
+            for r in range(self.setting.stages)
+            if r not in lost
+        ]
         self.events_ += waits
-        self._note(how, at, transfers, lost, norms, detection=max(noticed - died, 0.0), seconds=now - died, **more)
+        self._note(
+            how,
+            at,
+            transfers,
+            lost,
+            norms,
+            detection=max(noticed - died, 0.0),
+            seconds=now - died,
+            **more,
+        )
 
 
 def _pickler() -> Callable[[Any], bytes]:

@@ -53,7 +53,10 @@ def neighbour_weights(
     if rule == "uniform":
         return 0.5, 0.5
     if not (math.isfinite(w_prev) and math.isfinite(w_next)) or w_prev < 0 or w_next < 0:
-        warnings.warn(f"gradient norms {w_prev} and {w_next} are no weights: neighbours count equally", stacklevel=3)
+        warnings.warn(
+            f"gradient norms {w_prev} and {w_next} are no weights: neighbours count equally",
+            stacklevel=3,
+        )
         return 0.5, 0.5
     total = w_prev + w_next + 2 * eps
     return ((w_prev + eps) / total, (w_next + eps) / total) if total > 0 else (0.5, 0.5)
@@ -113,13 +116,17 @@ def recover(
     if rule == "zero":
         last = [k for k in found if len(parts := k.split(".")) > 1 and parts[-2] in outputs]
         if not last:
-            raise ValueError(f"rule 'zero' needs output projections named {', '.join(outputs)}, got {', '.join(found)}")
+            raise ValueError(
+                f"rule 'zero' needs output projections named {', '.join(outputs)}, got {', '.join(found)}"
+            )
         for k in last:
             found[k].zero_()
     return found
 
 
-def same_shapes(prev_sd: Mapping[str, Tensor], next_sd: Mapping[str, Tensor], stage: int | None = None) -> None:
+def same_shapes(
+    prev_sd: Mapping[str, Tensor], next_sd: Mapping[str, Tensor], stage: int | None = None
+) -> None:
     """Refuse, by name, neighbours whose states cannot be averaged.
 
     Raises
@@ -233,7 +240,9 @@ class Recovery:
     reason: str = ""
 
 
-def plan(lost: Collection[int], stages: int, mode: str, rule: str, tied: bool = False) -> list[Transfer]:
+def plan(
+    lost: Collection[int], stages: int, mode: str, rule: str, tied: bool = False
+) -> list[Transfer]:
     """What is sent to whom after these stages were lost together.
 
     Neighbours must be older than the failure: one that was lost too cannot help.
@@ -251,7 +260,9 @@ def plan(lost: Collection[int], stages: int, mode: str, rule: str, tied: bool = 
             raise UnrecoverableStageError(
                 f"stages {gone[0]} and {stage} were lost together, and {stage} would be rebuilt from {gone[0]}"
             )
-        found.append(Transfer(str(stage), stage, from_whom, "restore" if mode == "redundant" else "rebuild"))
+        found.append(
+            Transfer(str(stage), stage, from_whom, "restore" if mode == "redundant" else "rebuild")
+        )
     for name, (owner, keeper) in kept.items():
         if owner in lost and not name.isdigit():
             if keeper in lost:
@@ -259,11 +270,17 @@ def plan(lost: Collection[int], stages: int, mode: str, rule: str, tied: bool = 
                     f"stages {keeper} and {owner} were lost together, and with them the {name}"
                 )
             found.append(Transfer(name, owner, (keeper,), "restore"))
-    found += [Transfer(name, keeper, (owner,), "copy") for name, (owner, keeper) in kept.items() if keeper in lost]
+    found += [
+        Transfer(name, keeper, (owner,), "copy")
+        for name, (owner, keeper) in kept.items()
+        if keeper in lost
+    ]
     return found
 
 
-def random_plan(lost: Collection[int], stages: int, mode: str, tied: bool = False) -> list[Transfer]:
+def random_plan(
+    lost: Collection[int], stages: int, mode: str, tied: bool = False
+) -> list[Transfer]:
     """Every lost stage starts at random; embedding and head too, where no copy is left."""
     kept = copies(stages, mode, tied)
     found = [Transfer(str(stage), stage, (), "rebuild") for stage in sorted(lost)]
@@ -271,7 +288,12 @@ def random_plan(lost: Collection[int], stages: int, mode: str, tied: bool = Fals
         if owner in lost and not (tied and name == "head"):
             keeper = kept.get(name, (owner, owner))[1]
             found.append(
-                Transfer(name, owner, () if keeper in lost else (keeper,), "rebuild" if keeper in lost else "restore")
+                Transfer(
+                    name,
+                    owner,
+                    () if keeper in lost else (keeper,),
+                    "rebuild" if keeper in lost else "restore",
+                )
             )
     found += [
         Transfer(name, keeper, (owner,), "copy")
@@ -285,4 +307,7 @@ def state_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
     """Largest absolute difference of two states; infinite if they have not the same tensors."""
     if set(a) != set(b):
         return math.inf
-    return max((float((v.double() - b[k].double()).abs().max()) for k, v in a.items() if v.numel()), default=0.0)
+    return max(
+        (float((v.double() - b[k].double()).abs().max()) for k, v in a.items() if v.numel()),
+        default=0.0,
+    )

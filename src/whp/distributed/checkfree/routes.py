@@ -37,7 +37,13 @@ def route(microbatch: int, stages: int, swap: bool, head: int) -> list[Op]:
         order[:2], order[-2:] = order[1::-1], order[:-3:-1]
     places = [("embed", 0), *((str(i), i) for i in order), ("head", head)]
     return [
-        Op(unit, rank, microbatch, places[i - 1][1] if i else None, places[i + 1][1] if i + 1 < len(places) else None)
+        Op(
+            unit,
+            rank,
+            microbatch,
+            places[i - 1][1] if i else None,
+            places[i + 1][1] if i + 1 < len(places) else None,
+        )
         for i, (unit, rank) in enumerate(places)
     ]
 

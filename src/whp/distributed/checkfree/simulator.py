@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from whp.distributed.checkfree.compute import Stage, Unit, from_bytes, to_bytes
-from whp.distributed.checkfree.recovery import RULES, SMALL, Recovery, Transfer, neighbour_weights, recover, sources
+from whp.distributed.checkfree.recovery import (
+    RULES,
+    SMALL,
+    Recovery,
+    Transfer,
+    neighbour_weights,
+    recover,
+    sources,
+)
 from whp.distributed.checkfree.routes import Op, timeline
 from whp.distributed.checkfree.trainer import Batch, StepResult, Trainer, _checked
 from whp.validate import as_choice, as_int
@@ -29,7 +37,9 @@ class Simulator(Trainer):
 
     def __init__(self, *model: Any, **training: Any) -> None:
         super().__init__(*model, **training)
-        self._sites = [Stage(i, self.setting, copy.deepcopy(m), {}) for i, m in enumerate(self._modules)]
+        self._sites = [
+            Stage(i, self.setting, copy.deepcopy(m), {}) for i, m in enumerate(self._modules)
+        ]
         self._save_if_due()
 
     def kill(self, stage: int) -> None:
@@ -48,7 +58,9 @@ class Simulator(Trainer):
         finally:
             torch.random.set_rng_state(state)
         self.iteration += 1
-        return StepResult(done, loss, tuple(s.units[str(s.rank)].norm for s in self._sites), recoveries)
+        return StepResult(
+            done, loss, tuple(s.units[str(s.rank)].norm for s in self._sites), recoveries
+        )
 
     def _run(self, xs: list[Tensor], ys: list[Tensor], shares: list[float]) -> float:
         how = self.setting
@@ -56,7 +68,9 @@ class Simulator(Trainer):
         value: list[Any] = list(xs)
         for op in order:
             m = op.microbatch
-            value[m] = self._sites[op.rank].forward(op, value[m], ys[m] if op.unit == "head" else None, shares[m])
+            value[m] = self._sites[op.rank].forward(
+                op, value[m], ys[m] if op.unit == "head" else None, shares[m]
+            )
         value = [None] * len(xs)
         for op in reversed(order):
             value[op.microbatch] = self._sites[op.rank].backward(op, value[op.microbatch])
@@ -118,7 +132,13 @@ class Simulator(Trainer):
         elif transfer.how == "restore" and unit is not None and self.setting.replicas == "weights":
             unit.load(unit.state(), moments=False)
 
-    def jump(self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | int | None = None) -> float:
+    def jump(
+        self,
+        stage: int,
+        batches: Iterable[Batch],
+        rule: Any = None,
+        before: float | int | None = None,
+    ) -> float:
         """What losing a stage now would do to the loss of `batches`; afterwards all is as it was.
 
         Parameters
@@ -158,7 +178,8 @@ class Simulator(Trainer):
         made = Unit(copy.deepcopy(unit.module), replace(self.setting, rule=rule))
         made.module.load_state_dict(self._modules[stage][str(stage)].state_dict())
         near = [
-            self._sites[s].units[str(s)].state() for s in sources(stage, self.setting.stages, self.setting.mode, rule)
+            self._sites[s].units[str(s)].state()
+            for s in sources(stage, self.setting.stages, self.setting.mode, rule)
         ]
         made.rebuild(near, stage, self.iteration, 1)
         unit.module.load_state_dict(made.weights())
@@ -183,14 +204,17 @@ class Simulator(Trainer):
         stage = as_int(stage, "stage", low=1, high=self.setting.stages - 2)
         value = x
         for op in itertools.takewhile(
-            lambda op: op.unit != str(stage), timeline(1, self.setting.stages, False, self.setting.head)
+            lambda op: op.unit != str(stage),
+            timeline(1, self.setting.stages, False, self.setting.head),
         ):
             value = self._sites[op.rank].predict(op, value)
         near = [self._sites[s].units[str(s)] for s in (stage - 1, stage + 1)]
         a, b = neighbour_weights(near[0].norm, near[1].norm, "grad", SMALL)
         own = self._sites[stage].units[str(stage)].module
         mixed = copy.deepcopy(own)
-        mixed.load_state_dict(recover(near[0].weights(), near[1].weights(), near[0].norm, near[1].norm, eps=SMALL))
+        mixed.load_state_dict(
+            recover(near[0].weights(), near[1].weights(), near[0].norm, near[1].norm, eps=SMALL)
+        )
 
         def branch(module: nn.Module) -> Tensor:
             op = Op(str(stage), stage, 0, None, None)
@@ -202,5 +226,7 @@ class Simulator(Trainer):
 
         true = branch(own)
         size = float(true.square().mean())
-        functions = float((a * branch(near[0].module) + b * branch(near[1].module) - true).square().mean())
+        functions = float(
+            (a * branch(near[0].module) + b * branch(near[1].module) - true).square().mean()
+        )
         return functions / size, float((branch(mixed) - true).square().mean()) / size

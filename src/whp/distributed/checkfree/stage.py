@@ -97,7 +97,9 @@ class Site:
         if commit:
             self.here.commit()
         self.here.discard()
-        _link(join_group, self.here.rank, self.setting.stages, generation, port, timeout=self.timeout)
+        _link(
+            join_group, self.here.rank, self.setting.stages, generation, port, timeout=self.timeout
+        )
 
     def on_rebuild(self, body: tuple[int, list[Transfer], dict[int, int]]) -> None:
         """Send and take what the plan says."""
@@ -108,11 +110,18 @@ class Site:
 
     def _transfer(self, transfer: Transfer, iteration: int, failures: dict[int, int]) -> None:
         stage, rank, how = self.here, self.here.rank, transfer.how
-        source = {"rebuild": lambda s: stage.units[str(s)], "copy": lambda s: stage.units[transfer.unit],
-                  "restore": lambda s: stage.copies[transfer.unit]}[how]  # fmt: skip
+        source = {
+            "rebuild": lambda s: stage.units[str(s)],
+            "copy": lambda s: stage.units[transfer.unit],
+            "restore": lambda s: stage.copies[transfer.unit],
+        }[how]
         if rank in transfer.sources:
             state = source(rank).state()
-            if (self.setting.moments == "reset") if how == "rebuild" else (self.setting.replicas == "weights"):
+            if (
+                (self.setting.moments == "reset")
+                if how == "rebuild"
+                else (self.setting.replicas == "weights")
+            ):
                 state["optimizer"] = {}
             _send_state(state, transfer.to)
         if rank == transfer.to:
@@ -172,7 +181,9 @@ class Site:
 
         def forward(op: Op, x: Any) -> Tensor:
             value = xs[op.microbatch] if xs is not None and op.unit == "embed" else x
-            out = stage.predict(op, value, ys[op.microbatch] if ys is not None and op.unit == "head" else None)
+            out = stage.predict(
+                op, value, ys[op.microbatch] if ys is not None and op.unit == "head" else None
+            )
             if op.unit == "head":
                 losses[op.microbatch] = float(out)
             return out
@@ -181,8 +192,12 @@ class Site:
         return [losses[m] for m in sorted(losses)]
 
     def _phase(
-        self, ops: tuple[Op, ...], shapes: list[tuple[int, ...]], direction: int, work: Callable[[Op, Any], Tensor | None]
-    ) -> None:  # fmt: skip
+        self,
+        ops: tuple[Op, ...],
+        shapes: list[tuple[int, ...]],
+        direction: int,
+        work: Callable[[Op, Any], Tensor | None],
+    ) -> None:
         """Work through `ops`; what comes from or goes to other ranks is on its way meanwhile."""
         rank = self.here.rank
         ends = [(op.after, op.before) if direction else (op.before, op.after) for op in ops]
@@ -190,7 +205,10 @@ class Site:
         for i, (op, (origin, _)) in enumerate(zip(ops, ends, strict=True)):
             if origin is not None and origin != rank:
                 buffer = torch.empty(shapes[op.microbatch])
-                incoming[i] = (_link(dist.irecv, buffer, origin, tag=2 * op.microbatch + direction), buffer)
+                incoming[i] = (
+                    _link(dist.irecv, buffer, origin, tag=2 * op.microbatch + direction),
+                    buffer,
+                )
         local: dict[int, Tensor | None] = {}
         outgoing = []
         for i, (op, (origin, goal)) in enumerate(zip(ops, ends, strict=True)):
@@ -204,7 +222,9 @@ class Site:
             elif goal is not None:
                 assert out is not None
                 out = out.contiguous()
-                outgoing.append((_link(dist.isend, out, goal, tag=2 * op.microbatch + direction), out))
+                outgoing.append(
+                    (_link(dist.isend, out, goal, tag=2 * op.microbatch + direction), out)
+                )
         for handle, _ in outgoing:
             _link(handle.wait)
 
@@ -240,7 +260,12 @@ class Site:
         stage = self.here
         for tag, name, owner, keeper in self._kept():
             if stage.rank == owner:
-                _link(dist.send, nn.utils.parameters_to_vector(stage.units[name].parameters).detach(), keeper, tag=tag)
+                _link(
+                    dist.send,
+                    nn.utils.parameters_to_vector(stage.units[name].parameters).detach(),
+                    keeper,
+                    tag=tag,
+                )
             if stage.rank == keeper:
                 vector = torch.empty(sum(p.numel() for p in stage.copies[name].parameters))
                 _link(dist.recv, vector, owner, tag=tag)
@@ -249,7 +274,10 @@ class Site:
     def _kept(self) -> list[tuple[int, str, int, int]]:
         """Tag, name, owner and keeper of every unit that is copied."""
         kept = copies(self.setting.stages, self.setting.mode, self.setting.tied)
-        return [(COPIES + i, name, owner, keeper) for i, (name, (owner, keeper)) in enumerate(kept.items())]
+        return [
+            (COPIES + i, name, owner, keeper)
+            for i, (name, (owner, keeper)) in enumerate(kept.items())
+        ]
 
 
 def _names(setting: Setting) -> list[str]:

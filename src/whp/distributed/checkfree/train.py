@@ -66,9 +66,12 @@ class CheckFreeResult(Result):
         """Losses, kills and how long recovery took."""
         kills = self.recoveries
         rows: dict[str, bool | int | float | str | None] = {
-            "mode": self.mode, "iterations": len(self.losses), "heldout_loss_first": float(self.heldout[0]),
-            "heldout_loss_last": float(self.heldout[-1]), "stages_killed": int(sum(len(s.split()) for s in kills["stages"])),
-        }  # fmt: skip
+            "mode": self.mode,
+            "iterations": len(self.losses),
+            "heldout_loss_first": float(self.heldout[0]),
+            "heldout_loss_last": float(self.heldout[-1]),
+            "stages_killed": int(sum(len(s.split()) for s in kills["stages"])),
+        }
         if len(kills):
             rows["median_seconds_from_death_to_ready"] = float(kills["seconds"].median())
             rows["mean_jump_of_heldout_loss"] = float(kills["jump"].mean())
@@ -78,13 +81,23 @@ class CheckFreeResult(Result):
         """Losses, recoveries, certificates' evidence and the weights."""
         from safetensors.torch import save_file
 
-        state = {k: v.contiguous().clone() for k, v in self.weights.items()}  # tied weights are saved twice
-        events = pd.DataFrame([vars(e) for e in self.events], columns=["who", "what", "start", "end", "note"])
+        state = {
+            k: v.contiguous().clone() for k, v in self.weights.items()
+        }  # tied weights are saved twice
+        events = pd.DataFrame(
+            [vars(e) for e in self.events], columns=["who", "what", "start", "end", "note"]
+        )
         return {
-            "arrays.npz": {"losses": self.losses, "evaluated": self.evaluated, "heldout": self.heldout},
+            "arrays.npz": {
+                "losses": self.losses,
+                "evaluated": self.evaluated,
+                "heldout": self.heldout,
+            },
             "recoveries.csv": self.recoveries,
             "events.csv": events,
-            "model.safetensors": lambda path: save_file(state, path, {"vocabulary": self.vocabulary}),
+            "model.safetensors": lambda path: save_file(
+                state, path, {"vocabulary": self.vocabulary}
+            ),
         }
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -95,10 +108,23 @@ class CheckFreeResult(Result):
             ax = plt.subplots()[1]
         ax.plot(self.losses, color="0.75", linewidth=0.8, label="batch")
         ax.plot(self.evaluated, self.heldout, color="C0", label="held out")
-        for i, (at, stages) in enumerate(zip(self.recoveries["step"], self.recoveries["stages"], strict=True)):
-            ax.axvline(at, color="#c0392b", linewidth=0.8, alpha=0.7, label="killed" if i == 0 else None)
-            ax.annotate(stages, (at, 1), xycoords=("data", "axes fraction"), fontsize=7, ha="center", va="bottom")
-        ax.set(xlabel="iteration (above: the stage that was killed)", ylabel="loss, nats a character")
+        for i, (at, stages) in enumerate(
+            zip(self.recoveries["step"], self.recoveries["stages"], strict=True)
+        ):
+            ax.axvline(
+                at, color="#c0392b", linewidth=0.8, alpha=0.7, label="killed" if i == 0 else None
+            )
+            ax.annotate(
+                stages,
+                (at, 1),
+                xycoords=("data", "axes fraction"),
+                fontsize=7,
+                ha="center",
+                va="bottom",
+            )
+        ax.set(
+            xlabel="iteration (above: the stage that was killed)", ylabel="loss, nats a character"
+        )
         ax.legend(frameon=False)
         return ax
 
@@ -123,13 +149,20 @@ def read_failures(text: str, stages: int, steps: int) -> dict[int, tuple[int, ..
             raise ValueError(f"fail must list stage@iteration, as in '2@150,0@300', got {part!r}")
         stage, at = map(int, match.groups())
         if stage >= stages or at >= steps:
-            raise ValueError(f"fail must name stages 0..{stages - 1} and iterations 0..{steps - 1}, got {part!r}")
+            raise ValueError(
+                f"fail must name stages 0..{stages - 1} and iterations 0..{steps - 1}, got {part!r}"
+            )
         found.setdefault(at, set()).add(stage)
     return {at: tuple(sorted(who)) for at, who in sorted(found.items())}
 
 
 def draw_failures(
-    rate: float | int, stages: int, steps: int, mode: str, rng: np.random.Generator, rule: str = "grad"
+    rate: float | int,
+    stages: int,
+    steps: int,
+    mode: str,
+    rng: np.random.Generator,
+    rule: str = "grad",
 ) -> dict[int, tuple[int, ...]]:
     """Failures that strike each recoverable stage with this probability at every iteration.
 
@@ -144,7 +177,9 @@ def draw_failures(
         lost: list[int] = []
         for stage in map(int, np.flatnonzero(struck[at])):
             near = _near(stage, stages, mode, rule)
-            if not near & set(lost) and not any(stage in _near(s, stages, mode, rule) for s in lost):
+            if not near & set(lost) and not any(
+                stage in _near(s, stages, mode, rule) for s in lost
+            ):
                 lost.append(stage)
         found[int(at)] = tuple(lost)
     return found
@@ -152,7 +187,11 @@ def draw_failures(
 
 def _near(stage: int, stages: int, mode: str, rule: str) -> set[int]:
     return (
-        set(sources(stage, stages, mode if mode in ("checkfree+", "redundant") else "checkfree", rule))
+        set(
+            sources(
+                stage, stages, mode if mode in ("checkfree+", "redundant") else "checkfree", rule
+            )
+        )
         if mode != "none"
         else set()
     )
@@ -248,7 +287,10 @@ def checkfree(
     microbatches = as_int(microbatches, "microbatches", low=1)
     if microbatches > batch:
         raise ValueError(f"microbatches must be at most batch={batch}, got {microbatches}")
-    steps, evaluate_every = as_int(steps, "steps", low=1), as_int(evaluate_every, "evaluate_every", low=1)
+    steps, evaluate_every = (
+        as_int(steps, "steps", low=1),
+        as_int(evaluate_every, "evaluate_every", low=1),
+    )
     as_choice(mode, "mode", MODES)
     as_choice(rule, "rule", RULES)
     share, rate = as_fraction(test, "test"), as_real(fail_rate, "fail_rate", low=0, high=1)
@@ -257,7 +299,9 @@ def checkfree(
     if fail is not None and not isinstance(fail, str):
         raise TypeError(f"fail must be text as '2@150,0@300', got {type(fail).__name__}")
     if fail is None:
-        failures = {} if mode == "none" else draw_failures(rate, stages, steps, mode, generator, rule)
+        failures = (
+            {} if mode == "none" else draw_failures(rate, stages, steps, mode, generator, rule)
+        )
     else:
         failures = read_failures(fail, stages, steps)
     seed = int(generator.integers(2**31))
@@ -273,27 +317,55 @@ def checkfree(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = (
-            char_lm.Embed(len(vocab), dim, context), [char_lm.Block(dim, heads, hidden) for _ in range(stages)],
+            char_lm.Embed(len(vocab), dim, context),
+            [char_lm.Block(dim, heads, hidden) for _ in range(stages)],
             char_lm.Head(dim, len(vocab)),
-        )  # fmt: skip
-    probes = [char_lm.windows(probe, min(PROBES, 16), context, seed, i) for i in range(max(1, PROBES // 16))]
+        )
+    probes = [
+        char_lm.windows(probe, min(PROBES, 16), context, seed, i)
+        for i in range(max(1, PROBES // 16))
+    ]
     start = time.monotonic()
     with PipelineTrainer(
-        *model, char_lm.cross_entropy, lr=lr, microbatches=microbatches, mode=mode, rule=rule, lr_boost=lr_boost,
-        moments=moments, replicas=replicas, fallback=fallback, checkpoint_every=checkpoint_every, spares=spares, seed=seed,
+        *model,
+        char_lm.cross_entropy,
+        lr=lr,
+        microbatches=microbatches,
+        mode=mode,
+        rule=rule,
+        lr_boost=lr_boost,
+        moments=moments,
+        replicas=replicas,
+        fallback=fallback,
+        checkpoint_every=checkpoint_every,
+        spares=spares,
+        seed=seed,
         audit=True,
-    ) as trainer:  # fmt: skip
+    ) as trainer:
         found = _train(
-            trainer, failures, steps, evaluate_every, probes, lambda t: char_lm.windows(tokens, batch, context, seed, t)
+            trainer,
+            failures,
+            steps,
+            evaluate_every,
+            probes,
+            lambda t: char_lm.windows(tokens, batch, context, seed, t),
         )
         weights = trainer.state_dict()
     losses, iterations, evaluated, jumps, when = found
     return CheckFreeResult(
-        losses=np.array(losses), evaluated=np.array([at for at, _ in evaluated]), heldout=np.array([h for _, h in evaluated]),
-        recoveries=recovery_table(trainer.recoveries, jumps, when), events=tuple(trainer.events_), weights=weights,
-        vocabulary=vocab, mode=mode, seconds=time.monotonic() - start,
-        certificates=checkfree_certificates(trainer.recoveries, iterations, [h for _, h in evaluated], jumps, mode=mode),
-    )  # fmt: skip
+        losses=np.array(losses),
+        evaluated=np.array([at for at, _ in evaluated]),
+        heldout=np.array([h for _, h in evaluated]),
+        recoveries=recovery_table(trainer.recoveries, jumps, when),
+        events=tuple(trainer.events_),
+        weights=weights,
+        vocabulary=vocab,
+        mode=mode,
+        seconds=time.monotonic() - start,
+        certificates=checkfree_certificates(
+            trainer.recoveries, iterations, [h for _, h in evaluated], jumps, mode=mode
+        ),
+    )
 
 
 def _cut(text: Any, share: float, context: int) -> tuple[str, str]:
@@ -308,7 +380,12 @@ def _cut(text: Any, share: float, context: int) -> tuple[str, str]:
 
 
 def _train(
-    trainer: Any, failures: Mapping[int, Iterable[int]], steps: int, every: int, probes: Any, batch_of: Any
+    trainer: Any,
+    failures: Mapping[int, Iterable[int]],
+    steps: int,
+    every: int,
+    probes: Any,
+    batch_of: Any,
 ) -> tuple[list[float], list[int], list[tuple[int, float]], list[float], list[int]]:
     losses: list[float] = []
     when: list[int] = []
@@ -333,16 +410,36 @@ def _train(
     return losses, iterations, evaluated, jumps, when
 
 
-def recovery_table(recoveries: Iterable[Recovery], jumps: Iterable[float], when: Iterable[int]) -> pd.DataFrame:
+def recovery_table(
+    recoveries: Iterable[Recovery], jumps: Iterable[float], when: Iterable[int]
+) -> pd.DataFrame:
     """A row a recovery, with the step of the run at which it happened and the jump of the held-out loss."""
     known, steps = iter(jumps), iter(when)
     rows = [
         (
-            next(steps, -1), r.iteration, " ".join(map(str, r.stages)), r.how,
-            "; ".join(" ".join(map(str, s)) for s in r.sources), r.resumed,
-            next(known, float("nan")), r.detection, r.seconds, r.reason,
+            next(steps, -1),
+            r.iteration,
+            " ".join(map(str, r.stages)),
+            r.how,
+            "; ".join(" ".join(map(str, s)) for s in r.sources),
+            r.resumed,
+            next(known, float("nan")),
+            r.detection,
+            r.seconds,
+            r.reason,
         )
         for r in recoveries
-    ]  # fmt: skip
-    columns = ["step", "iteration", "stages", "how", "sources", "resumed", "jump", "detection", "seconds", "reason"]
+    ]
+    columns = [
+        "step",
+        "iteration",
+        "stages",
+        "how",
+        "sources",
+        "resumed",
+        "jump",
+        "detection",
+        "seconds",
+        "reason",
+    ]
     return pd.DataFrame(rows, columns=columns)

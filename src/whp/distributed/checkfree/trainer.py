@@ -175,10 +175,15 @@ class Trainer(ABC):
         least = 4 if mode == "checkfree+" else 3
         if isinstance(stages, nn.Module) or callable(stages) or len(stages) < least:
             count = "one module" if not isinstance(stages, Sequence) else len(stages)
-            raise ValueError(f"stages must be a list of at least {least} modules for mode={mode!r}, got {count}")
+            raise ValueError(
+                f"stages must be a list of at least {least} modules for mode={mode!r}, got {count}"
+            )
         microbatches = as_int(microbatches, "microbatches", low=1)
         if mode == "checkfree+" and microbatches % 2:
-            warn(f"microbatches={microbatches} is odd: the swapped order gets fewer than the normal one", stacklevel=3)
+            warn(
+                f"microbatches={microbatches} is odd: the swapped order gets fewer than the normal one",
+                stacklevel=3,
+            )
         seed = as_int(seed, "seed", low=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -187,17 +192,30 @@ class Trainer(ABC):
         shared = {id(p) for p in ends[0].parameters()} & {id(p) for p in ends[1].parameters()}
         first, last = copy.deepcopy(tuple(ends))  # together, so that what they share stays shared
         self.setting = Setting(
-            len(blocks), loss_fn, optimizer, as_real(lr, "lr", low=0, high=1e6, open_ends=True), scheduler, microbatches,
-            None if clip is None else as_real(clip, "clip", low=0, high=1e12, open_ends=True), mode, rule,
-            as_real(lr_boost, "lr_boost", low=0, high=1e6, open_ends=True), lr_boost_compound, moments,
-            "full" if mode == "redundant" else replicas, seed, bool(shared),
-        )  # fmt: skip
+            len(blocks),
+            loss_fn,
+            optimizer,
+            as_real(lr, "lr", low=0, high=1e6, open_ends=True),
+            scheduler,
+            microbatches,
+            None if clip is None else as_real(clip, "clip", low=0, high=1e12, open_ends=True),
+            mode,
+            rule,
+            as_real(lr_boost, "lr_boost", low=0, high=1e6, open_ends=True),
+            lr_boost_compound,
+            moments,
+            "full" if mode == "redundant" else replicas,
+            seed,
+            bool(shared),
+        )
         if mode.startswith("checkfree") and rule != "random":
             for i in range(1, len(blocks) - 1):
                 same_shapes(blocks[i - 1].state_dict(), blocks[i + 1].state_dict(), i)
                 same_shapes(blocks[i - 1].state_dict(), blocks[i].state_dict(), i)
         self._first = first
-        self._modules: list[dict[str, nn.Module]] = [{str(i): copy.deepcopy(b)} for i, b in enumerate(blocks)]
+        self._modules: list[dict[str, nn.Module]] = [
+            {str(i): copy.deepcopy(b)} for i, b in enumerate(blocks)
+        ]
         if shared:
             self._modules[0]["embed"] = Ends(first, last)
         else:
@@ -294,7 +312,13 @@ class Trainer(ABC):
             if self.fallback == "random":
                 return "random", random_plan(lost, how.stages, how.mode, how.tied), reason
             return "rolled back", self._all_copies(), reason
-        name = "restored" if how.mode == "redundant" else "random" if how.rule == "random" else "rebuilt"
+        name = (
+            "restored"
+            if how.mode == "redundant"
+            else "random"
+            if how.rule == "random"
+            else "rebuilt"
+        )
         return name, found, ""
 
     def _all_copies(self) -> list[Transfer]:
@@ -302,8 +326,12 @@ class Trainer(ABC):
         return [Transfer(name, keeper, (owner,), "copy") for name, (owner, keeper) in kept.items()]
 
     def _inspect(
-        self, transfers: Sequence[Transfer], lost: Collection[int], before: Mapping[int, bytes], after: Mapping[int, bytes]
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        transfers: Sequence[Transfer],
+        lost: Collection[int],
+        before: Mapping[int, bytes],
+        after: Mapping[int, bytes],
+    ) -> dict[str, Any]:
         """Rebuilt stages against the formula, computed again in double precision, and survivors against what they were."""
         old = {r: from_bytes(b) for r, b in before.items()}
         new = {r: from_bytes(b) for r, b in after.items()}
@@ -327,15 +355,32 @@ class Trainer(ABC):
             difference = max(difference, state_difference(made, wanted))
         same = [r for r in old if r not in lost]
         changed = sum(not _same(old[r], new[r]) for r in same)
-        return {"difference": difference, "spread": spread, "changed": changed, "compared": len(same)}
+        return {
+            "difference": difference,
+            "spread": spread,
+            "changed": changed,
+            "compared": len(same),
+        }
 
-    def _note(self, how: str, at: int, transfers: Sequence[Transfer], lost: Collection[int], norms: Mapping[int, float],
-              **more: Any) -> Recovery:  # fmt: skip
+    def _note(
+        self,
+        how: str,
+        at: int,
+        transfers: Sequence[Transfer],
+        lost: Collection[int],
+        norms: Mapping[int, float],
+        **more: Any,
+    ) -> Recovery:
         rebuilt = [t for t in transfers if t.how == "rebuild" and t.unit.isdigit()]
         found = Recovery(
-            at, tuple(sorted(lost)), how, self.iteration, tuple(t.sources for t in rebuilt),
-            tuple(tuple(norms.get(s, math.nan) for s in t.sources) for t in rebuilt), **more,
-        )  # fmt: skip
+            at,
+            tuple(sorted(lost)),
+            how,
+            self.iteration,
+            tuple(t.sources for t in rebuilt),
+            tuple(tuple(norms.get(s, math.nan) for s in t.sources) for t in rebuilt),
+            **more,
+        )
         self.recoveries.append(found)
         return found
 
@@ -343,16 +388,26 @@ class Trainer(ABC):
 def _built(part: Part, name: str) -> nn.Module:
     module = part if isinstance(part, nn.Module) else part() if callable(part) else None
     if not isinstance(module, nn.Module):
-        raise TypeError(f"{name} must be a torch module or a function that builds one, got {type(part).__name__}")
+        raise TypeError(
+            f"{name} must be a torch module or a function that builds one, got {type(part).__name__}"
+        )
     return module
 
 
 def _checked(batch: Any) -> Batch:
-    if not (isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(t, Tensor) for t in batch)):
-        raise TypeError(f"batch must be a pair of tensors, inputs and targets, got {type(batch).__name__}")
+    if not (
+        isinstance(batch, tuple | list)
+        and len(batch) == 2
+        and all(isinstance(t, Tensor) for t in batch)
+    ):
+        raise TypeError(
+            f"batch must be a pair of tensors, inputs and targets, got {type(batch).__name__}"
+        )
     x, y = batch
     if not len(x) or len(x) != len(y):
-        raise ValueError(f"batch must have as many targets as inputs, at least one, got {len(x)} and {len(y)}")
+        raise ValueError(
+            f"batch must have as many targets as inputs, at least one, got {len(x)} and {len(y)}"
+        )
     return x, y
 
 

@@ -15,7 +15,15 @@ import numpy as np
 from whp.kernel import compiled
 from whp.validate import as_int, as_real
 
-__all__ = ["BlockTopK", "Compressor", "Identity", "NaturalDeterministic", "Payload", "RandK", "TopK"]
+__all__ = [
+    "BlockTopK",
+    "Compressor",
+    "Identity",
+    "NaturalDeterministic",
+    "Payload",
+    "RandK",
+    "TopK",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +101,15 @@ class Compressor(ABC):
         out[payload.indices] = payload.values
         return out.reshape(payload.shape)
 
-    def difference(self, gradient: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    def difference(
+        self, gradient: np.ndarray, shift: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
         """Values and indices (None: all) of C(gradient − shift), and whether all of it was finite."""
         delta = gradient - shift
         good = bool(np.isfinite(delta).all())
-        indices = self.select(delta) if good else np.arange(self.count(len(delta)))  # messages are equally long
+        indices = (
+            self.select(delta) if good else np.arange(self.count(len(delta)))
+        )  # messages are equally long
         return delta[indices], indices, good
 
 
@@ -171,7 +183,9 @@ class BlockTopK(Compressor):
         whole, k, rest, last = self.plan(len(v))
         return np.asarray(_blocks(v, np.zeros(0, v.dtype), self.block, whole, k, rest, last)[1])
 
-    def difference(self, gradient: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    def difference(
+        self, gradient: np.ndarray, shift: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
         """In one pass over memory."""
         whole, k, rest, last = self.plan(len(gradient))
         values, indices, total = _blocks(gradient, shift, self.block, whole, k, rest, last)
@@ -194,7 +208,9 @@ class RandK(Compressor):
     def __init__(self, k: int, scaled: bool = False) -> None:
         self.k = as_int(k, "k", low=1)
         if scaled:
-            raise ValueError("scaled must be False: RandK times d/k is unbiased but not contractive (‖C(v) − v‖ > ‖v‖)")
+            raise ValueError(
+                "scaled must be False: RandK times d/k is unbiased but not contractive (‖C(v) − v‖ > ‖v‖)"
+            )
 
     def __repr__(self) -> str:
         return f"RandK(k={self.k})"
@@ -230,11 +246,17 @@ class NaturalDeterministic(Compressor):
 
     def compress(self, v: Any, generator: np.random.Generator | None = None) -> Payload:
         """Rounded values."""
-        mantissa, exponent = np.frexp(np.asarray(v))  # |mantissa| in [1/2, 1); of 3/4, both ends are as near: up
-        rounded = np.ldexp(np.sign(mantissa), np.where(np.abs(mantissa) >= 0.75, exponent, exponent - 1))
+        mantissa, exponent = np.frexp(
+            np.asarray(v)
+        )  # |mantissa| in [1/2, 1); of 3/4, both ends are as near: up
+        rounded = np.ldexp(
+            np.sign(mantissa), np.where(np.abs(mantissa) >= 0.75, exponent, exponent - 1)
+        )
         return Payload(rounded.reshape(-1), None, tuple(np.shape(v)), 9.0)
 
-    def difference(self, gradient: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, bool]:
+    def difference(
+        self, gradient: np.ndarray, shift: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
         """Values of all coordinates."""
         delta = gradient - shift
         return self.compress(delta).values.astype(delta.dtype), None, bool(np.isfinite(delta).all())

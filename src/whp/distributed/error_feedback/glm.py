@@ -110,12 +110,19 @@ class LinearModel:
     """
 
     def __init__(
-        self, groups: list[tuple[Any, np.ndarray]], loss: str, reg: float, by_size: bool = False, own: bool = False
+        self,
+        groups: list[tuple[Any, np.ndarray]],
+        loss: str,
+        reg: float,
+        by_size: bool = False,
+        own: bool = False,
     ) -> None:
         self.groups, self.loss, self.reg = groups, loss, reg
         n, sizes = len(groups), np.array([len(t) for _, t in groups])
         self.factor = n * sizes / sizes.sum() if by_size else np.ones(n)
-        self.supports = np.stack([np.asarray((A != 0).sum(axis=0)).reshape(-1) > 0 for A, _ in groups])
+        self.supports = np.stack(
+            [np.asarray((A != 0).sum(axis=0)).reshape(-1) > 0 for A, _ in groups]
+        )
         self.regularised = self.supports if own else np.ones_like(self.supports)
 
     @property
@@ -135,7 +142,11 @@ class LinearModel:
             ]
         )
         return Smoothness(
-            min(glm_smoothness(pooled, curvature * pooled.shape[0]) + 2 * self.reg, float(clients.mean())), clients
+            min(
+                glm_smoothness(pooled, curvature * pooled.shape[0]) + 2 * self.reg,
+                float(clients.mean()),
+            ),
+            clients,
         )
 
     def _slope(self, t: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -143,13 +154,19 @@ class LinearModel:
 
         return -t * expit(-t * z) if self.loss == "logistic" else z - t
 
-    def gradient(self, i: int, rows: np.ndarray | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    def gradient(
+        self, i: int, rows: np.ndarray | None = None
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """∇f_i, of all rows or of some."""
-        A, t = self.groups[i] if rows is None else (self.groups[i][0][rows], self.groups[i][1][rows])
+        A, t = (
+            self.groups[i] if rows is None else (self.groups[i][0][rows], self.groups[i][1][rows])
+        )
         factor, mask = self.factor[i] / len(t), self.regularised[i]
 
         def of(x: np.ndarray) -> np.ndarray:
-            return factor * (A.T @ self._slope(t, A @ x)) + 2 * self.reg * mask * x / (1 + x**2) ** 2
+            return (
+                factor * (A.T @ self._slope(t, A @ x)) + 2 * self.reg * mask * x / (1 + x**2) ** 2
+            )
 
         return of
 
@@ -174,7 +191,11 @@ class LinearModel:
 
         def of(x: np.ndarray) -> float:
             z = A @ x
-            loss = np.logaddexp(0, -t * z).mean() if self.loss == "logistic" else ((z - t) ** 2).mean() / 2
+            loss = (
+                np.logaddexp(0, -t * z).mean()
+                if self.loss == "logistic"
+                else ((z - t) ** 2).mean() / 2
+            )
             return factor * float(loss) + self.reg * float((mask * x**2 / (1 + x**2)).sum())
 
         return of
@@ -183,18 +204,28 @@ class LinearModel:
         """:func:`ef21` from 0, certificates and all."""
         n = len(self.groups)
         return ef21(
-            [self.gradient(i) for i in range(n)], np.zeros(self.supports.shape[1]), f=[self.value(i) for i in range(n)],
-            smoothness=known.clients, L=known.L, **options,
-        )  # fmt: skip
+            [self.gradient(i) for i in range(n)],
+            np.zeros(self.supports.shape[1]),
+            f=[self.value(i) for i in range(n)],
+            smoothness=known.clients,
+            L=known.L,
+            **options,
+        )
 
 
 def _stack(parts: list[Any]) -> Any:
     import scipy.sparse
 
-    return scipy.sparse.vstack(parts).tocsr() if scipy.sparse.issparse(parts[0]) else np.concatenate(parts)
+    return (
+        scipy.sparse.vstack(parts).tocsr()
+        if scipy.sparse.issparse(parts[0])
+        else np.concatenate(parts)
+    )
 
 
-def in_groups(X: np.ndarray, y: np.ndarray, labels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def in_groups(
+    X: np.ndarray, y: np.ndarray, labels: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rows and targets by label, in the order of labels."""
     return [(X[labels == g], y[labels == g]) for g in np.unique(labels)]
 
@@ -288,7 +319,9 @@ def error_feedback(
         if not isinstance(flag, bool | np.bool_):
             raise TypeError(f"{name} must be True or False, got {flag!r}")
     if method == "EF21-SGD" and loss != "logistic":
-        raise ValueError("method='EF21-SGD' needs loss='logistic', whose gradients have a variance that can be bounded")
+        raise ValueError(
+            "method='EF21-SGD' needs loss='logistic', whose gradients have a variance that can be bounded"
+        )
     if loss == "logistic":
         kinds = np.unique(target)
         if len(kinds) != 2:
@@ -315,7 +348,9 @@ def error_feedback(
     if step == "rf":
         options |= {"supports": model.supports, "weights": "optimal"}
     if method == "EF21-PP":
-        options["participation"] = as_fraction(participation, "participation") if participation != 1 else 1.0
+        options["participation"] = (
+            as_fraction(participation, "participation") if participation != 1 else 1.0
+        )
     if method == "EF21-SGD":
         b = as_int(batch, "batch", low=1)
         options |= {
@@ -324,7 +359,10 @@ def error_feedback(
         }
         options["step"] = "sgd" if step == "am" else step
     draws = method in ("EF21-PP", "EF21-SGD") or not chosen.deterministic
-    runs = [model.solve(known, rng=r, **options) for r in (generator.spawn(seeds) if draws else [generator])]
+    runs = [
+        model.solve(known, rng=r, **options)
+        for r in (generator.spawn(seeds) if draws else [generator])
+    ]
     found = runs[0]
     certificates = tuple(found.certificates)
     if draws and certificates:
@@ -336,11 +374,23 @@ def error_feedback(
         tables += [_table("EF21, old step", old), _table("gradient descent", plain)]
     r, c = rare_features(model.supports, known.clients / known.clients.sum())
     return ErrorFeedbackResult(
-        x=found.x, value=float(found.fun), grad_norm2=float(found.jac @ found.jac), clients=n, d=d, L=known.L, L_AM=known.am,
-        L_QM=known.qm, r=r, c=c, step=float(found.step), old_step=float(old.step), speedup=float(found.step / old.step),
-        megabytes_up=float(found.history["bytes_up"][-1] / 1e6), history=pd.concat(tables, ignore_index=True),
+        x=found.x,
+        value=float(found.fun),
+        grad_norm2=float(found.jac @ found.jac),
+        clients=n,
+        d=d,
+        L=known.L,
+        L_AM=known.am,
+        L_QM=known.qm,
+        r=r,
+        c=c,
+        step=float(found.step),
+        old_step=float(old.step),
+        speedup=float(found.step / old.step),
+        megabytes_up=float(found.history["bytes_up"][-1] / 1e6),
+        history=pd.concat(tables, ignore_index=True),
         certificates=certificates,
-    )  # fmt: skip
+    )
 
 
 def _compressor(name: str | Compressor, k: int, ratio: float | int | None, d: int) -> Compressor:

@@ -64,7 +64,9 @@ def of_run(
     if momentum is not None or not len(history["gamma"]):
         return ()
     own = constants(alpha * participation)
-    f, grad2, G, steps = (np.asarray(history[k], dtype=float) for k in ("f", "grad_norm2", "G", "gamma"))
+    f, grad2, G, steps = (
+        np.asarray(history[k], dtype=float) for k in ("f", "grad_norm2", "G", "gamma")
+    )
     factor = 1.0
     if spread is not None:
         limit, factor = 1 / (smoothness.L + spread[0] * own.xi), spread[1] / len(weights)
@@ -74,7 +76,10 @@ def of_run(
         limit = stepsize("qm", smoothness, alpha)
     else:
         n = len(weights)
-        limit = 1 / (smoothness.L + math.sqrt(float((smoothness.clients**2 / (n**2 * weights)).sum())) * own.xi)
+        limit = 1 / (
+            smoothness.L
+            + math.sqrt(float((smoothness.clients**2 / (n**2 * weights)).sum())) * own.xi
+        )
     theta = noisy(alpha * participation)[3] if method == "EF21-SGD" else own.theta
     random = method in ("EF21-SGD", "EF21-PP") or not deterministic
     rises = _rises(f, grad2, factor * G, steps, theta, float(f_inf))
@@ -91,20 +96,32 @@ def of_run(
     grown = np.maximum(np.diff(steps), 0) @ (factor * G[1:-1]) / theta if T > 1 else 0.0
     bound = (2 * (f[0] - f_inf) + steps[0] / theta * factor * G[0] + grown) / steps.sum()
     inputs: dict[str, Any] = {
-        "T": T, "γ": float(gamma), "largest γ of the theorem": limit, "L": smoothness.L, "L_AM": smoothness.am,
+        "T": T,
+        "γ": float(gamma),
+        "largest γ of the theorem": limit,
+        "L": smoothness.L,
+        "L_AM": smoothness.am,
         "L_QM": smoothness.qm,
-        "α": own.alpha, "ξ": own.xi, "f(x⁰) − f_inf": float(f[0] - f_inf), "G⁰": float(G[0]),
-    }  # fmt: skip
+        "α": own.alpha,
+        "ξ": own.xi,
+        "f(x⁰) − f_inf": float(f[0] - f_inf),
+        "G⁰": float(G[0]),
+    }
     if method == "EF21-SGD":
         if variance is None:
             return ()
         sigma = float(
-            (np.broadcast_to(np.asarray(variance, dtype=float), weights.shape) / (len(weights) ** 2 * weights)).sum()
+            (
+                np.broadcast_to(np.asarray(variance, dtype=float), weights.shape)
+                / (len(weights) ** 2 * weights)
+            ).sum()
         )
         floor = noisy(alpha * participation)[2] * sigma / theta
         bound += floor
         inputs["floor from noise"] = floor
-        assumptions.append(unchecked("gradients have variance at most σ²", "a bound that was handed in"))
+        assumptions.append(
+            unchecked("gradients have variance at most σ²", "a bound that was handed in")
+        )
     seen = float(steps @ grad2[:T] / steps.sum())
     found = [
         Certificate(
@@ -122,7 +139,7 @@ def of_run(
             needs="the mean over 20 seeded runs: in_expectation(results)",
             remedy="the bound falls like 1/T: more steps say more.",
         )
-    ]  # fmt: skip
+    ]
     if not random:
         found.append(
             Certificate(
@@ -133,7 +150,11 @@ def of_run(
                 1.0,
                 1.0,
                 exact(float((1 + (slack - rises) / np.maximum(promised, slack)).min())),
-                inputs={"steps that break it": int((rises > slack).sum()), "steps": T, "Φ⁰": slack / 1e-12},
+                inputs={
+                    "steps that break it": int((rises > slack).sum()),
+                    "steps": T,
+                    "Φ⁰": slack / 1e-12,
+                },
                 remedy="the step is too long for these functions: step='am', or step='guarded'.",
             )
         )
@@ -151,14 +172,16 @@ def of_run(
                 exact(float(f[-1] - f_inf)),
                 trivial=float(f[0] - f_inf),
                 assumptions=(
-                    _long_enough(steps, longest, None, slack), _smooth(smoothness, checks["ratio"]),
-                    _contracts(float(checks["contraction"]), alpha, deterministic), _bounded(f, float(f_inf)),
+                    _long_enough(steps, longest, None, slack),
+                    _smooth(smoothness, checks["ratio"]),
+                    _contracts(float(checks["contraction"]), alpha, deterministic),
+                    _bounded(f, float(f_inf)),
                     _pl(f, grad2, float(f_inf), float(mu)),
                 ),
                 inputs={"μ": float(mu), "γ": float(gamma), "T": T, "Ψ⁰": start},
                 remedy="more steps.",
             )
-        )  # fmt: skip
+        )
     return tuple(found)
 
 
@@ -167,7 +190,11 @@ def _rises(
 ) -> np.ndarray:
     """Φ^{t+1} − Φ^t + γ/2‖∇f(x^t)‖², each step with its own γ."""
     weight = steps / (2 * theta)
-    return (f[1:] - f_inf + weight * G[1:]) - (f[:-1] - f_inf + weight * G[:-1]) + steps / 2 * grad2[:-1]
+    return (
+        (f[1:] - f_inf + weight * G[1:])
+        - (f[:-1] - f_inf + weight * G[:-1])
+        + steps / 2 * grad2[:-1]
+    )
 
 
 def _long_enough(steps: np.ndarray, limit: float, rise: float | None, slack: float) -> Assumption:
@@ -180,7 +207,11 @@ def _long_enough(steps: np.ndarray, limit: float, rise: float | None, slack: flo
             "the Lyapunov inequality held at every step",
             f"steps up to {longest / limit:.4g} times the theorem's {limit:.4g}",
         )
-    return violated(statement, f"{longest:.4g} > {limit:.4g}", "step='am', or step='guarded', which checks every step.")
+    return violated(
+        statement,
+        f"{longest:.4g} > {limit:.4g}",
+        "step='am', or step='guarded', which checks every step.",
+    )
 
 
 def _smooth(smoothness: Smoothness, ratio: Any) -> Assumption:
@@ -192,7 +223,8 @@ def _smooth(smoothness: Smoothness, ratio: Any) -> Assumption:
         return violated(statement, told, "hand in larger constants, or smoothness='estimate'.")
     if smoothness.estimated:
         return unchecked(
-            statement, f"constants were estimated, which finds lower bounds; largest ratio seen {over[i]:.3g} of L_i"
+            statement,
+            f"constants were estimated, which finds lower bounds; largest ratio seen {over[i]:.3g} of L_i",
         )
     return met(statement, f"largest ratio of gradient differences seen is {over[i]:.3g} of L_i")
 
@@ -202,23 +234,34 @@ def _contracts(seen: float, alpha: float | int, deterministic: bool) -> Assumpti
     if seen <= 1 - alpha + 1e-9:
         return met(statement, f"largest ratio {seen:.4g}, 1 − α = {1 - alpha:.4g}")
     if not deterministic and seen <= 1:
-        return unchecked(statement + " in expectation", f"largest single ratio {seen:.4g}, 1 − α = {1 - alpha:.4g}")
+        return unchecked(
+            statement + " in expectation",
+            f"largest single ratio {seen:.4g}, 1 − α = {1 - alpha:.4g}",
+        )
     return violated(
-        statement, f"a ratio of {seen:.4g} occurred, 1 − α = {1 - alpha:.4g}", "take a contractive compressor."
+        statement,
+        f"a ratio of {seen:.4g} occurred, 1 − α = {1 - alpha:.4g}",
+        "take a contractive compressor.",
     )
 
 
 def _bounded(f: np.ndarray, f_inf: float) -> Assumption:
     statement = "f ≥ f_inf"
     if f.min() < f_inf - 1e-12 * max(1.0, abs(f_inf)):
-        return violated(statement, f"f = {f.min():.6g} occurred, f_inf = {f_inf:.6g}", "hand in a true lower bound.")
+        return violated(
+            statement,
+            f"f = {f.min():.6g} occurred, f_inf = {f_inf:.6g}",
+            "hand in a true lower bound.",
+        )
     return met(statement, f"least value seen {f.min():.6g}, f_inf = {f_inf:.6g}")
 
 
 def _proper(weights: np.ndarray) -> Assumption:
     statement = "weights are positive and sum to 1"
     good = (weights > 0).all() and abs(weights.sum() - 1) <= 1e-9
-    return (met if good else violated)(statement, f"least {weights.min():.4g}, sum {weights.sum():.6g}")
+    return (met if good else violated)(
+        statement, f"least {weights.min():.4g}, sum {weights.sum():.6g}"
+    )
 
 
 def _pl(f: np.ndarray, grad2: np.ndarray, f_inf: float, mu: float) -> Assumption:
@@ -251,10 +294,19 @@ def in_expectation(results: Sequence[Any], *, level: float | int = 0.95) -> Cert
     seen = mean([float(c.inputs["of this run"]) for c in made], level=float(level))
     first = next((c for c in made if any(a.status == "violated" for a in c.assumptions)), made[0])
     return Certificate(
-        "mean-gradient", first.claim, first.source, "<=", bound, float(level), seen, trivial=first.trivial,
+        "mean-gradient",
+        first.claim,
+        first.source,
+        "<=",
+        bound,
+        float(level),
+        seen,
+        trivial=first.trivial,
         assumptions=first.assumptions,
-        inputs={k: v for k, v in first.inputs.items() if k != "of this run"} | {"runs": len(results)}, remedy=first.remedy,
-    )  # fmt: skip
+        inputs={k: v for k, v in first.inputs.items() if k != "of this run"}
+        | {"runs": len(results)},
+        remedy=first.remedy,
+    )
 
 
 def contraction(seen: float | None, alpha: float, steps: int) -> Certificate:

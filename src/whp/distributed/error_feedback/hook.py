@@ -61,7 +61,9 @@ class EF21State:
         if not isinstance(self.compressor, Compressor):
             raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
         if isinstance(self.compressor, RandK):
-            raise ValueError("compressor must be deterministic: TopK, BlockTopK, NaturalDeterministic or Identity")
+            raise ValueError(
+                "compressor must be deterministic: TopK, BlockTopK, NaturalDeterministic or Identity"
+            )
         self.init = as_choice(init, "init", ("dense", "compress"))
         self.dense_below = as_int(dense_below, "dense_below", low=0)
         self.momentum = None if momentum is None else as_real(momentum, "momentum", low=0, high=1)
@@ -83,11 +85,14 @@ class EF21State:
     def state_dict(self) -> dict[str, Any]:
         """This rank's state: tensors, numbers and strings."""
         return {
-            "world_size": dist.get_world_size(self.group), "rank": dist.get_rank(self.group), "step": self.step,
-            "compressor": repr(self.compressor), "local": {k: v.clone() for k, v in self._local.items()},
+            "world_size": dist.get_world_size(self.group),
+            "rank": dist.get_rank(self.group),
+            "step": self.step,
+            "compressor": repr(self.compressor),
+            "local": {k: v.clone() for k, v in self._local.items()},
             "average": {k: v.clone() for k, v in self._average.items()},
             "velocity": {k: v.clone() for k, v in self._velocity.items()},
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict[str, Any], reset: bool = False) -> None:
         """Continue from what this rank saved.
@@ -106,8 +111,9 @@ class EF21State:
         """
         mine = {
             "world size": (state["world_size"], dist.get_world_size(self.group)),
-            "rank": (state["rank"], dist.get_rank(self.group)), "compressor": (state["compressor"], repr(self.compressor)),
-        }  # fmt: skip
+            "rank": (state["rank"], dist.get_rank(self.group)),
+            "compressor": (state["compressor"], repr(self.compressor)),
+        }
         for name, (saved, here) in mine.items():
             if saved != here:
                 if reset:
@@ -122,16 +128,21 @@ class EF21State:
                 )
         self.step = int(state["step"])
         self._local, self._average, self._velocity = (
-            {k: v.clone() for k, v in state[part].items()} for part in ("local", "average", "velocity")
+            {k: v.clone() for k, v in state[part].items()}
+            for part in ("local", "average", "velocity")
         )
 
     def report(self) -> dict[str, Any]:
         """How it goes: steps, bytes, what was skipped, and the certificates."""
         return {
-            "steps": self.step, "bytes_sent": self.bytes_sent, "bytes_dense": self.bytes_dense,
-            "share_of_dense": self.bytes_sent / self.bytes_dense if self.bytes_dense else 1.0, "skipped": self.skipped,
-            "alpha": self._alpha, "certificates": self.certificates,
-        }  # fmt: skip
+            "steps": self.step,
+            "bytes_sent": self.bytes_sent,
+            "bytes_dense": self.bytes_dense,
+            "share_of_dense": self.bytes_sent / self.bytes_dense if self.bytes_dense else 1.0,
+            "skipped": self.skipped,
+            "alpha": self._alpha,
+            "certificates": self.certificates,
+        }
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -147,7 +158,9 @@ class EF21State:
         for name, gradient in items:
             g = gradient.float() if self.loss_scale == 1.0 else gradient.float() / self.loss_scale
             old = self._velocity.get(name)
-            found.append(g if self.momentum is None or old is None else torch.lerp(old, g, self.momentum))
+            found.append(
+                g if self.momentum is None or old is None else torch.lerp(old, g, self.momentum)
+            )
         return found
 
     def _begin(self, items: list[tuple[str, torch.Tensor]], targets: list[torch.Tensor]) -> bool:
@@ -157,10 +170,14 @@ class EF21State:
         total = whole.clone()
         dist.all_reduce(total, group=self.group)
         self.bytes_sent += 4 * total.numel()
-        if not bool(torch.isfinite(total).all()):  # a sum is not finite if a term is not, and is the same everywhere
+        if not bool(
+            torch.isfinite(total).all()
+        ):  # a sum is not finite if a term is not, and is the same everywhere
             return False
         lengths = [t.numel() for t in targets]
-        for (name, _), own, average in zip(items, whole.split(lengths), (total / size).split(lengths), strict=True):
+        for (name, _), own, average in zip(
+            items, whole.split(lengths), (total / size).split(lengths), strict=True
+        ):
             self._local[name], self._average[name] = own.clone(), average.clone()
         return True
 
@@ -173,17 +190,25 @@ class EF21State:
         old = torch.cat([self._average[name] for name in names])
         off = float((old - mean).norm() / mean.norm().clamp_min(1e-30))
         self._drift = max(off, self._drift or 0.0)
-        for name, part in zip(names, mean.split([self._local[name].numel() for name in names]), strict=True):
+        for name, part in zip(
+            names, mean.split([self._local[name].numel() for name in names]), strict=True
+        ):
             self._average[name] = part.clone()
 
-    def _measure(self, delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None) -> None:
+    def _measure(
+        self, delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None
+    ) -> None:
         size = float(delta.double().square().sum())
         if size > 0 and np.isfinite(size):
             left = delta - values if indices is None else delta.index_add(0, indices, -values)
-            self._contraction = max(float(left.double().square().sum()) / size, self._contraction or 0.0)
+            self._contraction = max(
+                float(left.double().square().sum()) / size, self._contraction or 0.0
+            )
 
 
-def ef21_hook(state, bucket):  # DistributedDataParallel asks for these names, and for no annotation that is a string
+def ef21_hook(
+    state, bucket
+):  # DistributedDataParallel asks for these names, and for no annotation that is a string
     """Send compressed differences of gradients: ``ddp.register_comm_hook(state, ef21_hook)``.
 
     All replicas stay equal to the last bit: messages are added in the order of ranks, by every rank. Where a gradient of any
@@ -200,18 +225,25 @@ def ef21_hook(state, bucket):  # DistributedDataParallel asks for these names, a
         The bucket, filled with the averages.
     """
     size = dist.get_world_size(state.group)
-    items = [(state._names[id(p)], g.reshape(-1)) for p, g in zip(bucket.parameters(), bucket.gradients(), strict=True)]
+    items = [
+        (state._names[id(p)], g.reshape(-1))
+        for p, g in zip(bucket.parameters(), bucket.gradients(), strict=True)
+    ]
     small = [(name, g) for name, g in items if g.numel() < state.dense_below]
     large = [(name, g) for name, g in items if g.numel() >= state.dense_below]
     targets, dense = state._targets(large), [g.float() / state.loss_scale for _, g in small]
     buffer, last = bucket.buffer(), bucket.is_last()
     state.bytes_dense += 4 * buffer.numel()
     finite, begun = True, False
-    if new := [pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._average]:
+    if new := [
+        pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._average
+    ]:
         if state.init == "dense":
             begun = finite = state._begin([item for item, _ in new], [target for _, target in new])
         for (name, g), _ in new if not begun else ():
-            state._local[name], state._average[name] = (torch.zeros_like(g, dtype=torch.float32) for _ in range(2))
+            state._local[name], state._average[name] = (
+                torch.zeros_like(g, dtype=torch.float32) for _ in range(2)
+            )
     elif large and state.step and state.step % state.resync_every == 0:
         state._resync([name for name, _ in large])
     messages = []
@@ -225,13 +257,17 @@ def ef21_hook(state, bucket):  # DistributedDataParallel asks for these names, a
     finite = finite and all(bool(torch.isfinite(g).all()) for g in dense)
     flag = torch.tensor([0.0 if finite else 1.0], device=buffer.device)
     parts = (
-        [v for v, _ in messages] + [i.int().view(torch.float32) for _, i in messages if i is not None] + [*dense, flag]
+        [v for v, _ in messages]
+        + [i.int().view(torch.float32) for _, i in messages if i is not None]
+        + [*dense, flag]
     )
     lengths = [part.numel() for part in parts]
     sent = torch.cat(parts)
     state.bytes_sent += 4 * sent.numel()
     received = torch.empty(size * sent.numel(), device=sent.device)
-    gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # the newer name of the same
+    gather = getattr(
+        dist, "all_gather_single", dist.all_gather_into_tensor
+    )  # the newer name of the same
     work = gather(received, sent, group=state.group, async_op=True)
     assert work is not None
 
@@ -250,7 +286,9 @@ def ef21_hook(state, bucket):  # DistributedDataParallel asks for these names, a
                     before = 0.0 if rank == 0 else state._average[name]
                     state._average[name] = before + values / size
             if state.momentum is not None:
-                state._velocity.update({name: target.clone() for (name, _), target in zip(large, targets, strict=True)})
+                state._velocity.update(
+                    {name: target.clone() for (name, _), target in zip(large, targets, strict=True)}
+                )
         else:
             state.skipped += 1
         for name, g in items:
@@ -279,7 +317,11 @@ def _difference(
     target = target.detach()
     if target.device.type == "cpu":
         values, indices, good = compressor.difference(target.numpy(), shift.numpy())
-        return torch.from_numpy(values), None if indices is None else torch.from_numpy(indices), good
+        return (
+            torch.from_numpy(values),
+            None if indices is None else torch.from_numpy(indices),
+            good,
+        )
     delta = target - shift
     chosen = _on_device(compressor, delta)
     return delta[chosen] if chosen is not None else delta, chosen, bool(torch.isfinite(delta).all())
@@ -290,12 +332,29 @@ def _on_device(compressor: Compressor, delta: torch.Tensor) -> torch.Tensor | No
     if isinstance(compressor, Identity):
         return None
     if isinstance(compressor, TopK):
-        return delta.abs().sort(descending=True, stable=True).indices[: compressor.count(delta.numel())].sort().values
+        return (
+            delta.abs()
+            .sort(descending=True, stable=True)
+            .indices[: compressor.count(delta.numel())]
+            .sort()
+            .values
+        )
     if isinstance(compressor, BlockTopK):
         whole, k, rest, last = compressor.plan(delta.numel())
         size, cut = delta.abs(), whole * compressor.block
-        inside = size[:cut].view(whole, compressor.block).sort(dim=1, descending=True, stable=True).indices[:, :k]
+        inside = (
+            size[:cut]
+            .view(whole, compressor.block)
+            .sort(dim=1, descending=True, stable=True)
+            .indices[:, :k]
+        )
         starts = torch.arange(0, cut, compressor.block, device=delta.device)[:, None]
         tail = cut + size[cut:].sort(descending=True, stable=True).indices[:last]
-        return torch.cat([(inside + starts).reshape(-1), tail]) if rest else (inside + starts).reshape(-1)
-    raise TypeError(f"{compressor!r} works on the CPU only; on this device take TopK, BlockTopK or Identity")
+        return (
+            torch.cat([(inside + starts).reshape(-1), tail])
+            if rest
+            else (inside + starts).reshape(-1)
+        )
+    raise TypeError(
+        f"{compressor!r} works on the CPU only; on this device take TopK, BlockTopK or Identity"
+    )

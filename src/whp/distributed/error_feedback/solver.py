@@ -136,7 +136,9 @@ def ef21(
     compressor = TopK(1) if compressor is None else compressor
     if not isinstance(compressor, Compressor):
         raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
-    alpha = 1.0 if method == "GD" else as_real(compressor.alpha(d), "compressor.alpha", low=0, high=1)
+    alpha = (
+        1.0 if method == "GD" else as_real(compressor.alpha(d), "compressor.alpha", low=0, high=1)
+    )
     p = np.broadcast_to(np.asarray(participation, dtype=float), (n,))
     if not ((p > 0) & (p <= 1)).all():
         raise ValueError(f"participation must be in (0, 1], got {p.min():g} to {p.max():g}")
@@ -162,7 +164,9 @@ def ef21(
     momentum = None if momentum is None else as_real(momentum, "momentum", low=0, high=1)
 
     while True:
-        known = Smoothness(float(clients.mean()) if L is None else as_real(L, "L", low=0), clients, estimate)
+        known = Smoothness(
+            float(clients.mean()) if L is None else as_real(L, "L", low=0), clients, estimate
+        )
         w = _weights(weights, known, owned)
         plan = _Plan(
             grads,
@@ -188,12 +192,29 @@ def ef21(
         if not (estimate and (seen > clients).any()):
             break
         clients = np.maximum(clients, seen * (1 + 1e-9))
-    certificates = guarantee.of_run(
-        found["history"], found["checks"] | {"ratio": seen}, smoothness=known, alpha=plan.alpha, gamma=gamma, f_inf=float(f_inf),
-        weights=w, step=step, method=method, mu=mu, variance=variance, participation=float(p.min()), momentum=momentum,
-        spread=(spread(owned, w, clients), rare_features(owned, w)[1]) if step == "rf" and owned is not None else None,
-        deterministic=compressor.deterministic,
-    ) if method not in ("EF14", "DCGD") and f is not None else ()  # fmt: skip
+    certificates = (
+        guarantee.of_run(
+            found["history"],
+            found["checks"] | {"ratio": seen},
+            smoothness=known,
+            alpha=plan.alpha,
+            gamma=gamma,
+            f_inf=float(f_inf),
+            weights=w,
+            step=step,
+            method=method,
+            mu=mu,
+            variance=variance,
+            participation=float(p.min()),
+            momentum=momentum,
+            spread=(spread(owned, w, clients), rare_features(owned, w)[1])
+            if step == "rf" and owned is not None
+            else None,
+            deterministic=compressor.deterministic,
+        )
+        if method not in ("EF14", "DCGD") and f is not None
+        else ()
+    )
     return OptimizeResult(
         **{k: v for k, v in found.items() if k != "checks"},
         step=gamma,
@@ -224,10 +245,24 @@ class _Plan:
     """One run, its arguments checked."""
 
     def __init__(
-        self, grads: Sequence[Function], noisy: Any, f: Sequence[Function] | None, f_inf: float, x0: np.ndarray,
-        compressor: Compressor, alpha: float, known: Smoothness, weights: np.ndarray, method: str, init: str, p: np.ndarray,
-        owned: np.ndarray | None, momentum: float | None, tol: float, old: bool,
-    ) -> None:  # fmt: skip
+        self,
+        grads: Sequence[Function],
+        noisy: Any,
+        f: Sequence[Function] | None,
+        f_inf: float,
+        x0: np.ndarray,
+        compressor: Compressor,
+        alpha: float,
+        known: Smoothness,
+        weights: np.ndarray,
+        method: str,
+        init: str,
+        p: np.ndarray,
+        owned: np.ndarray | None,
+        momentum: float | None,
+        tol: float,
+        old: bool,
+    ) -> None:
         self.grads, self.noisy, self.f, self.f_inf, self.x0 = grads, noisy, f, f_inf, x0
         self.compressor, self.alpha, self.known, self.weights = compressor, alpha, known, weights
         self.method, self.init, self.p, self.owned, self.momentum, self.tol, self.old = (
@@ -271,7 +306,9 @@ class _Plan:
         for i, g in enumerate(self.grads):
             row = np.asarray(g(x), dtype=np.float64)
             if row.shape != x.shape:
-                raise ValueError(f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}")
+                raise ValueError(
+                    f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
+                )
             rows.append(row)
         found = np.stack(rows)
         if not np.isfinite(found).all():
@@ -293,7 +330,9 @@ class _Plan:
             coefficients = np.full(n, 1 / n) if self.old else 1 / (n**2 * self.weights)
         return float(coefficients @ ((shifts - self.scale[:, None] * gradients) ** 2).sum(axis=1))
 
-    def compressed(self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray) -> tuple[np.ndarray, int, float]:
+    def compressed(
+        self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray
+    ) -> tuple[np.ndarray, int, float]:
         """C of the chosen rows (others are 0), bytes that were sent, and the largest ‖C(v) − v‖²/‖v‖²."""
         out, sent = np.zeros_like(V), 0
         if isinstance(self.compressor, TopK) and self.compressor.count(V.shape[1]) == 1:
@@ -311,7 +350,9 @@ class _Plan:
         worst = float((left[size > 0] / size[size > 0]).max(initial=0.0))
         return out, sent, worst
 
-    def run(self, gamma: float, T: int, guarded: bool, callback: Any, rng: np.random.Generator) -> dict[str, Any]:
+    def run(
+        self, gamma: float, T: int, guarded: bool, callback: Any, rng: np.random.Generator
+    ) -> dict[str, Any]:
         n, d, method = len(self.grads), len(self.x0), self.method
         everybody = np.ones(n, dtype=bool)
         theta = constants(self.alpha * self.p.min()).theta
@@ -322,17 +363,26 @@ class _Plan:
         shifts, sent, contraction = np.zeros((n, d)), 0, 0.0
         if method not in ("EF14", "DCGD") and self.init != "zero":
             if self.init == "compress" and compresses:
-                shifts, sent, contraction = self.compressed(self.scale[:, None] * target, rng, everybody)
+                shifts, sent, contraction = self.compressed(
+                    self.scale[:, None] * target, rng, everybody
+                )
             else:
                 shifts, sent = self.scale[:, None] * target, 4 * n * d
-        history: dict[str, list[float]] = {k: [] for k in ("f", "grad_norm2", "G", "lyapunov", "bytes_up", "gamma")}
+        history: dict[str, list[float]] = {
+            k: [] for k in ("f", "grad_norm2", "G", "lyapunov", "bytes_up", "gamma")
+        }
         ratio, floor, streak, message = np.zeros(n), gamma, 0, "all steps were made"
 
         def note(value: float, gradients: np.ndarray, g: float) -> float:
             mean = gradients.mean(axis=0)
             distance = self.distance(shifts, gradients)
-            for k, v in (("f", value), ("grad_norm2", float(mean @ mean)), ("G", distance),
-                         ("lyapunov", value - self.f_inf + g / (2 * theta) * distance), ("bytes_up", float(sent))):  # fmt: skip
+            for k, v in (
+                ("f", value),
+                ("grad_norm2", float(mean @ mean)),
+                ("G", distance),
+                ("lyapunov", value - self.f_inf + g / (2 * theta) * distance),
+                ("bytes_up", float(sent)),
+            ):
                 history[k].append(v)
             return history["lyapunov"][-1]
 
@@ -376,9 +426,12 @@ class _Plan:
                 if not guarded:
                     break
                 phi = history["f"][-1] - self.f_inf + gamma / (2 * theta) * history["G"][-1]
-                next_phi = value_after - self.f_inf + gamma / (2 * theta) * self.distance(new, true_after)
+                next_phi = (
+                    value_after - self.f_inf + gamma / (2 * theta) * self.distance(new, true_after)
+                )
                 if (
-                    next_phi <= phi - gamma / 2 * history["grad_norm2"][-1] + 1e-12 * history["lyapunov"][0]
+                    next_phi
+                    <= phi - gamma / 2 * history["grad_norm2"][-1] + 1e-12 * history["lyapunov"][0]
                     or gamma <= floor
                 ):
                     break
@@ -386,7 +439,9 @@ class _Plan:
             moved = float(np.linalg.norm(after - x))
             if moved > 0:  # less what rounding alone can make of two gradients
                 differ = np.linalg.norm(true_after - true, axis=1)
-                rounding = 1e-15 * d * (np.linalg.norm(true_after, axis=1) + np.linalg.norm(true, axis=1))
+                rounding = (
+                    1e-15 * d * (np.linalg.norm(true_after, axis=1) + np.linalg.norm(true, axis=1))
+                )
                 ratio = np.maximum(ratio, (differ - rounding) / moved)
             x, true, target, velocity, shifts = after, true_after, target_after, velocity_after, new
             sent, contraction = sent + cost, max(contraction, worst)
@@ -397,10 +452,17 @@ class _Plan:
                 gamma, streak = 2 * gamma, 0
         mean = true.mean(axis=0)
         return {
-            "x": x, "fun": self.value(x), "jac": mean, "nit": len(history["gamma"]), "success": True, "message": message,
-            "history": {k: np.array(v) for k, v in history.items()}, "shifts": shifts, "ratio": ratio,
+            "x": x,
+            "fun": self.value(x),
+            "jac": mean,
+            "nit": len(history["gamma"]),
+            "success": True,
+            "message": message,
+            "history": {k: np.array(v) for k, v in history.items()},
+            "shifts": shifts,
+            "ratio": ratio,
             "checks": {"contraction": contraction, "theta": theta},
-        }  # fmt: skip
+        }
 
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.stack([g(x, rng) for g in self.noisy]) if self.method == "EF21-SGD" else true

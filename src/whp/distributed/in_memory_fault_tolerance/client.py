@@ -70,7 +70,13 @@ def keepers(directory: Path) -> list[Found]:
 
 
 def start(
-    run: str, member: int, directory: Path, token: str, *, host: str = "127.0.0.1", linger: float | int = 3600.0
+    run: str,
+    member: int,
+    directory: Path,
+    token: str,
+    *,
+    host: str = "127.0.0.1",
+    linger: float | int = 3600.0,
 ) -> Found:
     """Start a keeper detached from this process, so that neither a signal to the trainer's group nor its end reaches it.
 
@@ -81,22 +87,43 @@ def start(
     """
     place = directory / f"whp-{run}-{member}.sock"
     if len(os.fsencode(place)) > 100:
-        raise ValueError(f"smp_dir and run must make a socket path of at most 100 bytes, got {place}")
+        raise ValueError(
+            f"smp_dir and run must make a socket path of at most 100 bytes, got {place}"
+        )
     remove(run, member, directory)
     quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "WHP_GUARD_TOKEN": token}
     log = os.environ.get("WHP_GUARD_LOG")
     with open(log, "ab") if log else open(os.devnull, "wb") as errors:
         child = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "--run", run, "--member", str(member), "--directory", str(directory), "--host", host,
-             "--linger", str(float(linger))],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True, cwd="/",
+            [
+                sys.executable,
+                "-m",
+                MODULE,
+                "--run",
+                run,
+                "--member",
+                str(member),
+                "--directory",
+                str(directory),
+                "--host",
+                host,
+                "--linger",
+                str(float(linger)),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+            cwd="/",
             env={**os.environ, **quiet},
-        )  # fmt: skip
+        )
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         found = find(run, member, directory)
         if found is not None and found.pid == child.pid:
-            child.returncode = 0  # it outlives us: nothing is to be said about it when this object goes
+            child.returncode = (
+                0  # it outlives us: nothing is to be said about it when this object goes
+            )
             return found
         if child.poll() is not None:
             raise RuntimeError(
@@ -179,7 +206,9 @@ class SMP:
                 raise MemoryError(str(error)) from None
             raise
 
-    def alloc(self, n: int, m: int, codec: str, length: int, persist: dict[str, Any] | None = None) -> None:
+    def alloc(
+        self, n: int, m: int, codec: str, length: int, persist: dict[str, Any] | None = None
+    ) -> None:
         """Have both buffers ready.
 
         Raises
@@ -236,7 +265,9 @@ class SMP:
 
     def rebuild(self, version: int, lost: dict[int, list[list[Any]]]) -> dict[str, Any]:
         """Make this member's lost blocks anew."""
-        return self._ask(Kind.REBUILD, version=version, lost={str(i): blocks for i, blocks in lost.items()})
+        return self._ask(
+            Kind.REBUILD, version=version, lost={str(i): blocks for i, blocks in lost.items()}
+        )
 
     def hold(self, on: bool) -> None:
         """Stop before encoding, or go on."""

@@ -66,7 +66,10 @@ class Run:
         """Mean loss of each step."""
         steps = 1 + max((step for step, _ in self.losses), default=-1)
         return np.array(
-            [np.mean([self.losses[s, r] for r in range(ranks) if (s, r) in self.losses]) for s in range(steps)]
+            [
+                np.mean([self.losses[s, r] for r in range(ranks) if (s, r) in self.losses])
+                for s in range(steps)
+            ]
         )
 
 
@@ -82,7 +85,9 @@ def lose_keeper(run: str, member: int, directory: Path) -> None:
 
 
 class _Coordinator:
-    def __init__(self, crew: Crew, s: Setting, kills: Sequence[Kill], nodes: tuple[str, ...], replica: bool) -> None:
+    def __init__(
+        self, crew: Crew, s: Setting, kills: Sequence[Kill], nodes: tuple[str, ...], replica: bool
+    ) -> None:
         self.crew, self.s, self.nodes, self.replica = crew, s, nodes, replica
         self.plan = sorted(kills, key=lambda k: (k.step, k.rank))
         self.start = time.time()
@@ -104,7 +109,9 @@ class _Coordinator:
         self.generation += 1
 
     def _bar(self, rank: int, what: str, start: float, end: float, note: str = "") -> None:
-        self.run.events.append(Event(f"rank {rank}", what, start - self.start, end - self.start, note))
+        self.run.events.append(
+            Event(f"rank {rank}", what, start - self.start, end - self.start, note)
+        )
 
     def _flush(self, rank: int) -> None:
         if rank in self.bars:
@@ -224,9 +231,15 @@ class _Coordinator:
             for worker, message in self.crew.wait(PATIENCE):
                 rank = int(worker.name)
                 if isinstance(message, Died):
-                    raise RuntimeError(f"rank {rank} died while it was restored, exit code {message.exitcode}")
+                    raise RuntimeError(
+                        f"rank {rank} died while it was restored, exit code {message.exitcode}"
+                    )
                 if message[0] == "broken":
-                    fault = f"{message[2]}: {message[3]}" if not fault or message[2] == "UnrecoverableError" else fault
+                    fault = (
+                        f"{message[2]}: {message[3]}"
+                        if not fault or message[2] == "UnrecoverableError"
+                        else fault
+                    )
                 elif message[0] == "restored":
                     restored[rank] = (message[1], message[2])
                     self._heard(rank, message, set())
@@ -237,18 +250,29 @@ class _Coordinator:
         report = restored[0][1] if 0 in restored and not fault else {}
         self.run.failures.append(
             Failure(
-                trainers=tuple(sorted(k.rank for k in struck)), members=tuple(sorted(k.rank for k in struck if k.node)),
-                last_step=last, restored_step=report.get("step", -1), recovered=bool(report) and report["source"] != "fresh",
-                digest_ok=report.get("digest_ok", False), version=report.get("version", 0),
-                newest_common=report.get("newest_common", 0), source=report.get("source", "none"),
+                trainers=tuple(sorted(k.rank for k in struck)),
+                members=tuple(sorted(k.rank for k in struck if k.node)),
+                last_step=last,
+                restored_step=report.get("step", -1),
+                recovered=bool(report) and report["source"] != "fresh",
+                digest_ok=report.get("digest_ok", False),
+                version=report.get("version", 0),
+                newest_common=report.get("newest_common", 0),
+                source=report.get("source", "none"),
                 seconds=max((at for at, _ in restored.values()), default=time.time()) - killed,
             )
-        )  # fmt: skip
+        )
         self.run.fault = fault
         return not fault
 
 
-def train(setting: Setting, kills: Sequence[Kill] = (), *, nodes: Sequence[str] = (), replica: bool = False) -> Run:
+def train(
+    setting: Setting,
+    kills: Sequence[Kill] = (),
+    *,
+    nodes: Sequence[str] = (),
+    replica: bool = False,
+) -> Run:
     """Train with these kills.
 
     Parameters
@@ -263,7 +287,9 @@ def train(setting: Setting, kills: Sequence[Kill] = (), *, nodes: Sequence[str] 
     """
     store = quiet_store()
     with Crew() as crew:
-        coordinator = _Coordinator(crew, replace(setting, port=store.port), kills, tuple(nodes), replica)
+        coordinator = _Coordinator(
+            crew, replace(setting, port=store.port), kills, tuple(nodes), replica
+        )
         try:
             return coordinator.train()
         finally:

@@ -215,13 +215,19 @@ class ErasureGroup:
 
             _kernels.add_multiple(to, words, factor)
         elif factor:
-            times, to_bytes, from_bytes = tables()[0][factor], to.view(np.uint8), words.view(np.uint8)
+            times, to_bytes, from_bytes = (
+                tables()[0][factor],
+                to.view(np.uint8),
+                words.view(np.uint8),
+            )
             for start in range(0, len(to_bytes), CHUNK):
                 to_bytes[start : start + CHUNK] ^= times[from_bytes[start : start + CHUNK]]
 
     # Stripes
 
-    def restore_stripe(self, data: Sequence[Bytes | None], parity: Sequence[Bytes | None]) -> list[Bytes]:
+    def restore_stripe(
+        self, data: Sequence[Bytes | None], parity: Sequence[Bytes | None]
+    ) -> list[Bytes]:
         """All columns of a stripe of which some are None, from those that are there and as many parity rows.
 
         Parameters
@@ -237,7 +243,9 @@ class ErasureGroup:
         unknown = [c for c, block in enumerate(data) if block is None]
         rows = [r for r, block in enumerate(parity) if block is not None][: len(unknown)]
         if len(rows) < len(unknown):
-            raise ValueError(f"{len(unknown)} blocks of a stripe are lost, and {len(rows)} parity blocks are left")
+            raise ValueError(
+                f"{len(unknown)} blocks of a stripe are lost, and {len(rows)} parity blocks are left"
+            )
         if not unknown:
             return [block for block in data if block is not None]
         length = next(len(block) for block in (*data, *parity) if block is not None)
@@ -265,9 +273,13 @@ class ErasureGroup:
 
     def _checked(self, shards: Any, argument: str) -> tuple[list[Bytes | None], int]:
         if isinstance(shards, str | bytes) or not hasattr(shards, "__len__"):
-            raise TypeError(f"{argument} must be a sequence of {self.n} arrays of bytes, got {type(shards).__name__}")
+            raise TypeError(
+                f"{argument} must be a sequence of {self.n} arrays of bytes, got {type(shards).__name__}"
+            )
         if len(shards) != self.n:
-            raise ValueError(f"{argument} must hold one entry for each of {self.n} nodes, got {len(shards)}")
+            raise ValueError(
+                f"{argument} must hold one entry for each of {self.n} nodes, got {len(shards)}"
+            )
         found: list[Bytes | None] = []
         for i, shard in enumerate(shards):
             if shard is None:
@@ -309,7 +321,9 @@ class ErasureGroup:
         """
         given, length = self._checked(shards, "shards")
         if any(shard is None or shard.ndim != 1 for shard in given):
-            raise ValueError("shards must be one-dimensional and complete to be encoded, got None or more dimensions")
+            raise ValueError(
+                "shards must be one-dimensional and complete to be encoded, got None or more dimensions"
+            )
         whole = [shard for shard in given if shard is not None]
         size = self.block_length(length)
         parity = [np.zeros((self.m, size), dtype=np.uint8) for _ in range(self.n)]
@@ -344,19 +358,27 @@ class ErasureGroup:
         rows, size = self._checked(parity, "parity")
         lost = [i for i in range(self.n) if given[i] is None]
         if len(lost) > self.m:
-            raise ValueError(f"{len(lost)} of {self.n} nodes are lost ({lost}), and the code survives {self.m}")
+            raise ValueError(
+                f"{len(lost)} of {self.n} nodes are lost ({lost}), and the code survives {self.m}"
+            )
         if len(lost) == self.n or all(shard is None for shard in given):
             raise ValueError("shards must have at least one that is not None")
         length = found if length is None else as_int(length, "length", low=0)
-        if any(row is not None and row.shape != (self.m, self.block_length(length)) for row in rows):
+        if any(
+            row is not None and row.shape != (self.m, self.block_length(length)) for row in rows
+        ):
             wanted = (self.m, self.block_length(length))
-            raise ValueError(f"parity must hold arrays of shape {wanted}, got one with rows of {size} bytes")
+            raise ValueError(
+                f"parity must hold arrays of shape {wanted}, got one with rows of {size} bytes"
+            )
         whole = [shard for shard in given if shard is not None]
         if not lost:
             return whole
         if self.codec == "replica":
             return self._decode_copies(given, rows)
-        blocks: list[list[Any]] = [[None] * self.k if shard is None else self._blocks(shard) for shard in given]
+        blocks: list[list[Any]] = [
+            [None] * self.k if shard is None else self._blocks(shard) for shard in given
+        ]
         for s in range(self.n):
             nodes = self.data_nodes(s)
             at = [self.block_of(node, s) for node in nodes]
@@ -365,13 +387,20 @@ class ErasureGroup:
             mine = [None if held is None else held[r] for r, held in enumerate(holders)]
             for node, j, block in zip(nodes, at, self.restore_stripe(columns, mine), strict=True):
                 blocks[node][j] = block
-        return [np.concatenate(blocks[i])[:length] if shard is None else shard for i, shard in enumerate(given)]
+        return [
+            np.concatenate(blocks[i])[:length] if shard is None else shard
+            for i, shard in enumerate(given)
+        ]
 
     def _decode_copies(self, shards: list[Bytes | None], copies: list[Bytes | None]) -> list[Bytes]:
         found = []
         for i, shard in enumerate(shards):
             held = [copies[(i + 1 + r) % self.n] for r in range(self.m)]
-            have = shard if shard is not None else next((c[r] for r, c in enumerate(held) if c is not None), None)
+            have = (
+                shard
+                if shard is not None
+                else next((c[r] for r, c in enumerate(held) if c is not None), None)
+            )
             if have is None:
                 raise ValueError(f"node {i} is lost, and so are all copies of its shard")
             found.append(have)

@@ -55,7 +55,10 @@ class DiskSaver:
             elif self.stager is None:
                 self.pending = (async_save(self.state(), checkpoint_id=draft), draft)
             else:
-                self.pending = (async_save(self.state(), checkpoint_id=draft, async_stager=self.stager), draft)
+                self.pending = (
+                    async_save(self.state(), checkpoint_id=draft, async_stager=self.stager),
+                    draft,
+                )
         return time.perf_counter() - began
 
     def fence(self) -> float:

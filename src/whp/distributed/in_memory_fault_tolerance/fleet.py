@@ -33,10 +33,20 @@ class Fleet:
     """
 
     def __init__(
-        self, n: int, m: int, codec: str = "auto", *, length: int = 0, directory: str | Path = "/dev/shm"
+        self,
+        n: int,
+        m: int,
+        codec: str = "auto",
+        *,
+        length: int = 0,
+        directory: str | Path = "/dev/shm",
     ) -> None:
         self.code = ErasureGroup(n, m, codec)
-        self.run, self.directory, self.token = f"fleet{secrets.token_hex(4)}", Path(directory), secrets.token_hex(16)
+        self.run, self.directory, self.token = (
+            f"fleet{secrets.token_hex(4)}",
+            Path(directory),
+            secrets.token_hex(16),
+        )
         self.length = length or 64 * self.code.k
         self.members = [self._start(i) for i in range(n)]
         self.version = 0
@@ -47,7 +57,9 @@ class Fleet:
 
     def _meet(self) -> None:
         for i, smp in enumerate(self.members):
-            smp.peers({j: (o.found.host, o.found.port) for j, o in enumerate(self.members) if j != i})
+            smp.peers(
+                {j: (o.found.host, o.found.port) for j, o in enumerate(self.members) if j != i}
+            )
             smp.alloc(self.code.n, self.code.m, self.code.codec, self.length)
 
     def begin(self, shards: list[np.ndarray], members: Iterable[int] | None = None) -> int:
@@ -57,7 +69,12 @@ class Fleet:
             into = self.members[i].begin(self.version, self.length)
             into[:] = shards[i]
             crc = checksums(into, 1 if self.code.codec == "replica" else self.code.k)
-            head = {"version": self.version, "step": self.version, "length": self.length, "crc": crc}
+            head = {
+                "version": self.version,
+                "step": self.version,
+                "length": self.length,
+                "crc": crc,
+            }
             self.members[i].copied(self.version, head)
         return self.version
 
@@ -66,7 +83,10 @@ class Fleet:
         deadline = time.monotonic() + seconds
         while True:
             told = [smp.query() for smp in self.members]
-            if all(any(h["version"] == version and h["state"] == state for h in t["held"]) for t in told):
+            if all(
+                any(h["version"] == version and h["state"] == state for h in t["held"])
+                for t in told
+            ):
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"version {version} is not {state}: {[t['held'] for t in told]}")
@@ -100,7 +120,9 @@ class Fleet:
                 self.members[i] = self._start(i)
         told = [smp.query(verify=True) for smp in self.members]
         for i, smp in enumerate(self.members):
-            smp.peers({j: (o.found.host, o.found.port) for j, o in enumerate(self.members) if j != i})
+            smp.peers(
+                {j: (o.found.host, o.found.port) for j, o in enumerate(self.members) if j != i}
+            )
             smp.alloc(self.code.n, self.code.m, self.code.codec, 0)
         found = agree(self.code, told)
         if not found.version:

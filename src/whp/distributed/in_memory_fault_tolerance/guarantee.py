@@ -69,7 +69,9 @@ def _few(failures: Sequence[Failure], m: int) -> Assumption:
     statement = f"at most m = {m} members of a group are lost at once"
     most = max((len(f.members) for f in failures), default=0)
     if most > m:
-        return violated(statement, f"{most} were lost together", f"parity={most} would have survived this")
+        return violated(
+            statement, f"{most} were lost together", f"parity={most} would have survived this"
+        )
     return met(statement, f"at most {most}")
 
 
@@ -78,20 +80,36 @@ def _apart(hosts: Sequence[Sequence[str]], m: int) -> Assumption:
     for g, group in enumerate(hosts):
         host, shared = Counter(group).most_common(1)[0]
         if shared > 1:
-            cost = f": one host failure costs {shared} > m={m}" if shared > m else ", and fail with it"
+            cost = (
+                f": one host failure costs {shared} > m={m}" if shared > m else ", and fail with it"
+            )
             return violated(
                 statement,
                 f"{shared} members of group {g} share host {host}{cost}",
                 "spread each group over as many hosts as members",
             )
-    return unchecked(statement, "every member has a host of its own; racks, switches and power are not known")
+    return unchecked(
+        statement, "every member has a host of its own; racks, switches and power are not known"
+    )
 
 
 def inmemory_certificate(
-    failures: Sequence[Failure], stats: Mapping[str, Any], *, n: int, m: int, every: int, steps: int,
-    hosts: Sequence[Sequence[str]], lag: float | int, step_seconds: float | int, rate: float | int, window: float | int,
-    budget: float | int = 0.05, groups: int = 1, rho: float | int = 0.0,
-) -> tuple[Certificate, ...]:  # fmt: skip
+    failures: Sequence[Failure],
+    stats: Mapping[str, Any],
+    *,
+    n: int,
+    m: int,
+    every: int,
+    steps: int,
+    hosts: Sequence[Sequence[str]],
+    lag: float | int,
+    step_seconds: float | int,
+    rate: float | int,
+    window: float | int,
+    budget: float | int = 0.05,
+    groups: int = 1,
+    rho: float | int = 0.0,
+) -> tuple[Certificate, ...]:
     """The method's guarantee on one run.
 
     Parameters
@@ -118,9 +136,12 @@ def inmemory_certificate(
         Correlation of losses within a group.
     """
     return (
-        _exact(failures, stats, m), _newest(failures), _rollback(failures, every, lag, step_seconds, steps, m),
-        _stall(stats, every, step_seconds, budget), survival(failures, n, m, rate, window, hosts, groups=groups, rho=rho),
-    )  # fmt: skip
+        _exact(failures, stats, m),
+        _newest(failures),
+        _rollback(failures, every, lag, step_seconds, steps, m),
+        _stall(stats, every, step_seconds, budget),
+        survival(failures, n, m, rate, window, hosts, groups=groups, rho=rho),
+    )
 
 
 def _exact(failures: Sequence[Failure], stats: Mapping[str, Any], m: int) -> Certificate:
@@ -135,7 +156,11 @@ def _exact(failures: Sequence[Failure], stats: Mapping[str, Any], m: int) -> Cer
         exact(float(wrong)) if failures else None,
         trivial=float(len(failures)) if failures else None,
         assumptions=(_few(failures, m), _fenced(stats)),
-        inputs={"failures": len(failures), "lost members": sum(len(f.members) for f in failures), "m": m},
+        inputs={
+            "failures": len(failures),
+            "lost members": sum(len(f.members) for f in failures),
+            "m": m,
+        },
         needs="a failure to recover from",
         remedy="a restored block has another checksum than it had when it was copied: suspect the memory, or a late write.",
     )
@@ -173,13 +198,20 @@ def _rollback(
         exact(float(max(lost))) if lost else None,
         trivial=float(steps),
         assumptions=(_few(failures, m),),
-        inputs={"every": every, "lag in s": float(lag), "iteration in s": float(step), "iterations": steps},
+        inputs={
+            "every": every,
+            "lag in s": float(lag),
+            "iteration in s": float(step),
+            "iterations": steps,
+        },
         needs="a failure to recover from",
         remedy="commits take longer than was measured: lengthen every, or give the keepers a core of their own.",
     )
 
 
-def _stall(stats: Mapping[str, Any], every: int, step: float | int, budget: float | int) -> Certificate:
+def _stall(
+    stats: Mapping[str, Any], every: int, step: float | int, budget: float | int
+) -> Certificate:
     stalls = [s / 1e3 for s in stats.get("stalls_ms", ())]
     measured: Estimate | None = None
     if len(stalls) > 1 and step > 0:
@@ -196,15 +228,25 @@ def _stall(stats: Mapping[str, Any], every: int, step: float | int, budget: floa
         measured,
         trivial=1.0,
         inputs={"snapshots": len(stalls), "every": every, "iteration in s": float(step)},
-        needs="at least two snapshots after the first, which allocates" if measured is None else "more snapshots",
+        needs="at least two snapshots after the first, which allocates"
+        if measured is None
+        else "more snapshots",
         remedy="lengthen every, or let mode='overlap' hide the copy behind longer iterations.",
     )
 
 
 def survival(
-    failures: Sequence[Failure], n: int, m: int, rate: float | int, window: float | int, hosts: Sequence[Sequence[str]], *,
-    groups: int = 1, rho: float | int = 0.0, windows: int | None = None,
-) -> Certificate:  # fmt: skip
+    failures: Sequence[Failure],
+    n: int,
+    m: int,
+    rate: float | int,
+    window: float | int,
+    hosts: Sequence[Sequence[str]],
+    *,
+    groups: int = 1,
+    rho: float | int = 0.0,
+    windows: int | None = None,
+) -> Certificate:
     """Whether groups survive their failures as often as the binomial (or beta-binomial) law says.
 
     Parameters
@@ -226,7 +268,9 @@ def survival(
     return Certificate(
         "survival",
         f"all groups live through an exposure window with probability at least Σ_(j ≤ {m}) C({n}, j) p^j (1 − p)^({n} − j), "
-        "to the power of their number" if not rho else f"the same with beta-binomial losses of correlation {rho:g}",
+        "to the power of their number"
+        if not rho
+        else f"the same with beta-binomial losses of correlation {rho:g}",
         f"{PAPER}, survival of sharding groups",
         ">=",
         bound,
@@ -234,9 +278,17 @@ def survival(
         proportion(watched - fatal, watched) if watched else None,
         trivial=trivial,
         assumptions=model,
-        inputs={"n": n, "m": m, "groups": groups, "p": p, "rho": float(rho), "window in s": float(window), "windows": watched},
+        inputs={
+            "n": n,
+            "m": m,
+            "groups": groups,
+            "p": p,
+            "rho": float(rho),
+            "window in s": float(window),
+            "windows": watched,
+        },
         needs="exposure windows: some thousand failures decide",
         remedy="nodes fail more often, or together, more than assumed: raise parity, or spread groups over racks."
         if m
         else "parity=0 survives no loss: parity=1.",
-    )  # fmt: skip
+    )

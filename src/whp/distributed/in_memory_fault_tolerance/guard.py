@@ -27,7 +27,12 @@ from whp.distributed.in_memory_fault_tolerance.exchange import Group
 from whp.distributed.in_memory_fault_tolerance.generators import random_states
 from whp.distributed.in_memory_fault_tolerance.memory import checksums
 from whp.distributed.in_memory_fault_tolerance.recovery import Report, Stats, UnrecoverableError
-from whp.distributed.in_memory_fault_tolerance.shards import Flat, StateMismatchError, flatten, to_plain
+from whp.distributed.in_memory_fault_tolerance.shards import (
+    Flat,
+    StateMismatchError,
+    flatten,
+    to_plain,
+)
 from whp.distributed.in_memory_fault_tolerance.survival import every_steps
 from whp.validate import as_choice, as_int, as_real
 
@@ -118,7 +123,9 @@ class SnapshotGuard:
         if parity is None:
             parity = int(os.environ.get("WHP_GUARD_PARITY", min(1, self.n - 1)))
         if as_int(parity, "parity", low=0) >= self.n:
-            raise ValueError(f"parity must be less than the number of ranks, got {parity} and {self.n} rank(s)")
+            raise ValueError(
+                f"parity must be less than the number of ranks, got {parity} and {self.n} rank(s)"
+            )
         self.code = ErasureGroup(self.n, parity, codec)
         self.every = None if every is None else as_int(every, "every", low=1)
         self.mode = as_choice(mode, "mode", ("overlap", "sync"))
@@ -132,16 +139,23 @@ class SnapshotGuard:
         self.persist = None
         if persist_dir is not None:
             place = Path(persist_dir).absolute() / self.run
-            self.persist = {"directory": str(place), "every": as_int(persist_every, "persist_every", low=1)}
+            self.persist = {
+                "directory": str(place),
+                "every": as_int(persist_every, "persist_every", low=1),
+            }
         self.failure_rate = as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
         self.host, self.linger = host, as_real(linger, "linger", low=0.1, high=1e9)
         if isinstance(nodes, str):
             if nodes != "auto":
-                raise ValueError(f"nodes must be 'auto' or name the host of each of {self.n} ranks, got {nodes!r}")
+                raise ValueError(
+                    f"nodes must be 'auto' or name the host of each of {self.n} ranks, got {nodes!r}"
+                )
             mine = os.environ.get("WHP_GUARD_NODE") or socket.gethostname()
             self.nodes = tuple(said["node"] for said in self.ranks.tell({"node": mine}))
         elif len(nodes) != self.n:
-            raise ValueError(f"nodes must name the host of each of {self.n} ranks, got {len(nodes)}")
+            raise ValueError(
+                f"nodes must name the host of each of {self.n} ranks, got {len(nodes)}"
+            )
         else:
             self.nodes = tuple(nodes)
         self.report_: Report | None = None
@@ -222,7 +236,9 @@ class SnapshotGuard:
         self.live = (int(step), random_states())
         if step >= self.due:
             self._snapshot(int(step))
-        self._last += time.perf_counter() - now if len(self._steps) < 2 else 0.0  # allocation is not part of a step
+        self._last += (
+            time.perf_counter() - now if len(self._steps) < 2 else 0.0
+        )  # allocation is not part of a step
 
     @property
     def step_seconds(self) -> float:
@@ -322,9 +338,19 @@ class SnapshotGuard:
         told = self._status()
         state = {h["version"]: h["state"] for h in told["held"]}
         age = time.perf_counter() - self._began if self.flying else 0.0
-        costs = {"stall": self.stats_.typical_stall, "lag": self.stats_.typical_lag, "step": self.step_seconds}
-        mine = {"pid": told["pid"], "flying": state.get(self.flying, "none"), "age": age, "size": flat.size,
-                "print": "" if self.sharded else flat.fingerprint, **costs}  # fmt: skip
+        costs = {
+            "stall": self.stats_.typical_stall,
+            "lag": self.stats_.typical_lag,
+            "step": self.step_seconds,
+        }
+        mine = {
+            "pid": told["pid"],
+            "flying": state.get(self.flying, "none"),
+            "age": age,
+            "size": flat.size,
+            "print": "" if self.sharded else flat.fingerprint,
+            **costs,
+        }
         if self.flying and told["timings"].get("committed", 0) >= (self._sent or math.inf):
             self.stats_.lags_ms.append(1e3 * (told["timings"]["committed"] - self._sent))
             self._sent = 0.0
@@ -378,15 +404,30 @@ class SnapshotGuard:
         into = self.smp.begin(version, length)
         at = 0 if self.sharded else self.rank * length
         changing = self._changing()
-        now = {i for i, e in enumerate(flat.extents) if e.tensor.untyped_storage().data_ptr() in changing}
-        watched = [(e.tensor, e.tensor._version) for i, e in enumerate(flat.extents) if i not in now]
+        now = {
+            i
+            for i, e in enumerate(flat.extents)
+            if e.tensor.untyped_storage().data_ptr() in changing
+        }
+        watched = [
+            (e.tensor, e.tensor._version) for i, e in enumerate(flat.extents) if i not in now
+        ]
         flat.copy_range(at, into, only=now)
         flat.clear_gaps(at, into)
         header = {
-            "version": version, "step": step, "member": self.rank, "n": self.n, "m": self.code.m, "codec": self.code.codec,
-            "length": length, "size": flat.size, "sharded": self.sharded, "manifest": flat.manifest, "plain": flat.plain,
+            "version": version,
+            "step": step,
+            "member": self.rank,
+            "n": self.n,
+            "m": self.code.m,
+            "codec": self.code.codec,
+            "length": length,
+            "size": flat.size,
+            "sharded": self.sharded,
+            "manifest": flat.manifest,
+            "plain": flat.plain,
             "print": flat.fingerprint,
-        }  # fmt: skip
+        }
         self._done = threading.Event()
         self._fenced = False
         states = self.live[1] if self.live is not None else random_states()
@@ -402,12 +443,22 @@ class SnapshotGuard:
         """Storages that a forward pass writes, so that they cannot be copied while one runs."""
         modules = [thing for thing in self.state.values() if isinstance(thing, nn.Module)]
         return {
-            b.untyped_storage().data_ptr() for module in modules for b in module.buffers() if b.layout is torch.strided
+            b.untyped_storage().data_ptr()
+            for module in modules
+            for b in module.buffers()
+            if b.layout is torch.strided
         }
 
     def _copy(
-        self, flat: Flat, at: int, into: np.ndarray, skip: set[int], watched: list[Any], header: dict[str, Any], rng: dict[str, Any]
-    ) -> None:  # fmt: skip
+        self,
+        flat: Flat,
+        at: int,
+        into: np.ndarray,
+        skip: set[int],
+        watched: list[Any],
+        header: dict[str, Any],
+        rng: dict[str, Any],
+    ) -> None:
         smp = self.smp
         assert smp is not None
         try:
@@ -449,7 +500,9 @@ def _checked(state: Mapping[str, Any]) -> dict[str, Any]:
             raise TypeError(f"state must have names as keys, got {name!r}")
         pair = isinstance(thing, tuple) and len(thing) == 2 and all(callable(f) for f in thing)
         if not (
-            pair or isinstance(thing, Tensor) or (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"))
+            pair
+            or isinstance(thing, Tensor)
+            or (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"))
         ):
             raise TypeError(
                 f"state[{name!r}] must be a tensor, have state_dict and load_state_dict, or be a (getter, setter) pair, "

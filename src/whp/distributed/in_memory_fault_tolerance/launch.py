@@ -42,7 +42,9 @@ class Launched:
     seconds: float
 
 
-def _run_script(pipe: Connection, script: str, arguments: list[str], environment: dict[str, str]) -> None:
+def _run_script(
+    pipe: Connection, script: str, arguments: list[str], environment: dict[str, str]
+) -> None:
     os.environ.update(environment)
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).resolve().parent))
@@ -106,13 +108,18 @@ def launch(
     path, directory = Path(script), Path(smp_dir)
     if not path.is_file():
         raise ValueError(f"script must be a file, got {script}")
-    nproc, max_restarts = as_int(nproc, "nproc", low=1, high=255), as_int(max_restarts, "max_restarts", low=0)
+    nproc, max_restarts = (
+        as_int(nproc, "nproc", low=1, high=255),
+        as_int(max_restarts, "max_restarts", low=0),
+    )
     parity = min(1, nproc - 1) if parity is None else as_int(parity, "parity", low=0)
     if parity >= nproc:
         raise ValueError(f"parity must be less than nproc, got {parity} and {nproc}")
     name = run or f"r{secrets.token_hex(3)}"
     started = time.monotonic()
-    token = next((k.token for k in client.keepers(directory) if k.run == name), secrets.token_hex(16))
+    token = next(
+        (k.token for k in client.keepers(directory) if k.run == name), secrets.token_hex(16)
+    )
     for member in range(nproc):
         found = client.find(name, member, directory)
         if found is None or not client.alive(found.pid):
@@ -123,7 +130,9 @@ def launch(
         with Crew(threads) as crew:
             while True:
                 store = quiet_store()  # keys of an attempt that failed would mislead the next
-                code = _attempt(crew, path, list(arguments), nproc, parity, name, attempt, store.port, say)
+                code = _attempt(
+                    crew, path, list(arguments), nproc, parity, name, attempt, store.port, say
+                )
                 if code == 0 or attempt >= max_restarts:
                     break
                 attempt += 1
@@ -136,22 +145,38 @@ def launch(
         end_keepers(name, directory)
         say(f"run {name}: finished after {attempt} restarts")
     else:
-        say(f"run {name}: gave up after {attempt} restarts; its memory is kept, take it up with run={name}")
+        say(
+            f"run {name}: gave up after {attempt} restarts; its memory is kept, take it up with run={name}"
+        )
     return Launched(name, attempt, code, time.monotonic() - started)
 
 
 def _attempt(
-    crew: Crew, script: Path, arguments: list[str], nproc: int, parity: int, run: str, attempt: int, port: int,
+    crew: Crew,
+    script: Path,
+    arguments: list[str],
+    nproc: int,
+    parity: int,
+    run: str,
+    attempt: int,
+    port: int,
     say: Callable[[str], None],
-) -> int:  # fmt: skip
+) -> int:
     workers = []
     for rank in range(nproc):
         environment = {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(nproc), "LOCAL_WORLD_SIZE": str(nproc),
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True",
-            "TORCHELASTIC_RESTART_COUNT": str(attempt), "WHP_GUARD_RUN": run, "WHP_GUARD_PARITY": str(parity),
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(nproc),
+            "LOCAL_WORLD_SIZE": str(nproc),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "TORCHELASTIC_RESTART_COUNT": str(attempt),
+            "WHP_GUARD_RUN": run,
+            "WHP_GUARD_PARITY": str(parity),
             "WHP_GUARD_KEEP": "1",
-        }  # fmt: skip
+        }
         workers.append(crew.start(_run_script, str(script), arguments, environment, name=str(rank)))
     left, code, why = set(range(nproc)), 0, ""
     while left and not code:
@@ -216,5 +241,7 @@ def status(run: str | None = None, directory: Path = Path("/dev/shm")) -> list[d
             continue
         held = told["held"] or [{}]
         shown = ("version", "state", "step", "length")
-        rows += [{**row, "trainer": told["trainer"], **{k: h[k] for k in shown if k in h}} for h in held]
+        rows += [
+            {**row, "trainer": told["trainer"], **{k: h[k] for k in shown if k in h}} for h in held
+        ]
     return rows

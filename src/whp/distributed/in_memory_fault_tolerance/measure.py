@@ -71,7 +71,9 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def guarded(work: Job, saves: int, *, smp_dir: Path = Path("/dev/shm"), mode: str = "overlap") -> dict[str, float]:
+def guarded(
+    work: Job, saves: int, *, smp_dir: Path = Path("/dev/shm"), mode: str = "overlap"
+) -> dict[str, float]:
     """Train with a snapshot every other step, so that steps with and without one take turns.
 
     Returns
@@ -80,7 +82,9 @@ def guarded(work: Job, saves: int, *, smp_dir: Path = Path("/dev/shm"), mode: st
         Median seconds of a ``step`` that a snapshot goes with, of a ``plain`` one, of its ``stall``, of the ``copy`` and of the
         ``lag`` from there to the commit.
     """
-    with SnapshotGuard(work.state, every=2, smp_dir=smp_dir, mode=mode, run=f"bench{secrets.token_hex(4)}") as guard:
+    with SnapshotGuard(
+        work.state, every=2, smp_dir=smp_dir, mode=mode, run=f"bench{secrets.token_hex(4)}"
+    ) as guard:
         guard.restore("fresh")
         marks = []
         for step in range(2 * saves + 5):
@@ -94,9 +98,12 @@ def guarded(work: Job, saves: int, *, smp_dir: Path = Path("/dev/shm"), mode: st
         took = np.diff(marks)[5:]
         s = guard.stats_
         return {
-            "step": float(np.median(took[1::2])), "plain": float(np.median(took[0::2])), "stall": s.typical_stall,
-            "copy": float(np.median(s.copies_ms)) / 1e3, "lag": float(np.median(s.lags_ms or [0.0])) / 1e3,
-        }  # fmt: skip
+            "step": float(np.median(took[1::2])),
+            "plain": float(np.median(took[0::2])),
+            "stall": s.typical_stall,
+            "copy": float(np.median(s.copies_ms)) / 1e3,
+            "lag": float(np.median(s.lags_ms or [0.0])) / 1e3,
+        }
 
 
 def coding(group: ErasureGroup, megabytes: int = 64, repeats: int = 3) -> float:
@@ -112,7 +119,9 @@ def measure(mb: int = 300, steps: int = 12, smp_dir: Path = Path("/dev/shm")) ->
     """A table for a reader: what a snapshot of `mb` megabytes costs here."""
     work, steps = job(mb), as_int(steps, "steps", low=2)
     found = guarded(work, steps, smp_dir=smp_dir)
-    saved = timed(lambda: torch.save({k: v.state_dict() for k, v in work.state.items()}, io.BytesIO()))
+    saved = timed(
+        lambda: torch.save({k: v.state_dict() for k, v in work.state.items()}, io.BytesIO())
+    )
     rows = {
         "state": f"{work.size / 1e6:.0f} MB",
         "step without": f"{1e3 * found['plain']:.1f} ms",

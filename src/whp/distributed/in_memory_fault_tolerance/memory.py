@@ -129,7 +129,13 @@ class Slot:
         for lock in self.rows:
             lock.acquire()
         try:
-            self.version, self.state, self.heads, self.arrived, self.parity_crc = version, State.DIRTY, {}, 0, []
+            self.version, self.state, self.heads, self.arrived, self.parity_crc = (
+                version,
+                State.DIRTY,
+                {},
+                0,
+                [],
+            )
             for row in range(self.m):
                 self.parity(row)[:] = 0
         finally:
@@ -144,10 +150,14 @@ class Slot:
         """Blocks whose checksum is not what it was: ["d", j] of data, ["p", r] of parity."""
         said = self.heads.get(member, {}).get("crc", [])
         found: list[list[Any]] = [
-            ["d", j] for j, crc in enumerate(checksums(self.data, parts)) if said[j : j + 1] != [crc]
+            ["d", j]
+            for j, crc in enumerate(checksums(self.data, parts))
+            if said[j : j + 1] != [crc]
         ]
         now = [zlib.crc32(self.parity(r).data) for r in range(self.m)]
-        return found + [["p", r] for r, crc in enumerate(now) if self.parity_crc[r : r + 1] != [crc]]
+        return found + [
+            ["p", r] for r, crc in enumerate(now) if self.parity_crc[r : r + 1] != [crc]
+        ]
 
     def seal(self) -> None:
         """Take the checksums of the parity."""
@@ -158,7 +168,9 @@ class Slot:
         self.clear()
         self.bytes = np.zeros(0, dtype=np.uint8)
         if self.mapped is not None:
-            with contextlib.suppress(BufferError):  # a thread may still view it; the pages go with its last view
+            with contextlib.suppress(
+                BufferError
+            ):  # a thread may still view it; the pages go with its last view
                 self.mapped.close()
         if self.path is not None:
             self.path.unlink(missing_ok=True)

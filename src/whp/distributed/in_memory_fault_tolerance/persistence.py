@@ -65,7 +65,10 @@ def publish(keeper: Keeper, version: int, member: int) -> None:
     if draft.exists():
         draft.rename(root / f"version-{version:08d}")
     published = sorted(p for p in root.glob("version-*") if p.suffix != ".incomplete")
-    for old in [*published[:-KEPT], *(p for p in root.glob("version-*.incomplete") if p.name < draft.name)]:
+    for old in [
+        *published[:-KEPT],
+        *(p for p in root.glob("version-*.incomplete") if p.name < draft.name),
+    ]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -85,5 +88,7 @@ def read(folder: Path, member: int) -> tuple[dict[str, Any], np.ndarray]:
     head = json.loads((folder / f"member-{member}.json").read_text())
     data = np.fromfile(folder / f"member-{member}.bin", dtype=np.uint8)
     if len(data) != head["length"] or checksums(data, len(head["crc"])) != head["crc"]:
-        raise ValueError(f"{folder}: part {member} is damaged, its checksum is not the one taken at the snapshot")
+        raise ValueError(
+            f"{folder}: part {member} is damaged, its checksum is not the one taken at the snapshot"
+        )
     return head, data

@@ -58,7 +58,10 @@ def model_of(s: Setting) -> nn.Module:
     """The model, from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
-        blocks = [nn.Sequential(Block(s.dim, s.heads, 2 * s.dim), nn.Dropout(s.dropout)) for _ in range(s.layers)]
+        blocks = [
+            nn.Sequential(Block(s.dim, s.heads, 2 * s.dim), nn.Dropout(s.dropout))
+            for _ in range(s.layers)
+        ]
         return nn.Sequential(Embed(s.vocab, s.dim, s.context), *blocks, Head(s.dim, s.vocab))
 
 
@@ -96,9 +99,10 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
             first = 0
             if s.guard is not None:
                 state = {
-                    "model": model, "optimizer": optimizer,
+                    "model": model,
+                    "optimizer": optimizer,
                     "sampler": (lambda: dict(position), lambda told: position.update(told)),
-                }  # fmt: skip
+                }
                 fresh = SnapshotGuard(state, dist.group.WORLD, nodes=order[2], **s.guard)
                 if guard is not None:
                     fresh.live = guard.live
@@ -115,7 +119,9 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
             dist.barrier()
             stats = asdict(guard.stats_) if guard is not None else {}
             if rank == 0:
-                pipe.send(("weights", time.time(), {k: v.numpy() for k, v in model.state_dict().items()}))
+                pipe.send(
+                    ("weights", time.time(), {k: v.numpy() for k, v in model.state_dict().items()})
+                )
             pipe.send(("done", time.time(), digest_of(model), stats))
             pipe.recv()
             if guard is not None:
@@ -130,9 +136,15 @@ def rank_main(pipe: Connection, s: Setting, rank: int) -> None:
 
 
 def _train(
-    pipe: Connection, s: Setting, rank: int, model: nn.Module, optimizer: torch.optim.Optimizer, guard: SnapshotGuard | None,
-    position: dict[str, int], first: int,
-) -> None:  # fmt: skip
+    pipe: Connection,
+    s: Setting,
+    rank: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    guard: SnapshotGuard | None,
+    position: dict[str, int],
+    first: int,
+) -> None:
     share = s.batch // s.ranks
     model.train()
     for step in range(first, s.steps):

@@ -39,16 +39,22 @@ def recoverable(group: ErasureGroup, lost: Lost) -> str:
                 return f"all {group.m + 1} copies of the shard of member {node} are lost"
         return ""
     for s in range(group.n):
-        data = [node for node in group.data_nodes(s) if _gone(lost, node, "d", group.block_of(node, s))]
+        data = [
+            node for node in group.data_nodes(s) if _gone(lost, node, "d", group.block_of(node, s))
+        ]
         parity = [node for r, node in enumerate(group.parity_nodes(s)) if _gone(lost, node, "p", r)]
         if len(data) + len(parity) > group.m and data:
             return f"stripe {s} lost blocks of members {sorted(data + parity)}, and the code survives {group.m}"
     return ""
 
 
-def _fetch(keeper: Keeper, slot: Slot, member: int, what: str, index: int, at: int, size: int) -> np.ndarray:
+def _fetch(
+    keeper: Keeper, slot: Slot, member: int, what: str, index: int, at: int, size: int
+) -> np.ndarray:
     if member == keeper.member:
-        whole = slot.data[index * slot.length // keeper.parts :] if what == "d" else slot.parity(index)
+        whole = (
+            slot.data[index * slot.length // keeper.parts :] if what == "d" else slot.parity(index)
+        )
         return whole[at : at + size].copy()
     channel, lock = keeper.line(member)
     said = {"version": slot.version, "what": what, "index": index, "at": at, "size": size}
@@ -102,7 +108,9 @@ def rebuild(keeper: Keeper, version: int, lost: Lost) -> dict[str, Any]:
     (_copies if group.codec == "replica" else _stripes)(keeper, slot, lost)
     found = checksums(slot.data, keeper.parts)
     if found != slot.heads[me]["crc"]:
-        raise WireError(f"member {me} of version {version} does not have its checksum after it was rebuilt")
+        raise WireError(
+            f"member {me} of version {version} does not have its checksum after it was rebuilt"
+        )
     with keeper.changed:
         slot.seal()
         slot.state = State.COMMITTED
@@ -129,7 +137,8 @@ def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
                 for node, j, absent in zip(nodes, at, gone, strict=True)
             ]
             rows = [
-                _fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None for r in range(group.m)
+                _fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None
+                for r in range(group.m)
             ]
             whole = group.restore_stripe(columns, rows)
             if data_here:
@@ -143,7 +152,9 @@ def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
 def _copies(keeper: Keeper, slot: Slot, lost: Lost) -> None:
     group, me = keeper.group, keeper.member
     wanted = [(me, slot.data)] if _gone(lost, me, "d", 0) else []
-    wanted += [((me - 1 - r) % group.n, slot.parity(r)) for r in range(group.m) if _gone(lost, me, "p", r)]
+    wanted += [
+        ((me - 1 - r) % group.n, slot.parity(r)) for r in range(group.m) if _gone(lost, me, "p", r)
+    ]
     for node, to in wanted:
         places = [(node, "d", 0), *(((node + 1 + r) % group.n, "p", r) for r in range(group.m))]
         member, what, index = next(p for p in places if not _gone(lost, *p))

@@ -19,13 +19,28 @@ from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
 from whp.distributed.in_memory_fault_tolerance.generators import set_random_states
 from whp.distributed.in_memory_fault_tolerance.memory import State, checksums
 from whp.distributed.in_memory_fault_tolerance.rebuilding import all_blocks, recoverable
-from whp.distributed.in_memory_fault_tolerance.shards import compare, flatten, from_plain, to_plain, unflatten
+from whp.distributed.in_memory_fault_tolerance.shards import (
+    compare,
+    flatten,
+    from_plain,
+    to_plain,
+    unflatten,
+)
 from whp.distributed.in_memory_fault_tolerance.wire import WireError
 
 if TYPE_CHECKING:
     from whp.distributed.in_memory_fault_tolerance.guard import SnapshotGuard
 
-__all__ = ["Agreed", "Report", "Stats", "UnrecoverableError", "agree", "connected", "restore", "settle"]
+__all__ = [
+    "Agreed",
+    "Report",
+    "Stats",
+    "UnrecoverableError",
+    "agree",
+    "connected",
+    "restore",
+    "settle",
+]
 
 
 class UnrecoverableError(RuntimeError):
@@ -120,10 +135,21 @@ class Stats:
 
     def summary(self) -> dict[str, float | int]:
         """Medians in milliseconds, and counts."""
-        middle = {k: float(np.median(getattr(self, k) or [0.0])) for k in ("stalls_ms", "copies_ms", "lags_ms")}
+        middle = {
+            k: float(np.median(getattr(self, k) or [0.0]))
+            for k in ("stalls_ms", "copies_ms", "lags_ms")
+        }
         counts = {
             k: getattr(self, k)
-            for k in ("versions", "abandoned", "postponed", "fence_waits", "torn", "unfenced", "shard_bytes")
+            for k in (
+                "versions",
+                "abandoned",
+                "postponed",
+                "fence_waits",
+                "torn",
+                "unfenced",
+                "shard_bytes",
+            )
         }
         return {**middle, **counts, "n": self.n, "m": self.m}
 
@@ -139,7 +165,14 @@ def connected(guard: SnapshotGuard) -> client.SMP:
         except (OSError, EOFError):
             pass
     return client.SMP(
-        client.start(guard.run, guard.rank, guard.directory, guard.token, host=guard.host, linger=guard.linger)
+        client.start(
+            guard.run,
+            guard.rank,
+            guard.directory,
+            guard.token,
+            host=guard.host,
+            linger=guard.linger,
+        )
     )
 
 
@@ -148,10 +181,17 @@ def _meet(guard: SnapshotGuard) -> bool:
     found = client.find(guard.run, guard.rank, guard.directory)
     lives = found is not None and client.alive(found.pid)
     said = guard.ranks.tell(
-        {"token": found.token if found else "", "alive": lives, "new": secrets.token_hex(16), "run": guard.run}
+        {
+            "token": found.token if found else "",
+            "alive": lives,
+            "new": secrets.token_hex(16),
+            "run": guard.run,
+        }
     )
     if len({s["run"] for s in said}) > 1:
-        raise ValueError(f"run must be the same on all ranks, got {sorted({s['run'] for s in said})}")
+        raise ValueError(
+            f"run must be the same on all ranks, got {sorted({s['run'] for s in said})}"
+        )
     tokens = [s["token"] for s in said if s["alive"]] or [s["token"] for s in said if s["token"]]
     guard.token = max(set(tokens), key=lambda t: (tokens.count(t), t)) if tokens else said[0]["new"]
     if guard.smp is not None:
@@ -275,7 +315,10 @@ def restore(guard: SnapshotGuard, source: str, live: bool) -> int:
         guard.next_version = max(guard.next_version, number + 1)
         return _reported(guard, start, "persist", number, head["step"], 0, rebuilt, "", good)
     if why or (died and source == "auto"):
-        told = why or f"all {guard.n} keepers of run {guard.run} are dead, and their memory went with them"
+        told = (
+            why
+            or f"all {guard.n} keepers of run {guard.run} are dead, and their memory went with them"
+        )
         raise UnrecoverableError(
             f"{told}; parity={guard.code.m} and no version on disk. restore(source='fresh') begins anew"
         )
@@ -284,10 +327,21 @@ def restore(guard: SnapshotGuard, source: str, live: bool) -> int:
     return _reported(guard, start, "fresh", 0, -1, 0, rebuilt, "", True)
 
 
-def _reported(guard: SnapshotGuard, start: float, source: str, version: int, step: int, common: int,
-              rebuilt: tuple[int, ...], digest: str, good: bool) -> int:  # fmt: skip
+def _reported(
+    guard: SnapshotGuard,
+    start: float,
+    source: str,
+    version: int,
+    step: int,
+    common: int,
+    rebuilt: tuple[int, ...],
+    digest: str,
+    good: bool,
+) -> int:
     good = all(s["good"] for s in guard.ranks.tell({"good": good}))
-    guard.report_ = Report(source, version, step, common, rebuilt, time.perf_counter() - start, digest, good)
+    guard.report_ = Report(
+        source, version, step, common, rebuilt, time.perf_counter() - start, digest, good
+    )
     guard.due = step + guard.period if step >= 0 else 0
     guard._last, guard._fenced = 0.0, True
     return step + 1
@@ -306,7 +360,9 @@ def _apply(guard: SnapshotGuard, state: dict[str, Any]) -> None:
 
 def _load(guard: SnapshotGuard, stream: np.ndarray, head: dict[str, Any]) -> bool:
     """Fill the objects, and whether they then have the bytes of the stream."""
-    lazy = tuple(f"{name}.state." for name, thing in guard.state.items() if hasattr(thing, "param_groups"))
+    lazy = tuple(
+        f"{name}.state." for name, thing in guard.state.items() if hasattr(thing, "param_groups")
+    )
     compare(head["manifest"], flatten(guard.collect()).manifest, lazy)
     state = unflatten(stream, head["manifest"], head["plain"])
     _apply(guard, state)
@@ -336,13 +392,19 @@ def _from_memory(guard: SnapshotGuard, version: int) -> tuple[dict[str, Any], st
     stream = shard if guard.sharded else guard.ranks.shards(shard)
     good = _load(guard, stream[: head["size"]], head)
     set_random_states(from_plain(head["rng"]))
-    digest = hashlib.sha256(json.dumps([heads[i]["crc"] for i in range(guard.n)]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([heads[i]["crc"] for i in range(guard.n)]).encode()
+    ).hexdigest()
     return head, digest, intact and good
 
 
 def _from_disk(guard: SnapshotGuard, folder: Path) -> tuple[dict[str, Any], bool]:
-    if (folder / f"member-{guard.n}.json").exists() or not (folder / f"member-{guard.n - 1}.json").exists():
-        raise ValueError(f"{folder} is of another number of ranks than this group's {guard.n}: restart with as many")
+    if (folder / f"member-{guard.n}.json").exists() or not (
+        folder / f"member-{guard.n - 1}.json"
+    ).exists():
+        raise ValueError(
+            f"{folder} is of another number of ranks than this group's {guard.n}: restart with as many"
+        )
     head, shard = persistence.read(folder, guard.rank)
     stream = shard if guard.sharded else guard.ranks.shards(shard)
     good = _load(guard, stream[: head["size"]], head)
@@ -352,10 +414,18 @@ def _from_disk(guard: SnapshotGuard, folder: Path) -> tuple[dict[str, Any], bool
 
 def _living(guard: SnapshotGuard, live: bool) -> tuple[int, int] | None:
     """Step and lowest rank of those that still hold the state, if all of them are at one step and somebody is not."""
-    mine = guard.live[0] if live and guard.live is not None and not guard.sharded and not guard._changing() else None
+    mine = (
+        guard.live[0]
+        if live and guard.live is not None and not guard.sharded and not guard._changing()
+        else None
+    )
     steps = [s["step"] for s in guard.ranks.tell({"step": mine})]
     have = {s for s in steps if s is not None}
-    return (have.pop(), next(r for r, s in enumerate(steps) if s is not None)) if len(have) == 1 else None
+    return (
+        (have.pop(), next(r for r, s in enumerate(steps) if s is not None))
+        if len(have) == 1
+        else None
+    )
 
 
 def _from_replica(guard: SnapshotGuard, root: int, step: int) -> bool:

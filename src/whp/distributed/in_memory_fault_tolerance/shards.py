@@ -19,7 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Extent", "Flat", "StateMismatchError", "compare", "flatten", "from_plain", "to_plain", "unflatten"]
+__all__ = [
+    "Extent",
+    "Flat",
+    "StateMismatchError",
+    "compare",
+    "flatten",
+    "from_plain",
+    "to_plain",
+    "unflatten",
+]
 
 ALIGN = 64
 BUCKET = 16 << 20
@@ -80,7 +89,11 @@ class Flat:
         return hashlib.sha256(json.dumps([self.manifest, self.size]).encode()).hexdigest()[:32]
 
     def copy_range(
-        self, start: int, into: np.ndarray, skip: set[int] | None = None, only: set[int] | None = None
+        self,
+        start: int,
+        into: np.ndarray,
+        skip: set[int] | None = None,
+        only: set[int] | None = None,
     ) -> None:
         """Copy the bytes of the stream from `start` on; `skip` and `only` choose extents by their place."""
         stop = start + len(into)
@@ -110,7 +123,10 @@ class Flat:
     def clear_gaps(self, start: int, into: np.ndarray) -> None:
         """Zero what lies between and after the extents."""
         stop, end = start + len(into), 0
-        for extent in [*self.extents, Extent(max(self.size, stop), 0, torch.empty(0), torch.empty(0))]:
+        for extent in [
+            *self.extents,
+            Extent(max(self.size, stop), 0, torch.empty(0), torch.empty(0)),
+        ]:
             a, b = max(start, end), min(stop, extent.offset)
             if a < b:
                 into[a - start : b - start] = 0
@@ -151,7 +167,10 @@ def to_plain(value: Any, name: str, tensors: list[tuple[str, Tensor]] | None = N
         kind = "ordered" if isinstance(value, OrderedDict) else "dict"
         if kind == "dict" and all(isinstance(k, str) for k in value) and TAG not in value:
             return {k: to_plain(v, f"{name}.{k}", tensors) for k, v in value.items()}
-        pairs = [[to_plain(k, f"{name} (a key)"), to_plain(v, f"{name}.{k}", tensors)] for k, v in value.items()]
+        pairs = [
+            [to_plain(k, f"{name} (a key)"), to_plain(v, f"{name}.{k}", tensors)]
+            for k, v in value.items()
+        ]
         return {TAG: kind, "is": pairs}
     if isinstance(value, list | tuple | torch.Size):
         if type(value) not in (list, tuple, torch.Size):
@@ -181,7 +200,9 @@ def from_plain(value: Any, tensors: list[Tensor] | None = None) -> Any:
         return base64.b64decode(value["is"])
     if kind == "array":
         array = (
-            np.frombuffer(base64.b64decode(value["is"]), dtype=np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+            np.frombuffer(base64.b64decode(value["is"]), dtype=np.dtype(value["dtype"]))
+            .reshape(value["shape"])
+            .copy()
         )
         return array[()] if value.get("scalar") else array
     if kind == "tuple":
@@ -269,7 +290,13 @@ def flatten(state: Mapping[str, Any]) -> Flat:
             extents.append(Extent(end, len(source), source, tensor))
             end += -(-len(source) // ALIGN) * ALIGN
         offset = placed[key] + local.storage_offset() * local.element_size()
-        manifest[i] = [*entry, offset, list(local.stride()), placed[key], local.untyped_storage().nbytes()]
+        manifest[i] = [
+            *entry,
+            offset,
+            list(local.stride()),
+            placed[key],
+            local.untyped_storage().nbytes(),
+        ]
     return Flat(extents, manifest, plain, end)
 
 

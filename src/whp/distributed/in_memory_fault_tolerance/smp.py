@@ -34,7 +34,16 @@ __all__ = ["Keeper", "main"]
 
 CHUNK = 1 << 20
 PATIENCE = 60.0
-LOCAL_ONLY = {Kind.ALLOC, Kind.BEGIN, Kind.COPIED, Kind.PEERS, Kind.REBUILD, Kind.DROP, Kind.HOLD, Kind.BYE}
+LOCAL_ONLY = {
+    Kind.ALLOC,
+    Kind.BEGIN,
+    Kind.COPIED,
+    Kind.PEERS,
+    Kind.REBUILD,
+    Kind.DROP,
+    Kind.HOLD,
+    Kind.BYE,
+}
 
 
 def stand_back() -> None:
@@ -54,7 +63,9 @@ class Keeper(Lines):
         Seconds without a trainer after which it unlinks its memory and ends.
     """
 
-    def __init__(self, run: str, member: int, directory: Path, token: str, linger: float | int = 3600.0) -> None:
+    def __init__(
+        self, run: str, member: int, directory: Path, token: str, linger: float | int = 3600.0
+    ) -> None:
         super().__init__(member, token)
         self.run, self.directory, self.linger = run, directory, linger
         self.stem = directory / f"whp-{run}-{member}"
@@ -73,7 +84,9 @@ class Keeper(Lines):
 
     def slot_of(self, version: int) -> Slot | None:
         """The buffer of a version, if it is held."""
-        return next((s for s in self.slots if s.version == version and s.state is not State.EMPTY), None)
+        return next(
+            (s for s in self.slots if s.version == version and s.state is not State.EMPTY), None
+        )
 
     @property
     def parts(self) -> int:
@@ -87,7 +100,11 @@ class Keeper(Lines):
 
     def _advance(self, slot: Slot) -> None:
         """COPIED becomes ENCODED when all blocks and all headers are there."""
-        if slot.state is not State.COPIED or len(slot.heads) < self.group.n or slot.arrived < self._expected(slot):
+        if (
+            slot.state is not State.COPIED
+            or len(slot.heads) < self.group.n
+            or slot.arrived < self._expected(slot)
+        ):
             return
         slot.seal()
         slot.state = State.ENCODED
@@ -117,12 +134,18 @@ class Keeper(Lines):
                 room_for(self.directory, len(empty), size)
                 for slot in empty:
                     slot.fit(said["length"], self.group)
-            files = [[str(slot.path), len(slot.bytes)] for slot in self.slots if slot.path is not None]
+            files = [
+                [str(slot.path), len(slot.bytes)] for slot in self.slots if slot.path is not None
+            ]
         if (
             self.group.m > 1 and said["length"] and self.group.codec != "replica"
         ):  # load compiled code before it is needed
-            words = np.zeros(min(CHUNK, self.group.block_length(said["length"])) // 8, dtype=np.uint64)
-            threading.Thread(target=self.group.add, args=(words, words.copy(), 3), daemon=True).start()
+            words = np.zeros(
+                min(CHUNK, self.group.block_length(said["length"])) // 8, dtype=np.uint64
+            )
+            threading.Thread(
+                target=self.group.add, args=(words, words.copy(), 3), daemon=True
+            ).start()
         return {"files": files}
 
     def on_begin(self, said: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +159,11 @@ class Keeper(Lines):
                 raise WireError("both buffers are in use: commit or drop a version first")
             if slot.length != said["length"]:
                 slot.clear()
-                room_for(self.directory, 1, said["length"] + self.group.m * self.group.block_length(said["length"]))
+                room_for(
+                    self.directory,
+                    1,
+                    said["length"] + self.group.m * self.group.block_length(said["length"]),
+                )
             slot.fit(said["length"], self.group)
             slot.begin(version)
             self.changed.notify_all()
@@ -172,8 +199,16 @@ class Keeper(Lines):
                 for start in range(0, slot.block, CHUNK):
                     if not good or slot.version != version:
                         break
-                    block = slot.data[j * slot.block + start : j * slot.block + min(start + CHUNK, slot.block)]
-                    said = {"version": version, "stripe": stripe, "row": row, "at": start, "member": self.member}
+                    block = slot.data[
+                        j * slot.block + start : j * slot.block + min(start + CHUNK, slot.block)
+                    ]
+                    said = {
+                        "version": version,
+                        "stripe": stripe,
+                        "row": row,
+                        "at": start,
+                        "member": self.member,
+                    }
                     good = self.tell(to, Kind.BLOCK, said, block)
         with self.changed:
             if not good and slot.version == version and not slot.state.whole:
@@ -186,7 +221,9 @@ class Keeper(Lines):
     def _awaited(self, version: int) -> Slot | None:
         """The buffer of a version that others may have begun before our trainer did."""
         with self.changed:
-            self.changed.wait_for(lambda: self.slot_of(version) is not None or self.floor >= version, PATIENCE)
+            self.changed.wait_for(
+                lambda: self.slot_of(version) is not None or self.floor >= version, PATIENCE
+            )
             return self.slot_of(version)
 
     def on_block(self, said: dict[str, Any], block: memoryview) -> None:
@@ -197,7 +234,9 @@ class Keeper(Lines):
         row, start = said["row"], said["at"]
         factor = 1
         if self.group.codec != "replica":
-            factor = int(self.group.matrix[row, self.group.data_nodes(said["stripe"]).index(said["member"])])
+            factor = int(
+                self.group.matrix[row, self.group.data_nodes(said["stripe"]).index(said["member"])]
+            )
         with slot.rows[row]:
             if slot.version != said["version"]:
                 return
@@ -206,7 +245,9 @@ class Keeper(Lines):
             if len(to) % 8 == 0:
                 self.group.add(to.view(np.uint64), words.view(np.uint64), factor)
             else:
-                self.group.add(to, words, factor)  # only whole copies have such lengths, and their factor is 1
+                self.group.add(
+                    to, words, factor
+                )  # only whole copies have such lengths, and their factor is 1
         with self.changed:
             if slot.version == said["version"]:
                 slot.arrived += len(block)
@@ -271,14 +312,34 @@ class Keeper(Lines):
         for slot in self.slots:
             if slot.state is State.EMPTY:
                 continue
-            bad = slot.damaged(self.member, self.parts) if said.get("verify") and slot.state.whole else []
+            bad = (
+                slot.damaged(self.member, self.parts)
+                if said.get("verify") and slot.state.whole
+                else []
+            )
             step = slot.heads.get(self.member, {}).get("step", -1)
             held.append(
-                {"version": slot.version, "state": str(slot.state), "bad": bad, "step": step, "path": str(slot.path),
-                 "size": len(slot.bytes), "length": slot.length}
-            )  # fmt: skip
-        return {"held": held, "floor": self.floor, "pid": os.getpid(), "member": self.member, "n": self.group.n,
-                "m": self.group.m, "port": self.port, "trainer": self.trainer is not None, "timings": self.timings}  # fmt: skip
+                {
+                    "version": slot.version,
+                    "state": str(slot.state),
+                    "bad": bad,
+                    "step": step,
+                    "path": str(slot.path),
+                    "size": len(slot.bytes),
+                    "length": slot.length,
+                }
+            )
+        return {
+            "held": held,
+            "floor": self.floor,
+            "pid": os.getpid(),
+            "member": self.member,
+            "n": self.group.n,
+            "m": self.group.m,
+            "port": self.port,
+            "trainer": self.trainer is not None,
+            "timings": self.timings,
+        }
 
     def on_fetch(self, said: dict[str, Any]) -> np.ndarray:
         """A piece of a block of data ("d") or parity ("p")."""
@@ -310,7 +371,9 @@ class Keeper(Lines):
 
     def on_rebuild(self, said: dict[str, Any]) -> dict[str, Any]:
         """Make the lost blocks of this member anew."""
-        return rebuilding.rebuild(self, said["version"], {int(i): lost for i, lost in said["lost"].items()})
+        return rebuilding.rebuild(
+            self, said["version"], {int(i): lost for i, lost in said["lost"].items()}
+        )
 
     def on_persisted(self, said: dict[str, Any]) -> None:
         """A member's part is on disk; with all parts the version is published."""
@@ -364,7 +427,9 @@ class Keeper(Lines):
                         slot.clear()
                 self.changed.notify_all()
 
-    def _answer(self, channel: Channel, kind: Kind, said: dict[str, Any], payload: memoryview, local: bool) -> None:
+    def _answer(
+        self, channel: Channel, kind: Kind, said: dict[str, Any], payload: memoryview, local: bool
+    ) -> None:
         silent: dict[Kind, Callable[[], None]] = {
             Kind.BLOCK: lambda: self.on_block(said, payload),
             Kind.HEAD: lambda: self.on_head(said),
@@ -388,10 +453,17 @@ class Keeper(Lines):
                 channel.send(Kind.OK)
                 os._exit(0)
             answers: dict[Kind, Callable[[dict[str, Any]], dict[str, Any]]] = {
-                Kind.ALLOC: self.on_alloc, Kind.BEGIN: self.on_begin, Kind.COPIED: self.on_copied, Kind.COMMIT: self.on_commit,
-                Kind.QUERY: self.on_query, Kind.HEADS: self.on_heads, Kind.PEERS: self.on_peers, Kind.DROP: self.on_drop,
-                Kind.HOLD: self.on_hold, Kind.REBUILD: self.on_rebuild,
-            }  # fmt: skip
+                Kind.ALLOC: self.on_alloc,
+                Kind.BEGIN: self.on_begin,
+                Kind.COPIED: self.on_copied,
+                Kind.COMMIT: self.on_commit,
+                Kind.QUERY: self.on_query,
+                Kind.HEADS: self.on_heads,
+                Kind.PEERS: self.on_peers,
+                Kind.DROP: self.on_drop,
+                Kind.HOLD: self.on_hold,
+                Kind.REBUILD: self.on_rebuild,
+            }
             if kind not in answers:
                 raise WireError(f"{kind.name} is not a question")
             channel.send(Kind.OK, answers[kind](said))

@@ -6,7 +6,13 @@ import math
 
 from whp.validate import as_fraction, as_int, as_real
 
-__all__ = ["every_steps", "loss_probability", "optimal_interval", "overhead", "survival_probability"]
+__all__ = [
+    "every_steps",
+    "loss_probability",
+    "optimal_interval",
+    "overhead",
+    "survival_probability",
+]
 
 
 def loss_probability(rate: float | int, window: float | int, *, shape: float | int = 1.0) -> float:
@@ -101,7 +107,11 @@ def every_steps(stall: float | int, lag: float | int, step: float | int, rate: f
 
 
 def overhead(
-    interval: float | int, stall: float | int, rate: float | int, lag: float | int = 0.0, restart: float | int = 0.0
+    interval: float | int,
+    stall: float | int,
+    rate: float | int,
+    lag: float | int = 0.0,
+    restart: float | int = 0.0,
 ) -> float:
     """Share of time lost to saving and to failures: φ(T) = δ/T + λ(T/2 + lag + R).
 
@@ -116,7 +126,10 @@ def overhead(
     """
     interval = as_real(interval, "interval", low=0, high=1e12, open_ends=True)
     stall, lag = as_real(stall, "stall", low=0, high=1e9), as_real(lag, "lag", low=0, high=1e9)
-    restart, rate = as_real(restart, "restart", low=0, high=1e9), as_real(rate, "rate", low=0, high=1e9)
+    restart, rate = (
+        as_real(restart, "restart", low=0, high=1e9),
+        as_real(rate, "rate", low=0, high=1e9),
+    )
     return stall / interval + rate * (interval / 2 + lag + restart)
 
 

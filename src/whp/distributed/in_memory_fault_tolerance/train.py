@@ -73,14 +73,23 @@ class InMemoryResult(Result):
         """How it ended, what failures cost and what snapshots did."""
         lost = self.failures["steps_lost"]
         return {
-            "finished": self.finished, **({"fault": self.fault} if self.fault else {}),
+            "finished": self.finished,
+            **({"fault": self.fault} if self.fault else {}),
             "final_loss": float(self.losses[-10:].mean()) if len(self.losses) else None,
-            "failures": len(self.failures), "restores": self.restores,
-            "steps_lost": f"{lost.mean():.1f} a failure, {lost.max()} at most" if len(lost) else "0",
+            "failures": len(self.failures),
+            "restores": self.restores,
+            "steps_lost": f"{lost.mean():.1f} a failure, {lost.max()} at most"
+            if len(lost)
+            else "0",
             "recovery_seconds": f"{self.failures['seconds'].median():.2f}" if len(lost) else "",
-            "stall_ms": self.stall_ms, "copy_ms": self.copy_ms, "encode_ms": self.encode_ms, "step_ms": self.step_ms,
-            "state_bytes": self.state_bytes, "parity_overhead": self.overhead, "seconds": self.seconds,
-        }  # fmt: skip
+            "stall_ms": self.stall_ms,
+            "copy_ms": self.copy_ms,
+            "encode_ms": self.encode_ms,
+            "step_ms": self.step_ms,
+            "state_bytes": self.state_bytes,
+            "parity_overhead": self.overhead,
+            "seconds": self.seconds,
+        }
 
     def artifacts(self) -> dict[str, Any]:
         """Losses, failures and weights."""
@@ -196,7 +205,9 @@ def in_memory_fault_tolerance(
     batch = 4 * ranks if batch is None else as_int(batch, "batch", low=1)
     dim, layers = as_int(dim, "dim", low=16), as_int(layers, "layers", low=1)
     if len(text) <= context + 1:
-        raise ValueError(f"text must be longer than one window of {context} + 1 characters, got {len(text)}")
+        raise ValueError(
+            f"text must be longer than one window of {context} + 1 characters, got {len(text)}"
+        )
     if batch % ranks:
         raise ValueError(f"batch must be a multiple of ranks, got {batch} and {ranks}")
     if dim % 16:
@@ -209,7 +220,11 @@ def in_memory_fault_tolerance(
         as_int(every, "every", low=1)
     if not Path(smp_dir).is_dir():
         raise ValueError(f"smp_dir must be a directory in memory, got {smp_dir}")
-    rate = 1 / 3600 if failure_rate is None else as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
+    rate = (
+        1 / 3600
+        if failure_rate is None
+        else as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
+    )
     share = as_real(budget, "budget", low=0, high=1)
     if nodes is not None and len(nodes) != ranks:
         raise ValueError(f"nodes must name the host of each of {ranks} ranks, got {len(nodes)}")
@@ -220,15 +235,31 @@ def in_memory_fault_tolerance(
     )
     vocab = vocabulary(text)
     options = {
-        "run": f"demo{secrets.token_hex(4)}", "parity": parity, "every": every, "codec": codec, "mode": mode,
-        "smp_dir": str(smp_dir), "linger": 120.0,
+        "run": f"demo{secrets.token_hex(4)}",
+        "parity": parity,
+        "every": every,
+        "codec": codec,
+        "mode": mode,
+        "smp_dir": str(smp_dir),
+        "linger": 120.0,
         "failure_rate": 20 * max(1, len(plan)) / steps if failure_rate is None else rate,
-    }  # fmt: skip
+    }
     setting = Setting(
-        tokens=encode(text, vocab).to(torch.int64), vocab=len(vocab), dim=dim, layers=layers, heads=dim // 16, context=context,
-        batch=batch, lr=as_real(lr, "lr", low=0, high=10), dropout=as_real(dropout, "dropout", low=0, high=0.99), steps=steps,
-        seed=int(generator.integers(2**31)), ranks=ranks, guard=options, port=0,
-    )  # fmt: skip
+        tokens=encode(text, vocab).to(torch.int64),
+        vocab=len(vocab),
+        dim=dim,
+        layers=layers,
+        heads=dim // 16,
+        context=context,
+        batch=batch,
+        lr=as_real(lr, "lr", low=0, high=10),
+        dropout=as_real(dropout, "dropout", low=0, high=0.99),
+        steps=steps,
+        seed=int(generator.integers(2**31)),
+        ranks=ranks,
+        guard=options,
+        port=0,
+    )
     run = train(setting, plan, nodes=hosts, replica=replica)
     undisturbed = train(replace(setting, guard=None)) if reference and not run.fault else None
     return _result(run, undisturbed, setting, code, hosts, nodes is None, rate, share, vocab, every)
@@ -248,7 +279,9 @@ def _planned(
         try:
             pairs = [(int(step), int(rank)) for step, rank in given]
         except (TypeError, ValueError) as error:
-            raise TypeError(f"{argument} must be a number or (step, rank) pairs, got {given!r}") from error
+            raise TypeError(
+                f"{argument} must be a number or (step, rank) pairs, got {given!r}"
+            ) from error
     for step, rank in pairs:
         if not (0 <= step < steps - 1 and 0 <= rank < ranks):
             raise ValueError(
@@ -258,28 +291,53 @@ def _planned(
 
 
 def _result(
-    run: Any, undisturbed: Any, s: Any, code: Any, hosts: tuple[str, ...], simulated: bool, rate: float, budget: float, vocab: str,
+    run: Any,
+    undisturbed: Any,
+    s: Any,
+    code: Any,
+    hosts: tuple[str, ...],
+    simulated: bool,
+    rate: float,
+    budget: float,
+    vocab: str,
     every: int | None,
-) -> InMemoryResult:  # fmt: skip
+) -> InMemoryResult:
     stats = run.stats
     step_seconds = float(np.median(run.step_seconds)) if run.step_seconds else 0.0
-    middle = {k: float(np.median(stats.get(k) or [0.0])) for k in ("stalls_ms", "copies_ms", "lags_ms")}
+    middle = {
+        k: float(np.median(stats.get(k) or [0.0])) for k in ("stalls_ms", "copies_ms", "lags_ms")
+    }
     lag = (max(stats.get("lags_ms") or [0.0]) + max(stats.get("copies_ms") or [0.0])) / 1e3
     period = every or int(stats.get("longest_period", 0)) or 1
     window = max([f.seconds for f in run.failures], default=0.0) + period * step_seconds
     certificates = inmemory_certificate(
-        run.failures, stats, n=s.ranks, m=code.m, every=period, steps=s.steps, hosts=[hosts], lag=lag, step_seconds=step_seconds,
-        rate=rate / s.ranks, window=window, budget=budget,
-    )  # fmt: skip
+        run.failures,
+        stats,
+        n=s.ranks,
+        m=code.m,
+        every=period,
+        steps=s.steps,
+        hosts=[hosts],
+        lag=lag,
+        step_seconds=step_seconds,
+        rate=rate / s.ranks,
+        window=window,
+        budget=budget,
+    )
     certificates += (_same(run, undisturbed, s),)
     rows = [
         {
-            "ranks_killed": " ".join(map(str, f.trainers)), "members_lost": " ".join(map(str, f.members)), "source": f.source,
-            "last_step": f.last_step, "restored_step": f.restored_step, "steps_lost": f.last_step - f.restored_step,
-            "seconds": f.seconds, "digest_ok": f.digest_ok,
+            "ranks_killed": " ".join(map(str, f.trainers)),
+            "members_lost": " ".join(map(str, f.members)),
+            "source": f.source,
+            "last_step": f.last_step,
+            "restored_step": f.restored_step,
+            "steps_lost": f.last_step - f.restored_step,
+            "seconds": f.seconds,
+            "digest_ok": f.digest_ok,
         }
         for f in run.failures
-    ]  # fmt: skip
+    ]
     columns = [
         "ranks_killed",
         "members_lost",
@@ -291,13 +349,24 @@ def _result(
         "digest_ok",
     ]
     return InMemoryResult(
-        losses=run.curve(s.ranks), finished=not run.fault, fault=run.fault, failures=pd.DataFrame(rows, columns=columns),
-        restores=sum(f.recovered for f in run.failures), replayed_steps=run.replayed // max(1, s.ranks),
+        losses=run.curve(s.ranks),
+        finished=not run.fault,
+        fault=run.fault,
+        failures=pd.DataFrame(rows, columns=columns),
+        restores=sum(f.recovered for f in run.failures),
+        replayed_steps=run.replayed // max(1, s.ranks),
         stall_ms=middle["stalls_ms"],
-        copy_ms=middle["copies_ms"], encode_ms=middle["lags_ms"], step_ms=1e3 * step_seconds,
-        state_bytes=int(stats.get("state_bytes", 0)), overhead=code.overhead, seconds=run.seconds, events=tuple(run.events),
-        weights=run.weights, vocab=vocab, certificates=certificates,
-    )  # fmt: skip
+        copy_ms=middle["copies_ms"],
+        encode_ms=middle["lags_ms"],
+        step_ms=1e3 * step_seconds,
+        state_bytes=int(stats.get("state_bytes", 0)),
+        overhead=code.overhead,
+        seconds=run.seconds,
+        events=tuple(run.events),
+        weights=run.weights,
+        vocab=vocab,
+        certificates=certificates,
+    )
 
 
 def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
@@ -307,7 +376,9 @@ def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
         wrong = int(run.mismatches) + (len(run.digests) - 1)
         if undisturbed is not None:
             wrong += int(undisturbed.digests != run.digests)
-    known = unchecked("one processor computes the same sum twice", "deterministic kernels on one machine")
+    known = unchecked(
+        "one processor computes the same sum twice", "deterministic kernels on one machine"
+    )
     return Certificate(
         "same-as-undisturbed",
         "losses of steps that were run again, and the trained weights, are bit for bit those of a run without failures",
@@ -317,7 +388,9 @@ def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
         1.0,
         None if wrong is None else exact(float(wrong)),
         assumptions=(
-            known if undisturbed is not None else met("steps that were run again are compared with themselves"),
+            known
+            if undisturbed is not None
+            else met("steps that were run again are compared with themselves"),
         ),
         inputs={
             "steps run again": run.replayed // max(1, s.ranks),

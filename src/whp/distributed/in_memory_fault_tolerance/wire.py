@@ -67,7 +67,9 @@ class Channel:
     def send(self, kind: Kind, said: dict[str, Any] | None = None, payload: Any = b"") -> None:
         """One message."""
         text = json.dumps(said or {}).encode()
-        carried = memoryview(payload).cast("B") if not isinstance(payload, bytes) else memoryview(payload)
+        carried = (
+            memoryview(payload).cast("B") if not isinstance(payload, bytes) else memoryview(payload)
+        )
         self.sock.sendall(HEADER.pack(MAGIC, kind, len(text), len(carried)) + text)
         if len(carried):
             self.sock.sendall(carried)
@@ -145,7 +147,9 @@ class Channel:
         self.sock.close()
 
 
-def connect(address: str | tuple[str, int], token: str, *, timeout: float | None = 30.0, **who: Any) -> Channel:
+def connect(
+    address: str | tuple[str, int], token: str, *, timeout: float | None = 30.0, **who: Any
+) -> Channel:
     """A channel to a keeper at a path or (host, port), greeted with the token.
 
     Raises

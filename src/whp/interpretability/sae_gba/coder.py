@@ -32,9 +32,18 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
     """
 
     def __init__(  # parameters are checked by fit, as scikit-learn wants it
-        self, n_neurons=None, *, method: Any = "gba", n_groups=10, high=0.5, low=1e-3, steps=1000, batch_size=256, lr=1e-3,
+        self,
+        n_neurons=None,
+        *,
+        method: Any = "gba",
+        n_groups=10,
+        high=0.5,
+        low=1e-3,
+        steps=1000,
+        batch_size=256,
+        lr=1e-3,
         random_state=None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.n_neurons = n_neurons
         self.method = method
         self.n_groups = n_groups
@@ -56,9 +65,18 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rows are few")
             self.features_ = sae_gba(
-                X, self.n_neurons, method=self.method, n_groups=self.n_groups, high=self.high, low=self.low, steps=self.steps,
-                batch_size=self.batch_size, lr=self.lr, n_seeds=1, rng=seed,
-            )  # fmt: skip
+                X,
+                self.n_neurons,
+                method=self.method,
+                n_groups=self.n_groups,
+                high=self.high,
+                low=self.low,
+                steps=self.steps,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                n_seeds=1,
+                rng=seed,
+            )
         self.components_ = self.features_.decoder
         return self
 

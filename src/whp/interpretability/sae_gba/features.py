@@ -98,11 +98,15 @@ class SparseFeatures(Result):
             raise ValueError(f"X must have {self.decoder.shape[1]} columns, got {A.shape[1]}")
         from scipy.sparse import vstack
 
-        return csr_array(vstack([csr_array(self._dense(A[i : i + 2048])) for i in range(0, len(A), 2048)]))
+        return csr_array(
+            vstack([csr_array(self._dense(A[i : i + 2048])) for i in range(0, len(A), 2048)])
+        )
 
     def decode(self, Z: Any) -> np.ndarray:
         """Activations (n, d) of codes (n, M)."""
-        return (Z @ (self.scale[:, None] * self.decoder) + self.center) * self.input_scale + self.mean
+        return (
+            Z @ (self.scale[:, None] * self.decoder) + self.center
+        ) * self.input_scale + self.mean
 
     def top_examples(self, m: int, n: int = TOP) -> pd.DataFrame:
         """Rows that excite neuron `m` most, with its codes: ``row``, ``code``."""
@@ -112,10 +116,17 @@ class SparseFeatures(Result):
 
     def neurons(self) -> pd.DataFrame:
         """A row a neuron: group, target, frequency, consistency, bias, scale, and its strongest row."""
-        return pd.DataFrame({
-            "group": self.group, "target": self.target, "frequency": self.frequency, "consistency": self.consistency,
-            "bias": self.bias, "scale": self.scale, "strongest_row": self.examples[:, 0],
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "group": self.group,
+                "target": self.target,
+                "frequency": self.frequency,
+                "consistency": self.consistency,
+                "bias": self.bias,
+                "scale": self.scale,
+                "strongest_row": self.examples[:, 0],
+            }
+        )
 
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """How much is explained by how few."""
@@ -126,14 +137,22 @@ class SparseFeatures(Result):
             "unexplained_variance": str(self.fvu),
             "active_neurons_a_row": self.active,
             "neurons_alive": self.alive,
-            "cosine_to_another_seed": f"median {np.median(found):.3f}" if len(found) else "one seed",
+            "cosine_to_another_seed": f"median {np.median(found):.3f}"
+            if len(found)
+            else "one seed",
         }
 
     def artifacts(self) -> dict[str, Any]:
         """Weights, and a table of neurons."""
-        return {"features.safetensors": self.save, "neurons.csv": self.neurons(), "history.csv": self.history}
+        return {
+            "features.safetensors": self.save,
+            "neurons.csv": self.neurons(),
+            "history.csv": self.history,
+        }
 
-    def report(self, path: str | Path, texts: Sequence[str], neurons: Sequence[int] | None = None) -> None:
+    def report(
+        self, path: str | Path, texts: Sequence[str], neurons: Sequence[int] | None = None
+    ) -> None:
         """Write an HTML page: for each neuron its frequency, and what excites it most, marked by strength.
 
         Parameters
@@ -154,9 +173,14 @@ class SparseFeatures(Result):
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
         settings = {
-            "method": self.method, "activation": self.activation, "k": self.k, "input_scale": self.input_scale,
-            "fvu": self.fvu.value, "active": self.active, "alive": self.alive,
-        }  # fmt: skip
+            "method": self.method,
+            "activation": self.activation,
+            "k": self.k,
+            "input_scale": self.input_scale,
+            "fvu": self.fvu.value,
+            "active": self.active,
+            "alive": self.alive,
+        }
         save_file(arrays, path, metadata={"whp": json.dumps(settings)})
 
     @classmethod
@@ -176,13 +200,23 @@ class SparseFeatures(Result):
                 arrays = {name: file.get_tensor(name) for name in ARRAYS}
             fvu = float(settings["fvu"])
             made = cls(
-                method=str(settings["method"]), n_neurons=len(arrays["decoder"]), fvu=exact(fvu), active=float(settings["active"]),
-                alive=float(settings["alive"]), input_scale=float(settings["input_scale"]),
-                activation=as_choice(str(settings["activation"]), "activation", ("jumprelu", "relu")),
-                k=None if settings["k"] is None else int(settings["k"]), history=pd.DataFrame(), **arrays,
-            )  # fmt: skip
+                method=str(settings["method"]),
+                n_neurons=len(arrays["decoder"]),
+                fvu=exact(fvu),
+                active=float(settings["active"]),
+                alive=float(settings["alive"]),
+                input_scale=float(settings["input_scale"]),
+                activation=as_choice(
+                    str(settings["activation"]), "activation", ("jumprelu", "relu")
+                ),
+                k=None if settings["k"] is None else int(settings["k"]),
+                history=pd.DataFrame(),
+                **arrays,
+            )
             M, d = made.decoder.shape
-            wanted = dict.fromkeys(("scale", "bias", "target", "group", "frequency", "consistency"), (M,))
+            wanted = dict.fromkeys(
+                ("scale", "bias", "target", "group", "frequency", "consistency"), (M,)
+            )
             wanted |= {"center": (d,), "mean": (d,), "examples": (M, TOP), "strength": (M, TOP)}
             if any(arrays[n].shape != s for n, s in wanted.items()):
                 raise ValueError("its shapes do not fit each other")
@@ -198,7 +232,14 @@ class SparseFeatures(Result):
             ax = plt.subplots()[1]
         order = np.argsort(self.group, kind="stable")
         shown = np.maximum(self.frequency[order], 3e-6)
-        ax.plot(np.arange(len(order)), shown, ".", markersize=2, color="tab:blue", label="on held-out rows")
+        ax.plot(
+            np.arange(len(order)),
+            shown,
+            ".",
+            markersize=2,
+            color="tab:blue",
+            label="on held-out rows",
+        )
         if self.method in ("gba", "ba"):
             ax.plot(np.arange(len(order)), self.target[order], color="tab:orange", label="target")
         ax.set(yscale="log", xlabel="neurons, by group", ylabel="share of rows on which it fires")
@@ -207,8 +248,18 @@ class SparseFeatures(Result):
 
 
 ARRAYS = (
-    "decoder", "scale", "bias", "center", "mean", "target", "group", "frequency", "consistency", "examples", "strength",
-)  # fmt: skip
+    "decoder",
+    "scale",
+    "bias",
+    "center",
+    "mean",
+    "target",
+    "group",
+    "frequency",
+    "consistency",
+    "examples",
+    "strength",
+)
 
 
 def sae_gba(
@@ -321,7 +372,8 @@ def sae_gba(
         import warnings
 
         warnings.warn(
-            f"{N} rows are few for batches of {batch_size}: each row is seen in almost every epoch", stacklevel=2
+            f"{N} rows are few for batches of {batch_size}: each row is seen in almost every epoch",
+            stacklevel=2,
         )
     every = _adapt_every(adapt_every, steps, batch_size, low, method)
     V = None if truth is None else as_matrix(truth, "truth", dtype=np.float64)
@@ -342,24 +394,69 @@ def sae_gba(
         if method == "ba":
             A = rows.take(np.sort(rng.choice(inside, min(len(inside), SCANNED), replace=False)))
             W, theta = bias_adaptation((A - mean) / scale, M, high, rng=seed)
-            runs.append((W, np.ones(M, np.float32), np.minimum(-theta, 0), np.zeros(d, np.float32), np.empty((0, 3))))
+            runs.append(
+                (
+                    W,
+                    np.ones(M, np.float32),
+                    np.minimum(-theta, 0),
+                    np.zeros(d, np.float32),
+                    np.empty((0, 3)),
+                )
+            )
         else:
-            settings = {"activation": activation, "steps": steps, "batch_size": batch_size, "lr": lr, "adapt_every": every,
-                        "gamma_up": gamma_up, "gamma_down": gamma_down, "dead_below": dead_below, "k": k, "l1": l1}  # fmt: skip
+            settings = {
+                "activation": activation,
+                "steps": steps,
+                "batch_size": batch_size,
+                "lr": lr,
+                "adapt_every": every,
+                "gamma_up": gamma_up,
+                "gamma_down": gamma_down,
+                "dead_below": dead_below,
+                "k": k,
+                "l1": l1,
+            }
             runs.append(
                 _trained(
-                    rows, inside, mean, scale, M, method, target, group, settings, seed, f"seed {s + 1} of {n_seeds}"
+                    rows,
+                    inside,
+                    mean,
+                    scale,
+                    M,
+                    method,
+                    target,
+                    group,
+                    settings,
+                    seed,
+                    f"seed {s + 1} of {n_seeds}",
                 )
             )
     W, a, b, c, history = runs[0]
     draft = SparseFeatures(
-        method=method, n_neurons=M, fvu=exact(1.0), active=0.0, alive=0.0, decoder=W, scale=a, bias=b, center=c, mean=mean,
-        input_scale=scale, target=target, group=group, frequency=np.zeros(M), consistency=np.full(M, np.nan),
-        examples=np.full((M, TOP), -1, np.int64), strength=np.zeros((M, TOP), np.float32),
+        method=method,
+        n_neurons=M,
+        fvu=exact(1.0),
+        active=0.0,
+        alive=0.0,
+        decoder=W,
+        scale=a,
+        bias=b,
+        center=c,
+        mean=mean,
+        input_scale=scale,
+        target=target,
+        group=group,
+        frequency=np.zeros(M),
+        consistency=np.full(M, np.nan),
+        examples=np.full((M, TOP), -1, np.int64),
+        strength=np.zeros((M, TOP), np.float32),
         history=pd.DataFrame(history, columns=["step", "loss", "active"]),
-        activation="relu" if method == "l1" else activation, k=k if method == "topk" else None,
-    )  # fmt: skip
-    return _certified(draft, rows, outside, runs, V, H, groups is not None, similarity, delta, high, rng)
+        activation="relu" if method == "l1" else activation,
+        k=k if method == "topk" else None,
+    )
+    return _certified(
+        draft, rows, outside, runs, V, H, groups is not None, similarity, delta, high, rng
+    )
 
 
 def _adapt_every(given: Any, steps: int, batch_size: int, low: float, method: str) -> int:
@@ -396,7 +493,9 @@ def _split(rows: Rows, groups: Any, rng: np.random.Generator) -> tuple[np.ndarra
     return np.flatnonzero(~held[number]), np.flatnonzero(held[number])
 
 
-def _statistics(rows: Rows, inside: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+def _statistics(
+    rows: Rows, inside: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
     """Mean, and mean distance from it, of at most 200,000 training rows."""
     some = inside if len(inside) <= SCANNED else np.sort(rng.choice(inside, SCANNED, replace=False))
     total = np.zeros(rows.shape[1])
@@ -413,31 +512,55 @@ def _statistics(rows: Rows, inside: np.ndarray, rng: np.random.Generator) -> tup
 
 
 def _trained(
-    rows: Rows, inside: np.ndarray, mean: np.ndarray, scale: float, M: int, method: str, target: np.ndarray, group: np.ndarray,
-    s: dict[str, Any], seed: int, description: str,
-) -> tuple[np.ndarray, ...]:  # fmt: skip
+    rows: Rows,
+    inside: np.ndarray,
+    mean: np.ndarray,
+    scale: float,
+    M: int,
+    method: str,
+    target: np.ndarray,
+    group: np.ndarray,
+    s: dict[str, Any],
+    seed: int,
+    description: str,
+) -> tuple[np.ndarray, ...]:
     import torch
 
     from whp.interpretability.sae_gba.network import BiasAdapter, GBASparseAutoencoder, train
 
     generator = torch.Generator().manual_seed(seed)
     model = GBASparseAutoencoder(
-        rows.shape[1], M, activation="relu" if method == "l1" else s["activation"], k=s["k"] if method == "topk" else None,
-        train_bias=method == "l1", generator=generator,
-    )  # fmt: skip
+        rows.shape[1],
+        M,
+        activation="relu" if method == "l1" else s["activation"],
+        k=s["k"] if method == "topk" else None,
+        train_bias=method == "l1",
+        generator=generator,
+    )
     adapter = None
     if method == "gba":
         adapter = BiasAdapter(
-            model, target, group, gamma_up=s["gamma_up"], gamma_down=s["gamma_down"], dead_below=s["dead_below"]
+            model,
+            target,
+            group,
+            gamma_up=s["gamma_up"],
+            gamma_down=s["gamma_down"],
+            dead_below=s["dead_below"],
         )
     batches = (
         ((b - mean) / scale).astype(np.float32)
         for b in rows.batches(inside, s["batch_size"], np.random.default_rng(seed))
     )
     history = train(
-        model, batches, steps=s["steps"], lr=s["lr"], adapter=adapter, adapt_every=s["adapt_every"],
-        l1=s["l1"] if method == "l1" else 0.0, description=description,
-    )  # fmt: skip
+        model,
+        batches,
+        steps=s["steps"],
+        lr=s["lr"],
+        adapter=adapter,
+        adapt_every=s["adapt_every"],
+        l1=s["l1"] if method == "l1" else 0.0,
+        description=description,
+    )
     with torch.no_grad():
         return (
             model.directions().numpy().copy(),
@@ -449,9 +572,18 @@ def _trained(
 
 
 def _certified(
-    draft: SparseFeatures, rows: Rows, outside: np.ndarray, runs: list[Any], V: Any, H: Any, grouped: bool, similarity: float,
-    delta: float, p: float, rng: np.random.Generator,
-) -> SparseFeatures:  # fmt: skip
+    draft: SparseFeatures,
+    rows: Rows,
+    outside: np.ndarray,
+    runs: list[Any],
+    V: Any,
+    H: Any,
+    grouped: bool,
+    similarity: float,
+    delta: float,
+    p: float,
+    rng: np.random.Generator,
+) -> SparseFeatures:
     from dataclasses import replace
 
     M = draft.n_neurons
@@ -466,7 +598,11 @@ def _certified(
         spread.append(np.square(A - draft.mean).sum(axis=1))
         best, at = _strongest(best, at, z, part)
     error, total, counts = (np.concatenate(v) for v in (errors, spread, active))
-    similar = np.array([nearest(draft.decoder, other[0]) for other in runs[1:]]) if len(runs) > 1 else None
+    similar = (
+        np.array([nearest(draft.decoder, other[0]) for other in runs[1:]])
+        if len(runs) > 1
+        else None
+    )
     live = fired > 0
     sample = rows.take(outside[: min(len(outside), 5000)])
     chance = guarantee.matched_chance(sample, M, similarity, rng) if similar is not None else 0.0
@@ -477,23 +613,39 @@ def _certified(
         guarantee.unique_code(counts, guarantee.coherence(draft.decoder, live), delta),
     ]
     if draft.method in ("gba", "ba"):
-        certificates.insert(1, guarantee.frequency(fired, len(outside), draft.target, delta, True if grouped else None))
+        certificates.insert(
+            1,
+            guarantee.frequency(
+                fired, len(outside), draft.target, delta, True if grouped else None
+            ),
+        )
     ratio = float(error.sum() / total.sum())
     # delta method for a ratio of means
     width = 1.96 * float(np.std(error - ratio * total)) / np.sqrt(len(error)) / float(total.mean())
     return replace(
-        draft, fvu=Estimate(ratio, max(0.0, ratio - width), ratio + width, 0.95, len(error), "delta method"),
-        active=float(counts.mean()), alive=float(live.mean()), frequency=fired / len(outside),
-        consistency=np.full(M, np.nan) if similar is None else similar.mean(axis=0), examples=at, strength=best,
+        draft,
+        fvu=Estimate(
+            ratio, max(0.0, ratio - width), ratio + width, 0.95, len(error), "delta method"
+        ),
+        active=float(counts.mean()),
+        alive=float(live.mean()),
+        frequency=fired / len(outside),
+        consistency=np.full(M, np.nan) if similar is None else similar.mean(axis=0),
+        examples=at,
+        strength=best,
         certificates=tuple(certificates),
-    )  # fmt: skip
+    )
 
 
-def _strongest(best: np.ndarray, at: np.ndarray, z: np.ndarray, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _strongest(
+    best: np.ndarray, at: np.ndarray, z: np.ndarray, part: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Keep the ten largest codes of each neuron and the rows they belong to."""
     few = min(TOP, len(z))
     rows = np.argpartition(z, len(z) - few, axis=0)[len(z) - few :].T
     values = np.concatenate([best, np.take_along_axis(z.T, rows, axis=1)], axis=1)
-    places = np.concatenate([at, np.where(np.take_along_axis(z.T, rows, axis=1) > 0, part[rows], -1)], axis=1)
+    places = np.concatenate(
+        [at, np.where(np.take_along_axis(z.T, rows, axis=1) > 0, part[rows], -1)], axis=1
+    )
     order = np.argsort(-values, axis=1, kind="stable")[:, :TOP]
     return np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)

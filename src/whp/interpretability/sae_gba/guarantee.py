@@ -19,7 +19,15 @@ from whp.interpretability.sae_gba.theory import (
 )
 from whp.intervals import Estimate, exact
 
-__all__ = ["coherence", "consistency", "frequency", "matched_chance", "recovery", "unique_code", "wilson"]
+__all__ = [
+    "coherence",
+    "consistency",
+    "frequency",
+    "matched_chance",
+    "recovery",
+    "unique_code",
+    "wilson",
+]
 
 PAPER = "Chen et al. 2026"
 TOGETHER = 0.5
@@ -36,32 +44,56 @@ def wilson(hits: int, n: int, level: float | int = 0.95) -> Estimate:
 
 
 def recovery(
-    decoder: np.ndarray, truth: np.ndarray | None, codes: np.ndarray | None, *, p: float | int, threshold: float | int,
-    rng: np.random.Generator, epsilon: float | int = 0.0, varsigma: float | int = 0.1,
-) -> Certificate:  # fmt: skip
+    decoder: np.ndarray,
+    truth: np.ndarray | None,
+    codes: np.ndarray | None,
+    *,
+    p: float | int,
+    threshold: float | int,
+    rng: np.random.Generator,
+    epsilon: float | int = 0.0,
+    varsigma: float | int = 0.1,
+) -> Certificate:
     """Whether all true features have a neuron, under the conditions of Theorem 6.1 with its hidden constants taken as 1."""
     M, d = decoder.shape
-    inputs: dict[str, Any] = {"neurons": M, "target frequency": p, "cosine": threshold, "hidden constants": 1}
+    inputs: dict[str, Any] = {
+        "neurons": M,
+        "target frequency": p,
+        "cosine": threshold,
+        "hidden constants": 1,
+    }
     measured = trivial = None
     known: list[Assumption] = []
     bound = 1.0
     confidence = 1.0
     if truth is not None:
         n = len(truth)
-        bound, confidence = 1 - 1 / n, max(1 - n ** (-4 * max(epsilon, 1e-9)), 1e-6) if epsilon else 1.0
+        bound, confidence = (
+            1 - 1 / n,
+            max(1 - n ** (-4 * max(epsilon, 1e-9)), 1e-6) if epsilon else 1.0,
+        )
         measured = exact(recovery_rate(truth, decoder, threshold))
         trivial = recovery_rate(truth, rng.standard_normal((M, d)), threshold)
-        inputs |= {"features": n, "each neuron counted once": recovery_rate(truth, decoder, threshold, matched=True)}
+        inputs |= {
+            "features": n,
+            "each neuron counted once": recovery_rate(truth, decoder, threshold, matched=True),
+        }
         known.append(_gaussian(truth))
         if codes is None:
             known.append(
-                unchecked("rows hold equally many features, alike, no two always together", "codes was not given")
+                unchecked(
+                    "rows hold equally many features, alike, no two always together",
+                    "codes was not given",
+                )
             )
         else:
             known += _model(codes)
             s = max(1, round(float((codes > 0).sum(axis=1).mean())))
             known += _width_and_band(n, d, M, s, p, epsilon, varsigma)
-            inputs |= {"features a row": s, "neurons that suffice at the start": width_bound(s, p, n)}
+            inputs |= {
+                "features a row": s,
+                "neurons that suffice at the start": width_bound(s, p, n),
+            }
     return Certificate(
         "recovery",
         "every true feature has a neuron within the cosine",
@@ -105,12 +137,15 @@ def _model(H: np.ndarray) -> list[Assumption]:
     share = together / own[:, None]
     np.fill_diagonal(share, 0)
     apart = (met if share.max() <= TOGETHER else violated)(
-        "no two features always come together", f"at most {share.max():.2g} of one's rows hold another"
+        "no two features always come together",
+        f"at most {share.max():.2g} of one's rows hold another",
     )
     return [alike, apart]
 
 
-def _width_and_band(n: int, d: int, M: int, s: int, p: float, epsilon: float, varsigma: float) -> list[Assumption]:
+def _width_and_band(
+    n: int, d: int, M: int, s: int, p: float, epsilon: float, varsigma: float
+) -> list[Assumption]:
     needed = n * p ** (-s / (1 - epsilon) ** 2)
     low, high = resonance_band(n, d, s, epsilon, varsigma)
     return [
@@ -119,14 +154,15 @@ def _width_and_band(n: int, d: int, M: int, s: int, p: float, epsilon: float, va
             f"{needed:,.0f} by the formula, {M:,} here; in practice far fewer do, and the theorem does not cover them",
         ),
         (met if low <= p <= high else violated)(
-            "the target frequency is in the resonance band", f"p = {p:.4g}, band {low:.4g} to {high:.4g}"
+            "the target frequency is in the resonance band",
+            f"p = {p:.4g}, band {low:.4g} to {high:.4g}",
         ),
     ]
 
 
 def frequency(
     fired: np.ndarray, rows: int, target: np.ndarray, delta: float, grouped: bool | None
-) -> Certificate:  # fmt: skip
+) -> Certificate:
     """Whether no neuron fires significantly more often on new rows than its target allows."""
     M = len(fired)
     low = np.where(fired > 0, beta.ppf(delta / M, np.maximum(fired, 1), rows - fired + 1), 0.0)
@@ -135,7 +171,9 @@ def frequency(
     worst = int(np.argmax(fired / rows / target))
     statement = "rows held out are independent of each other"
     if grouped is None:
-        known = unchecked(statement, "tokens of one text are not: say with groups what belongs together")
+        known = unchecked(
+            statement, "tokens of one text are not: say with groups what belongs together"
+        )
     else:
         known = met(statement, "whole groups were held out") if grouped else unchecked(statement)
     return Certificate(
@@ -148,16 +186,22 @@ def frequency(
         exact(float(over.mean())),
         assumptions=(known,),
         inputs={
-            "rows held out": rows, "neurons over their target": int(over.sum()), "neurons that never fire": int((fired == 0).sum()),
+            "rows held out": rows,
+            "neurons over their target": int(over.sum()),
+            "neurons that never fire": int((fired == 0).sum()),
             "largest rate over target": float(fired[worst] / rows / target[worst]),
             "its interval": f"{low[worst] / target[worst]:.3g} to {high[worst] / target[worst]:.3g}",
         },
         remedy="biases have not arrived: more steps, more frequent adaptation (adapt_every), or scaled activations.",
-    )  # fmt: skip
+    )
 
 
 def matched_chance(
-    X: np.ndarray, n_neurons: int, threshold: float, rng: np.random.Generator, draws: int = NULL_DRAWS
+    X: np.ndarray,
+    n_neurons: int,
+    threshold: float,
+    rng: np.random.Generator,
+    draws: int = NULL_DRAWS,
 ) -> float:
     """Share of directions with another one within the cosine, both drawn with the covariance of the activations."""
     values, vectors = np.linalg.eigh(np.cov(X.T))
@@ -167,7 +211,14 @@ def matched_chance(
     def drawn(size: int) -> np.ndarray:
         return unit_rows(rng.standard_normal((size, X.shape[1])) @ root.T)
 
-    return float(np.mean([(nearest(drawn(min(m, 256)), drawn(n_neurons)) > threshold).mean() for _ in range(draws)]))
+    return float(
+        np.mean(
+            [
+                (nearest(drawn(min(m, 256)), drawn(n_neurons)) > threshold).mean()
+                for _ in range(draws)
+            ]
+        )
+    )
 
 
 def consistency(
@@ -206,7 +257,12 @@ def consistency(
             if seeds <= 2
             else met("seeds are independent"),
         ),
-        inputs={"seeds": seeds, "live neurons": int(live.sum()), "chance, covariance": chance, "chance, cap": cap},
+        inputs={
+            "seeds": seeds,
+            "live neurons": int(live.sum()),
+            "chance, covariance": chance,
+            "chance, cap": cap,
+        },
         needs="n_seeds of at least 2",
         remedy="more steps, more data, or fewer neurons; features of this run are its own.",
     )

@@ -36,9 +36,15 @@ class GBASparseAutoencoder(nn.Module):
     """
 
     def __init__(
-        self, d: int, n_neurons: int, *, activation: Literal["jumprelu", "relu"] = "jumprelu", k: int | None = None,
-        train_bias: bool = False, generator: torch.Generator | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        d: int,
+        n_neurons: int,
+        *,
+        activation: Literal["jumprelu", "relu"] = "jumprelu",
+        k: int | None = None,
+        train_bias: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         d, n_neurons = as_int(d, "d", low=1), as_int(n_neurons, "n_neurons", low=1)
         self.activation = as_choice(activation, "activation", ("jumprelu", "relu"))
@@ -94,9 +100,15 @@ class BiasAdapter:
     """
 
     def __init__(
-        self, bias: Tensor | GBASparseAutoencoder, target: Any, group: Any, *, gamma_up: float | int = 0.01,
-        gamma_down: float | int = 0.01, dead_below: float | int = 1e-6,
-    ) -> None:  # fmt: skip
+        self,
+        bias: Tensor | GBASparseAutoencoder,
+        target: Any,
+        group: Any,
+        *,
+        gamma_up: float | int = 0.01,
+        gamma_down: float | int = 0.01,
+        dead_below: float | int = 1e-6,
+    ) -> None:
         self.bias = bias.b if isinstance(bias, GBASparseAutoencoder) else bias
         self.target = torch.as_tensor(np.asarray(target), dtype=self.bias.dtype)
         self.group = torch.as_tensor(np.asarray(group), dtype=torch.int64)
@@ -143,15 +155,24 @@ class BiasAdapter:
         mean = torch.where(lost, reach.sum() / live.sum().clamp(min=1), mean)
         lowered = (self.bias - self.down * reach).clamp(min=-1)
         raised = (self.bias + self.up * mean[self.group]).clamp(max=0)
-        moved = torch.where(rate > self.target, lowered, torch.where(rate < self.dead_below, raised, self.bias))
+        moved = torch.where(
+            rate > self.target, lowered, torch.where(rate < self.dead_below, raised, self.bias)
+        )
         self.bias.copy_(moved)
         self._empty()
 
 
 def train(
-    model: GBASparseAutoencoder, batches: Iterator[np.ndarray], *, steps: int, lr: float, adapter: BiasAdapter | None,
-    adapt_every: int, l1: float, description: str,
-) -> np.ndarray:  # fmt: skip
+    model: GBASparseAutoencoder,
+    batches: Iterator[np.ndarray],
+    *,
+    steps: int,
+    lr: float,
+    adapter: BiasAdapter | None,
+    adapt_every: int,
+    l1: float,
+    description: str,
+) -> np.ndarray:
     """Adam on half the squared error (plus an ℓ1 penalty); rows of (step, loss, mean active neurons), a hundred or so."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     kept = max(1, steps // 100)
@@ -162,7 +183,9 @@ def train(
         loss = (reconstruction - x).square().sum() / (2 * len(x))
         total = loss + l1 * z.sum() / len(x) if l1 else loss
         if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is not finite at step {step + 1}: lower lr, or scale the activations")
+            raise FloatingPointError(
+                f"the loss is not finite at step {step + 1}: lower lr, or scale the activations"
+            )
         optimizer.zero_grad(set_to_none=True)
         total.backward()
         optimizer.step()

@@ -25,7 +25,9 @@ STYLE = (
 )
 
 
-def page(features: SparseFeatures, path: Path, texts: Sequence[str], neurons: Sequence[int] | None) -> None:
+def page(
+    features: SparseFeatures, path: Path, texts: Sequence[str], neurons: Sequence[int] | None
+) -> None:
     """Write the page; all text is escaped."""
     most = int(features.examples.max())
     if len(texts) <= most:
@@ -33,13 +35,16 @@ def page(features: SparseFeatures, path: Path, texts: Sequence[str], neurons: Se
             f"texts must have an entry for every row of the activations, got {len(texts)}, row {most} is needed"
         )
     if neurons is None:
-        order = features.consistency if np.isfinite(features.consistency).any() else features.frequency
+        order = (
+            features.consistency if np.isfinite(features.consistency).any() else features.frequency
+        )
         live = np.flatnonzero(features.frequency > 0)
         neurons = live[np.argsort(-order[live], kind="stable")][:100].tolist()
     chosen = [as_int(m, "neurons", low=0, high=features.n_neurons - 1) for m in list(neurons or ())]
     body = "".join(_neuron(features, m, texts) for m in chosen)
     told = "".join(
-        f"<li>{html.escape(c.name)}: <b>{c.verdict}</b>, {html.escape(c.claim)}</li>" for c in features.certificates
+        f"<li>{html.escape(c.name)}: <b>{c.verdict}</b>, {html.escape(c.claim)}</li>"
+        for c in features.certificates
     )
     write(
         path,

@@ -16,7 +16,12 @@ __all__ = ["Rows", "open_rows"]
 
 CHUNK = 128  # rows read at a time
 POOL = 128  # chunks mixed with each other
-KINDS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "F64": np.dtype("<f8"), "BF16": np.dtype("<u2")}
+KINDS = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "F64": np.dtype("<f8"),
+    "BF16": np.dtype("<u2"),
+}
 
 
 class Rows:
@@ -31,9 +36,14 @@ class Rows:
     """
 
     def __init__(
-        self, array: np.ndarray | None, path: Path | None = None, offset: int = 0, dtype: Any = None,
-        shape: tuple[int, int] = (0, 0), kind: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        array: np.ndarray | None,
+        path: Path | None = None,
+        offset: int = 0,
+        dtype: Any = None,
+        shape: tuple[int, int] = (0, 0),
+        kind: str = "",
+    ) -> None:
         self.array, self.path, self.offset, self.dtype, self.kind = array, path, offset, dtype, kind
         self.shape = shape if array is None else (array.shape[0], array.shape[1])
 
@@ -62,7 +72,9 @@ class Rows:
                     out[run] = self._read(file, int(rows[run[0]]), int(rows[run[-1]]) + 1)
         return out
 
-    def batches(self, inside: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    def batches(
+        self, inside: np.ndarray, size: int, rng: np.random.Generator
+    ) -> Iterator[np.ndarray]:
         """Endless batches of the rows `inside`, in a new order each time around.
 
         In memory every order is as likely as any other. From a file pieces of 128 rows come in random order, and 128 pieces at a
@@ -103,8 +115,16 @@ def open_rows(value: Any) -> Rows:
         raise TypeError("activations must be an array of numbers or a file, got None")
     if isinstance(value, np.memmap) and value.filename is not None and value.flags.c_contiguous:
         if value.ndim != 2 or value.dtype.kind != "f":
-            raise ValueError(f"activations must be a matrix of floats, got {value.dtype} of shape {value.shape}")
-        rows = Rows(None, Path(value.filename), int(value.offset), value.dtype, (value.shape[0], value.shape[1]))
+            raise ValueError(
+                f"activations must be a matrix of floats, got {value.dtype} of shape {value.shape}"
+            )
+        rows = Rows(
+            None,
+            Path(value.filename),
+            int(value.offset),
+            value.dtype,
+            (value.shape[0], value.shape[1]),
+        )
         _sample(rows)
         return rows
     detach = getattr(value, "detach", None)
@@ -140,12 +160,16 @@ def _from_file(path: Path) -> Rows:
             with path.open("rb") as file:
                 version = np.lib.format.read_magic(file)
                 header = (
-                    np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
                 )
                 shape, fortran, dtype = header(file)
                 offset = file.tell()
             if fortran:
-                raise ValueError("its columns come first (Fortran order); save np.ascontiguousarray(...)")
+                raise ValueError(
+                    "its columns come first (Fortran order); save np.ascontiguousarray(...)"
+                )
             kind = ""
         elif ending == ".safetensors":
             shape, dtype, offset, kind = _safetensors(path)
@@ -154,7 +178,9 @@ def _from_file(path: Path) -> Rows:
     except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
         raise ValueError(f"activations: {path} cannot be read: {error}") from error
     if len(shape) != 2 or dtype.kind not in "fu" or (dtype.kind == "u" and kind != "BF16"):
-        raise ValueError(f"activations: {path} must hold a matrix of floats, got {dtype} of shape {tuple(shape)}")
+        raise ValueError(
+            f"activations: {path} must hold a matrix of floats, got {dtype} of shape {tuple(shape)}"
+        )
     if offset + shape[0] * shape[1] * dtype.itemsize > path.stat().st_size:
         raise ValueError(f"activations: {path} is shorter than its header says")
     rows = Rows(None, path, offset, dtype, (int(shape[0]), int(shape[1])), kind)

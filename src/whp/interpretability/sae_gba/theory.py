@@ -15,14 +15,23 @@ from whp.progress import track
 from whp.validate import as_fraction, as_int, as_matrix
 
 __all__ = [
-    "bias_adaptation", "cap_chance", "code_bound", "nearest", "recovery_rate", "resonance_band", "targets", "unit_rows",
+    "bias_adaptation",
+    "cap_chance",
+    "code_bound",
+    "nearest",
+    "recovery_rate",
+    "resonance_band",
+    "targets",
+    "unit_rows",
     "width_bound",
-]  # fmt: skip
+]
 
 BLOCK = 256
 
 
-def targets(n_neurons: int, n_groups: int, high: float | int, low: float | int) -> tuple[np.ndarray, np.ndarray]:
+def targets(
+    n_neurons: int, n_groups: int, high: float | int, low: float | int
+) -> tuple[np.ndarray, np.ndarray]:
     """Target frequency and group of each neuron: group k of K has high·(low/high)^(k/(K−1)); all `high` if K = 1."""
     group = np.arange(n_neurons) * n_groups // n_neurons
     step = np.arange(n_groups) / max(n_groups - 1, 1)
@@ -35,7 +44,12 @@ def unit_rows(W: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
 
 
 def bias_adaptation(
-    X: Any, n_neurons: int, p: float | int, steps: int = 12, *, rng: np.random.Generator | int | None = None
+    X: Any,
+    n_neurons: int,
+    p: float | int,
+    steps: int = 12,
+    *,
+    rng: np.random.Generator | int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The algorithm of the paper's Theorem 6.1: every neuron by itself, one target frequency, steps on the sphere.
 
@@ -69,7 +83,9 @@ def bias_adaptation(
     A = np.ascontiguousarray(as_matrix(X, "X"), dtype=np.float32)
     n_neurons, steps = as_int(n_neurons, "n_neurons", low=1), as_int(steps, "steps", low=1)
     k = min(max(1, round(as_fraction(p, "p") * len(A))), len(A) - 1)
-    W = unit_rows(np.random.default_rng(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32))
+    W = unit_rows(
+        np.random.default_rng(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32)
+    )
     theta = np.empty(n_neurons, dtype=np.float32)
     for start in track(range(0, n_neurons, BLOCK), "neurons", total=-(-n_neurons // BLOCK)):
         w = W[start : start + BLOCK]
@@ -103,7 +119,9 @@ def resonance_band(
     n: int, d: int, s: int, epsilon: float | int = 0.0, varsigma: float | int = 0.1
 ) -> tuple[float, float]:
     """Frequencies that Theorem 6.1 allows, its hidden constants taken as 1."""
-    return 1 / n, min(n ** (-(1 + 1 / s) / 2), n ** (-2 * (1 + epsilon) ** 2 / s), d ** (1 - varsigma) / n)
+    return 1 / n, min(
+        n ** (-(1 + 1 / s) / 2), n ** (-2 * (1 + epsilon) ** 2 / s), d ** (1 - varsigma) / n
+    )
 
 
 def cap_chance(d: int, threshold: float | int, n_neurons: int) -> tuple[float, float]:
@@ -123,9 +141,14 @@ def nearest(A: Float[np.ndarray, "m d"], B: Float[np.ndarray, "n d"]) -> np.ndar
     return np.concatenate([(A[i : i + 1024] @ B.T).max(axis=1) for i in range(0, len(A), 1024)])
 
 
-def recovery_rate(truth: Any, decoder: Any, threshold: float | int = 0.9, *, matched: bool = False) -> float:
+def recovery_rate(
+    truth: Any, decoder: Any, threshold: float | int = 0.9, *, matched: bool = False
+) -> float:
     """Share of true features with a neuron at cosine `threshold` or more; `matched` lets each neuron count once."""
-    V, W = as_matrix(truth, "truth", dtype=np.float64), as_matrix(decoder, "decoder", dtype=np.float64)
+    V, W = (
+        as_matrix(truth, "truth", dtype=np.float64),
+        as_matrix(decoder, "decoder", dtype=np.float64),
+    )
     if not matched:
         return float((nearest(V, W) >= threshold).mean())
     cosines = unit_rows(V) @ unit_rows(W).T

@@ -18,8 +18,19 @@ M. Khodak, E. Chow, M.-F. Balcan, A. Talwalkar. Learning to Relax: Setting Solve
 Instances. ICLR 2024. arXiv:2310.02246.
 """
 
-from whp.linalg.learning_to_relax.sequence import RelaxRun, learning_to_relax, run_grid, solve_sequence
-from whp.linalg.learning_to_relax.solvers import SolveInfo, System, conjugate_gradients, sor, ssor_cg
+from whp.linalg.learning_to_relax.sequence import (
+    RelaxRun,
+    learning_to_relax,
+    run_grid,
+    solve_sequence,
+)
+from whp.linalg.learning_to_relax.solvers import (
+    SolveInfo,
+    System,
+    conjugate_gradients,
+    sor,
+    ssor_cg,
+)
 from whp.linalg.learning_to_relax.theory import (
     energy_bound,
     jacobi_radius,

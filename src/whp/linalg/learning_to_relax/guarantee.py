@@ -11,7 +11,13 @@ import numpy as np
 from whp.certificate import Assumption, Certificate, met, unchecked, violated
 from whp.intervals import Estimate, exact
 
-__all__ = ["count_certificate", "oblivious", "regret_certificate", "worst_case_certificate", "worst_case_regret"]
+__all__ = [
+    "count_certificate",
+    "oblivious",
+    "regret_certificate",
+    "worst_case_certificate",
+    "worst_case_regret",
+]
 
 PAPER = "Khodak, Chow, Balcan & Talwalkar 2024"
 
@@ -25,7 +31,9 @@ def oblivious(*, adaptive: bool, fed_back: bool, tol: float) -> Assumption:
     """A1."""
     statement = "the systems do not depend on which ω was chosen before"
     if adaptive:
-        return violated(statement, "the caller said that they do", "take the choice out of the model.")
+        return violated(
+            statement, "the caller said that they do", "take the choice out of the model."
+        )
     if fed_back:
         return unchecked(
             statement,
@@ -62,7 +70,12 @@ def regret_certificate(
 
 
 def worst_case_certificate(
-    arms: int, rounds: int, K: float, measured: Estimate | None, trivial: float, assumptions: Sequence[Assumption]
+    arms: int,
+    rounds: int,
+    K: float,
+    measured: Estimate | None,
+    trivial: float,
+    assumptions: Sequence[Assumption],
 ) -> Certificate:
     """T1: the textbook's bound with the range of costs, as if it had been known."""
     return Certificate(
@@ -82,7 +95,11 @@ def worst_case_certificate(
 
 
 def count_certificate(
-    counts: Sequence[int], bounds: Sequence[float | int], skipped: int, assumptions: Sequence[Assumption], solver: str
+    counts: Sequence[int],
+    bounds: Sequence[float | int],
+    skipped: int,
+    assumptions: Sequence[Assumption],
+    solver: str,
 ) -> Certificate:
     """E or P: no solve took more than was computed for it beforehand."""
     shares = np.asarray(counts, dtype=float) / np.asarray(bounds, dtype=float)

@@ -15,7 +15,13 @@ from whp.certificate import Certificate, met, unchecked, violated
 from whp.intervals import Estimate, bootstrap
 from whp.io import Data
 from whp.linalg.learning_to_relax import guarantee
-from whp.linalg.learning_to_relax.solvers import SolveInfo, System, conjugate_gradients, sor, ssor_cg
+from whp.linalg.learning_to_relax.solvers import (
+    SolveInfo,
+    System,
+    conjugate_gradients,
+    sor,
+    ssor_cg,
+)
 from whp.linalg.learning_to_relax.theory import energy_bound, gershgorin, ssor_bound
 from whp.linalg.learning_to_relax.tuner import RelaxationTuner
 from whp.progress import track
@@ -118,7 +124,11 @@ class RelaxRun(Result):
 
             ax = plt.subplots()[1]
         points = ax.scatter(
-            np.arange(len(self.used)), self.used, c=np.log10(np.maximum(self.iterations, 1)), s=6, cmap="viridis_r"
+            np.arange(len(self.used)),
+            self.used,
+            c=np.log10(np.maximum(self.iterations, 1)),
+            s=6,
+            cmap="viridis_r",
         )
         ax.figure.colorbar(points, ax=ax, label="log₁₀ of iterations")
         ax.set(xlabel="systems", ylabel="relaxation ω that was used")
@@ -154,7 +164,9 @@ def _items(systems: Any) -> tuple[Iterator[Any], Callable[[np.ndarray], Any] | N
 
         return driven(), post
     if not isinstance(systems, Iterable):
-        raise TypeError(f"systems must be iterable, or have next_system(x), got {type(systems).__name__}")
+        raise TypeError(
+            f"systems must be iterable, or have next_system(x), got {type(systems).__name__}"
+        )
     return iter(systems), None
 
 
@@ -219,13 +231,22 @@ def solve_sequence(
     """
     as_choice(solver, "solver", tuple(SOLVERS))
     as_choice(fallback, "fallback", ("cg", "none"))
-    share, tolerance = as_real(audit, "audit", low=0, high=1), as_real(tol, "tol", low=0, high=1, open_ends=True)
+    share, tolerance = (
+        as_real(audit, "audit", low=0, high=1),
+        as_real(tol, "tol", low=0, high=1, open_ends=True),
+    )
     most = as_int(cap, "cap", low=1)
     random = np.random.default_rng(rng)
     if learner == "auto":
         learner = "chebcb" if context_range is not None else "tsallis"
     tuner = RelaxationTuner(
-        learner, omegas, context_range=context_range, bins=bins, rate=rate, jacobi=jacobi, rng=random.spawn(1)[0]
+        learner,
+        omegas,
+        context_range=context_range,
+        bins=bins,
+        rate=rate,
+        jacobi=jacobi,
+        rng=random.spawn(1)[0],
     )
     auditor = random.spawn(1)[0]
     items, back = _items(systems)
@@ -238,7 +259,9 @@ def solve_sequence(
     system: System | None = None
     spent = 0.0
     symmetric = True
-    for step, item in enumerate(track(items, "solving", total=len(systems) if hasattr(systems, "__len__") else None)):
+    for step, item in enumerate(
+        track(items, "solving", total=len(systems) if hasattr(systems, "__len__") else None)
+    ):
         started = time.perf_counter()
         try:
             A, b, *rest = item
@@ -264,7 +287,10 @@ def solve_sequence(
         spent += time.perf_counter() - started
         if share and auditor.random() < share:
             audited[step] = np.array(
-                [_capped(solve, made, right, w, start, tolerance, most, fallback) for w in tuner.omegas]
+                [
+                    _capped(solve, made, right, w, start, tolerance, most, fallback)
+                    for w in tuner.omegas
+                ]
             )
         log.append((arm, cost, omega, math.nan if context is None else context, fine))
         probabilities.append(tuner.probabilities)
@@ -280,18 +306,45 @@ def solve_sequence(
         raise ValueError("systems must hold at least one system")
     arms, counts, used, contexts, fine = (np.array(v) for v in zip(*log, strict=True))
     certificates = _certify(
-        tuner, arms, counts, audited, bounded, rates, probabilities, symmetric=symmetric, solver=solver, tol=tolerance,
-        adaptive=adaptive, fed_back=warm_start or back is not None,
-    )  # fmt: skip
+        tuner,
+        arms,
+        counts,
+        audited,
+        bounded,
+        rates,
+        probabilities,
+        symmetric=symmetric,
+        solver=solver,
+        tol=tolerance,
+        adaptive=adaptive,
+        fed_back=warm_start or back is not None,
+    )
     return RelaxRun(
-        solutions=np.stack(solutions), iterations=counts, actions=arms, used=used, probabilities=np.stack(probabilities),
-        omegas=tuner.omegas, contexts=contexts, converged=fine, seconds=spent, certificates=certificates, solver=solver,
-        learner=str(learner), audited=audited,
-    )  # fmt: skip
+        solutions=np.stack(solutions),
+        iterations=counts,
+        actions=arms,
+        used=used,
+        probabilities=np.stack(probabilities),
+        omegas=tuner.omegas,
+        contexts=contexts,
+        converged=fine,
+        seconds=spent,
+        certificates=certificates,
+        solver=solver,
+        learner=str(learner),
+        audited=audited,
+    )
 
 
 def _capped(
-    solve: Callable[..., SolveInfo], A: System, b: np.ndarray, omega: float, x: Any, tol: float, cap: int, fallback: str
+    solve: Callable[..., SolveInfo],
+    A: System,
+    b: np.ndarray,
+    omega: float,
+    x: Any,
+    tol: float,
+    cap: int,
+    fallback: str,
 ) -> int:
     info = solve(A, b, omega, x0=x, tol=tol, cap=cap)
     if info.converged or fallback == "none":
@@ -320,11 +373,15 @@ def run_grid(
     rows, system = [], None
     for item in track(systems, "running the grid"):
         system = System(item[0], like=system)
-        rows.append([SOLVERS[solver](system, item[1], w, tol=tol, cap=cap).iterations for w in grid])
+        rows.append(
+            [SOLVERS[solver](system, item[1], w, tol=tol, cap=cap).iterations for w in grid]
+        )
     return np.array(rows)
 
 
-def regret_estimate(arms: np.ndarray, audited: dict[int, np.ndarray], rounds: int) -> tuple[Estimate, float]:
+def regret_estimate(
+    arms: np.ndarray, audited: dict[int, np.ndarray], rounds: int
+) -> tuple[Estimate, float]:
     """Regret to the best fixed arm and that of a uniform choice, out of the audited systems, scaled to all."""
     steps = np.array(sorted(audited))
     table = np.stack([audited[int(t)] for t in steps])
@@ -341,7 +398,12 @@ def regret_estimate(arms: np.ndarray, audited: dict[int, np.ndarray], rounds: in
         else Estimate(float(gaps[0]), -math.inf, math.inf, 0.95, 1)
     )
     return Estimate(
-        found.value * scale, found.low * scale, found.high * scale, found.level, len(steps), "bootstrap"
+        found.value * scale,
+        found.low * scale,
+        found.high * scale,
+        found.level,
+        len(steps),
+        "bootstrap",
     ), uniform
 
 
@@ -370,37 +432,73 @@ def _certify(
         assumptions = [
             guarantee.oblivious(adaptive=adaptive, fed_back=fed_back, tol=tol),
             met("costs are finite and at least 1", f"from {counts.min()} to {counts.max()}"),
-            rising("the rate does not fall", f"{len(tuner.rates)} of them, up to {max(tuner.rates):.4g}"),
-            met("the recorded probabilities are those that were drawn from", "recorded at the draw"),
+            rising(
+                "the rate does not fall",
+                f"{len(tuner.rates)} of them, up to {max(tuner.rates):.4g}",
+            ),
+            met(
+                "the recorded probabilities are those that were drawn from", "recorded at the draw"
+            ),
         ]
         against = (
-            "the best fixed ω in hindsight" if tuner.learner == "tsallis" else "the best ω of each bin of the context"
+            "the best fixed ω in hindsight"
+            if tuner.learner == "tsallis"
+            else "the best ω of each bin of the context"
         )
-        inputs = {"T": T, "d": len(tuner.omegas), "audited systems": len(audited), "largest count": int(counts.max())}
-        made.append(guarantee.regret_certificate(tuner.bound, measured, trivial, assumptions, inputs, against=against))
+        inputs = {
+            "T": T,
+            "d": len(tuner.omegas),
+            "audited systems": len(audited),
+            "largest count": int(counts.max()),
+        }
+        made.append(
+            guarantee.regret_certificate(
+                tuner.bound, measured, trivial, assumptions, inputs, against=against
+            )
+        )
         if tuner.learner == "tsallis":
             made.append(
                 guarantee.worst_case_certificate(
-                    len(tuner.omegas), T, float(max(counts.max() - 1, 1)), measured, trivial, assumptions[:2]
+                    len(tuner.omegas),
+                    T,
+                    float(max(counts.max() - 1, 1)),
+                    measured,
+                    trivial,
+                    assumptions[:2],
                 )
             )
     made.append(_bounded(bounded, symmetric, solver, tol))
     return tuple(made)
 
 
-def _bounded(systems: Sequence[tuple[System, int, float]], symmetric: bool, solver: str, tol: float) -> Certificate:
+def _bounded(
+    systems: Sequence[tuple[System, int, float]], symmetric: bool, solver: str, tol: float
+) -> Certificate:
     statement = "systems are symmetric positive definite"
     if not symmetric:
         return guarantee.count_certificate(
-            [], [], len(systems), [violated(statement, "A ≠ Aᵀ", "none: the bound is for those.")], solver
+            [],
+            [],
+            len(systems),
+            [violated(statement, "A ≠ Aᵀ", "none: the bound is for those.")],
+            solver,
         )
-    chosen = [systems[i] for i in np.unique(np.linspace(0, len(systems) - 1, min(LOOKED_AT, len(systems))).astype(int))]
+    chosen = [
+        systems[i]
+        for i in np.unique(
+            np.linspace(0, len(systems) - 1, min(LOOKED_AT, len(systems))).astype(int)
+        )
+    ]
     counts, bounds, skipped = [], [], 0
     dominant = True
     for system, count, omega in chosen:
         strict = gershgorin(system) is not None
         dominant &= strict
-        if count < 0 or (not strict and system.n > SMALL) or (solver == "ssor-cg" and system.n > SMALL):
+        if (
+            count < 0
+            or (not strict and system.n > SMALL)
+            or (solver == "ssor-cg" and system.n > SMALL)
+        ):
             skipped += 1
             continue
         try:
@@ -411,11 +509,19 @@ def _bounded(systems: Sequence[tuple[System, int, float]], symmetric: bool, solv
             )
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             return guarantee.count_certificate(
-                [], [], len(chosen), [violated(statement, str(error), "use another solver.")], solver
+                [],
+                [],
+                len(chosen),
+                [violated(statement, str(error), "use another solver.")],
+                solver,
             )
         counts.append(count)
         bounds.append(bound)
-    told = "strictly dominant with a positive diagonal" if dominant else "by eigenvalues in floating point"
+    told = (
+        "strictly dominant with a positive diagonal"
+        if dominant
+        else "by eigenvalues in floating point"
+    )
     assumption = met(statement, told) if dominant else unchecked(statement, told)
     return guarantee.count_certificate(counts, bounds, skipped, [assumption], solver)
 
@@ -486,11 +592,15 @@ def learning_to_relax(
     """
     system = System(A)
     try:
-        rights = np.atleast_2d(np.asarray(b.to_numpy() if hasattr(b, "to_numpy") else b, dtype=np.float64))
+        rights = np.atleast_2d(
+            np.asarray(b.to_numpy() if hasattr(b, "to_numpy") else b, dtype=np.float64)
+        )
     except (TypeError, ValueError) as error:
         raise TypeError(f"b must be an array of real numbers, got {type(b).__name__}") from error
     if rights.ndim != 2 or rights.shape[1] != system.n or len(rights) == 0:
-        raise ValueError(f"b must have shape (T, {system.n}), a right-hand side a row, got {rights.shape}")
+        raise ValueError(
+            f"b must have shape (T, {system.n}), a right-hand side a row, got {rights.shape}"
+        )
     if not np.isfinite(rights).all():
         raise ValueError("b must be finite, got NaN or infinity")
     T = len(rights)
@@ -515,9 +625,18 @@ def learning_to_relax(
         if span is None and learner in ("tsallis-cb", "chebcb"):
             raise ValueError("shifts must differ for a contextual learner")
     return solve_sequence(
-        _Listed(items, T), solver=solver, learner=fixed, context_range=span, bins=bins, rate=rate,
-        tol=tol, cap=cap, warm_start=warm_start, audit=audit, rng=rng,
-    )  # fmt: skip
+        _Listed(items, T),
+        solver=solver,
+        learner=fixed,
+        context_range=span,
+        bins=bins,
+        rate=rate,
+        tol=tol,
+        cap=cap,
+        warm_start=warm_start,
+        audit=audit,
+        rng=rng,
+    )
 
 
 class _Listed:

@@ -61,7 +61,9 @@ class System:
         try:
             matrix = scipy.sparse.csr_array(A, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"A must be a matrix of real numbers, got {type(A).__name__}: {error}") from error
+            raise TypeError(
+                f"A must be a matrix of real numbers, got {type(A).__name__}: {error}"
+            ) from error
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
             raise ValueError(f"A must be square and not empty, got shape {matrix.shape}")
         if not matrix.has_sorted_indices or not matrix.has_canonical_format:
@@ -70,11 +72,16 @@ class System:
         if not np.isfinite(matrix.data).all():
             raise ValueError("A must be finite, got NaN or infinity")
         self.matrix, self.n = matrix, matrix.shape[0]
-        same = like is not None and like.n == self.n and np.array_equal(like.indices, matrix.indices)
+        same = (
+            like is not None and like.n == self.n and np.array_equal(like.indices, matrix.indices)
+        )
         if same and like is not None and np.array_equal(like.indptr, matrix.indptr):
             self.indptr, self.indices, self.place = like.indptr, like.indices, like.place
         else:
-            self.indptr, self.indices = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+            self.indptr, self.indices = (
+                matrix.indptr.astype(np.int64),
+                matrix.indices.astype(np.int64),
+            )
             rows = np.repeat(np.arange(self.n), np.diff(self.indptr))
             found = np.flatnonzero(self.indices == rows)
             if len(found) < self.n:
@@ -84,13 +91,17 @@ class System:
         self.data = matrix.data
         self.diagonal = self.data[self.place]
         if (self.diagonal <= 0).any():
-            raise ValueError(f"A has a non-positive diagonal entry at row {int(np.argmax(self.diagonal <= 0))}")
+            raise ValueError(
+                f"A has a non-positive diagonal entry at row {int(np.argmax(self.diagonal <= 0))}"
+            )
 
     @property
     def symmetric(self) -> bool:
         """Whether A = Aᵀ, but for rounding."""
         gap = self.matrix - self.matrix.T
-        return gap.nnz == 0 or float(np.abs(gap.data).max()) <= 1e-12 * float(np.abs(self.data).max())
+        return gap.nnz == 0 or float(np.abs(gap.data).max()) <= 1e-12 * float(
+            np.abs(self.data).max()
+        )
 
     def right(self, b: Any) -> Float[np.ndarray, " n"]:
         """A right-hand side of fitting length."""
@@ -204,14 +215,20 @@ def _start(
 ) -> tuple[System, np.ndarray, np.ndarray, np.ndarray, float, float, int]:
     system = A if isinstance(A, System) else System(A)
     right = system.right(b)
-    x = np.zeros(system.n) if x0 is None else as_vector(x0, "x0", size=system.n, dtype=np.float64).copy()
+    x = (
+        np.zeros(system.n)
+        if x0 is None
+        else as_vector(x0, "x0", size=system.n, dtype=np.float64).copy()
+    )
     r = np.empty(system.n)
     first = _residual(system.indptr, system.indices, system.data, x, right, r)
     tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
     return system, right, x, r, first, tolerance, as_int(cap, "cap", low=1)
 
 
-def sor(A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000) -> SolveInfo:
+def sor(
+    A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
+) -> SolveInfo:
     """Successive over-relaxation until the residual has fallen by `tol` from where it began.
 
     Parameters
@@ -255,7 +272,9 @@ def sor(A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8
             return SolveInfo(x, count, true <= 2 * target and norm < target, true)
 
 
-def ssor_cg(A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000) -> SolveInfo:
+def ssor_cg(
+    A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
+) -> SolveInfo:
     """Conjugate gradients preconditioned by symmetric SOR, for symmetric positive definite matrices.
 
     Parameters as in :func:`sor`; the stopping rule is ‖r‖ ≤ tol ‖b‖.
@@ -266,15 +285,21 @@ def ssor_cg(A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 
     return _conjugate(system, b, as_omega(omega), x, r, tolerance, most)
 
 
-def conjugate_gradients(A: Any, b: Any, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000) -> SolveInfo:
+def conjugate_gradients(
+    A: Any, b: Any, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
+) -> SolveInfo:
     """Conjugate gradients without a preconditioner; parameters as in :func:`ssor_cg`."""
     system, _, x, r, _, tolerance, most = _start(A, b, x0, tol, cap)
     return _conjugate(system, b, 0.0, x, r, tolerance, most)
 
 
-def _conjugate(system: System, b: Any, omega: float, x: np.ndarray, r: np.ndarray, tol: float, cap: int) -> SolveInfo:
+def _conjugate(
+    system: System, b: Any, omega: float, x: np.ndarray, r: np.ndarray, tol: float, cap: int
+) -> SolveInfo:
     right = system.right(b)
     target = tol * float(np.linalg.norm(right))
-    count, norm = _cg(system.indptr, system.indices, system.data, system.place, omega, x, r, target, cap)
+    count, norm = _cg(
+        system.indptr, system.indices, system.data, system.place, omega, x, r, target, cap
+    )
     true = _residual(system.indptr, system.indices, system.data, x, right, r)
     return SolveInfo(x, int(count), norm <= target, true)

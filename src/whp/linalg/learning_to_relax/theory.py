@@ -39,7 +39,9 @@ def optimal_omega(beta: Any) -> float:
     return 1 + (value / (1 + math.sqrt(max(1 - value * value, 0.0)))) ** 2
 
 
-def jacobi_radius(A: Any, method: Literal["lanczos", "power"] = "lanczos", *, steps: int = 200) -> float:
+def jacobi_radius(
+    A: Any, method: Literal["lanczos", "power"] = "lanczos", *, steps: int = 200
+) -> float:
     """β = ρ(I − D⁻¹A) of a symmetric matrix, by Lanczos or so many power steps.
 
     Parameters
@@ -97,7 +99,9 @@ def surrogate(omega: float | int, beta: float | int, tau: float | int, tol: floa
     """
     rho = sor_radius(omega, beta)
     t = as_real(tau, "tau", low=0, high=1)
-    return 1 + math.log(as_real(tol, "tol", low=0, high=1, open_ends=True)) / math.log(rho + t * (1 - rho))
+    return 1 + math.log(as_real(tol, "tol", low=0, high=1, open_ends=True)) / math.log(
+        rho + t * (1 - rho)
+    )
 
 
 def asymptocity(A: Any, omega: float | int, count: int) -> float:
@@ -139,7 +143,10 @@ def gershgorin(system: System) -> tuple[float, float, float] | None:
 def energy_rate(omega: float | int, gamma: float | int, Gamma: float | int) -> float:
     """q < 1 with ‖I − M⁻¹A‖ ≤ q in the norm of A: q² = 1 − 2Ω/(max(s, 0)/γ + 1/ω), Ω = 1/ω − ½, s = Ω² + Γ − ¼."""
     w = as_omega(omega)
-    g, G = as_real(gamma, "gamma", low=0, open_ends=True, high=math.inf), as_real(Gamma, "Gamma", low=0)
+    g, G = (
+        as_real(gamma, "gamma", low=0, open_ends=True, high=math.inf),
+        as_real(Gamma, "Gamma", low=0),
+    )
     half = 1 / w - 0.5
     s = half * half + G - 0.25
     return math.sqrt(max(0.0, 1 - 2 * half / (max(s, 0.0) / g + 1 / w)))
@@ -217,4 +224,6 @@ def ssor_bound(A: Any, omega: float | int, *, tol: float = 1e-8) -> tuple[float,
     delta = 2 - w
     chi = (1 + delta * delta * a / (4 * w) + e * w) / delta
     root = math.sqrt(np.linalg.cond(dense)) / tol
-    return chi, 1 + math.log(root + math.sqrt(root * root - 1)) / -math.log(1 - 2 / (1 + math.sqrt(chi)))
+    return chi, 1 + math.log(root + math.sqrt(root * root - 1)) / -math.log(
+        1 - 2 / (1 + math.sqrt(chi))
+    )

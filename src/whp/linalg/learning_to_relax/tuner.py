@@ -47,7 +47,9 @@ class Chebyshev:
     Constants are those of the authors' code; prediction errors that set its exploration are summed as they are made.
     """
 
-    def __init__(self, arms: int, low: float, high: float, degree: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, arms: int, low: float, high: float, degree: int, rng: np.random.Generator
+    ) -> None:
         self.low, self.high, self.degree, self.rng = low, high, degree, rng
         self.G, self.h = np.zeros((arms, degree, degree)), np.zeros((arms, degree))
         self.theta = np.zeros((arms, degree))
@@ -164,7 +166,9 @@ class RelaxationTuner:
     ) -> None:
         grid = as_vector(GRID if omegas is None else omegas, "omegas", dtype=np.float64)
         if isinstance(learner, str) and learner not in LEARNERS:
-            raise ValueError(f"learner must be one of {', '.join(LEARNERS)} or a number, got {learner!r}")
+            raise ValueError(
+                f"learner must be one of {', '.join(LEARNERS)} or a number, got {learner!r}"
+            )
         if not isinstance(learner, str):
             grid = np.array([as_omega(learner, "learner")])
         for value in grid.tolist():
@@ -178,7 +182,9 @@ class RelaxationTuner:
                 raise ValueError(f"context_range must be given for {learner}, got None")
             low, high = (as_real(v, "context_range") for v in context_range)
             if not low < high or not math.isfinite(high - low):
-                raise ValueError(f"context_range must be two finite numbers, the first smaller, got {low:g}, {high:g}")
+                raise ValueError(
+                    f"context_range must be two finite numbers, the first smaller, got {low:g}, {high:g}"
+                )
             self.range = (low, high)
         self._cells: list[TsallisINF] = []
         self._cheb: Chebyshev | None = None
@@ -186,13 +192,17 @@ class RelaxationTuner:
         if learner == "tsallis":
             self._cells = [TsallisINF(len(grid), rate, random)]
         elif learner == "tsallis-cb":
-            self._cells = [TsallisINF(len(grid), rate, random) for _ in range(as_int(bins, "bins", low=1))]
+            self._cells = [
+                TsallisINF(len(grid), rate, random) for _ in range(as_int(bins, "bins", low=1))
+            ]
         elif learner == "chebcb":
             assert self.range is not None
             self._cheb = Chebyshev(len(grid), *self.range, as_int(degree, "degree", low=1), random)
         elif learner == "young":
             if jacobi is None:
-                raise ValueError("jacobi must be given for young: β₀ and the diagonal of the unshifted matrix")
+                raise ValueError(
+                    "jacobi must be given for young: β₀ and the diagonal of the unshifted matrix"
+                )
             self._young = (
                 as_real(jacobi[0], "jacobi", low=0, high=1),
                 as_real(jacobi[1], "jacobi", low=0, open_ends=True, high=math.inf),
@@ -265,7 +275,10 @@ class RelaxationTuner:
 
     def state_dict(self) -> dict[str, Any]:
         """All that has been learnt, and the state of the draws."""
-        state: dict[str, Any] = {"rounds": self.rounds, "cells": [c.state_dict() for c in self._cells]}
+        state: dict[str, Any] = {
+            "rounds": self.rounds,
+            "cells": [c.state_dict() for c in self._cells],
+        }
         if self._cheb is not None:
             c = self._cheb
             state["cheb"] = {n: getattr(c, n).copy() for n in ("G", "h", "theta", "sums")} | {
@@ -277,7 +290,9 @@ class RelaxationTuner:
         """Go on where :meth:`state_dict` was taken, in a tuner of the same settings: the draws that follow are the same."""
         wanted = {"rounds", "cells"} | ({"cheb"} if self._cheb is not None else set())
         if set(state) != wanted or len(state["cells"]) != len(self._cells):
-            raise ValueError(f"state must hold {', '.join(sorted(wanted))} of {len(self._cells)} learners")
+            raise ValueError(
+                f"state must hold {', '.join(sorted(wanted))} of {len(self._cells)} learners"
+            )
         for cell, told in zip(self._cells, state["cells"], strict=True):
             cell.load_state_dict(told)
         if self._cheb is not None:
@@ -285,7 +300,9 @@ class RelaxationTuner:
             for name in ("G", "h", "theta", "sums"):
                 array = np.array(told[name], dtype=np.float64)
                 if array.shape != getattr(self._cheb, name).shape:
-                    raise ValueError(f"state['cheb'][{name!r}] must have shape {getattr(self._cheb, name).shape}")
+                    raise ValueError(
+                        f"state['cheb'][{name!r}] must have shape {getattr(self._cheb, name).shape}"
+                    )
                 setattr(self._cheb, name, array)
             self._cheb.rng.bit_generator.state = told["rng"]
         self.rounds = int(state["rounds"])

@@ -25,8 +25,17 @@ from whp.linalg.lp_sensitivity_sampling.distortion import Distortion, distortion
 from whp.linalg.lp_sensitivity_sampling.estimator import CoresetSampler, LpRegressor
 from whp.linalg.lp_sensitivity_sampling.gap import OptimalityGap, optimality_gap
 from whp.linalg.lp_sensitivity_sampling.guarantee import rows_needed
-from whp.linalg.lp_sensitivity_sampling.lewis import LewisWeights, leverage_scores, lewis_weights, one_sided_ratio
-from whp.linalg.lp_sensitivity_sampling.sampling import RootLeverageSample, inclusion, root_leverage_sampling
+from whp.linalg.lp_sensitivity_sampling.lewis import (
+    LewisWeights,
+    leverage_scores,
+    lewis_weights,
+    one_sided_ratio,
+)
+from whp.linalg.lp_sensitivity_sampling.sampling import (
+    RootLeverageSample,
+    inclusion,
+    root_leverage_sampling,
+)
 from whp.linalg.lp_sensitivity_sampling.sensitivities import Sensitivities, sensitivities
 from whp.linalg.lp_sensitivity_sampling.solvers import lp_regression
 

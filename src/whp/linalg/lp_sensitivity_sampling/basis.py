@@ -57,12 +57,20 @@ def as_design(A: Any, argument: str = "A") -> tuple[np.ndarray, tuple[str, ...]]
     try:
         clean = as_matrix(A, argument, dtype=np.float64)
     except TypeError as error:
-        texts = [str(c) for c, kind in getattr(A, "dtypes", {}).items() if getattr(kind, "kind", "O") not in "fiub"]
+        texts = [
+            str(c)
+            for c, kind in getattr(A, "dtypes", {}).items()
+            if getattr(kind, "kind", "O") not in "fiub"
+        ]
         if not texts:
             raise
-        raise TypeError(f"{argument} must hold numbers, but has text in: {', '.join(texts[:10])}") from error
+        raise TypeError(
+            f"{argument} must hold numbers, but has text in: {', '.join(texts[:10])}"
+        ) from error
     if clean.shape[0] < clean.shape[1]:
-        raise ValueError(f"{argument} must have at least as many rows as columns, got shape {clean.shape}")
+        raise ValueError(
+            f"{argument} must have at least as many rows as columns, got shape {clean.shape}"
+        )
     if not clean.any():
         raise ValueError(f"{argument} must not be zero everywhere")
     return clean, names or tuple(f"x{j}" for j in range(clean.shape[1]))
@@ -82,7 +90,9 @@ def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank 
     n, d = A.shape
     peaks = np.abs(A).max(axis=0)
     peaks[peaks == 0] = 1.0
-    scale = peaks * np.linalg.norm(A / peaks, axis=0)  # no overflow for entries up to the largest float
+    scale = peaks * np.linalg.norm(
+        A / peaks, axis=0
+    )  # no overflow for entries up to the largest float
     scale[scale == 0] = 1.0
     U = A / scale
     every = np.arange(d)
@@ -100,7 +110,9 @@ def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank 
     if rank < d and on_rank == "raise":
         names = names or tuple(f"x{j}" for j in range(d))
         dropped = ", ".join(names[j] for j in sorted(pivots[rank:])[:10])
-        raise np.linalg.LinAlgError(f"A has rank {rank} < d = {d}; drop dependent columns: {dropped}")
+        raise np.linalg.LinAlgError(
+            f"A has rank {rank} < d = {d}; drop dependent columns: {dropped}"
+        )
     columns = pivots[:rank]
     Q = np.ascontiguousarray(Q[:, :rank])
     Q[~A.any(axis=1)] = 0.0

@@ -11,14 +11,32 @@ import numpy as np
 from whp.certificate import Certificate
 from whp.io import Data
 from whp.linalg.lp_sensitivity_sampling import guarantee
-from whp.linalg.lp_sensitivity_sampling.basis import Basis, as_design, as_power, squared_rows, whiten
+from whp.linalg.lp_sensitivity_sampling.basis import (
+    Basis,
+    as_design,
+    as_power,
+    squared_rows,
+    whiten,
+)
 from whp.linalg.lp_sensitivity_sampling.distortion import Distortion, as_rows, search
 from whp.linalg.lp_sensitivity_sampling.gap import OptimalityGap, from_residual
 from whp.linalg.lp_sensitivity_sampling.guarantee import Evidence
 from whp.linalg.lp_sensitivity_sampling.lewis import fixed_point, ratio_in_basis
-from whp.linalg.lp_sensitivity_sampling.sampling import Draw, Scheme, draw, inclusion, root_leverage_in_basis
+from whp.linalg.lp_sensitivity_sampling.sampling import (
+    Draw,
+    Scheme,
+    draw,
+    inclusion,
+    root_leverage_in_basis,
+)
 from whp.linalg.lp_sensitivity_sampling.sensitivities import ALL_ROWS, from_basis, majorant
-from whp.linalg.lp_sensitivity_sampling.solvers import as_quantile, cost_of, least_absolute, newton, solve
+from whp.linalg.lp_sensitivity_sampling.solvers import (
+    as_quantile,
+    cost_of,
+    least_absolute,
+    newton,
+    solve,
+)
 from whp.result import Result
 from whp.validate import as_choice, as_fraction, as_int, as_real, as_vector
 
@@ -138,7 +156,12 @@ class LpCoreset(Result):
         ax.plot(rank, share, label="rows by importance")
         ax.plot(rank, rank / len(share), "--", color="0.6", label="all rows alike")
         ax.axvline(len(self.index), color="tab:orange", label=f"{len(self.index):,} rows kept")
-        ax.set(xscale="log", xlabel="rows, the most important first", ylabel="share of the total score", ylim=(0, 1.02))
+        ax.set(
+            xscale="log",
+            xlabel="rows, the most important first",
+            ylabel="share of the total score",
+            ylim=(0, 1.02),
+        )
         ax.legend(frameon=False)
         return ax
 
@@ -156,8 +179,11 @@ def _extend(basis: Basis, b: np.ndarray) -> Basis:
     R = np.zeros((d + 1, d + 1))
     R[:d, :d], R[:d, d], R[d, d] = basis.R, inside, size
     return Basis(
-        np.column_stack([basis.U, left / size]), R, np.append(basis.columns, basis.width), basis.width + 1
-    )  # fmt: skip
+        np.column_stack([basis.U, left / size]),
+        R,
+        np.append(basis.columns, basis.width),
+        basis.width + 1,
+    )
 
 
 def _scores(
@@ -196,13 +222,26 @@ def _ratio(numerator: np.ndarray, q: np.ndarray) -> float:
 
 
 def _evidence(
-    basis: Basis, p: float | int, delta: float, q: np.ndarray, bound: np.ndarray, v: np.ndarray, **known: Any
+    basis: Basis,
+    p: float | int,
+    delta: float,
+    q: np.ndarray,
+    bound: np.ndarray,
+    v: np.ndarray,
+    **known: Any,
 ) -> Evidence:
     n, d = basis.U.shape
     return Evidence(
-        n=n, d=d, p=p, delta=delta, alphas=(min(_ratio(bound, q), 1e300),), alpha_lewis=_ratio(v, q), mass=float(v.sum()),
-        total=float(bound.sum()), **known,
-    )  # fmt: skip
+        n=n,
+        d=d,
+        p=p,
+        delta=delta,
+        alphas=(min(_ratio(bound, q), 1e300),),
+        alpha_lewis=_ratio(v, q),
+        mass=float(v.sum()),
+        total=float(bound.sum()),
+        **known,
+    )
 
 
 def certify(
@@ -261,11 +300,18 @@ def certify(
         if q.min() < 0 or q.max() > 1:
             raise ValueError(f"probabilities must be in [0, 1], got {q.min():g} to {q.max():g}")
     evidence = _evidence(
-        basis, p, delta, q, majorant(v, basis.leverage, p), v, rows=len(rows),
-        origin="hand" if probabilities is None else "stated", one_sided=ratio_in_basis(basis.U, v, p),
+        basis,
+        p,
+        delta,
+        q,
+        majorant(v, basis.leverage, p),
+        v,
+        rows=len(rows),
+        origin="hand" if probabilities is None else "stated",
+        one_sided=ratio_in_basis(basis.U, v, p),
         sharp_constant=as_real(sharp_constant, "sharp_constant", low=0, open_ends=True),
         found=search(basis, rows, weights, p, 24, 60, np.random.default_rng(rng)),
-    )  # fmt: skip
+    )
     return guarantee.subspace_embedding(evidence), guarantee.sharp_rate(evidence)
 
 
@@ -274,12 +320,21 @@ def _fewest_rows(u: np.ndarray, epsilon: float, evidence: Any) -> int:
     low, high = 0, int(np.count_nonzero(u))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if evidence(inclusion(u, middle)[0]).bound[1] <= epsilon else (middle, high)
+        low, high = (
+            (low, middle)
+            if evidence(inclusion(u, middle)[0]).bound[1] <= epsilon
+            else (middle, high)
+        )
     return high
 
 
 def _solve_rows(
-    A: np.ndarray, b: np.ndarray, drawn: Draw, p: float | int, quantile: float | None, tilt: np.ndarray
+    A: np.ndarray,
+    b: np.ndarray,
+    drawn: Draw,
+    p: float | int,
+    quantile: float | None,
+    tilt: np.ndarray,
 ) -> np.ndarray:
     """Coefficients from the rows kept; `tilt` = Aᵀ1 over all rows, the exact linear part of a quantile's cost."""
     rows = whiten(A[drawn.index], on_rank="drop")
@@ -312,7 +367,9 @@ def _refine(
         pair = least_absolute(U[near], b[near], np.full(len(near), 0.5), tilt)
         if pair is not None:
             return pair[0]
-        rows *= 2  # a sign was kept that the optimum changes, which left the program without a bound
+        rows *= (
+            2  # a sign was kept that the optimum changes, which left the program without a bound
+        )
     return z
 
 
@@ -325,7 +382,9 @@ def lp_sensitivity_sampling(
     rows: int | None = None,
     epsilon: float | int = 0.5,
     delta: float = 0.05,
-    scores: Literal["lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"] = "lewis",
+    scores: Literal[
+        "lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"
+    ] = "lewis",
     importance: Annotated[Any, Data("vector")] = None,
     sampling: Literal["poisson", "fixed", "multinomial"] = "poisson",
     refine: bool = False,
@@ -423,16 +482,21 @@ def lp_sensitivity_sampling(
         )
     v = fixed_point(basis.U, p, 1e-3, 500)[1]
     if importance is not None:
-        u, bound = as_vector(importance, "importance", size=n, dtype=np.float64), majorant(v, basis.leverage, p)
+        u, bound = (
+            as_vector(importance, "importance", size=n, dtype=np.float64),
+            majorant(v, basis.leverage, p),
+        )
         if u.min() < 0 or not u.any():
             raise ValueError("importance must not be negative, nor all zero")
     else:
         u, bound = _scores(scores, basis, p, v, rng)
     kappa = 1.0 if level is None else 1 / (2 * min(level, 1 - level))
     known: dict[str, Any] = {
-        "one_sided": ratio_in_basis(basis.U, v, p), "kappa": kappa, "sharp_constant": sharp_constant,
+        "one_sided": ratio_in_basis(basis.U, v, p),
+        "kappa": kappa,
+        "sharp_constant": sharp_constant,
         "origin": sampling,
-    }  # fmt: skip
+    }
 
     def evidence(q: np.ndarray) -> Evidence:
         return _evidence(basis, p, delta, q, bound, v, rows=round(q.sum()), **known)
@@ -440,7 +504,9 @@ def lp_sensitivity_sampling(
     if rows is None:
         rows = _fewest_rows(u, epsilon, evidence)
         if rows > n / 2:
-            warnings.warn(f"epsilon = {epsilon:g} needs {rows} of {n} rows; keeping all", stacklevel=2)
+            warnings.warn(
+                f"epsilon = {epsilon:g} needs {rows} of {n} rows; keeping all", stacklevel=2
+            )
             rows = n
     assert rows is not None  # set above where it was None
     keep_all = rows >= np.count_nonzero(u) and importance is None
@@ -451,7 +517,9 @@ def lp_sensitivity_sampling(
     elif scores == "root-leverage" and importance is None and sampling == "poisson":
         sample = root_leverage_in_basis(basis.U, p, rows, ROUNDS, rng)
         drawn = Draw(sample.index, sample.xi, np.full(n, np.nan))
-        facts = replace(evidence(np.ones(n)), origin="recursive", alphas=sample.alphas, alpha_lewis=np.inf)
+        facts = replace(
+            evidence(np.ones(n)), origin="recursive", alphas=sample.alphas, alpha_lewis=np.inf
+        )
     else:
         q = inclusion(u, rows)[0]
         scheme: Scheme = sampling
@@ -470,22 +538,41 @@ def lp_sensitivity_sampling(
         certificates += [
             guarantee.regression_cost(facts, gap, zero),
             guarantee.gap_certificate(gap, zero),
-        ]  # fmt: skip
+        ]
     return LpCoreset(
-        index=drawn.index, xi=drawn.xi, probabilities=drawn.probabilities, scores=u, total_score=float(u.sum()), x=x,
-        cost=None if gap is None else gap.cost, gap=None if gap is None else gap.gap, exact=bool(keep_all), p=p,
-        shape=(n, width), names=names, certificates=tuple(certificates), distortion=facts.found,
-    )  # fmt: skip
+        index=drawn.index,
+        xi=drawn.xi,
+        probabilities=drawn.probabilities,
+        scores=u,
+        total_score=float(u.sum()),
+        x=x,
+        cost=None if gap is None else gap.cost,
+        gap=None if gap is None else gap.gap,
+        exact=bool(keep_all),
+        p=p,
+        shape=(n, width),
+        names=names,
+        certificates=tuple(certificates),
+        distortion=facts.found,
+    )
 
 
 def _regress(
-    A: np.ndarray, b: np.ndarray, inner: Basis, drawn: Draw, p: float | int, quantile: float | None, refine: bool
+    A: np.ndarray,
+    b: np.ndarray,
+    inner: Basis,
+    drawn: Draw,
+    p: float | int,
+    quantile: float | None,
+    refine: bool,
 ) -> tuple[np.ndarray, OptimalityGap]:
     """The solution on the rows kept, refined if wanted, and its gap on all rows."""
     x = _solve_rows(A, b, drawn, p, quantile, A.sum(axis=0))
     r = b - A @ x
     if refine:
-        z = _refine(inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), len(A) // 16))
+        z = _refine(
+            inner.U, b, inner.U.T @ (b - r), p, quantile, max(len(drawn.index), len(A) // 16)
+        )
         better = b - inner.U @ z
         if cost_of(better, p, quantile) < cost_of(r, p, quantile):
             x, r = inner.coefficients(z), better

@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import scipy.linalg as sl
 
-from whp.linalg.lp_sensitivity_sampling.basis import Basis, as_design, as_power, squared_rows, whiten
+from whp.linalg.lp_sensitivity_sampling.basis import (
+    Basis,
+    as_design,
+    as_power,
+    squared_rows,
+    whiten,
+)
 from whp.linalg.lp_sensitivity_sampling.solvers import powers
 from whp.validate import as_int, as_vector
 
@@ -49,7 +55,13 @@ def as_rows(index: Any, xi: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search(
-    basis: Basis, index: np.ndarray, xi: np.ndarray, p: float | int, starts: int, steps: int, rng: np.random.Generator
+    basis: Basis,
+    index: np.ndarray,
+    xi: np.ndarray,
+    p: float | int,
+    starts: int,
+    steps: int,
+    rng: np.random.Generator,
 ) -> Distortion:
     """See :func:`distortion`; all directions of a step are one matrix product."""
     U, S = basis.U, basis.U[index]
@@ -57,8 +69,12 @@ def search(
     values, vectors = sl.eigh(scaled.T @ scaled, check_finite=False)
     if p == 2:
         return Distortion(
-            float(values[0]), float(values[-1]), basis.coefficients(vectors[:, 0]), basis.coefficients(vectors[:, -1]), values
-        )  # fmt: skip
+            float(values[0]),
+            float(values[-1]),
+            basis.coefficients(vectors[:, 0]),
+            basis.coefficients(vectors[:, -1]),
+            values,
+        )
     d = U.shape[1]
 
     def ratio(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -71,7 +87,15 @@ def search(
     heavy = np.argsort(-squared_rows(U))[: NET // 4]
     dropped = np.setdiff1d(heavy, index)
     pick = rng.choice(len(S), min(len(S), NET // 4), replace=False)
-    net = np.hstack([vectors, U[heavy].T, U[dropped].T, S[pick].T, rng.standard_normal((d, max(NET - d, NET // 4)))])
+    net = np.hstack(
+        [
+            vectors,
+            U[heavy].T,
+            U[dropped].T,
+            S[pick].T,
+            rng.standard_normal((d, max(NET - d, NET // 4))),
+        ]
+    )
     net = net[:, np.linalg.norm(net, axis=0) > 0]
     net /= np.linalg.norm(net, axis=0)
     at_net = ratio(net)[0]
@@ -82,7 +106,11 @@ def search(
     R, num, den, full, part = ratio(X)
     step = np.full(2 * k, 0.5)
     for _ in range(steps):
-        up = S.T @ (xi[:, None] * powers(np.abs(part), p - 1) * np.sign(part)) / np.maximum(num, 1e-300)
+        up = (
+            S.T
+            @ (xi[:, None] * powers(np.abs(part), p - 1) * np.sign(part))
+            / np.maximum(num, 1e-300)
+        )
         down = U.T @ (powers(np.abs(full), p - 1) * np.sign(full)) / den
         g = (up - down) * sign
         size = np.linalg.norm(g, axis=0)
@@ -90,12 +118,17 @@ def search(
         Y /= np.linalg.norm(Y, axis=0)
         tried = ratio(Y)
         better = (tried[0] - R) * sign > 0
-        X[:, better], R[better], num[better], den[better] = Y[:, better], *(v[better] for v in tried[:3])
+        X[:, better], R[better], num[better], den[better] = (
+            Y[:, better],
+            *(v[better] for v in tried[:3]),
+        )
         full[:, better], part[:, better] = tried[3][:, better], tried[4][:, better]
         step = np.where(better, step * 1.5, step / 2)
         if step.max() < 1e-9:
             break
-    if p == 1 and d > 1:  # a ratio of piecewise linear functions is extreme at a vertex, where d − 1 rows vanish
+    if (
+        p == 1 and d > 1
+    ):  # a ratio of piecewise linear functions is extreme at a vertex, where d − 1 rows vanish
         vertices = [_vertex(U, x) for x in X[:, [int(np.argmax(R)), int(np.argmin(R))]].T]
         if d == 2:  # few enough to try them all
             vertices += [np.column_stack([-U[:NET, 1], U[:NET, 0]]).T]
@@ -105,7 +138,11 @@ def search(
     X, R = np.hstack([X, net]), np.concatenate([R, at_net])
     low, high = int(np.argmin(R)), int(np.argmax(R))
     return Distortion(
-        float(R[low]), float(R[high]), basis.coefficients(X[:, low]), basis.coefficients(X[:, high]), at_net
+        float(R[low]),
+        float(R[high]),
+        basis.coefficients(X[:, low]),
+        basis.coefficients(X[:, high]),
+        at_net,
     )
 
 

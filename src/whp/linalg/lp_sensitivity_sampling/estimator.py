@@ -48,7 +48,13 @@ class LpRegressor(RegressorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, p=1.0, quantile=None, rows=None, scores: Any = "lewis", fit_intercept=True, random_state=None
+        self,
+        p=1.0,
+        quantile=None,
+        rows=None,
+        scores: Any = "lewis",
+        fit_intercept=True,
+        random_state=None,
     ):  # parameters are checked by fit, as scikit-learn wants it
         self.p = p
         self.quantile = quantile
@@ -65,8 +71,12 @@ class LpRegressor(RegressorMixin, BaseEstimator):
         level = as_quantile(self.quantile, p)
         A = np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
         seed = int(check_random_state(self.random_state).randint(1 << 31))
-        if sample_weight is not None:  # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well
-            weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if (
+            sample_weight is not None
+        ):  # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well
+            weights = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
             keep = weights > 0
             root = weights[keep] ** (1 / p)
             A, y = A[keep] * root[:, None], y[keep] * root
@@ -74,14 +84,24 @@ class LpRegressor(RegressorMixin, BaseEstimator):
         self.result_: LpCoreset | None = None
         if self.rows is not None and d + 1 < self.rows <= n // 2 and A.any():
             self.result_ = lp_sensitivity_sampling(
-                A, y, p=p, quantile=level, rows=self.rows, scores=self.scores, verify=False, on_rank="drop", rng=seed
+                A,
+                y,
+                p=p,
+                quantile=level,
+                rows=self.rows,
+                scores=self.scores,
+                verify=False,
+                on_rank="drop",
+                rng=seed,
             )
             x = self.result_.x
         else:
             basis = whiten(A, on_rank="drop")
             x = basis.coefficients(solve(basis, y, p, None, level))
         assert x is not None
-        if np.linalg.matrix_rank(A) < d:  # of all solutions the one of least norm, whatever columns the basis took
+        if (
+            np.linalg.matrix_rank(A) < d
+        ):  # of all solutions the one of least norm, whatever columns the basis took
             x = np.linalg.lstsq(A, A @ x)[0]
         self.coef_ = x[: X.shape[1]]
         self.intercept_ = float(x[-1]) if self.fit_intercept else 0.0
@@ -121,8 +141,13 @@ class CoresetSampler(BaseEstimator):
         y = np.asarray(y)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         self.result_ = lp_sensitivity_sampling(
-            np.column_stack([np.ones(len(X)), X, y]), p=self.p, rows=self.rows, scores=self.scores, verify=False,
-            on_rank="drop", rng=seed,
-        )  # fmt: skip
+            np.column_stack([np.ones(len(X)), X, y]),
+            p=self.p,
+            rows=self.rows,
+            scores=self.scores,
+            verify=False,
+            on_rank="drop",
+            rng=seed,
+        )
         index = self.result_.index
         return X[index], y[index], self.result_.xi

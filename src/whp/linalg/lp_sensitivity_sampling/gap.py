@@ -33,7 +33,9 @@ class OptimalityGap:
     residual: float
 
 
-def from_residual(U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float | int, quantile: float | None) -> OptimalityGap:
+def from_residual(
+    U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float | int, quantile: float | None
+) -> OptimalityGap:
     """See :func:`optimality_gap`."""
     cost = cost_of(r, p, quantile)
     if cost ** (1 / p) <= 1e-12 * cost_of(b, p, quantile) ** (
@@ -47,17 +49,25 @@ def from_residual(U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float | int, q
             z -= U @ (U.T @ z)
         conjugate = p / (p - 1)
         peak = float(np.abs(z).max())
-        z /= peak * float((np.abs(z) / peak).__pow__(conjugate).sum()) ** (1 / conjugate) if peak else 1.0
+        z /= (
+            peak * float((np.abs(z) / peak).__pow__(conjugate).sum()) ** (1 / conjugate)
+            if peak
+            else 1.0
+        )
         bound = max(0.0, float(r @ z)) ** p  # bᵀz = rᵀz, and r is the smaller
     else:
-        z, bound = _dual_of_absolute(U, r, 0.5 if quantile is None else quantile, 1.0 if quantile is not None else 2.0)
+        z, bound = _dual_of_absolute(
+            U, r, 0.5 if quantile is None else quantile, 1.0 if quantile is not None else 2.0
+        )
     bound = min(bound, cost)
     gap = cost / bound - 1 if bound > 0 else math.inf
     residual = float(np.linalg.norm(U.T @ z) / (np.linalg.norm(z) or 1.0))
     return OptimalityGap(cost, bound, max(gap, 0.0), z, residual)
 
 
-def _dual_of_absolute(U: np.ndarray, r: np.ndarray, q: float, scale: float) -> tuple[np.ndarray, float]:
+def _dual_of_absolute(
+    U: np.ndarray, r: np.ndarray, q: float, scale: float
+) -> tuple[np.ndarray, float]:
     """The best of several y with ``Uᵀy = 0`` in the box ``scale [q − 1, q]``, and ``rᵀy``.
 
     At the optimum y is at an end of the box by the sign of the residual, except for residuals near zero, where it is free to
@@ -99,7 +109,9 @@ def _dual_of_absolute(U: np.ndarray, r: np.ndarray, q: float, scale: float) -> t
     return best, best_bound
 
 
-def optimality_gap(A: Any, b: Any, x: Any, p: float | int, quantile: float | None = None) -> OptimalityGap:
+def optimality_gap(
+    A: Any, b: Any, x: Any, p: float | int, quantile: float | None = None
+) -> OptimalityGap:
     """A certain bound on how much the cost of x exceeds the optimum on all rows, in O(nd²).
 
     By duality of norms ``bᵀz/‖z‖_{p'} ≤ min_x ‖b − Ax‖_p`` for every z with ``Aᵀz = 0``. The z taken is the gradient of the
@@ -128,5 +140,9 @@ def optimality_gap(A: Any, b: Any, x: Any, p: float | int, quantile: float | Non
     target = as_vector(b, "b", size=len(clean), dtype=np.float64)
     solution = as_vector(x, "x", dtype=np.float64)
     if len(solution) != clean.shape[1]:
-        raise ValueError(f"x must have {clean.shape[1]} entries, one a column of A, got {len(solution)}")
-    return from_residual(whiten(clean, names, "drop").U, target, target - clean @ solution, p, level)
+        raise ValueError(
+            f"x must have {clean.shape[1]} entries, one a column of A, got {len(solution)}"
+        )
+    return from_residual(
+        whiten(clean, names, "drop").U, target, target - clean @ solution, p, level
+    )

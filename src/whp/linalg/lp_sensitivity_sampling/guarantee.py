@@ -85,7 +85,9 @@ def chernoff_bound(alpha: float, d: int, delta: float) -> float:
     if alpha == 0:
         return 0.0
     t = alpha * math.log(2 * d / delta)
-    upper = float(brentq(lambda e: (1 + e) * math.log1p(e) - e - t, 0, 10 + 2 * t + 2 * math.sqrt(t)))
+    upper = float(
+        brentq(lambda e: (1 + e) * math.log1p(e) - e - t, 0, 10 + 2 * t + 2 * math.sqrt(t))
+    )
     if t >= 1:
         return max(upper, 1.0)
     lower = float(brentq(lambda e: (1 - e) * math.log1p(-e) + e - t if e < 1 else 1 - t, 0, 1))
@@ -94,7 +96,9 @@ def chernoff_bound(alpha: float, d: int, delta: float) -> float:
 
 def sharp_bound(alpha: float, n: int, p: float | int, total: float, constant: float = 1.0) -> float:
     """S: the paper's rates, √(C α ln n) for p ≤ 2 and √(C α 𝔖^{1−2/p} ln n) beyond; C calibrated, polylogarithms dropped."""
-    return math.sqrt(constant * alpha * (total ** (1 - 2 / p) if p > 2 else 1.0) * math.log(max(n, 2)))
+    return math.sqrt(
+        constant * alpha * (total ** (1 - 2 / p) if p > 2 else 1.0) * math.log(max(n, 2))
+    )
 
 
 def rows_needed(
@@ -200,14 +204,20 @@ def _assumptions(e: Evidence) -> tuple[Assumption, ...]:
         case "poisson":
             coins = met(statement, "one coin a row")
         case "recursive":
-            coins = met(statement, f"one coin a row in each of {len(e.alphas)} rounds, whose errors compound")
+            coins = met(
+                statement,
+                f"one coin a row in each of {len(e.alphas)} rounds, whose errors compound",
+            )
         case "stated":
             coins = unchecked(statement, "as whoever drew the rows says")
         case "hand":
-            coins = violated(statement, "the rows were given, not drawn", "let the method draw them.")
+            coins = violated(
+                statement, "the rows were given, not drawn", "let the method draw them."
+            )
         case _:
             coins = unchecked(
-                statement, f"{e.origin} sampling keeps the probabilities, but the keeps are not independent"
+                statement,
+                f"{e.origin} sampling keeps the probabilities, but the keeps are not independent",
             )
     sided = "the Lewis weights are one-sided: a_iᵀM⁻¹a_i ≤ v_i^{2/p}"
     evidence = f"the largest ratio is {e.one_sided:.9g}"
@@ -218,12 +228,14 @@ def _assumptions(e: Evidence) -> tuple[Assumption, ...]:
     return (
         coins,
         met("A has full column rank", f"d = {e.d}"),
-        met("every row that can be missed is kept at a rate in proportion to an upper bound on its sensitivity",
-            f"the largest ratio is α = {max(e.alphas):.4g}"),
+        met(
+            "every row that can be missed is kept at a rate in proportion to an upper bound on its sensitivity",
+            f"the largest ratio is α = {max(e.alphas):.4g}",
+        ),
         lewis,
         _independent(e.origin),
         *e.extra,
-    )  # fmt: skip
+    )
 
 
 def _independent(origin: Origin) -> Assumption:
@@ -279,13 +291,16 @@ def sharp_rate(e: Evidence) -> Certificate:
         None if e.found is None else exact(e.kappa * e.found.value),
         trivial=1.0,
         assumptions=(
-            unchecked("the constant is calibrated", f"C = {e.sharp_constant:g}; the paper hides constant and polylogarithms"),
+            unchecked(
+                "the constant is calibrated",
+                f"C = {e.sharp_constant:g}; the paper hides constant and polylogarithms",
+            ),
             *_assumptions(e),
         ),
         inputs={"α": alpha, "n": e.n, "total sensitivity (upper)": e.total, "C": e.sharp_constant},
         needs="verify=True, which searches for the worst direction.",
         remedy="take more rows.",
-    )  # fmt: skip
+    )
 
 
 def regression_cost(e: Evidence, gap: OptimalityGap, zero_cost: float) -> Certificate:
@@ -314,12 +329,16 @@ def _excess(gap: OptimalityGap, method: str) -> Estimate:
     return Estimate(1 + gap.gap, 1.0, 1 + gap.gap, 1.0, method=method)
 
 
-def gap_certificate(gap: OptimalityGap, zero_cost: float, optimum: float | None = None) -> Certificate:
+def gap_certificate(
+    gap: OptimalityGap, zero_cost: float, optimum: float | None = None
+) -> Certificate:
     """``cost ≤ (1 + gap) OPT``, certain; checked against the optimum itself where that is known."""
     statement = "the dual solution is feasible: Aᵀy = 0"
     evidence = f"‖Uᵀy‖/‖y‖ = {gap.residual:.2g}" + ("" if gap.lower_bound > 0 else "; LB = 0")
     feasible = (
-        met(statement, evidence) if gap.residual <= 1e-9 else violated(statement, evidence, "scale the columns of A.")
+        met(statement, evidence)
+        if gap.residual <= 1e-9
+        else violated(statement, evidence, "scale the columns of A.")
     )
     measured = _excess(gap, "duality")
     if optimum is not None and optimum > 0:
@@ -327,7 +346,11 @@ def gap_certificate(gap: OptimalityGap, zero_cost: float, optimum: float | None 
     return Certificate(
         "optimality-gap",
         "the cost on all rows is at most (1 + gap) times the optimum"
-        + ("; measured against the optimum" if optimum is not None else "; measured is where duality puts it"),
+        + (
+            "; measured against the optimum"
+            if optimum is not None
+            else "; measured is where duality puts it"
+        ),
         "derived here: Hölder duality with the residual's own dual",
         "<=",
         1 + gap.gap,
@@ -338,4 +361,4 @@ def gap_certificate(gap: OptimalityGap, zero_cost: float, optimum: float | None 
         inputs={"cost": gap.cost, "lower bound": gap.lower_bound, "gap": gap.gap},
         needs="the optimum on all rows.",
         remedy="refine=True, or more rows.",
-    )  # fmt: skip
+    )

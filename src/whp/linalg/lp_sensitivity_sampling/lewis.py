@@ -102,7 +102,9 @@ def fixed_point(
     return w, v, done, change, T * math.exp((0.5 - 1 / p) * excess)
 
 
-def lewis_weights(A: Any, p: float | int, *, tol: float = 1e-6, max_iter: int = 500) -> LewisWeights:
+def lewis_weights(
+    A: Any, p: float | int, *, tol: float = 1e-6, max_iter: int = 500
+) -> LewisWeights:
     """ℓp Lewis weights by fixed-point iteration, O(nd²) a step (Cohen & Peng 2015 for p < 4).
 
     Parameters

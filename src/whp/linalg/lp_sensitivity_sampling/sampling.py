@@ -68,7 +68,9 @@ def draw(q: np.ndarray, sampling: Scheme, rng: np.random.Generator) -> Draw:
             edges = np.concatenate([[0.0], np.cumsum(q)])
             edges *= max(round(edges[-1]), 1) / edges[-1]
             teeth = rng.random() + np.arange(round(edges[-1]))
-            index = np.unique(np.clip(np.searchsorted(edges, teeth, side="right") - 1, 0, len(q) - 1))
+            index = np.unique(
+                np.clip(np.searchsorted(edges, teeth, side="right") - 1, 0, len(q) - 1)
+            )
             return Draw(index, 1 / q[index], q)
         case "multinomial":
             m, shares = max(round(q.sum()), 1), q / q.sum()
@@ -107,9 +109,17 @@ def root_leverage_in_basis(
     n = len(index)
     alphas, sizes = [], []
     for k in range(1, rounds + 1):
-        target = rows if k == rounds else math.exp(math.log(n) + (math.log(rows) - math.log(n)) * k / rounds)
+        target = (
+            rows
+            if k == rounds
+            else math.exp(math.log(n) + (math.log(rows) - math.log(n)) * k / rounds)
+        )
         B = U[index] * (xi ** (1 / p))[:, None]
-        tau = whiten(B, on_rank="drop").leverage if k > 1 else np.minimum(np.einsum("ij,ij->i", B, B), 1.0)
+        tau = (
+            whiten(B, on_rank="drop").leverage
+            if k > 1
+            else np.minimum(np.einsum("ij,ij->i", B, B), 1.0)
+        )
         q, alpha = inclusion(tau ** (p / 2), target)
         kept = np.flatnonzero(rng.random(len(q)) < q)
         if not len(kept):
@@ -121,7 +131,11 @@ def root_leverage_in_basis(
 
 
 def root_leverage_sampling(
-    A: Any, p: float | int, rows: int, rounds: int | None = None, rng: np.random.Generator | int | None = None
+    A: Any,
+    p: float | int,
+    rows: int,
+    rounds: int | None = None,
+    rng: np.random.Generator | int | None = None,
 ) -> RootLeverageSample:
     """Keep rows with ``q ∝ τ^{p/2}``, τ the leverage scores of what is left, again and again: O(nd²), no fixed point.
 
@@ -151,4 +165,6 @@ def root_leverage_sampling(
         raise ValueError(f"p must be at most 2 for root leverage scores, got {p:g}")
     rows = as_int(rows, "rows", low=1, high=len(clean))
     rounds = 4 if rounds is None else as_int(rounds, "rounds", low=1, high=64)
-    return root_leverage_in_basis(whiten(clean, names).U, p, rows, rounds, np.random.default_rng(rng))
+    return root_leverage_in_basis(
+        whiten(clean, names).U, p, rows, rounds, np.random.default_rng(rng)
+    )

@@ -8,7 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import scipy.linalg as sl
 
-from whp.linalg.lp_sensitivity_sampling.basis import Basis, as_design, as_power, squared_rows, whiten
+from whp.linalg.lp_sensitivity_sampling.basis import (
+    Basis,
+    as_design,
+    as_power,
+    squared_rows,
+    whiten,
+)
 from whp.linalg.lp_sensitivity_sampling.lewis import factor, fixed_point
 from whp.linalg.lp_sensitivity_sampling.sampling import draw, inclusion
 from whp.linalg.lp_sensitivity_sampling.solvers import least_absolute, newton, path, powers
@@ -104,7 +110,9 @@ def exact_one(U: np.ndarray, row: np.ndarray, p: float | int) -> float:
     if p == 1:
         pair = least_absolute(G, target, np.ones(len(G)), np.zeros(G.shape[1]))
         if pair is None:
-            raise ArithmeticError("the linear program of a sensitivity was not solved; scale the columns of A")
+            raise ArithmeticError(
+                "the linear program of a sensitivity was not solved; scale the columns of A"
+            )
         z = pair[0]
     elif p == 2:
         return size
@@ -129,14 +137,18 @@ def from_basis(
     if coreset_rows is None or coreset_rows >= len(U):
         lower, upper = bracket(U[chosen], U, v, p)
         certified = np.minimum(certified, upper)
-        return Sensitivities(lower, np.maximum(certified, lower), certified, float(lower.sum()), False)
+        return Sensitivities(
+            lower, np.maximum(certified, lower), certified, float(lower.sum()), False
+        )
     # The bound's own coin: rows that are chosen anyway keep their place, so that no sensitive row is missing.
     sample = draw(inclusion(v, coreset_rows)[0], "poisson", rng)
     B = U[sample.index] * (sample.xi ** (1 / p))[:, None]
     inner = fixed_point(whiten(B, on_rank="drop").U, p, 1e-3, 200)[1]
     lower, upper = bracket(U[chosen], B, inner, p)
     lower = np.minimum(lower, certified)
-    return Sensitivities(lower, np.clip(upper, lower, certified), certified, float(lower.sum()), True)
+    return Sensitivities(
+        lower, np.clip(upper, lower, certified), certified, float(lower.sum()), True
+    )
 
 
 def sensitivities(
@@ -205,8 +217,12 @@ def sensitivities(
     match method:
         case "exact":
             live = basis.U[squared_rows(basis.U) > 0]
-            found = np.array([exact_one(live, basis.U[i], p) for i in track(chosen, "exact sensitivities")])
-            return Sensitivities(found, found, np.maximum(certified, found), float(found.sum()), False)
+            found = np.array(
+                [exact_one(live, basis.U[i], p) for i in track(chosen, "exact sensitivities")]
+            )
+            return Sensitivities(
+                found, found, np.maximum(certified, found), float(found.sum()), False
+            )
         case "lewis":
             lower = w[chosen] * (d ** (p / 2 - 1) if p < 2 else 1.0)
         case "root-leverage":

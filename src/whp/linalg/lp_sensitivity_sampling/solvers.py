@@ -30,7 +30,9 @@ def pinball(r: np.ndarray, quantile: float) -> np.ndarray:
     return np.where(r > 0, quantile * r, (quantile - 1) * r)
 
 
-def cost_of(r: np.ndarray, p: float | int, quantile: float | None = None, weights: np.ndarray | None = None) -> float:
+def cost_of(
+    r: np.ndarray, p: float | int, quantile: float | None = None, weights: np.ndarray | None = None
+) -> float:
     """``Σ w|r|^p``, or the pinball cost."""
     loss = pinball(r, quantile) if quantile is not None else powers(np.abs(r), p)
     return float(loss.sum() if weights is None else weights @ loss)
@@ -75,7 +77,12 @@ def least_absolute(
 
 
 def newton(
-    U: np.ndarray, b: np.ndarray, p: float | int, weights: np.ndarray, z: np.ndarray, steps: int = 200
+    U: np.ndarray,
+    b: np.ndarray,
+    p: float | int,
+    weights: np.ndarray,
+    z: np.ndarray,
+    steps: int = 200,
 ) -> np.ndarray:
     """Minimise ``Σ w|b − Uz|^p``, p > 1, from z."""
     r = b - U @ z
@@ -92,7 +99,9 @@ def newton(
         hessian = (p - 1) * (U.T @ (U * curve[:, None]))
         ridge = np.finfo(float).eps * np.trace(hessian)
         try:
-            step = sl.cho_solve(sl.cho_factor(hessian + ridge * np.eye(len(z)), check_finite=False), gradient)
+            step = sl.cho_solve(
+                sl.cho_factor(hessian + ridge * np.eye(len(z)), check_finite=False), gradient
+            )
         except np.linalg.LinAlgError:
             step = np.linalg.lstsq(hessian, gradient)[0]
         move = U @ step
@@ -155,10 +164,14 @@ def solve(
         pair = None
         if slope is not None:
             pair = least_absolute(U, b, w / 2, slope)
-        if pair is None:  # no linear part given, or rows too few to hold it up: take it from the rows, always bounded
+        if (
+            pair is None
+        ):  # no linear part given, or rows too few to hold it up: take it from the rows, always bounded
             pair = least_absolute(U, b, w / 2, -(q - 0.5) * (U.T @ w))
         if pair is None:
-            raise ArithmeticError("the linear program of the regression was not solved; scale the columns of A")
+            raise ArithmeticError(
+                "the linear program of the regression was not solved; scale the columns of A"
+            )
         return pair[0]
     root = np.sqrt(w)
     z = np.linalg.lstsq(U * root[:, None], b * root)[0]
@@ -168,7 +181,13 @@ def solve(
 
 
 def lp_regression(
-    A: Any, b: Any, p: float | int, weights: Any = None, quantile: float | None = None, *, on_rank: str = "raise"
+    A: Any,
+    b: Any,
+    p: float | int,
+    weights: Any = None,
+    quantile: float | None = None,
+    *,
+    on_rank: str = "raise",
 ) -> np.ndarray:
     """Minimise ``Σ w_i |b_i − a_iᵀx|^p``, or a pinball cost, over all rows given.
 

@@ -21,7 +21,12 @@ A. Mao, M. Mohri, Y. Zhong. Cross-Entropy Loss Functions: Theoretical Analysis a
 """
 
 from whp.losses.comp_sum_losses.bound import CompSumResult, comp_sum_losses
-from whp.losses.comp_sum_losses.loss import best_conditional_risk, comp_sum, comp_sum_loss, noise_risk
+from whp.losses.comp_sum_losses.loss import (
+    best_conditional_risk,
+    comp_sum,
+    comp_sum_loss,
+    noise_risk,
+)
 from whp.losses.comp_sum_losses.regret import conditional_regret, inverse_transform, transform
 from whp.losses.comp_sum_losses.robust import RobustBound, robust_error_bound
 

@@ -70,7 +70,9 @@ class CompSumResult(Result):
             "risk": str(self.risk),
             "least_possible_risk": self.best_risk,
             "excess_risk": self.excess_risk,
-            "minimizability_gap": "not estimated: give logits_best" if self.gap is None else str(self.gap),
+            "minimizability_gap": "not estimated: give logits_best"
+            if self.gap is None
+            else str(self.gap),
             "bound_of_excess_error": self.bound,
             "elementary_bound": self.elementary,
             "error": str(self.error),
@@ -86,11 +88,25 @@ class CompSumResult(Result):
             import matplotlib.pyplot as plt
 
             ax = plt.subplots()[1]
-        ax.plot(self.table["tau"], self.table["bound"], "o-", color="tab:blue", label="by the theorem")
-        ax.plot(self.table["tau"], self.table["elementary"], "s--", color="tab:orange", label="elementary: risk / ℓ(½)")
+        ax.plot(
+            self.table["tau"], self.table["bound"], "o-", color="tab:blue", label="by the theorem"
+        )
+        ax.plot(
+            self.table["tau"],
+            self.table["elementary"],
+            "s--",
+            color="tab:orange",
+            label="elementary: risk / ℓ(½)",
+        )
         measured = self.certificates[0].measured
         if measured is not None:
-            ax.axhspan(measured.low, measured.high, color="tab:green", alpha=0.4, label="excess error, measured")
+            ax.axhspan(
+                measured.low,
+                measured.high,
+                color="tab:green",
+                alpha=0.4,
+                label="excess error, measured",
+            )
         ax.axvline(self.tau, color="0.7", linewidth=0.8)
         ax.set(xlabel="dial τ of the loss", ylabel="bound of the excess error", ylim=(0, 1.05))
         ax.legend(frameon=False)
@@ -182,7 +198,9 @@ def comp_sum_losses(
     sample = Sample(z, labels, conditional, noise, clean, floor)
     values = sample.bounds(tau, delta, transform)
     table = pd.DataFrame([{"tau": t, **sample.bounds(t, delta, transform)} for t in DIALS])
-    known = guarantee.assumptions(sample, distinct=bool(distinct), excess_limit=values["excess_limit"])
+    known = guarantee.assumptions(
+        sample, distinct=bool(distinct), excess_limit=values["excess_limit"]
+    )
     certificates = [guarantee.consistency(sample, tau, delta, transform, known, values)]
     if conditional is not None:
         certificates.append(guarantee.pointwise(sample, tau, transform, known))
@@ -190,7 +208,9 @@ def comp_sum_losses(
     if logits_best is not None:
         best = as_matrix(logits_best, "logits_best", dtype=np.float64)
         if best.shape != z.shape:
-            raise ValueError(f"logits_best must have shape {z.shape} as logits has, got {best.shape}")
+            raise ValueError(
+                f"logits_best must have shape {z.shape} as logits has, got {best.shape}"
+            )
         other = Sample(best, labels, conditional, noise, clean, floor)
         most = max(0.0, other.bounds(tau, delta, transform)["excess_limit"])
         found = min(most, max(0.0, float((other.losses(tau) - other.best(tau)).mean())))

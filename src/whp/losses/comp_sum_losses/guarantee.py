@@ -82,7 +82,9 @@ class Sample:
         """Least mean loss of each row, by any scores; 0 where nothing is known of the labels' noise."""
         if self.conditional is not None:
             return best_conditional_risk(self.conditional, tau)
-        return np.full(len(self.y), 0.0 if self.noise is None else noise_risk(self.noise, self.n_classes, tau))
+        return np.full(
+            len(self.y), 0.0 if self.noise is None else noise_risk(self.noise, self.n_classes, tau)
+        )
 
     def least_error(self) -> np.ndarray:
         """Bayes error of each row, 0 where it is not known."""
@@ -96,7 +98,9 @@ class Sample:
         if self.conditional is not None:
             return self.conditional.max(axis=1) - picked(self.conditional, predicted)
         if self.noise is not None and self.y_clean is not None:
-            return (1 - self.noise - self.noise / (self.n_classes - 1)) * (predicted != self.y_clean)
+            return (1 - self.noise - self.noise / (self.n_classes - 1)) * (
+                predicted != self.y_clean
+            )
         return None
 
     def measured(self, level: float | int) -> Estimate | None:
@@ -106,10 +110,14 @@ class Sample:
             return None
         if self.conditional is not None:
             found = mean(excess, level=level)
-            return Estimate(found.value, max(0.0, found.low), found.high, level, found.n, found.method)
+            return Estimate(
+                found.value, max(0.0, found.low), found.high, level, found.n, found.method
+            )
         scale = 1 - (self.noise or 0) * self.n_classes / (self.n_classes - 1)
         rate = proportion(int((excess > 0).sum()), len(excess), level=level)
-        return Estimate(scale * rate.value, scale * rate.low, scale * rate.high, level, rate.n, rate.method)
+        return Estimate(
+            scale * rate.value, scale * rate.low, scale * rate.high, level, rate.n, rate.method
+        )
 
     def largest(self, tau: float | int) -> float:
         """Largest loss that the floor allows."""
@@ -118,8 +126,12 @@ class Sample:
     def bounds(self, tau: float | int, delta: float | int, kind: Kind) -> dict[str, float]:
         """Risk, its limit, the best risk, and both bounds of the excess error."""
         losses, best = self.losses(tau), self.best(tau)
-        excess = risk_limit(losses - best, self.largest(tau), delta)  # at least −best, at most the largest loss apart
-        elementary = risk_limit(losses, self.largest(tau), delta) / float(loss_of_log(math.log(0.5), tau))
+        excess = risk_limit(
+            losses - best, self.largest(tau), delta
+        )  # at least −best, at most the largest loss apart
+        elementary = risk_limit(losses, self.largest(tau), delta) / float(
+            loss_of_log(math.log(0.5), tau)
+        )
         return {
             "risk": float(losses.mean()),
             "best_risk": float(best.mean()),
@@ -145,7 +157,9 @@ def _independent(sample: Sample, distinct: bool) -> Assumption:
             f"{copies} of {len(keys)} rows repeat another one",
             "drop copies, or say distinct=False if inputs are discrete and repeat by themselves",
         )
-    return unchecked(statement, f"{copies} repeated rows; logits alone do not show what they were trained on")
+    return unchecked(
+        statement, f"{copies} repeated rows; logits alone do not show what they were trained on"
+    )
 
 
 def _source(sample: Sample, excess_limit: float) -> Assumption:
@@ -161,10 +175,13 @@ def _source(sample: Sample, excess_limit: float) -> Assumption:
         evidence = f"labels are {off:.1f} standard errors from as likely as they should be"
         return violated(statement, evidence) if off > CLOSE else met(statement, evidence)
     if sample.noise is not None:
-        statement = "each label was replaced with the stated probability, by one of the others uniformly"
+        statement = (
+            "each label was replaced with the stated probability, by one of the others uniformly"
+        )
         if excess_limit < 0:
             return violated(
-                statement, f"the risk is {-excess_limit:.3g} below the least that such noise allows, surely"
+                statement,
+                f"the risk is {-excess_limit:.3g} below the least that such noise allows, surely",
             )
         if sample.y_clean is None:
             return unchecked(statement, "y_clean was not given")
@@ -179,14 +196,25 @@ def _source(sample: Sample, excess_limit: float) -> Assumption:
 
 
 def consistency(
-    sample: Sample, tau: float | int, delta: float | int, kind: Kind, known: tuple[Assumption, ...], values: dict[str, float]
-) -> Certificate:  # fmt: skip
+    sample: Sample,
+    tau: float | int,
+    delta: float | int,
+    kind: Kind,
+    known: tuple[Assumption, ...],
+    values: dict[str, float],
+) -> Certificate:
     """The certificate ``h-consistency``."""
     inputs: dict[str, Any] = {
-        "rows": len(sample.y), "classes": sample.n_classes, "tau": tau, "risk": values["risk"],
-        "least possible risk": values["best_risk"], "limit of the excess risk": values["excess_limit"],
-        "elementary bound": values["elementary"], "transform": kind, "floor": sample.floor,
-    }  # fmt: skip
+        "rows": len(sample.y),
+        "classes": sample.n_classes,
+        "tau": tau,
+        "risk": values["risk"],
+        "least possible risk": values["best_risk"],
+        "limit of the excess risk": values["excess_limit"],
+        "elementary bound": values["elementary"],
+        "transform": kind,
+        "floor": sample.floor,
+    }
     return Certificate(
         "h-consistency",
         "the error of the predictions, less that of the best classifier there is, is at most what the excess of the risk over the "
@@ -206,7 +234,9 @@ def consistency(
     )
 
 
-def pointwise(sample: Sample, tau: float | int, kind: Kind, known: tuple[Assumption, ...]) -> Certificate:
+def pointwise(
+    sample: Sample, tau: float | int, kind: Kind, known: tuple[Assumption, ...]
+) -> Certificate:
     """The certificate ``pointwise``: row by row before the mean is taken, where the probabilities are known."""
     regret = np.maximum(sample.losses(tau) - sample.best(tau), 0)
     excess = sample.excess_error()
@@ -230,4 +260,6 @@ def _sharpness(kind: Kind, tau: float | int, classes: int) -> tuple[Assumption, 
     if kind == "paper" or not 1 < tau < 2 or classes == 2:
         return ()
     statement = "no distribution has less regret than those searched"
-    return (unchecked(statement, "none was found among thousands drawn at random; there is no proof"),)
+    return (
+        unchecked(statement, "none was found among thousands drawn at random; there is no proof"),
+    )

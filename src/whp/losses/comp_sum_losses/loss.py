@@ -124,7 +124,11 @@ def best_conditional_risk(P: Any, tau: float | int) -> Any:
 
 def noise_risk(noise: float | int, n_classes: int, tau: float | int) -> float:
     """Least risk where a certain label is replaced with probability `noise` by one of the others, drawn uniformly."""
-    return float(best_conditional_risk(np.r_[1 - noise, np.full(n_classes - 1, noise / (n_classes - 1))], tau))
+    return float(
+        best_conditional_risk(
+            np.r_[1 - noise, np.full(n_classes - 1, noise / (n_classes - 1))], tau
+        )
+    )
 
 
 def expected_loss(
@@ -137,7 +141,9 @@ def expected_loss(
 def mixed_log(logits: Float[np.ndarray, "n C"], floor: float | int) -> Float[np.ndarray, "n C"]:
     """Logarithm of (1 − floor) softmax + floor/C: bounded, and its largest entry is where it was."""
     log_p = log_softmax(logits, axis=1)
-    return np.logaddexp(np.log1p(-floor) + log_p, np.log(floor / logits.shape[1])) if floor else log_p
+    return (
+        np.logaddexp(np.log1p(-floor) + log_p, np.log(floor / logits.shape[1])) if floor else log_p
+    )
 
 
 def picked(values: Float[np.ndarray, "n C"], y: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -75,8 +75,12 @@ class CompSumLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.tau = check_tau(tau)
-        if weight is not None and (weight.ndim != 1 or not torch.isfinite(weight).all() or (weight < 0).any()):
-            raise ValueError(f"weight must be one number a class, at least 0, got shape {tuple(weight.shape)}")
+        if weight is not None and (
+            weight.ndim != 1 or not torch.isfinite(weight).all() or (weight < 0).any()
+        ):
+            raise ValueError(
+                f"weight must be one number a class, at least 0, got shape {tuple(weight.shape)}"
+            )
         self.register_buffer("weight", weight)
         self.ignore_index = as_int(ignore_index, "ignore_index")
         self.reduction = as_choice(reduction, "reduction", ("mean", "sum", "none"))
@@ -97,7 +101,9 @@ class CompSumLoss(nn.Module):
         if target.is_floating_point() or self.label_smoothing:
             return self._soft(z, target, half=input.dtype == torch.float16)
         # -log p of the label alone: the gradient then passes through one softmax and no n × C powers.
-        log_p = -functional.cross_entropy(z, target, ignore_index=self.ignore_index, reduction="none")
+        log_p = -functional.cross_entropy(
+            z, target, ignore_index=self.ignore_index, reduction="none"
+        )
         losses = self._of_log(log_p, half=input.dtype == torch.float16)
         counted = target != self.ignore_index
         if self.weight is None:
@@ -116,7 +122,9 @@ class CompSumLoss(nn.Module):
             inside = log_p.clamp(min=least)
             self.clamped = (log_p.detach() < least).float().mean()
             # expm1 at the floor, then its tangent
-            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * (inside - log_p)
+            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * (
+                inside - log_p
+            )
         if tau >= 2 and not self._warned and log_p.numel() and log_p.requires_grad:
             dead = (log_p.detach() < math.log(DEAD)).float().mean()
             if dead > 0.5:
@@ -160,9 +168,16 @@ class CompSumLoss(nn.Module):
 
 
 def ascend(
-    model: nn.Module, x: Tensor, gain: Callable[[Tensor], Tensor], *, radius: float, norm: Norm, steps: int, step_size: float,
+    model: nn.Module,
+    x: Tensor,
+    gain: Callable[[Tensor], Tensor],
+    *,
+    radius: float,
+    norm: Norm,
+    steps: int,
+    step_size: float,
     box: tuple[float | int, float | int] | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """x' in the ball around x, and in the box, that raises gain(model(x')), by projected gradient from a random start.
 
     The module's parameters gather no gradients.
@@ -173,7 +188,9 @@ def ascend(
         if norm == "linf":
             delta = delta.clamp(-radius, radius)
         else:
-            delta = delta * (radius / delta.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(flat)
+            delta = delta * (radius / delta.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(
+                max=1
+            ).view(flat)
         return (x + delta).clamp(*box) if box else x + delta
 
     start = torch.rand_like(x) * 2 - 1 if norm == "linf" else torch.randn_like(x)
@@ -247,7 +264,11 @@ class AdvCompSumLoss(nn.Module):
         self.nu = as_real(nu, "nu", low=0, high=1e9)
         self.norm: Norm = as_choice(norm, "norm", ("linf", "l2"))
         self.steps = as_int(steps, "steps", low=1)
-        self.step_size = self.radius / 4 if step_size is None else as_real(step_size, "step_size", low=0, high=1e9)
+        self.step_size = (
+            self.radius / 4
+            if step_size is None
+            else as_real(step_size, "step_size", low=0, high=1e9)
+        )
         if box is not None and not box[0] < box[1]:
             raise ValueError(f"box must be (least, largest), got {box}")
         self.box = box
@@ -261,16 +282,24 @@ class AdvCompSumLoss(nn.Module):
     def forward(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Loss of `model` at inputs x (n, ...) with class numbers y (n,); logits are model(x), shape (n, C)."""
         if y.ndim != 1 or len(y) != len(x) or y.is_floating_point():
-            raise ValueError(f"y must hold {len(x)} class numbers, got shape {tuple(y.shape)} of {y.dtype}")
+            raise ValueError(
+                f"y must hold {len(x)} class numbers, got shape {tuple(y.shape)} of {y.dtype}"
+            )
         modes = {module: module.training for module in model.modules()}
         model.eval()
         try:
             with torch.no_grad():
                 here = self._margins(model(x), y)
             far = ascend(
-                model, x, lambda z: (self._margins(z, y) - here).square().sum(), radius=self.radius, norm=self.norm,
-                steps=self.steps, step_size=self.step_size, box=self.box,
-            )  # fmt: skip
+                model,
+                x,
+                lambda z: (self._margins(z, y) - here).square().sum(),
+                radius=self.radius,
+                norm=self.norm,
+                steps=self.steps,
+                step_size=self.step_size,
+                box=self.box,
+            )
         finally:
             for module, training in modes.items():
                 module.training = training

@@ -22,10 +22,14 @@ def deterministic(model: Any) -> Assumption:
     """Whether the model does the same to a row every time: no dropout or batch statistics at work."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be (W, b) or a torch module, got {type(model).__name__}")
-    active = sorted({type(m).__name__ for m in model.modules() if isinstance(m, CHANGING) and m.training})
+    active = sorted(
+        {type(m).__name__ for m in model.modules() if isinstance(m, CHANGING) and m.training}
+    )
     statement = "the model treats each row by itself and always alike"
     if active:
-        return violated(statement, f"{', '.join(active)} in training mode", "call model.eval() first")
+        return violated(
+            statement, f"{', '.join(active)} in training mode", "call model.eval() first"
+        )
     return met(statement)
 
 
@@ -43,14 +47,23 @@ def _tensors(model: nn.Module, X: np.ndarray, y: np.ndarray) -> tuple[Tensor, Te
     if z.ndim != 2:
         raise ValueError(f"model must give logits of shape (n, C), got {tuple(z.shape)}")
     if int(labels.max()) >= z.shape[1]:
-        raise ValueError(f"y must hold whole class numbers 0 to {z.shape[1] - 1}, got {int(labels.max())}")
+        raise ValueError(
+            f"y must hold whole class numbers 0 to {z.shape[1] - 1}, got {int(labels.max())}"
+        )
     return x, labels
 
 
 def attack(
-    model: nn.Module, X: np.ndarray, y: np.ndarray, radius: float | int, norm: Literal["linf", "l2"], box: Any, steps: int,
-    restarts: int, rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    model: nn.Module,
+    X: np.ndarray,
+    y: np.ndarray,
+    radius: float | int,
+    norm: Literal["linf", "l2"],
+    box: Any,
+    steps: int,
+    restarts: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """Margins as they are (n, C − 1), and the least of each row that an attack on the margin found, over all restarts."""
     x, labels = _tensors(model, X, y)
     with torch.random.fork_rng(devices=[]):
@@ -60,21 +73,39 @@ def attack(
         worst = here.min(dim=1).values
         for _ in range(restarts if radius else 0):
             far = ascend(
-                model, x, lambda z: -_margins(z, labels).min(dim=1).values.sum(), radius=float(radius), norm=norm,
-                steps=steps, step_size=float(radius) / 4, box=box,
-            )  # fmt: skip
+                model,
+                x,
+                lambda z: -_margins(z, labels).min(dim=1).values.sum(),
+                radius=float(radius),
+                norm=norm,
+                steps=steps,
+                step_size=float(radius) / 4,
+                box=box,
+            )
             with torch.no_grad():
                 worst = torch.minimum(worst, _margins(model(far), labels).min(dim=1).values)
     return here.double().numpy(), worst.double().numpy()
 
 
 def moved_margins(
-    model: nn.Module, X: np.ndarray, y: np.ndarray, radius: float | int, norm: Literal["linf", "l2"], box: Any, steps: int,
+    model: nn.Module,
+    X: np.ndarray,
+    y: np.ndarray,
+    radius: float | int,
+    norm: Literal["linf", "l2"],
+    box: Any,
+    steps: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """Margins at the end of attacks: on the ρ-margin sum, and on the movement of the vector of margins."""
     x, labels = _tensors(model, X, y)
-    ball = {"radius": float(radius), "norm": norm, "steps": steps, "step_size": float(radius) / 4, "box": box}
+    ball = {
+        "radius": float(radius),
+        "norm": norm,
+        "steps": steps,
+        "step_size": float(radius) / 4,
+        "box": box,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**31)))
         with torch.no_grad():
@@ -141,7 +172,12 @@ def _through(layer: nn.Module, low: Tensor, high: Tensor) -> tuple[Tensor, Tenso
         middle = functional.linear(centre, layer.weight.double(), bias)
         spread = functional.linear(reach, layer.weight.double().abs())
     elif isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros":
-        how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
+        how = {
+            "stride": layer.stride,
+            "padding": layer.padding,
+            "dilation": layer.dilation,
+            "groups": layer.groups,
+        }
         bias = None if layer.bias is None else layer.bias.double()
         middle = functional.conv2d(centre, layer.weight.double(), bias, **how)
         spread = functional.conv2d(reach, layer.weight.double().abs(), **how)

@@ -64,7 +64,11 @@ def _paper(t: Any, tau: float | int, n: int) -> Any:
     with np.errstate(divide="ignore"):
         log_m = np.logaddexp(a * np.log1p(t), a * np.log1p(-t)) - np.log(2)
     change = np.expm1((2 - tau) * log_m)
-    return -(2.0 ** (1 - tau)) / (1 - tau) * change if tau < 1 else change / ((tau - 1) * float(n) ** (tau - 1))
+    return (
+        -(2.0 ** (1 - tau)) / (1 - tau) * change
+        if tau < 1
+        else change / ((tau - 1) * float(n) ** (tau - 1))
+    )
 
 
 def _sharp(t: float, tau: float | int, n: int) -> float:

@@ -155,9 +155,15 @@ def robust_error_bound(
         raise ValueError(f"y must hold whole class numbers 0 to {classes - 1}, got {labels.max()}")
     if box is not None:
         inside = bool(((box[0] <= X) & (box[1] >= X)).all())
-        assumptions.append((met if inside else violated)("inputs lie in the box", f"{X.min():.4g} to {X.max():.4g}"))
+        assumptions.append(
+            (met if inside else violated)(
+                "inputs lie in the box", f"{X.min():.4g} to {X.max():.4g}"
+            )
+        )
     if sup == "pgd" and not linear:
-        assumptions.append(unchecked("the attack finds the largest loss in the ball", "it is a lower bound of it"))
+        assumptions.append(
+            unchecked("the attack finds the largest loss in the ball", "it is a lower bound of it")
+        )
     scale = float(comp_sum(1.0, tau))
     margin = comp_sum(np.clip(1 - least / rho, 0, 1).sum(axis=1), tau)
     wanted = math.sqrt(classes - 1) / rho
@@ -167,10 +173,24 @@ def robust_error_bound(
     enough = (met if nu >= wanted * (1 - 1e-12) else violated)(
         "ν is at least √(C − 1)/ρ", f"ν = {nu:.4g}, needed is {wanted:.4g}"
     )
-    inputs = {"rows": n, "classes": classes, "radius": radius, "norm": norm, "tau": tau, "rho": rho, "margins by": sup}
-    told = "exact" if linear else "the share that an attack fooled, a lower bound: holds means not refuted"
+    inputs = {
+        "rows": n,
+        "classes": classes,
+        "radius": radius,
+        "norm": norm,
+        "tau": tau,
+        "rho": rho,
+        "margins by": sup,
+    }
+    told = (
+        "exact"
+        if linear
+        else "the share that an attack fooled, a lower bound: holds means not refuted"
+    )
 
-    def certificate(name: str, loss: str, value: float, more: tuple[Assumption, ...]) -> Certificate:
+    def certificate(
+        name: str, loss: str, value: float, more: tuple[Assumption, ...]
+    ) -> Certificate:
         return Certificate(
             name,
             f"the share of these rows that an attack within the ball makes wrong is at most the mean {loss} over Φ(1); measured is "
@@ -223,8 +243,16 @@ def _linear(
             most = drop
         else:
             part = X[rows]
-            low = np.full(part.shape, radius) if box is None else part - np.maximum(part - radius, box[0])
-            high = np.full(part.shape, radius) if box is None else np.minimum(part + radius, box[1]) - part
+            low = (
+                np.full(part.shape, radius)
+                if box is None
+                else part - np.maximum(part - radius, box[0])
+            )
+            high = (
+                np.full(part.shape, radius)
+                if box is None
+                else np.minimum(part + radius, box[1]) - part
+            )
             up, down = np.maximum(D, 0), np.maximum(-D, 0)
             drop = low @ up.T + high @ down.T
             most = np.maximum(drop, high @ up.T + low @ down.T)

@@ -43,7 +43,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         One a group.
     """
 
-    def __init__(self, groups=None, *, lam=1.0, forecaster="ridge", target_range=None, fit_intercept=True):
+    def __init__(
+        self, groups=None, *, lam=1.0, forecaster="ridge", target_range=None, fit_intercept=True
+    ):
         self.groups = groups
         self.lam = lam
         self.forecaster = forecaster
@@ -52,7 +54,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True  # it sees each row once, and is penalised in units of the features given
+        tags.regressor_tags.poor_score = (
+            True  # it sees each row once, and is penalised in units of the features given
+        )
         return tags
 
     def fit(self, X: Any, y: Any, groups: Any = None) -> GroupwiseRegressor:
@@ -80,15 +84,26 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         else:
             span = self.span_
             if names != self.state_.names:
-                raise ValueError(f"groups must be those of the first call, {', '.join(self.state_.names)}")
+                raise ValueError(
+                    f"groups must be those of the first call, {', '.join(self.state_.names)}"
+                )
         outside = np.flatnonzero((y < span[0]) | (y > span[1]))
         if len(outside):
             row = int(outside[0])
-            raise ValueError(f"y must lie in target_range [{span[0]:g}, {span[1]:g}], row {row} has {y[row]:g}")
+            raise ValueError(
+                f"y must lie in target_range [{span[0]:g}, {span[1]:g}], row {row} has {y[row]:g}"
+            )
         if first:
-            state = Forecaster(X.shape[1] + bool(self.fit_intercept), names, lam=self.lam, forecaster=self.forecaster)
+            state = Forecaster(
+                X.shape[1] + bool(self.fit_intercept),
+                names,
+                lam=self.lam,
+                forecaster=self.forecaster,
+            )
             self.state_, self.span_ = state, span
-        self.state_.learn(self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X)))
+        self.state_.learn(
+            self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X))
+        )
 
     def _rows(self, X: np.ndarray) -> np.ndarray:
         return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
@@ -105,8 +120,13 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             else:
                 flags[f"column {told}"] = X[:, told]
         active, names = members(flags, X)
-        if EVERYONE not in names:  # a block may lie in one group as a whole; everyone is always there
-            active, names = np.column_stack([active, np.ones(len(X), dtype=bool)]), (*names, EVERYONE)
+        if (
+            EVERYONE not in names
+        ):  # a block may lie in one group as a whole; everyone is always there
+            active, names = (
+                np.column_stack([active, np.ones(len(X), dtype=bool)]),
+                (*names, EVERYONE),
+            )
         return active, names
 
     def predict(self, X: Any, groups: Any = None) -> np.ndarray:
@@ -115,7 +135,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         active, _ = self._members(X, groups)
         low, high = self.span_
-        return low + (high - low) * self.state_.predict(self._rows(X), active[:, : len(self.state_.names)])
+        return low + (high - low) * self.state_.predict(
+            self._rows(X), active[:, : len(self.state_.names)]
+        )
 
     @property
     def group_report_(self) -> pd.DataFrame:
@@ -145,7 +167,10 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         if not low <= target <= high:
             raise ValueError(f"y must lie in target_range [{low:g}, {high:g}], got {target:g}")
         self.state_.learn(
-            self._rows(row), np.array([(target - low) / (high - low)]), self._flags(row, groups), np.zeros(1)
+            self._rows(row),
+            np.array([(target - low) / (high - low)]),
+            self._flags(row, groups),
+            np.zeros(1),
         )
 
     def predict_one(self, x: Mapping[Any, float], groups: Any = None) -> float:
@@ -153,7 +178,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         if not hasattr(self, "state_"):
             return float(as_range(self.target_range or (0, 1), "target_range")[0])
         row, (low, high) = self._row(x), self.span_
-        return float(low + (high - low) * self.state_.predict(self._rows(row), self._flags(row, groups))[0])
+        return float(
+            low + (high - low) * self.state_.predict(self._rows(row), self._flags(row, groups))[0]
+        )
 
     def _flags(self, row: np.ndarray, groups: Any) -> np.ndarray:
         """Membership of one row, in the order of the first call; without the detours that many rows are worth."""
@@ -161,7 +188,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             return self._members(row, None)[0]
         flags = np.atleast_2d(groups)
         if flags.shape != (1, len(self.state_.names)):
-            raise ValueError(f"groups must have {len(self.state_.names)} flags, got shape {flags.shape}")
+            raise ValueError(
+                f"groups must have {len(self.state_.names)} flags, got shape {flags.shape}"
+            )
         if flags.dtype != bool:
             if not ((flags == 0) | (flags == 1)).all():
                 raise ValueError("groups contains values other than 0/1")

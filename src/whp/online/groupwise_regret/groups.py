@@ -18,7 +18,9 @@ EVERYONE = "everyone"
 LEVELS = 20  # a numeric column with more values than this needs edges
 
 
-def members(groups: Any, X: Any, names: Sequence[str] | None = None) -> tuple[Bool[np.ndarray, "T N"], tuple[str, ...]]:
+def members(
+    groups: Any, X: Any, names: Sequence[str] | None = None
+) -> tuple[Bool[np.ndarray, "T N"], tuple[str, ...]]:
     """Membership of each row, and the names; a group of everyone is appended if there is none.
 
     Parameters
@@ -44,7 +46,11 @@ def members(groups: Any, X: Any, names: Sequence[str] | None = None) -> tuple[Bo
         found = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
     elif isinstance(groups, Mapping):
         found = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
-    elif isinstance(groups, Sequence) and len(groups) and all(isinstance(c, str) or callable(c) for c in groups):
+    elif (
+        isinstance(groups, Sequence)
+        and len(groups)
+        and all(isinstance(c, str) or callable(c) for c in groups)
+    ):
         for number, c in enumerate(groups):
             if isinstance(c, str):
                 found |= _by_columns([c], X)
@@ -61,7 +67,9 @@ def members(groups: Any, X: Any, names: Sequence[str] | None = None) -> tuple[Bo
         except ValueError as error:
             raise ValueError("groups must have rows of one length") from error
         if matrix.ndim != 2 or len(matrix) != T or matrix.shape[1] == 0:
-            raise ValueError(f"groups must have shape ({T}, N) with N at least 1, got {matrix.shape}")
+            raise ValueError(
+                f"groups must have shape ({T}, N) with N at least 1, got {matrix.shape}"
+            )
         told = told or tuple(names or (f"group {j}" for j in range(matrix.shape[1])))
         if len(told) != matrix.shape[1]:
             raise ValueError(f"group_names must have {matrix.shape[1]} entries, got {len(told)}")
@@ -101,13 +109,17 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             )
         column = X[name]
         if column.isna().any():
-            raise ValueError(f"groups must have no missing values, column {name!r} has {int(column.isna().sum())}")
+            raise ValueError(
+                f"groups must have no missing values, column {name!r} has {int(column.isna().sum())}"
+            )
         if edges:
             try:
                 inner = sorted(float(e) for e in edges)
                 numbers = column.astype(float)
             except ValueError as error:
-                raise ValueError(f"groups must have numbers after the colon and in the column, in {told!r}") from error
+                raise ValueError(
+                    f"groups must have numbers after the colon and in the column, in {told!r}"
+                ) from error
             cuts = [-np.inf, *inner, np.inf]
             for low, high in pairwise(cuts):
                 ends = (f"{low:g} < " * (low > -np.inf), f" ≤ {high:g}" * (high < np.inf))
@@ -116,7 +128,9 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             continue
         levels = sorted(column.unique(), key=str)
         if column.dtype.kind in "fiu" and len(levels) > LEVELS:
-            raise ValueError(f"groups must have edges for the numbers in {name!r}, e.g. '{name}:35:50'")
+            raise ValueError(
+                f"groups must have edges for the numbers in {name!r}, e.g. '{name}:35:50'"
+            )
         found |= {f"{name} = {level}": (column == level).to_numpy() for level in levels}
     return found
 
@@ -133,7 +147,9 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
         return rows, tuple(f"x{j}" for j in range(rows.shape[1])), False
     table = pd.DataFrame(X)
     if (missing := table.isna().sum()).any():
-        raise ValueError(f"X must have no missing values, column {missing.idxmax()!r} has {int(missing.max())}")
+        raise ValueError(
+            f"X must have no missing values, column {missing.idxmax()!r} has {int(missing.max())}"
+        )
     text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     table = pd.get_dummies(table, columns=text, dtype=np.float64).astype(np.float64)
     low, high = table.min(), table.max()

@@ -35,11 +35,17 @@ def assumptions(
         met(awake, f"{rows} rows")
         if not asleep
         else violated(awake, f"{asleep} rows lie in none", "add a group of everyone."),
-        violated(inside, told, "give a wider loss_range.") if max(worst, largest) > 1 + 1e-12 else met(inside, told),
+        violated(inside, told, "give a wider loss_range.")
+        if max(worst, largest) > 1 + 1e-12
+        else met(inside, told),
         met("targets lie in their range", target_range),
     ]
     if oblivious:
-        found.append(unchecked("nature does not see the coins of a round before it chooses", "no data can show it"))
+        found.append(
+            unchecked(
+                "nature does not see the coins of a round before it chooses", "no data can show it"
+            )
+        )
     return tuple(found)
 
 

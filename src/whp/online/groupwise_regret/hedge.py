@@ -17,7 +17,14 @@ from jaxtyping import Bool, Float
 from whp.kernel import compiled
 from whp.validate import as_int, as_vector
 
-__all__ = ["AdaNormalHedge", "as_active", "hedge_update", "hedge_weights", "log_weight", "meta_bound"]
+__all__ = [
+    "AdaNormalHedge",
+    "as_active",
+    "hedge_update",
+    "hedge_weights",
+    "log_weight",
+    "meta_bound",
+]
 
 
 @compiled
@@ -110,9 +117,15 @@ class AdaNormalHedge:
 
     def __init__(self, n_experts: int, prior: Any = None) -> None:
         n = as_int(n_experts, "n_experts", low=1)
-        self.prior = np.full(n, 1 / n) if prior is None else as_vector(prior, "prior", size=n, dtype=np.float64)
+        self.prior = (
+            np.full(n, 1 / n)
+            if prior is None
+            else as_vector(prior, "prior", size=n, dtype=np.float64)
+        )
         if (self.prior <= 0).any() or abs(self.prior.sum() - 1) > 1e-9:
-            raise ValueError(f"prior must be positive and sum to 1, got a sum of {self.prior.sum():g}")
+            raise ValueError(
+                f"prior must be positive and sum to 1, got a sum of {self.prior.sum():g}"
+            )
         self.R, self.C, self.B = np.zeros(n), np.zeros(n), 1.0
         self.largest = 0.0
 
@@ -136,10 +149,14 @@ class AdaNormalHedge:
         if ell.shape != self.R.shape:
             raise ValueError(f"losses must have shape {self.R.shape}, got {ell.shape}")
         if not ((ell >= 0) & (ell <= 1))[awake].all():
-            raise ValueError("losses must be in [0, 1] for active experts; scale them by their range")
+            raise ValueError(
+                "losses must be in [0, 1] for active experts; scale them by their range"
+            )
         if not awake.any():
             return 0.0
-        mixture, growth, worst = hedge_update(self.R, self.C, self.prior, awake, self.weights(awake), ell)
+        mixture, growth, worst = hedge_update(
+            self.R, self.C, self.prior, awake, self.weights(awake), ell
+        )
         self.B += growth
         self.largest = max(self.largest, worst)
         return float(mixture)
@@ -157,7 +174,11 @@ class AdaNormalHedge:
         if set(state) != {"R", "C", "B"}:
             raise ValueError("state must hold R, C, B")
         arrays = {k: np.array(v, dtype=np.float64) for k, v in state.items()}
-        if arrays["R"].shape != self.R.shape or arrays["C"].shape != self.C.shape or arrays["B"].shape != (2,):
+        if (
+            arrays["R"].shape != self.R.shape
+            or arrays["C"].shape != self.C.shape
+            or arrays["B"].shape != (2,)
+        ):
             raise ValueError(f"state must be of {len(self.R)} experts")
         self.R, self.C = arrays["R"], arrays["C"]
         self.B, self.largest = map(float, arrays["B"])

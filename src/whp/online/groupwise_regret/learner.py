@@ -10,17 +10,20 @@ import numpy as np
 
 from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
-from whp.online.groupwise_regret.guarantee import PAPER, assumptions, azuma, group_certificate, rounding
+from whp.online.groupwise_regret.guarantee import (
+    PAPER,
+    assumptions,
+    azuma,
+    group_certificate,
+    rounding,
+)
 from whp.online.groupwise_regret.hedge import AdaNormalHedge, as_active
 from whp.online.groupwise_regret.ridge import as_range
 from whp.validate import as_choice, as_int
 
 __all__ = ["GroupwiseLearner", "Learner"]
 
-CONVEX = {
-    "squared": lambda z, y: (z - y) ** 2,
-    "absolute": lambda z, y: abs(z - y),
-}
+CONVEX = {"squared": lambda z, y: (z - y) ** 2, "absolute": lambda z, y: abs(z - y)}
 
 
 class Learner(Protocol):
@@ -76,7 +79,9 @@ class GroupwiseLearner:
             raise TypeError(f"make_learner must be callable, got {type(make_learner).__name__}")
         if callable(loss):
             if prediction == "mean":
-                raise ValueError("prediction must be 'sample' with a loss of your own: a mean needs a convex one")
+                raise ValueError(
+                    "prediction must be 'sample' with a loss of your own: a mean needs a convex one"
+                )
             self.loss: Callable[[Any, Any], Any] = loss
         else:
             self.loss = CONVEX[as_choice(loss, "loss", tuple(CONVEX))]
@@ -141,12 +146,20 @@ class GroupwiseLearner:
 
     def certificates(self, names: Any = None) -> tuple[Certificate, ...]:
         """One a group: against the best fixed predictor where learners know it, else against the group's own learner."""
-        told = [str(n) for n in names] if names is not None else [f"group {g}" for g in range(len(self.learners))]
+        told = (
+            [str(n) for n in names]
+            if names is not None
+            else [f"group {g}" for g in range(len(self.learners))]
+        )
         sample = self.prediction == "sample"
         checked = assumptions(
-            rows=int(self.rounds.max()), asleep=self.asleep, worst=self.hedge.largest, largest=self.largest,
-            target_range="as the learners were told", oblivious=sample,
-        )  # fmt: skip
+            rows=int(self.rounds.max()),
+            asleep=self.asleep,
+            worst=self.hedge.largest,
+            largest=self.largest,
+            target_range="as the learners were told",
+            oblivious=sample,
+        )
         scale = self.high - self.low
         made = []
         for g, learner in enumerate(self.learners):
@@ -159,10 +172,15 @@ class GroupwiseLearner:
             measured: Estimate | None = exact(float(self.losses[g] - against)) if T else None
             made.append(
                 group_certificate(
-                    told[g], total, measured, float(self.high * T - against) if T else math.inf,
-                    1 - self.delta if sample else 1.0, checked, {"T_g": int(T), "meta bound": bound},
+                    told[g],
+                    total,
+                    measured,
+                    float(self.high * T - against) if T else math.inf,
+                    1 - self.delta if sample else 1.0,
+                    checked,
+                    {"T_g": int(T), "meta bound": bound},
                     claim=f"loss of the group's rounds ≤ that of {what} plus √(3C(ln 1/q + ln B)) and what the learner proves",
                     source=f"{PAPER}, main theorem",
                 )
-            )  # fmt: skip
+            )
         return tuple(made)

@@ -129,7 +129,14 @@ class GroupwiseShortestPath:
 
     def _solve(self, costs: Float[np.ndarray, " n"]) -> tuple[float, np.ndarray]:
         value = _shortest(
-            self._tails, self._starts, self._into, costs, self._source, self._target, self._distance, self._back
+            self._tails,
+            self._starts,
+            self._into,
+            costs,
+            self._source,
+            self._target,
+            self._distance,
+            self._back,
         )
         path, v = [], self._target
         while v != self._source:
@@ -181,7 +188,9 @@ class GroupwiseShortestPath:
         if costs.shape != (self.n,):
             raise ValueError(f"edge_costs must have shape ({self.n},), got {costs.shape}")
         if not np.isfinite(costs).all() or (costs < 0).any():
-            raise ValueError(f"edge_costs must be finite and not negative, edge {int(np.argmin(costs))} is not")
+            raise ValueError(
+                f"edge_costs must be finite and not negative, edge {int(np.argmin(costs))} is not"
+            )
         self._largest = max(self._largest, float(costs.max()))
         ell = np.zeros(len(self.rounds))
         for g, path in self._said.items():
@@ -208,9 +217,15 @@ class GroupwiseShortestPath:
         """Bound on its expectation: that of the perturbed leader, executed, and that of the mixture."""
         harmonic = sum(1 / m for m in range(self.K + 1, self.n + 1))
         eta = np.array([self._step(max(t, 1)) for t in self.rounds])
-        return np.where(self.rounds > 0, (1 + harmonic) / eta + self.K * self._executed + self.hedge.bound(), 0.0)
+        return np.where(
+            self.rounds > 0,
+            (1 + harmonic) / eta + self.K * self._executed + self.hedge.bound(),
+            0.0,
+        )
 
-    def certificates(self, regret: list[Estimate | None] | None = None, names: Any = None) -> tuple[Certificate, ...]:
+    def certificates(
+        self, regret: list[Estimate | None] | None = None, names: Any = None
+    ) -> tuple[Certificate, ...]:
         """One a group, in expectation over coins.
 
         Parameters
@@ -220,7 +235,11 @@ class GroupwiseShortestPath:
         names : sequence of str, optional
             Of the groups.
         """
-        told = [str(n) for n in names] if names is not None else [f"group {g}" for g in range(len(self.rounds))]
+        told = (
+            [str(n) for n in names]
+            if names is not None
+            else [f"group {g}" for g in range(len(self.rounds))]
+        )
         inside = f"largest {self._largest:.4g}"
         costs = "edge costs lie in [0, 1]"
         checked = (
@@ -231,14 +250,24 @@ class GroupwiseShortestPath:
         for g, (bound, best) in enumerate(zip(self.bound(), self.best(), strict=True)):
             T = self.rounds[g]
             prior = follow_the_perturbed_leader_bound(self.n, self.K, int(T)) if T else 0.0
-            inputs = {"T_g": int(T), "edges n": self.n, "longest path K": self.K, "a-priori form": prior}
+            inputs = {
+                "T_g": int(T),
+                "edges n": self.n,
+                "longest path K": self.K,
+                "a-priori form": prior,
+            }
             made.append(
                 group_certificate(
-                    told[g], float(bound), None if regret is None else regret[g], float(T - best) if T else math.inf, 1.0,
-                    checked, inputs,
+                    told[g],
+                    float(bound),
+                    None if regret is None else regret[g],
+                    float(T - best) if T else math.inf,
+                    1.0,
+                    checked,
+                    inputs,
                     claim="expected cost of the group's rounds, in units of K ≤ that of its best path plus (1 + H_n − H_K)/η + "
                     "K Σ η ℓ² and √(3C(ln 1/q + ln B))",
                     source=f"{PAPER}, online shortest paths by follow the perturbed leader",
                 )
-            )  # fmt: skip
+            )
         return tuple(made)

@@ -14,7 +14,13 @@ from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.io import Data
 from whp.online.groupwise_regret.groups import features, members
-from whp.online.groupwise_regret.guarantee import PAPER, assumptions, azuma, group_certificate, rounding
+from whp.online.groupwise_regret.guarantee import (
+    PAPER,
+    assumptions,
+    azuma,
+    group_certificate,
+    rounding,
+)
 from whp.online.groupwise_regret.hedge import meta_bound
 from whp.online.groupwise_regret.ridge import (
     AVERAGE,
@@ -30,7 +36,7 @@ from whp.online.groupwise_regret.ridge import (
     as_range,
     hindsight,
     learn_block,
-)  # fmt: skip
+)
 from whp.result import Result
 from whp.validate import as_choice, as_fraction, as_real, as_vector
 
@@ -43,7 +49,7 @@ EMPTY = np.zeros((0, 0))
 LARGEST = 1e30  # squares of squares still fit
 CLAIM = {
     "mean": "loss of the group's rows ≤ that of its best linear predictor in hindsight with penalty, plus √(3C(ln 1/q + ln B)) for "
-    "the mixture and the executed bound E of its own learner",
+    "the mixture and the executed bound E of its own learner"
 }
 CLAIM["sample"] = CLAIM["mean"] + ", plus √(½ T ln(N/δ)) for the coins"
 
@@ -67,31 +73,64 @@ class Forecaster:
         as_choice(prediction, "prediction", ("mean", "sample"))
         self.lam = as_real(lam, "lam", low=0, high=math.inf, open_ends=True)
         low, high = (0.0, 1.0) if loss_range is None else as_range(loss_range, "loss_range")
-        self.names, self.forecaster, self.prediction, self.width = tuple(names), forecaster, prediction, high - low
+        self.names, self.forecaster, self.prediction, self.width = (
+            tuple(names),
+            forecaster,
+            prediction,
+            high - low,
+        )
         if low != 0:
             raise ValueError(f"loss_range must begin at 0 for squared errors, got {low:g}")
         self.delta = as_fraction(delta, "delta")
         N = len(self.names)
-        self.prior = np.full(N, 1 / N) if prior is None else as_vector(prior, "prior", size=N, dtype=np.float64)
+        self.prior = (
+            np.full(N, 1 / N)
+            if prior is None
+            else as_vector(prior, "prior", size=N, dtype=np.float64)
+        )
         if (self.prior <= 0).any() or abs(self.prior.sum() - 1) > 1e-9:
-            raise ValueError(f"prior must be positive and sum to 1, got a sum of {self.prior.sum():g}")
+            raise ValueError(
+                f"prior must be positive and sum to 1, got a sum of {self.prior.sum():g}"
+            )
         self.gram = np.tile(self.lam * np.eye(dim), (N + 1, 1, 1))
         self.inverse = np.tile(np.eye(dim) / self.lam, (N + 1, 1, 1))
         self.s, self.R, self.C = np.zeros((N + 1, dim)), np.zeros(N), np.zeros(N)
         self.budget, self.sums, self.asleep = np.array([1.0, 0.0, 0.0]), np.zeros((N + 1, SUMS)), 0
 
     def learn(
-        self, X: np.ndarray, y: np.ndarray, active: np.ndarray, coins: np.ndarray, weights: np.ndarray = EMPTY
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        active: np.ndarray,
+        coins: np.ndarray,
+        weights: np.ndarray = EMPTY,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict, then learn, row by row; predictions and losses, targets and predictions in [0, 1]."""
         if np.abs(X).max() > LARGEST:
-            raise ValueError(f"X must have entries of at most {LARGEST:g}, got {np.abs(X).max():g}; scale its columns")
+            raise ValueError(
+                f"X must have entries of at most {LARGEST:g}, got {np.abs(X).max():g}; scale its columns"
+            )
         predictions, losses = np.empty(len(X)), np.empty(len(X))
         learn_block(
-            np.ascontiguousarray(X), y, np.ascontiguousarray(active), coins, self.forecaster == "vaw",
-            self.prediction == "sample", 1 / self.width, self.gram, self.inverse, self.s, self.R, self.C, self.budget,
-            self.prior, self.sums, predictions, losses, weights,
-        )  # fmt: skip
+            np.ascontiguousarray(X),
+            y,
+            np.ascontiguousarray(active),
+            coins,
+            self.forecaster == "vaw",
+            self.prediction == "sample",
+            1 / self.width,
+            self.gram,
+            self.inverse,
+            self.s,
+            self.R,
+            self.C,
+            self.budget,
+            self.prior,
+            self.sums,
+            predictions,
+            losses,
+            weights,
+        )
         self.asleep += int((~active.any(axis=1)).sum())
         return predictions, losses
 
@@ -99,7 +138,9 @@ class Forecaster:
         """Mixtures of what the groups' learners say, without learning."""
         from whp.online.groupwise_regret.hedge import hedge_weights
 
-        theta = np.stack([np.linalg.solve(A, s) for A, s in zip(self.gram[:-1], self.s[:-1], strict=True)])
+        theta = np.stack(
+            [np.linalg.solve(A, s) for A, s in zip(self.gram[:-1], self.s[:-1], strict=True)]
+        )
         raw = X @ theta.T
         if self.forecaster == "vaw":
             h = np.einsum("ti,gij,tj->tg", X, self.inverse[:-1], X)
@@ -120,40 +161,74 @@ class Forecaster:
         for g, name in enumerate(self.names):
             total = self.sums[g]
             best, plain = hindsight(self.gram[g], self.s[g], float(total[SQUARES]), self.lam)
-            extra = azuma(total[ROUNDS], len(self.names), self.delta) if self.prediction == "sample" else 0.0
+            extra = (
+                azuma(total[ROUNDS], len(self.names), self.delta)
+                if self.prediction == "sample"
+                else 0.0
+            )
             bound = meta[g] + total[EXECUTED] + extra + rounding(total[ROUNDS])
-            rows.append({
-                "group": name, "rounds": int(total[ROUNDS]), "loss": total[LOSS], "mixture": total[MIXTURE],
-                "global": total[GLOBAL], "own": total[OWN], "average": total[AVERAGE], "best": best, "best_plain": plain,
-                "regret": total[LOSS] - best, "global_regret": total[GLOBAL] - best, "bound": bound,
-                "meta_bound": meta[g], "executed": total[EXECUTED], "logdet": total[LOGDET],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "group": name,
+                    "rounds": int(total[ROUNDS]),
+                    "loss": total[LOSS],
+                    "mixture": total[MIXTURE],
+                    "global": total[GLOBAL],
+                    "own": total[OWN],
+                    "average": total[AVERAGE],
+                    "best": best,
+                    "best_plain": plain,
+                    "regret": total[LOSS] - best,
+                    "global_regret": total[GLOBAL] - best,
+                    "bound": bound,
+                    "meta_bound": meta[g],
+                    "executed": total[EXECUTED],
+                    "logdet": total[LOGDET],
+                }
+            )
         return pd.DataFrame(rows)
 
     def certificates(self, target_range: str) -> tuple[Certificate, ...]:
         """One a group."""
         sample = self.prediction == "sample"
         checked = assumptions(
-            rows=int(self.sums[-1, ROUNDS]), asleep=self.asleep, worst=float(self.budget[1]),
-            largest=float(self.budget[2]), target_range=target_range, oblivious=sample,
-        )  # fmt: skip
+            rows=int(self.sums[-1, ROUNDS]),
+            asleep=self.asleep,
+            worst=float(self.budget[1]),
+            largest=float(self.budget[2]),
+            target_range=target_range,
+            oblivious=sample,
+        )
         made = []
         for g, row in enumerate(self.report().itertuples()):
             inputs = {
-                "T_g": row.rounds, "meta bound": row.meta_bound, "E_g": row.executed, "ln det form of E_g": row.logdet,
-                "R_g": self.width * float(self.R[g]), "C_g": float(self.C[g]), "B": float(self.budget[0]),
-                "best in hindsight, penalised": row.best, "the same without penalty": row.best_plain, "λ": self.lam,
-            }  # fmt: skip
+                "T_g": row.rounds,
+                "meta bound": row.meta_bound,
+                "E_g": row.executed,
+                "ln det form of E_g": row.logdet,
+                "R_g": self.width * float(self.R[g]),
+                "C_g": float(self.C[g]),
+                "B": float(self.budget[0]),
+                "best in hindsight, penalised": row.best,
+                "the same without penalty": row.best_plain,
+                "λ": self.lam,
+            }
             measured: Estimate | None = exact(float(row.regret)) if row.rounds else None  # type: ignore[arg-type]
             # Without a round nothing is promised and nothing is trivial.
             trivial = float(row.rounds - row.best) if row.rounds else None  # type: ignore[operator]
             made.append(
                 group_certificate(
-                    str(row.group), float(row.bound), measured, math.inf if trivial is None else trivial,  # type: ignore[arg-type]
-                    1 - self.delta if sample else 1.0, checked, inputs, claim=CLAIM[self.prediction],
+                    str(row.group),
+                    float(row.bound),
+                    measured,
+                    math.inf if trivial is None else trivial,  # type: ignore[arg-type]
+                    1 - self.delta if sample else 1.0,
+                    checked,
+                    inputs,
+                    claim=CLAIM[self.prediction],
                     source=f"{PAPER}, main theorem with {'ridge' if self.forecaster == 'ridge' else 'VAW'} learners",
                 )
-            )  # fmt: skip
+            )
         return tuple(made)
 
 
@@ -211,7 +286,10 @@ class GroupwiseRegretResult(Result):
             (line,) = ax.plot(time, ours, label=name)
             ax.plot(time, theirs, "--", color=line.get_color(), linewidth=0.8)
         ax.axhline(0, color="0.6", linewidth=0.8)
-        ax.set(xlabel="rounds of the group", ylabel="regret against its best linear model; one global model dashed")
+        ax.set(
+            xlabel="rounds of the group",
+            ylabel="regret against its best linear model; one global model dashed",
+        )
         ax.legend(frameon=False, fontsize="small")
         return ax
 
@@ -295,7 +373,12 @@ def groupwise_regret(
         chosen = random.permutation(len(rows))
         rows, target, active = rows[chosen], target[chosen], active[chosen]
     state = Forecaster(
-        rows.shape[1], names, lam=lam, forecaster=forecaster, prediction=prediction, loss_range=loss_range
+        rows.shape[1],
+        names,
+        lam=lam,
+        forecaster=forecaster,
+        prediction=prediction,
+        loss_range=loss_range,
     )
     weights = np.zeros((len(rows), len(names))) if track else EMPTY
     coins = random.random(len(rows)) if prediction == "sample" else np.zeros(len(rows))
@@ -321,7 +404,11 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
     if y is None:
         raise TypeError("y must be an array of numbers or of two labels, got None")
     values = np.asarray(y)
-    if values.dtype.kind in "OUS" and values.ndim == 1 and all(isinstance(v, str) for v in values.tolist()):
+    if (
+        values.dtype.kind in "OUS"
+        and values.ndim == 1
+        and all(isinstance(v, str) for v in values.tolist())
+    ):
         classes = np.unique(values.astype(str))
         if len(classes) != 2:
             raise ValueError(f"y must be numbers or two labels, got {len(classes)} labels")
@@ -339,7 +426,9 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
         told = "given"
     outside = np.flatnonzero((values < low) | (values > high))
     if len(outside):
-        raise ValueError(f"y must lie in target_range [{low:g}, {high:g}], row {outside[0]} has {values[outside[0]]:g}")
+        raise ValueError(
+            f"y must lie in target_range [{low:g}, {high:g}], row {outside[0]} has {values[outside[0]]:g}"
+        )
     return (values - low) / (high - low), (low, high), told
 
 

@@ -65,7 +65,24 @@ def reinvert(gram, inverse):
 
 @compiled
 def learn_block(
-    X, y, active, coins, vaw, sample, scale, gram, inverse, s, R, C, budget, prior, sums, predictions, losses, weights
+    X,
+    y,
+    active,
+    coins,
+    vaw,
+    sample,
+    scale,
+    gram,
+    inverse,
+    s,
+    R,
+    C,
+    budget,
+    prior,
+    sums,
+    predictions,
+    losses,
+    weights,
 ):
     """All rows of a block. Learners 0…N−1 are the groups', the last one is global and for comparison only.
 
@@ -209,7 +226,16 @@ class OnlineRidge:
         """Learn from a row and its target, which must lie in the range."""
         row = as_vector(x, "x", size=self.dim, dtype=np.float64)
         target = (as_real(y, "y", low=self.low, high=self.high) - self.low) / (self.high - self.low)
-        _one(self._gram, self._inverse, self._s, row, self._u, target, self.forecaster == "vaw", self._sums)
+        _one(
+            self._gram,
+            self._inverse,
+            self._s,
+            row,
+            self._u,
+            target,
+            self.forecaster == "vaw",
+            self._sums,
+        )
 
     def hindsight(self) -> tuple[float, float]:
         """min over θ of Σ(θᵀx − y)² + λ‖θ‖², and the part of it without the penalty."""
@@ -237,5 +263,7 @@ def as_range(value: Any, name: str) -> tuple[float, float]:
         raise ValueError(f"{name} must be two numbers, got {value!r}") from error
     low, high = as_real(low, name), as_real(high, name)
     if not low < high or not math.isfinite(high - low):
-        raise ValueError(f"{name} must be two finite numbers, the first smaller, got {low:g}, {high:g}")
+        raise ValueError(
+            f"{name} must be two finite numbers, the first smaller, got {low:g}, {high:g}"
+        )
     return low, high

@@ -23,7 +23,11 @@ S. Sachs, H. Hadiji, T. van Erven, C. Guzmán. Between Stochastic and Adversaria
 from whp.online.optimistic_mirror_descent.domains import Ball, Box, L1Ball, Polytope, Simplex
 from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.estimator import OptimisticClassifier, OptimisticRegressor
-from whp.online.optimistic_mirror_descent.guarantee import check_exp_concavity, check_smoothness, sea_bound
+from whp.online.optimistic_mirror_descent.guarantee import (
+    check_exp_concavity,
+    check_smoothness,
+    sea_bound,
+)
 from whp.online.optimistic_mirror_descent.hindsight import OptimisticMirrorDescentResult
 from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea

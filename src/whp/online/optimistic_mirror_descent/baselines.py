@@ -49,11 +49,21 @@ def baseline_losses(
     D, G, L = 2 * family.R, family.gradient_bound, family.smoothness
     if rule == "online-newton":
         if family.exp_concavity <= 0:
-            raise ValueError(f"family must be logistic or squared loss for {rule}, got {family.name}")
+            raise ValueError(
+                f"family must be logistic or squared loss for {rule}, got {family.name}"
+            )
         gamma = 0.5 * min(1 / (4 * G * D), family.exp_concavity)
         return _newton(A, y, family.code, family.R, gamma, multiple / gamma)
     return _first_order(
-        A, y, family.code, family.l2, BASELINES.index(rule), family.R, multiple * D, G, 10 * D * D * L * L + 4 * G * G
+        A,
+        y,
+        family.code,
+        family.l2,
+        BASELINES.index(rule),
+        family.R,
+        multiple * D,
+        G,
+        10 * D * D * L * L + 4 * G * G,
     )
 
 

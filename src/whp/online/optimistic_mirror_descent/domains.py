@@ -105,14 +105,20 @@ class Ball(_Compiled):
 
     def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Centre and radius."""
-        return np.broadcast_to(np.asarray(self.center, np.float64), dim).copy(), NOTHING, self.radius
+        return (
+            np.broadcast_to(np.asarray(self.center, np.float64), dim).copy(),
+            NOTHING,
+            self.radius,
+        )
 
     def project_metric(self, z: Vector, H: Float[np.ndarray, "d d"]) -> Vector:
         """The point x of the ball with the least (x − z)ᵀH(x − z), H positive definite."""
         y = z - self.center
         if y @ y <= self.radius**2:
             return np.array(z, dtype=np.float64)
-        return self.center + ball_quadratic(np.ascontiguousarray(H), np.ascontiguousarray(H @ y), self.radius)
+        return self.center + ball_quadratic(
+            np.ascontiguousarray(H), np.ascontiguousarray(H @ y), self.radius
+        )
 
     def quadratic_min(self, Q: Float[np.ndarray, "d d"], b: Vector) -> Vector:
         """The minimiser over the ball of ½xᵀQx − bᵀx, Q positive semidefinite."""
@@ -140,9 +146,13 @@ class Box(_Compiled):
     code: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        low, high = (as_vector(v, k, dtype=np.float64) for k, v in (("low", self.low), ("high", self.high)))
+        low, high = (
+            as_vector(v, k, dtype=np.float64) for k, v in (("low", self.low), ("high", self.high))
+        )
         if len(low) != len(high) or (low > high).any() or (low == high).all():
-            raise ValueError("low must be at most high in every coordinate, and below it in one, with as many entries")
+            raise ValueError(
+                "low must be at most high in every coordinate, and below it in one, with as many entries"
+            )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
 
@@ -167,12 +177,18 @@ class Box(_Compiled):
     def quadratic_min(self, Q: Float[np.ndarray, "d d"], b: Vector) -> Vector:
         """The minimiser over the box of ½xᵀQx − bᵀx, Q positive semidefinite."""
         values, vectors = np.linalg.eigh(Q)
-        if values[0] <= 1e-12 * max(float(values[-1]), 1e-300):  # least squares cannot see a slope along the kernel
+        if values[0] <= 1e-12 * max(
+            float(values[-1]), 1e-300
+        ):  # least squares cannot see a slope along the kernel
             start = self.project(np.zeros(len(b)))
             found = minimize(
-                lambda x: (0.5 * x @ Q @ x - b @ x, Q @ x - b), start, jac=True, method="L-BFGS-B",
-                bounds=list(zip(self.low, self.high, strict=True)), options={"ftol": 1e-15, "gtol": 1e-12, "maxiter": 5000},
-            )  # fmt: skip
+                lambda x: (0.5 * x @ Q @ x - b @ x, Q @ x - b),
+                start,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=list(zip(self.low, self.high, strict=True)),
+                options={"ftol": 1e-15, "gtol": 1e-12, "maxiter": 5000},
+            )
             return np.clip(found.x, self.low, self.high)
         root = np.sqrt(values)
         free = self.low < self.high
@@ -180,7 +196,10 @@ class Box(_Compiled):
         A = root[:, None] * vectors.T
         out = self.low.copy()
         fit = lsq_linear(
-            A[:, free], target - A[:, ~free] @ out[~free], (self.low[free], self.high[free]), method="bvls"
+            A[:, free],
+            target - A[:, ~free] @ out[~free],
+            (self.low[free], self.high[free]),
+            method="bvls",
         )
         out[free] = np.clip(fit.x, self.low[free], self.high[free])
         return out
@@ -295,15 +314,22 @@ class Polytope:
     _diameter: float = field(init=False, repr=False, default=0.0)
 
     def __post_init__(self) -> None:
-        low, high, b = (as_vector(getattr(self, k), k, dtype=np.float64) for k in ("low", "high", "b"))
+        low, high, b = (
+            as_vector(getattr(self, k), k, dtype=np.float64) for k in ("low", "high", "b")
+        )
         A = as_matrix(self.A, "A", dtype=np.float64)
         if A.shape != (len(b), len(low)) or len(low) != len(high) or (low > high).any():
-            raise ValueError(f"A must have shape ({len(b)}, {len(low)}), as b and low say, and low be at most high")
+            raise ValueError(
+                f"A must have shape ({len(b)}, {len(low)}), as b and low say, and low be at most high"
+            )
         for name, value in (("low", low), ("high", high), ("A", A), ("b", b)):
             object.__setattr__(self, name, value)
         # Half the sum of the ranges of the coordinates, squared, would be loose: the box of the attained ranges is tight
         # enough, is never too short, and costs 2d linear programs once.
-        ends = [[sign * self.linear_min(sign * row)[i] for sign in (1, -1)] for i, row in enumerate(np.eye(len(low)))]
+        ends = [
+            [sign * self.linear_min(sign * row)[i] for sign in (1, -1)]
+            for i, row in enumerate(np.eye(len(low)))
+        ]
         size = float(np.linalg.norm([-high_end - low_end for low_end, high_end in ends]))
         if size <= 0:
             raise ValueError("low, high, A and b must leave more than a single point")
@@ -343,16 +369,22 @@ class Polytope:
                 if float(np.abs(left).max()) <= 1e-12 * (1 + float(np.abs(self.b).max())):
                     return x
                 free = self.A[:, (x > self.low) & (x < self.high)]
-                step = np.linalg.lstsq(free @ free.T + 1e-14 * np.eye(len(left)), left, rcond=None)[0]
+                step = np.linalg.lstsq(free @ free.T + 1e-14 * np.eye(len(left)), left, rcond=None)[
+                    0
+                ]
                 value, size = dual(multipliers)[0], 1.0
-                while size > 1e-6 and dual(multipliers + size * step)[0] > value - 1e-4 * size * float(step @ left):
+                while size > 1e-6 and dual(multipliers + size * step)[
+                    0
+                ] > value - 1e-4 * size * float(step @ left):
                     size /= 2
                 if size <= 1e-6:
                     break
                 multipliers = multipliers + size * step
             if attempt < 2:
                 options = {"ftol": 1e-16, "gtol": 1e-13, "maxiter": 2000}
-                multipliers = minimize(dual, multipliers, jac=True, method="L-BFGS-B", options=options).x
+                multipliers = minimize(
+                    dual, multipliers, jac=True, method="L-BFGS-B", options=options
+                ).x
         return primal(multipliers)
 
     def linear_min(self, s: Vector) -> Vector:

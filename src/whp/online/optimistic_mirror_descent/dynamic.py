@@ -12,7 +12,13 @@ from jaxtyping import Float
 from whp.certificate import Assumption, Certificate
 from whp.intervals import Estimate, exact
 from whp.online.optimistic_mirror_descent import guarantee, kernels
-from whp.online.optimistic_mirror_descent.learner import Player, as_gradient, dimension, load, not_finite
+from whp.online.optimistic_mirror_descent.learner import (
+    Player,
+    as_gradient,
+    dimension,
+    load,
+    not_finite,
+)
 from whp.validate import as_int, as_real, as_vector
 
 __all__ = ["DynamicOptimisticMirrorDescent"]
@@ -70,17 +76,25 @@ class DynamicOptimisticMirrorDescent(Player):
         x0: Any = None,
     ) -> None:
         if getattr(domain, "code", -1) < 0:
-            raise TypeError(f"domain must be a Ball, Box, Simplex or L1Ball, got {type(domain).__name__}")
+            raise TypeError(
+                f"domain must be a Ball, Box, Simplex or L1Ball, got {type(domain).__name__}"
+            )
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain, self.dim = domain, dimension(domain, dim, start)
         self.smoothness = as_real(smoothness, "smoothness", low=0, high=math.inf, open_ends=True)
-        self.gradient_bound = as_real(gradient_bound, "gradient_bound", low=0, high=math.inf, open_ends=True)
+        self.gradient_bound = as_real(
+            gradient_bound, "gradient_bound", low=0, high=math.inf, open_ends=True
+        )
         self.horizon = as_int(horizon, "horizon", low=1)
         self.pool_cap = (
-            None if pool_cap is None else as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
+            None
+            if pool_cap is None
+            else as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
         )
         D = float(domain.diameter)
-        self.pool = guarantee.pool(D, self.smoothness, self.gradient_bound, self.horizon, self.pool_cap)
+        self.pool = guarantee.pool(
+            D, self.smoothness, self.gradient_bound, self.horizon, self.pool_cap
+        )
         self._low, self._high, self._size = domain.describe(self.dim)
         self._p = np.zeros(5)
         self._p[kernels.DIAMETER], self._p[kernels.OFFSET] = D, 4 * self.gradient_bound**2
@@ -113,8 +127,18 @@ class DynamicOptimisticMirrorDescent(Player):
         """
         g = as_gradient(gradient, self.dim)
         fine = kernels.advance_pool(
-            self._p, self.smoothness, self.domain.code, self._low, self._high, self._size, self._s, self._W, self._P, self._Q, g
-        )  # fmt: skip
+            self._p,
+            self.smoothness,
+            self.domain.code,
+            self._low,
+            self._high,
+            self._size,
+            self._s,
+            self._W,
+            self._P,
+            self._Q,
+            g,
+        )
         if not fine:
             raise not_finite(g)
         return self.x
@@ -128,13 +152,21 @@ class DynamicOptimisticMirrorDescent(Player):
         base = eta * V + (D**2 + 2 * D * P) / (2 * eta)
         meta = logs / s[kernels.XX] + s[kernels.STAB]
         own = base - moved / (8 * eta) + L * (moved - s[kernels.GX2])
-        prior = 32 * L * D**2 * (logs + 1) + 4 * D * math.sqrt((logs + 1) * (self._p[kernels.OFFSET] + V)) + base.min()
+        prior = (
+            32 * L * D**2 * (logs + 1)
+            + 4 * D * math.sqrt((logs + 1) * (self._p[kernels.OFFSET] + V))
+            + base.min()
+        )
         return {"measured form": float(meta + own.min()), "a-priori form": float(prior)}
 
     def linearised_regret(self, comparator: Any = None) -> float:
         """Σ⟨g_t, x_t − u⟩ for one u, by default the point of the domain for which it is largest."""
         gsum = self._W[kernels.GSUM]
-        u = self.domain.linear_min(gsum) if comparator is None else as_gradient(comparator, self.dim, "comparator")
+        u = (
+            self.domain.linear_min(gsum)
+            if comparator is None
+            else as_gradient(comparator, self.dim, "comparator")
+        )
         return float(self._s[kernels.GX]) - float(gsum @ u)
 
     def assumptions(self) -> tuple[Assumption, ...]:
@@ -170,7 +202,10 @@ class DynamicOptimisticMirrorDescent(Player):
         if regret is not None:
             measured = regret if isinstance(regret, Estimate) else exact(as_real(regret, "regret"))
         elif path_length == 0:
-            measured, what = exact(self.linearised_regret(comparator)), "Σ⟨g_t, x_t − u⟩ for a single u"
+            measured, what = (
+                exact(self.linearised_regret(comparator)),
+                "Σ⟨g_t, x_t − u⟩ for a single u",
+            )
         inputs = {
             "T": self.rounds,
             "D": self._p[kernels.DIAMETER],
@@ -182,14 +217,22 @@ class DynamicOptimisticMirrorDescent(Player):
             "a-priori form": forms["a-priori form"],
         }
         checked = self.assumptions() if assumptions is None else tuple(assumptions)
-        return guarantee.pathwise("dynamic", forms["measured form"], measured, self.trivial, checked, inputs, what)
+        return guarantee.pathwise(
+            "dynamic", forms["measured form"], measured, self.trivial, checked, inputs, what
+        )
 
     def sea_bound(self, sigma2: Any, Sigma2: Any, path_length: float = 0.0) -> float:
         """:func:`sea_bound` with the constants of this learner."""
         return guarantee.sea_bound(
-            "dynamic", D=float(self._p[kernels.DIAMETER]), L=self.smoothness, G=self.gradient_bound, sigma2=sigma2,
-            Sigma2=Sigma2, path_length=path_length, horizon=self.horizon,
-        )  # fmt: skip
+            "dynamic",
+            D=float(self._p[kernels.DIAMETER]),
+            L=self.smoothness,
+            G=self.gradient_bound,
+            sigma2=sigma2,
+            Sigma2=Sigma2,
+            path_length=path_length,
+            horizon=self.horizon,
+        )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All that has been learnt, as plain arrays."""

@@ -44,7 +44,13 @@ class _Online(LearnsOneByOne, BaseEstimator):
         self._batch = as_int(self.batch_size, "batch_size", low=1)
         given = self.horizon if self.horizon is not None else horizon
         self.learners_ = [
-            make_learner(self._family, features + 1, curvature=self.curvature, dynamic=self.dynamic, horizon=given)
+            make_learner(
+                self._family,
+                features + 1,
+                curvature=self.curvature,
+                dynamic=self.dynamic,
+                horizon=given,
+            )
             for _ in range(count)
         ]
         self._names: tuple[Any, ...] = tuple(getattr(self, "feature_names_in_", range(features)))
@@ -155,7 +161,9 @@ class OptimisticClassifier(ClassifierMixin, _Online):
     _river = "Classifier"
     _multiclass = False  # river asks
 
-    def __init__(self, radius=5.0, *, batch_size=1, curvature="auto", l2=0.0, dynamic=False, horizon=None):
+    def __init__(
+        self, radius=5.0, *, batch_size=1, curvature="auto", l2=0.0, dynamic=False, horizon=None
+    ):
         self.radius = radius
         self.batch_size = batch_size
         self.curvature = curvature
@@ -173,7 +181,9 @@ class OptimisticClassifier(ClassifierMixin, _Online):
         """One pass over X (n, d) with labels y (n,), from scratch."""
         X, y = validate_data(self, X, y, dtype=np.float64, order="C")
         check_classification_targets(y)
-        self._declare(np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
+        self._declare(
+            np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
+        )
         self._learn(X, self._targets(y))
         return self
 
@@ -199,7 +209,9 @@ class OptimisticClassifier(ClassifierMixin, _Online):
     def _targets(self, y: np.ndarray) -> np.ndarray:
         places = np.searchsorted(self.classes_, y).clip(0, len(self.classes_) - 1)
         if (wrong := self.classes_[places] != y).any():
-            raise ValueError(f"y must hold the classes {self.classes_.tolist()}, got {y[wrong][0]!r}")
+            raise ValueError(
+                f"y must hold the classes {self.classes_.tolist()}, got {y[wrong][0]!r}"
+            )
         if len(self.classes_) == 2:
             return np.where(places == 1, 1.0, -1.0)[None]
         return np.where(places == np.arange(len(self.classes_))[:, None], 1.0, -1.0)
@@ -232,7 +244,9 @@ class OptimisticClassifier(ClassifierMixin, _Online):
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n,)."""
         scores = self.decision_function(X)
-        return self.classes_[(scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)]
+        return self.classes_[
+            (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(axis=1)
+        ]
 
     def _begin(self, x: Mapping[Any, float]) -> None:
         self.classes_ = np.array([False, True])
@@ -279,7 +293,15 @@ class OptimisticRegressor(RegressorMixin, _Online):
     _river = "Regressor"
 
     def __init__(
-        self, radius=5.0, *, batch_size=1, curvature="auto", l2=0.0, dynamic=False, horizon=None, target_bound=None
+        self,
+        radius=5.0,
+        *,
+        batch_size=1,
+        curvature="auto",
+        l2=0.0,
+        dynamic=False,
+        horizon=None,
+        target_bound=None,
     ):
         self.radius = radius
         self.batch_size = batch_size
@@ -291,13 +313,17 @@ class OptimisticRegressor(RegressorMixin, _Online):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = True  # predictions end at the radius, and it sees each row once
+        tags.regressor_tags.poor_score = (
+            True  # predictions end at the radius, and it sees each row once
+        )
         return tags
 
     def _bound(self) -> float:
         if self.target_bound is None:
             if self.dynamic or self.curvature == "exp_concave":
-                raise ValueError("target_bound must be given for dynamic=True and curvature='exp_concave', got None")
+                raise ValueError(
+                    "target_bound must be given for dynamic=True and curvature='exp_concave', got None"
+                )
             return 1.0  # no constant of the rules that are left contains it
         return as_real(self.target_bound, "target_bound", low=0, open_ends=True)
 

@@ -96,7 +96,11 @@ def sea_bound(
         if lam is None:
             raise ValueError("lam must be given for curvature='strongly_convex', got None")
         lam = as_real(lam, "lam", low=0, open_ends=True)
-        T = as_int(horizon, "horizon", low=1) if horizon is not None else max(noise.size, drift.size)
+        T = (
+            as_int(horizon, "horizon", low=1)
+            if horizon is not None
+            else max(noise.size, drift.size)
+        )
         sigma_t, Sigma_t = np.broadcast_to(noise, T), np.broadcast_to(drift, T)
         t = np.arange(2, T + 1, dtype=np.float64)
         w = 1 / t + 1 / t**2
@@ -114,7 +118,12 @@ def sea_bound(
         if kappa <= 1:
             return lead + main
         return (
-            lead + main + max(0.0, 16 * d / beta * math.log(kappa) - (kappa - 1) * d * epsilon**2 / (2 * beta * L * L))
+            lead
+            + main
+            + max(
+                0.0,
+                16 * d / beta * math.log(kappa) - (kappa - 1) * d * epsilon**2 / (2 * beta * L * L),
+            )
         )
     if L == 0:
         raise ValueError("L must be positive for curvature='dynamic', got 0")
@@ -183,8 +192,12 @@ def check_smoothness(
         if far > 0:
             worst = max(worst, float(np.linalg.norm(gradient(a) - gradient(b))) / far)
     if worst > L * (1 + 1e-9):
-        return violated(statement, f"a secant has slope {worst:.4g} > L = {L:.4g}", "raise smoothness.")
-    return unchecked(statement, f"the steepest of {pairs} random secants has slope {worst:.4g}, L = {L:.4g}")
+        return violated(
+            statement, f"a secant has slope {worst:.4g} > L = {L:.4g}", "raise smoothness."
+        )
+    return unchecked(
+        statement, f"the steepest of {pairs} random secants has slope {worst:.4g}, L = {L:.4g}"
+    )
 
 
 def check_exp_concavity(
@@ -204,12 +217,18 @@ def check_exp_concavity(
             inner = float(g(a) @ (b - a))
             worst = max(worst, f(a) + inner + beta / 2 * inner**2 - f(b) - 1e-9 * (1 + abs(f(b))))
     if worst > 0:
-        return violated(statement, f"a random pair breaks the inequality by {worst:.4g}", "lower exp_concavity.")
+        return violated(
+            statement, f"a random pair breaks the inequality by {worst:.4g}", "lower exp_concavity."
+        )
     return unchecked(statement, f"{pairs} random pairs of each of {len(losses)} losses agree")
 
 
 def _pairs(domain: Any, dim: int, pairs: int, rng: Any) -> Any:
-    draws = np.random.default_rng(rng).standard_normal((pairs, 2, dim)) * domain.diameter / math.sqrt(dim)
+    draws = (
+        np.random.default_rng(rng).standard_normal((pairs, 2, dim))
+        * domain.diameter
+        / math.sqrt(dim)
+    )
     return [(domain.project(a), domain.project(b)) for a, b in draws]
 
 

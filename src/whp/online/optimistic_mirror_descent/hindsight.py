@@ -15,7 +15,11 @@ from whp.online.optimistic_mirror_descent import guarantee, kernels
 from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
 from whp.online.optimistic_mirror_descent.losses import Linear, best_point
-from whp.online.optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea, random_order_sea
+from whp.online.optimistic_mirror_descent.predictability import (
+    SEAEstimate,
+    estimate_sea,
+    random_order_sea,
+)
 from whp.result import Result
 
 if TYPE_CHECKING:
@@ -89,8 +93,15 @@ class OptimisticMirrorDescentResult(Result):
             ax = plt.subplots()[1]
         rounds = np.arange(1, self.rounds + 1)
         if len(self.running_bound):
-            ax.plot(rounds, self.running_bound, color="tab:orange", label="bound, as the gradients came")
-        ax.plot(rounds, np.cumsum(self.losses - self.comparator_losses), color="tab:blue", label="regret")
+            ax.plot(
+                rounds, self.running_bound, color="tab:orange", label="bound, as the gradients came"
+            )
+        ax.plot(
+            rounds,
+            np.cumsum(self.losses - self.comparator_losses),
+            color="tab:blue",
+            label="regret",
+        )
         ax.axhline(0, color="0.6", linewidth=0.8)
         ax.set(xlabel="rounds", ylabel="regret against the best point in hindsight")
         ax.legend(frameon=False)
@@ -135,13 +146,21 @@ def _mean(first: Run, others: list[Run], best_loss: float) -> tuple[Estimate, SE
         best = best_loss if even else best_point(run.family, run.A, run.target, run.weights)[1]
         regrets.append(math.fsum(run.losses) - best)
         estimates.append(run.sea())
-    sigma2, Sigma2 = (np.mean([getattr(e, k) for e in estimates], axis=0) for k in ("sigma2", "Sigma2"))
+    sigma2, Sigma2 = (
+        np.mean([getattr(e, k) for e in estimates], axis=0) for k in ("sigma2", "Sigma2")
+    )
     return mean(regrets), SEAEstimate(sigma2, Sigma2, estimates[0].estimated)
 
 
 def judge(first: Run, others: list[Run], pieces: int, order: str) -> OptimisticMirrorDescentResult:
     """Comparators, regret and certificates."""
-    learner, family, A, target, batch = first.learner, first.family, first.A, first.target, first.batch
+    learner, family, A, target, batch = (
+        first.learner,
+        first.family,
+        first.A,
+        first.target,
+        first.batch,
+    )
     losses, variation, points = first.losses, first.variation, first.points
     n, T, starts, weights = len(A), len(losses), first.starts, first.weights
     edges = np.append(starts, n)[np.linspace(0, T, pieces + 1).round().astype(int)]
@@ -151,15 +170,22 @@ def judge(first: Run, others: list[Run], pieces: int, order: str) -> OptimisticM
     path = float(np.linalg.norm(np.diff(best, axis=0), axis=1).sum())
     which = np.repeat(np.arange(pieces), np.diff(edges))
     rowwise = weights * family.values(np.einsum("ij,ij->i", A, best[which]), target)
-    theirs = np.add.reduceat(rowwise, starts) + family.l2 / 2 * np.einsum("ij,ij->i", best, best)[which[starts]]
+    theirs = (
+        np.add.reduceat(rowwise, starts)
+        + family.l2 / 2 * np.einsum("ij,ij->i", best, best)[which[starts]]
+    )
     total = math.fsum(losses)
-    regret = Estimate(total - best_loss, total - best_loss, total - best_loss + gap, 1.0, method="duality gap")
+    regret = Estimate(
+        total - best_loss, total - best_loss, total - best_loss + gap, 1.0, method="duality gap"
+    )
     checked = [*learner.assumptions()]
     if learner.curvature in ("strongly_convex", "exp_concave"):
         # What gradients alone cannot show holds for these losses by their formula.
         curved = f"the losses are {learner.curvature.replace('_', ' ')}"
         evidence = f"{family.name} loss with row norms ≤ {family.B:g}, ‖w‖ ≤ {family.R:g}, λ = {family.l2:g}"
-        checked = [a for a in checked if not a.statement.startswith(("the losses are", "each loss is"))]
+        checked = [
+            a for a in checked if not a.statement.startswith(("the losses are", "each loss is"))
+        ]
         checked.append(met(curved, evidence))
     extra = {"path_length": path} if isinstance(learner, DynamicOptimisticMirrorDescent) else {}
     certificates = [learner.certificate(regret=regret, assumptions=checked, **extra)]
@@ -210,7 +236,9 @@ def running_bound(learner: Learner, variation: np.ndarray) -> np.ndarray:
     return D**2 / (2 * eta) + np.cumsum(cost)
 
 
-def _split(family: Linear, A: np.ndarray, target: np.ndarray, points: np.ndarray, batch: int) -> SEAEstimate:
+def _split(
+    family: Linear, A: np.ndarray, target: np.ndarray, points: np.ndarray, batch: int
+) -> SEAEstimate:
     """Split-batch estimates; a last batch of a single row is left out, as it has no halves."""
 
     def grad(rows: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -239,7 +267,9 @@ def _sea(
 
     L = float(learner.smoothness or 0)
     if family.smoothness * (1 - 1e-12) <= L:
-        smooth = met("the expected losses are L-smooth", f"L = {L:.4g}, from the loss and the row norms")
+        smooth = met(
+            "the expected losses are L-smooth", f"L = {L:.4g}, from the loss and the row norms"
+        )
     else:
         smooth = guarantee.check_smoothness(mean_gradient, learner.domain, L, dim=A.shape[1])
     assumptions = [
@@ -248,22 +278,37 @@ def _sea(
         met("the expected losses are convex", f"{family.name} loss of a linear prediction"),
     ]
     if order == "shuffle":
-        how = "computed over the rows not yet seen" + (", in 512 rounds" if estimate.estimated else "")
-        assumptions.append(met("nature draws each round's rows without having seen the draw", "the order is random"))
+        how = "computed over the rows not yet seen" + (
+            ", in 512 rounds" if estimate.estimated else ""
+        )
+        assumptions.append(
+            met(
+                "nature draws each round's rows without having seen the draw", "the order is random"
+            )
+        )
     else:
         how = "estimated from split batches"
-        assumptions.append(unchecked("nature draws each round's rows independently", f"σ² and Σ² are {how}"))
+        assumptions.append(
+            unchecked("nature draws each round's rows independently", f"σ² and Σ² are {how}")
+        )
     inputs = {"L": L, "σ² and Σ²": how, "runs": runs}
     if isinstance(learner, DynamicOptimisticMirrorDescent):
         if learner.pool_cap is not None and learner.pool_cap > 1 / (16 * L) * (1 + 1e-12):
             statement = "no step of the pool exceeds 1/(16L)"
             evidence = f"pool_cap = {learner.pool_cap:.4g} > {1 / (16 * L):.4g}"
             assumptions.append(guarantee.violated(statement, evidence, "leave pool_cap out."))
-        known = {"regret": average, "assumptions": assumptions, "inputs": inputs, "path_length": path}
+        known = {
+            "regret": average,
+            "assumptions": assumptions,
+            "inputs": inputs,
+            "path_length": path,
+        }
         return learner.sea_certificate(sigma2, Sigma2, **known)
     noise: Any = sigma2
     drift: Any = Sigma2
     if learner.curvature == "strongly_convex":
         each = (np.maximum(estimate.sigma2, 0), estimate.Sigma2)
         noise, drift = (np.pad(v, (0, learner.rounds - len(v)), "edge") for v in each)
-    return learner.sea_certificate(noise, drift, regret=average, assumptions=assumptions, inputs=inputs)
+    return learner.sea_certificate(
+        noise, drift, regret=average, assumptions=assumptions, inputs=inputs
+    )

@@ -12,7 +12,16 @@ import numpy as np
 
 from whp.kernel import compiled
 
-__all__ = ["advance", "advance_metric", "advance_pool", "ball_quadratic", "learn", "learn_pool", "measure", "project"]
+__all__ = [
+    "advance",
+    "advance_metric",
+    "advance_pool",
+    "ball_quadratic",
+    "learn",
+    "learn_pool",
+    "measure",
+    "project",
+]
 
 # entries of s
 T, V, V_LOW, STAB, STAB_LOW, GX, GX_LOW, GNORM, GMAX, ETA, XX, GX2 = range(12)
@@ -281,7 +290,9 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
         W[GSUM, k] = total
         W[HINT, k] = g[k]
     limit = (
-        math.sqrt((math.log(count) + 1) / (p[DIAMETER] ** 2 * (p[OFFSET] + s[V]))) if p[OFFSET] + s[V] > 0 else np.inf
+        math.sqrt((math.log(count) + 1) / (p[DIAMETER] ** 2 * (p[OFFSET] + s[V])))
+        if p[OFFSET] + s[V] > 0
+        else np.inf
     )
     best = np.inf
     hoped = np.empty(count)
@@ -385,7 +396,24 @@ def keep(k, value, g, W, losses, variation, points):
 
 
 @compiled
-def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets, losses, variation, points):
+def learn(
+    rule,
+    p,
+    low,
+    size,
+    s,
+    W,
+    M,
+    loss,
+    l2,
+    normalize,
+    batch,
+    rows,
+    targets,
+    losses,
+    variation,
+    points,
+):
     """A whole stream on a ball, one gradient a batch. Arrays of no rows at the end are not filled.
 
     Returns −1, or the first row of the batch whose gradient was not finite and where it stopped.
@@ -409,7 +437,23 @@ def learn(rule, p, low, size, s, W, M, loss, l2, normalize, batch, rows, targets
 
 @compiled
 def learn_pool(
-    p, smoothness, low, size, s, W, P, Q, loss, l2, normalize, batch, rows, targets, losses, variation, points
+    p,
+    smoothness,
+    low,
+    size,
+    s,
+    W,
+    P,
+    Q,
+    loss,
+    l2,
+    normalize,
+    batch,
+    rows,
+    targets,
+    losses,
+    variation,
+    points,
 ):
     """The same with the pool of the dynamic version."""
     g = np.empty(W.shape[1])

@@ -18,7 +18,11 @@ from whp.validate import as_choice, as_int, as_real, as_vector
 
 __all__ = ["OptimisticMirrorDescent"]
 
-RULE = {"convex": kernels.CONVEX, "strongly_convex": kernels.STRONGLY_CONVEX, "exp_concave": kernels.EXP_CONCAVE}
+RULE = {
+    "convex": kernels.CONVEX,
+    "strongly_convex": kernels.STRONGLY_CONVEX,
+    "exp_concave": kernels.EXP_CONCAVE,
+}
 
 
 def dimension(domain: Any, dim: int | None, x0: Any) -> int:
@@ -37,7 +41,9 @@ def as_gradient(gradient: Any, dim: int, name: str = "gradient") -> Float[np.nda
     try:
         g = np.ascontiguousarray(gradient, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of real numbers, got {type(gradient).__name__}: {error}") from error
+        raise TypeError(
+            f"{name} must be an array of real numbers, got {type(gradient).__name__}: {error}"
+        ) from error
     if g.shape != (dim,):
         raise ValueError(f"{name} must have shape ({dim},), got {g.shape}")
     return g
@@ -47,7 +53,9 @@ def not_finite(g: Float[np.ndarray, " d"], name: str = "gradient") -> ValueError
     """The error for NaN and infinity."""
     where = np.flatnonzero(~np.isfinite(g))
     if not len(where):
-        return ValueError(f"{name} must have a finite square, got entries up to {np.abs(g).max():.3g}")
+        return ValueError(
+            f"{name} must have a finite square, got entries up to {np.abs(g).max():.3g}"
+        )
     return ValueError(f"{name} has non-finite entries at positions {where[:10].tolist()}")
 
 
@@ -119,10 +127,18 @@ class Player:
         told = self.assumptions() if assumptions is None else tuple(assumptions)
         if assumptions is None:
             told += (
-                unchecked("the expected losses are convex and L-smooth", "gradients alone cannot show it"),
-                unchecked("nature draws each round without having seen the draw", "nothing was said of it"),
+                unchecked(
+                    "the expected losses are convex and L-smooth", "gradients alone cannot show it"
+                ),
+                unchecked(
+                    "nature draws each round without having seen the draw", "nothing was said of it"
+                ),
             )
-        known = {"σ²": float(np.sum(sigma2)), "Σ²": float(np.sum(Sigma2)), "D": float(self._p[kernels.DIAMETER])}
+        known = {
+            "σ²": float(np.sum(sigma2)),
+            "Σ²": float(np.sum(Sigma2)),
+            "D": float(self._p[kernels.DIAMETER]),
+        }
         bound = self.sea_bound(sigma2, Sigma2, **path)
         return guarantee.sea(bound, regret, self.trivial, told, {**known, **(inputs or {})})
 
@@ -193,7 +209,9 @@ class OptimisticMirrorDescent(Player):
         x0: Any = None,
     ) -> None:
         if not hasattr(domain, "project"):
-            raise TypeError(f"domain must be a Ball, Box, Simplex, L1Ball or Polytope, got {type(domain).__name__}")
+            raise TypeError(
+                f"domain must be a Ball, Box, Simplex, L1Ball or Polytope, got {type(domain).__name__}"
+            )
         as_choice(curvature, "curvature", guarantee.CURVATURES)
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain = domain
@@ -211,21 +229,33 @@ class OptimisticMirrorDescent(Player):
         match curvature:
             case "convex":
                 if delta is None and self.smoothness is None:
-                    raise ValueError("smoothness must be given (0 for linear losses), or delta instead, got None")
-                offset = 10 * D**2 * (self.smoothness or 0) ** 2 if delta is None else as_real(delta, "delta", low=0)
+                    raise ValueError(
+                        "smoothness must be given (0 for linear losses), or delta instead, got None"
+                    )
+                offset = (
+                    10 * D**2 * (self.smoothness or 0) ** 2
+                    if delta is None
+                    else as_real(delta, "delta", low=0)
+                )
                 self.delta = offset
                 p[kernels.OFFSET] = offset + 4 * (self.gradient_bound or 0) ** 2
                 p[kernels.SCALE_FREE] = self.gradient_bound is None
             case "strongly_convex":
                 if self.strong_convexity is None:
-                    raise ValueError("strong_convexity must be given for curvature='strongly_convex', got None")
+                    raise ValueError(
+                        "strong_convexity must be given for curvature='strongly_convex', got None"
+                    )
                 p[kernels.LAMBDA] = self.strong_convexity
             case _:
                 if self.gradient_bound is None or self.exp_concavity is None:
                     missing = "gradient_bound" if self.gradient_bound is None else "exp_concavity"
-                    raise ValueError(f"{missing} must be given for curvature='exp_concave', got None")
+                    raise ValueError(
+                        f"{missing} must be given for curvature='exp_concave', got None"
+                    )
                 if not isinstance(domain, Ball | Box):
-                    raise ValueError(f"domain must be a Ball or a Box for 'exp_concave', got {type(domain).__name__}")
+                    raise ValueError(
+                        f"domain must be a Ball or a Box for 'exp_concave', got {type(domain).__name__}"
+                    )
                 self.beta = 0.5 * min(1 / (4 * self.gradient_bound * D), self.exp_concavity)
                 p[kernels.BETA] = self.beta
         self._p, self._rule = p, RULE[curvature]
@@ -234,7 +264,9 @@ class OptimisticMirrorDescent(Player):
         self._W = np.zeros((kernels.VECTORS, self.dim))
         first = domain.project(np.zeros(self.dim) if start is None else start)
         if start is not None and np.abs(first - start).max() > 1e-9 * (1 + np.abs(start).max()):
-            raise ValueError(f"x0 must lie in the domain, got a point {np.linalg.norm(first - start):.3g} away from it")
+            raise ValueError(
+                f"x0 must lie in the domain, got a point {np.linalg.norm(first - start):.3g} away from it"
+            )
         self._W[kernels.X] = self._W[kernels.XHAT] = first
         self._M = np.zeros((4, self.dim, self.dim) if self.beta else (4, 0, 0))
         if self.beta:
@@ -268,10 +300,21 @@ class OptimisticMirrorDescent(Player):
         W = self._W
         if self._rule != kernels.EXP_CONCAVE and self.domain.code >= 0:
             fine = kernels.advance(
-                self._rule, self._p, self.domain.code, self._low, self._high, self._size, self._s, W, g, guess
+                self._rule,
+                self._p,
+                self.domain.code,
+                self._low,
+                self._high,
+                self._size,
+                self._s,
+                W,
+                g,
+                guess,
             )
         elif self._rule == kernels.EXP_CONCAVE and self.domain.code == 0:
-            fine = kernels.advance_metric(self._p, self._low, self._size, self._s, W, self._M, g, guess)
+            fine = kernels.advance_metric(
+                self._p, self._low, self._size, self._s, W, self._M, g, guess
+            )
         else:
             fine = self._step_by_solver(g, guess)
         if not fine:
@@ -334,11 +377,19 @@ class OptimisticMirrorDescent(Player):
         s, W = self._s, self._W
         gsum, played = W[kernels.GSUM], float(s[kernels.GX])
         if self.curvature == "convex":
-            u = self.domain.linear_min(gsum) if comparator is None else as_gradient(comparator, self.dim, "comparator")
+            u = (
+                self.domain.linear_min(gsum)
+                if comparator is None
+                else as_gradient(comparator, self.dim, "comparator")
+            )
             return played - float(gsum @ u)
         if self.curvature == "strongly_convex":
             lam, xsum, rounds = p_value(self.strong_convexity), W[kernels.XSUM], max(self.rounds, 1)
-            u = self.domain.project((lam * xsum - gsum) / (lam * rounds)) if comparator is None else None
+            u = (
+                self.domain.project((lam * xsum - gsum) / (lam * rounds))
+                if comparator is None
+                else None
+            )
             u = as_gradient(comparator, self.dim, "comparator") if u is None else u
             apart = float(s[kernels.XX]) - 2 * float(xsum @ u) + self.rounds * float(u @ u)
             return played - float(gsum @ u) - lam / 2 * max(apart, 0.0)
@@ -356,12 +407,12 @@ class OptimisticMirrorDescent(Player):
         """What the bound on this run rests on."""
         found = [guarantee.in_domain(f"by projection; D = {self._p[kernels.DIAMETER]:.6g}")]
         if self.gradient_bound is not None:
-            found.append(guarantee.gradients_bounded(float(self._s[kernels.GMAX]), self.gradient_bound))
+            found.append(
+                guarantee.gradients_bounded(float(self._s[kernels.GMAX]), self.gradient_bound)
+            )
         match self.curvature:
             case "strongly_convex":
-                statement = (
-                    f"the losses are {self.strong_convexity:g}-strongly convex, if measured is to bound their regret"
-                )
+                statement = f"the losses are {self.strong_convexity:g}-strongly convex, if measured is to bound their regret"
                 found.append(unchecked(statement, "gradients alone cannot show it"))
             case "exp_concave":
                 statement = f"each loss is {self.exp_concavity:g}-exp-concave, if measured is to bound its regret"
@@ -395,7 +446,9 @@ class OptimisticMirrorDescent(Player):
                 "strongly_convex": "Σ⟨g_t, x_t − u⟩ − (λ/2)‖x_t − u‖²",
                 "exp_concave": "Σ⟨g_t, x_t − u⟩ − (β/2)⟨g_t, x_t − u⟩²",
             }[self.curvature] + (
-                " at the u of the domain where it is largest" if comparator is None else " at the u given"
+                " at the u of the domain where it is largest"
+                if comparator is None
+                else " at the u given"
             )
         else:
             measured = regret if isinstance(regret, Estimate) else exact(as_real(regret, "regret"))
@@ -408,12 +461,19 @@ class OptimisticMirrorDescent(Player):
             "gradient variation": self.gradient_variation,
             **{k: v for k, v in forms.items() if k != "measured form"},
         }
-        told = {"L": self.smoothness, "G": self.gradient_bound, "λ": self.strong_convexity, "β": self.beta}
+        told = {
+            "L": self.smoothness,
+            "G": self.gradient_bound,
+            "λ": self.strong_convexity,
+            "β": self.beta,
+        }
         if self.curvature == "convex":
             told["δ"] = self.delta
         inputs |= {k: v for k, v in told.items() if v is not None}
         checked = self.assumptions() if assumptions is None else tuple(assumptions)
-        return guarantee.pathwise(rule, forms["measured form"], measured, self.trivial, checked, inputs, what)
+        return guarantee.pathwise(
+            rule, forms["measured form"], measured, self.trivial, checked, inputs, what
+        )
 
     def sea_bound(self, sigma2: Any, Sigma2: Any) -> float:
         """:func:`sea_bound` with the constants of this learner and the largest gradient seen where no bound was given."""
@@ -421,11 +481,20 @@ class OptimisticMirrorDescent(Player):
         if self.smoothness is None:
             raise ValueError("smoothness must be given for a bound in expectation, got None")
         return guarantee.sea_bound(
-            self.curvature, D=float(self._p[kernels.DIAMETER]), L=self.smoothness, G=G, sigma2=sigma2, Sigma2=Sigma2,
-            dim=self.dim, lam=self.strong_convexity, beta=self.beta, epsilon=self.epsilon,
+            self.curvature,
+            D=float(self._p[kernels.DIAMETER]),
+            L=self.smoothness,
+            G=G,
+            sigma2=sigma2,
+            Sigma2=Sigma2,
+            dim=self.dim,
+            lam=self.strong_convexity,
+            beta=self.beta,
+            epsilon=self.epsilon,
             delta=self.delta if self.curvature == "convex" else None,
-            scale_free=self.curvature == "convex" and self.gradient_bound is None, horizon=max(self.rounds, 1),
-        )  # fmt: skip
+            scale_free=self.curvature == "convex" and self.gradient_bound is None,
+            horizon=max(self.rounds, 1),
+        )
 
     def grow(self, dim: int) -> None:
         """Append coordinates, as if their gradients had been zero so far; the domain must exist in every dimension."""
@@ -461,12 +530,16 @@ class OptimisticMirrorDescent(Player):
 def load(learner: Any, state: Mapping[str, Any], names: Mapping[str, str]) -> None:
     """Copy arrays of a state into a learner, all or none."""
     if set(state) != set(names):
-        raise ValueError(f"state must hold {', '.join(names)}, got {', '.join(map(str, state)) or 'nothing'}")
+        raise ValueError(
+            f"state must hold {', '.join(names)}, got {', '.join(map(str, state)) or 'nothing'}"
+        )
     arrays = {name: np.array(state[name], dtype=np.float64) for name in names}
     for name, array in arrays.items():
         wanted = getattr(learner, names[name]).shape
         if array.shape != wanted or not np.isfinite(array).all():
-            raise ValueError(f"state[{name!r}] must be finite and of shape {wanted}, got shape {array.shape}")
+            raise ValueError(
+                f"state[{name!r}] must be finite and of shape {wanted}, got shape {array.shape}"
+            )
     for name, array in arrays.items():
         setattr(learner, names[name], array)
 

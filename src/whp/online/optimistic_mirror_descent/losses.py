@@ -44,9 +44,11 @@ class Linear:
     @property
     def gradient_bound(self) -> float:
         """G."""
-        data = {"logistic": self.B, "squared": self.B * (self.B * self.R + self.Y), "linear": self.B * self.Y}[
-            self.name
-        ]
+        data = {
+            "logistic": self.B,
+            "squared": self.B * (self.B * self.R + self.Y),
+            "linear": self.B * self.Y,
+        }[self.name]
         return data + self.l2 * self.R
 
     @property
@@ -65,7 +67,9 @@ class Linear:
             case _:
                 return 0.0
 
-    def slopes(self, z: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    def slopes(
+        self, z: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, " n"]:
         """Derivatives at the predictions z."""
         match self.name:
             case "logistic":
@@ -75,7 +79,9 @@ class Linear:
             case _:
                 return y
 
-    def values(self, z: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    def values(
+        self, z: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]
+    ) -> Float[np.ndarray, " n"]:
         """Losses at the predictions z, without the ridge term."""
         match self.name:
             case "logistic":
@@ -125,7 +131,9 @@ def best_point(
     for k in range(rounds):
         _, g = at(ahead)
         following = onto(ahead - g / max(L, 1e-300))
-        if (ahead - following) @ (following - w) > 0:  # restart where momentum points uphill (O'Donoghue & Candès 2015)
+        if (ahead - following) @ (
+            following - w
+        ) > 0:  # restart where momentum points uphill (O'Donoghue & Candès 2015)
             momentum = 1.0
         later = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead, w, momentum = following + (momentum - 1) / later * (following - w), following, later

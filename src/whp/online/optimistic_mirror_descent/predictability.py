@@ -43,7 +43,9 @@ class SEAEstimate:
 
 
 def estimate_sea(
-    grad: Callable[[Any, Float[np.ndarray, " d"]], Float[np.ndarray, " d"]], batches: Sequence[Any], points: Any
+    grad: Callable[[Any, Float[np.ndarray, " d"]], Float[np.ndarray, " d"]],
+    batches: Sequence[Any],
+    points: Any,
 ) -> SEAEstimate:
     """Split-batch estimates, both unbiased.
 
@@ -65,7 +67,9 @@ def estimate_sea(
     """
     points = as_matrix(points, "points", dtype=np.float64)
     if len(batches) != len(points):
-        raise ValueError(f"points must have one row a batch, got {len(points)} for {len(batches)} batches")
+        raise ValueError(
+            f"points must have one row a batch, got {len(points)} for {len(batches)} batches"
+        )
     if any(len(batch) < 2 for batch in batches):
         raise ValueError("batches must have at least two rows each, to be split in halves")
     sigma2, Sigma2 = np.zeros(len(points)), np.zeros(len(points))

@@ -27,14 +27,20 @@ from whp.validate import as_choice, as_int, as_matrix, as_real, as_vector
 if TYPE_CHECKING:
     pass
 
-__all__ = ["OptimisticMirrorDescentResult", "learn_stream", "make_learner", "optimistic_mirror_descent"]
+__all__ = [
+    "OptimisticMirrorDescentResult",
+    "learn_stream",
+    "make_learner",
+    "optimistic_mirror_descent",
+]
 
 
 def optimistic_mirror_descent(
     X: Annotated[Any, Data("matrix")],
     y: Annotated[Any, Data("labels", "target")],
     *,
-    loss: Literal["auto", "logistic", "squared", "linear"] | tuple[Callable[..., Any], Callable[..., Any]] = "auto",
+    loss: Literal["auto", "logistic", "squared", "linear"]
+    | tuple[Callable[..., Any], Callable[..., Any]] = "auto",
     curvature: Literal["auto", "convex", "strongly_convex", "exp_concave"] = "auto",
     radius: float = 5.0,
     batch_size: int = 1,
@@ -121,13 +127,19 @@ def optimistic_mirror_descent(
     radius = as_real(radius, "radius", low=0, high=math.inf, open_ends=True)
     runs = as_int(repeats, "repeats", low=1, high=10_000)
     if 1 < runs < 20 or (runs > 1 and (order == "given" or segments > 1)):
-        raise ValueError(f"repeats must be 1, or 20 or more with order='shuffle' and one segment, got {runs}")
+        raise ValueError(
+            f"repeats must be 1, or 20 or more with order='shuffle' and one segment, got {runs}"
+        )
     batch, l2 = as_int(batch_size, "batch_size", low=1), as_real(l2, "l2", low=0, high=1e300)
     pieces = as_int(segments, "segments", low=1, high=n)
     if pieces > 1 and not dynamic:
-        raise ValueError(f"segments must be 1 unless dynamic=True: the bound is for one comparator, got {pieces}")
+        raise ValueError(
+            f"segments must be 1 unless dynamic=True: the bound is for one comparator, got {pieces}"
+        )
     callables = not isinstance(loss, str)
-    name, target = ("", as_vector(y, "y", size=n, dtype=np.float64)) if callables else _targets(loss, y, n)
+    name, target = (
+        ("", as_vector(y, "y", size=n, dtype=np.float64)) if callables else _targets(loss, y, n)
+    )
     random = np.random.default_rng(rng)
     if order == "shuffle":
         chosen = random.permutation(n)
@@ -136,17 +148,30 @@ def optimistic_mirror_descent(
     largest = 1.0 if normalize == "row" else _row_bound(row_bound, A)
     if callables:
         return _by_callables(
-            loss, A, target, curvature=curvature, radius=radius, batch=batch, gradient_bound=gradient_bound,
-            smoothness=smoothness, refused={"dynamic": dynamic, "l2": l2, "pool_cap": pool_cap, "repeats": runs > 1},
-        )  # fmt: skip
+            loss,
+            A,
+            target,
+            curvature=curvature,
+            radius=radius,
+            batch=batch,
+            gradient_bound=gradient_bound,
+            smoothness=smoothness,
+            refused={"dynamic": dynamic, "l2": l2, "pool_cap": pool_cap, "repeats": runs > 1},
+        )
     family = Linear(name, largest, radius, float(np.abs(target).max()), l2)
     T = -(-n // batch)
 
     def learner() -> Learner:
         return make_learner(
-            family, A.shape[1], curvature=curvature, dynamic=dynamic, gradient_bound=gradient_bound, smoothness=smoothness,
-            pool_cap=pool_cap, horizon=T,
-        )  # fmt: skip
+            family,
+            A.shape[1],
+            curvature=curvature,
+            dynamic=dynamic,
+            gradient_bound=gradient_bound,
+            smoothness=smoothness,
+            pool_cap=pool_cap,
+            horizon=T,
+        )
 
     first = _play(learner(), family, A, target, batch)
     others = []
@@ -186,7 +211,9 @@ def _row_bound(row_bound: float | None, A: np.ndarray) -> float:
     bound = as_real(row_bound, "row_bound", low=0, high=math.inf, open_ends=True)
     longest = float(np.sqrt(np.einsum("ij,ij->i", A, A)).max())
     if longest > bound * (1 + 1e-12):
-        raise ValueError(f"row_bound must be at least the longest row, {longest:.6g}, got {bound:g}")
+        raise ValueError(
+            f"row_bound must be at least the longest row, {longest:.6g}, got {bound:g}"
+        )
     return bound
 
 
@@ -208,7 +235,9 @@ def make_learner(
         if horizon is None:
             raise ValueError("horizon must be given with dynamic=True, got None")
         if L == 0:
-            raise ValueError("loss must be smooth and not linear with dynamic=True: its pool begins at 1/(16L)")
+            raise ValueError(
+                "loss must be smooth and not linear with dynamic=True: its pool begins at 1/(16L)"
+            )
         G = family.gradient_bound if gradient_bound is None else gradient_bound
         return DynamicOptimisticMirrorDescent(
             domain, dim=dim, smoothness=L, gradient_bound=G, horizon=horizon, pool_cap=pool_cap
@@ -220,11 +249,18 @@ def make_learner(
     match curvature:
         case "strongly_convex":
             if family.l2 <= 0:
-                raise ValueError(f"l2 must be positive for curvature='strongly_convex', got {family.l2:g}")
-            settings: dict[str, Any] = {"strong_convexity": family.l2, "gradient_bound": gradient_bound}
+                raise ValueError(
+                    f"l2 must be positive for curvature='strongly_convex', got {family.l2:g}"
+                )
+            settings: dict[str, Any] = {
+                "strong_convexity": family.l2,
+                "gradient_bound": gradient_bound,
+            }
         case "exp_concave":
             if family.l2 > 0 or family.exp_concavity <= 0:
-                raise ValueError("loss must be logistic or squared, and l2 zero, for curvature='exp_concave'")
+                raise ValueError(
+                    "loss must be logistic or squared, and l2 zero, for curvature='exp_concave'"
+                )
             G = family.gradient_bound if gradient_bound is None else gradient_bound
             settings = {"exp_concavity": family.exp_concavity, "gradient_bound": G}
         case _:
@@ -263,7 +299,14 @@ def learn_stream(
         )
     else:
         stopped = kernels.learn(
-            learner._rule, learner._p, learner._low, learner._size, learner._s, learner._W, learner._M, *work
+            learner._rule,
+            learner._p,
+            learner._low,
+            learner._size,
+            learner._s,
+            learner._W,
+            learner._M,
+            *work,
         )
     if stopped >= 0:
         raise ValueError(
@@ -275,7 +318,15 @@ def _play(learner: Learner, family: Linear, A: np.ndarray, target: np.ndarray, b
     T = -(-len(A) // batch)
     losses, variation, points = np.zeros(T), np.zeros(T), np.zeros((T, A.shape[1]))
     learn_stream(
-        learner, family, A, target, normalize=False, batch=batch, losses=losses, variation=variation, points=points
+        learner,
+        family,
+        A,
+        target,
+        normalize=False,
+        batch=batch,
+        losses=losses,
+        variation=variation,
+        points=points,
     )
     return Run(learner, family, A, target, batch, losses, variation, points)
 
@@ -312,9 +363,28 @@ def _by_callables(
         learner.step(np.mean([slope(x, A[i], target[i]) for i in rows], axis=0))
         variation[t] = learner.gradient_variation - before
     best = learner.domain.linear_min(learner._W[kernels.GSUM])
-    theirs = np.array([np.mean([value(best, A[i], target[i]) for i in range(t * batch, min((t + 1) * batch, len(A)))])
-                       for t in range(T)])  # fmt: skip
+    theirs = np.array(
+        [
+            np.mean(
+                [
+                    value(best, A[i], target[i])
+                    for i in range(t * batch, min((t + 1) * batch, len(A)))
+                ]
+            )
+            for t in range(T)
+        ]
+    )
     return OptimisticMirrorDescentResult(
-        points, losses, variation, best, T, math.fsum(losses), math.fsum(theirs), math.fsum(losses - theirs),
-        (learner.certificate(),), "convex", comparator_losses=theirs, running_bound=running_bound(learner, variation),
-    )  # fmt: skip
+        points,
+        losses,
+        variation,
+        best,
+        T,
+        math.fsum(losses),
+        math.fsum(theirs),
+        math.fsum(losses - theirs),
+        (learner.certificate(),),
+        "convex",
+        comparator_losses=theirs,
+        running_bound=running_bound(learner, variation),
+    )

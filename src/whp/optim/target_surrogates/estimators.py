@@ -25,9 +25,23 @@ class _Linear(BaseEstimator):
     """Shared by both; parameters are checked by fit."""
 
     def __init__(
-        self, loss="auto", *, batch_size=None, projection="full", solver="direct", eta="auto", rule="sgd", schedule="constant",
-        m=None, inner="exact", max_iter=100, tol=1e-6, fit_intercept=True, alpha=0.0, random_state=None,
-    ):  # fmt: skip
+        self,
+        loss="auto",
+        *,
+        batch_size=None,
+        projection="full",
+        solver="direct",
+        eta="auto",
+        rule="sgd",
+        schedule="constant",
+        m=None,
+        inner="exact",
+        max_iter=100,
+        tol=1e-6,
+        fit_intercept=True,
+        alpha=0.0,
+        random_state=None,
+    ):
         self.loss = loss
         self.batch_size = batch_size
         self.projection = projection
@@ -50,19 +64,33 @@ class _Linear(BaseEstimator):
 
     def _settings(self, **changes: Any) -> Settings:
         given = {
-            "m": self.m, "inner": self.inner, "eta": self.eta, "rule": self.rule, "schedule": self.schedule,
-            "projection": self.projection, "batch_size": self.batch_size, "max_iter": self.max_iter, "tol": self.tol,
-            "alpha": self.alpha, "solver": self.solver,
-        }  # fmt: skip
+            "m": self.m,
+            "inner": self.inner,
+            "eta": self.eta,
+            "rule": self.rule,
+            "schedule": self.schedule,
+            "projection": self.projection,
+            "batch_size": self.batch_size,
+            "max_iter": self.max_iter,
+            "tol": self.tol,
+            "alpha": self.alpha,
+            "solver": self.solver,
+        }
         return settings_of(**(given | changes))
 
     def _design(self, X: Any) -> Any:
         if issparse(X):
             X = X.tocsr().astype(np.float64)
             return hstack([X, np.ones((X.shape[0], 1))], format="csr") if self.fit_intercept else X
-        return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else np.asarray(X, dtype=np.float64)
+        return (
+            np.column_stack([X, np.ones(len(X))])
+            if self.fit_intercept
+            else np.asarray(X, dtype=np.float64)
+        )
 
-    def _run(self, X: Any, y: np.ndarray, name: str, outputs: int, settings: Settings, theta: Any = None) -> None:
+    def _run(
+        self, X: Any, y: np.ndarray, name: str, outputs: int, settings: Settings, theta: Any = None
+    ) -> None:
         A = self._design(X)
         if theta is None:
             theta = np.zeros(A.shape[1] if outputs == 1 else (A.shape[1], outputs))
@@ -70,7 +98,9 @@ class _Linear(BaseEstimator):
         if settings.solver == "direct" and A.shape[1] > 5000:
             settings = self._settings(solver="cg", max_iter=settings.max_iter)
         loss = LOSSES[name]
-        self._theta, history = fit_linear(A, y, loss, settings, theta, random, free_last=bool(self.fit_intercept))
+        self._theta, history = fit_linear(
+            A, y, loss, settings, theta, random, free_last=bool(self.fit_intercept)
+        )
         last = loss.value(A @ self._theta, y)
         whole = settings.batch_size is None or settings.batch_size >= A.shape[0]
         self.certificate_ = majorisation(history, last, loss.smoothness, whole)
@@ -119,7 +149,9 @@ class SSORegressor(RegressorMixin, _Linear):
     def partial_fit(self, X: Any, y: Any) -> SSORegressor:
         """One step on a batch, from where the last one ended."""
         again = hasattr(self, "_theta")
-        X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True, reset=not again)
+        X, y = validate_data(
+            self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True, reset=not again
+        )
         self._fit(
             X,
             np.asarray(y, dtype=np.float64),
@@ -129,7 +161,11 @@ class SSORegressor(RegressorMixin, _Linear):
         return self
 
     def _fit(self, X: Any, y: np.ndarray, settings: Settings, theta: Any = None) -> None:
-        name = "squared" if self.loss == "auto" else as_choice(self.loss, "loss", ("squared", "huber", "poisson"))
+        name = (
+            "squared"
+            if self.loss == "auto"
+            else as_choice(self.loss, "loss", ("squared", "huber", "poisson"))
+        )
         if name == "poisson" and (y < 0).any():
             raise ValueError("y must be at least 0 for loss='poisson'")
         self._run(X, y, name, 1, settings, theta)

@@ -26,9 +26,13 @@ def majorisation(history: History, last_loss: float, L: float | None, whole: boo
     etas = np.array([r["eta"] for r in rows])
     known: list[Assumption] = []
     same = "every step asks about all rows"
-    known.append(met(same) if whole else violated(same, "minibatches", "see the certificate recursion"))
+    known.append(
+        met(same) if whole else violated(same, "minibatches", "see the certificate recursion")
+    )
     if L is None:
-        known.append(unchecked("η is at most 1/L", "the loss has no fixed L; steps were found by search"))
+        known.append(
+            unchecked("η is at most 1/L", "the loss has no fixed L; steps were found by search")
+        )
     else:
         fits = float(etas.max()) <= (1 + 1e-9) / L
         told = f"largest η {etas.max():.4g}, 1/L = {1 / L:.4g}"
@@ -48,13 +52,22 @@ def majorisation(history: History, last_loss: float, L: float | None, whole: boo
         if len(rows) and np.isfinite(excess).any()
         else exact(float("inf")),
         assumptions=tuple(known),
-        inputs={"steps": len(rows), "largest eta": float(etas.max()) if len(rows) else 0.0, "L": L or 0.0},
+        inputs={
+            "steps": len(rows),
+            "largest eta": float(etas.max()) if len(rows) else 0.0,
+            "L": L or 0.0,
+        },
         remedy="eta exceeds 1/L in the outputs: is the loss a sum over rows, not a mean?",
     )
 
 
 def descent(
-    history: History, last_loss: float, beta: float | None, lower: float, whole: bool, penalised: bool = False
+    history: History,
+    last_loss: float,
+    beta: float | None,
+    lower: float,
+    whole: bool,
+    penalised: bool = False,
 ) -> Certificate:
     """Whether the least gradient is as small as promised after so many steps."""
     rows = history.rows
@@ -82,7 +95,13 @@ def descent(
         exact(float(gradients.min())) if T else None,
         trivial=float(gradients[0]) if T else None,
         assumptions=tuple(known),
-        inputs={"steps": T, "first loss": h0, "last loss": last_loss, "h* at least": lower, "beta": beta or 0.0},
+        inputs={
+            "steps": T,
+            "first loss": h0,
+            "last loss": last_loss,
+            "h* at least": lower,
+            "beta": beta or 0.0,
+        },
         remedy="too few steps for the bound to be below the first gradient, or eta exceeds 1/L.",
     )
 
@@ -103,7 +122,12 @@ def _range(X: np.ndarray) -> np.ndarray:
 
 
 def recursion_bound(
-    start: float, etas: np.ndarray, sigma2: float, mu: float, L_max: float, gaps: np.ndarray | None = None
+    start: float,
+    etas: np.ndarray,
+    sigma2: float,
+    mu: float,
+    L_max: float,
+    gaps: np.ndarray | None = None,
 ) -> np.ndarray:
     """E‖z_t − z*‖² after each step: D ← (√((1 − 2ημ(1 − ηL_max)) D + 2η²σ²) + ε)²."""
     D, out = start, []
@@ -116,9 +140,19 @@ def recursion_bound(
 
 
 def recursion(
-    distances: Any, etas: Any, start: float | int, sigma2: float | int, mu: float | int, L_max: float | int, *,
-    gaps: Any = None, projection: str = "full", convex: bool | None = True, summed: bool | None = True, delta: float | int = 0.05,
-) -> Certificate:  # fmt: skip
+    distances: Any,
+    etas: Any,
+    start: float | int,
+    sigma2: float | int,
+    mu: float | int,
+    L_max: float | int,
+    *,
+    gaps: Any = None,
+    projection: str = "full",
+    convex: bool | None = True,
+    summed: bool | None = True,
+    delta: float | int = 0.05,
+) -> Certificate:
     """Whether the mean distance to the best outputs, over runs, follows the recursion at every step.
 
     Parameters
@@ -140,7 +174,10 @@ def recursion(
     """
     from scipy.stats import norm
 
-    D, etas = np.atleast_2d(np.asarray(distances, dtype=np.float64)), np.asarray(etas, dtype=np.float64)
+    D, etas = (
+        np.atleast_2d(np.asarray(distances, dtype=np.float64)),
+        np.asarray(etas, dtype=np.float64),
+    )
     bounds = recursion_bound(float(start), etas, float(sigma2), float(mu), float(L_max), gaps)
     means = D.mean(axis=0)
     # all steps at once: a union over T
@@ -152,16 +189,25 @@ def recursion(
     ratio, low, high = (float((v / bounds).max()) for v in (means, means - width, means + width))
     steps = "η is at most 1/(2 L_max)"
     fits = float(etas.max()) <= (1 + 1e-9) / (2 * L_max)
-    known = [(met if fits else violated)(steps, f"largest η {etas.max():.4g}, 1/(2 L_max) = {1 / (2 * L_max):.4g}")]
+    known = [
+        (met if fits else violated)(
+            steps, f"largest η {etas.max():.4g}, 1/(2 L_max) = {1 / (2 * L_max):.4g}"
+        )
+    ]
     if projection != "full":
         known.append(
-            violated("the proximity term covers all rows", "it covers the batch: not the projection of the theorem")
+            violated(
+                "the proximity term covers all rows",
+                "it covers the batch: not the projection of the theorem",
+            )
         )
     else:
         known.append(met("the proximity term covers all rows"))
     told = "the set of outputs is convex"
     known.append(
-        unchecked(told, "not known to be, for this model") if convex is None else (met if convex else violated)(told)
+        unchecked(told, "not known to be, for this model")
+        if convex is None
+        else (met if convex else violated)(told)
     )
     if summed is not None:
         known.append((met if summed else violated)("the loss is a sum over rows"))
@@ -172,12 +218,17 @@ def recursion(
         "<=",
         1.0,
         1 - delta,
-        Estimate(ratio, min(low, ratio), max(high, ratio), 1 - delta, len(D), "normal, all steps at once"),
+        Estimate(
+            ratio, min(low, ratio), max(high, ratio), 1 - delta, len(D), "normal, all steps at once"
+        ),
         assumptions=tuple(known),
         inputs={
-            "runs": len(D), "steps": len(etas), "noise": float(sigma2), "bound at the end": float(bounds[-1]),
+            "runs": len(D),
+            "steps": len(etas),
+            "noise": float(sigma2),
+            "bound at the end": float(bounds[-1]),
             "mean at the end": float(means[-1]),
         },
         needs="more runs",
         remedy="the gradient is not an unbiased estimate, or the projection is not exact.",
-    )  # fmt: skip
+    )

@@ -94,7 +94,9 @@ class LinearProblem:
         else:
             from scipy.sparse.linalg import svds
 
-            self.norm = float(svds(X.astype(np.float64), k=1, return_singular_vectors=False)[0] ** 2)
+            self.norm = float(
+                svds(X.astype(np.float64), k=1, return_singular_vectors=False)[0] ** 2
+            )
 
     def gram(self, v: np.ndarray) -> np.ndarray:
         """XᵀX v."""
@@ -120,7 +122,10 @@ class LinearProblem:
 
             operator = LinearOperator((self.d, self.d), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
             return lambda r: np.stack(
-                [cg(operator, column, rtol=1e-10, maxiter=10 * self.d)[0] for column in np.atleast_2d(r.T)]
+                [
+                    cg(operator, column, rtol=1e-10, maxiter=10 * self.d)[0]
+                    for column in np.atleast_2d(r.T)
+                ]
             ).T.reshape(r.shape)
         A = self.H / eta + np.diag(self.penalty)
         try:
@@ -161,11 +166,19 @@ def _scheduled(eta: float, schedule: str, t: int, T: int) -> float:
 
 
 def fit_linear(
-    X: Any, y: np.ndarray, loss: Loss, settings: Settings, theta: np.ndarray, rng: np.random.Generator, *,
-    free_last: bool = False, keep: bool = False, problem: LinearProblem | None = None,
+    X: Any,
+    y: np.ndarray,
+    loss: Loss,
+    settings: Settings,
+    theta: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    free_last: bool = False,
+    keep: bool = False,
+    problem: LinearProblem | None = None,
     oracle: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]] | None = None,
     stop: Callable[[int, np.ndarray], bool] | None = None,
-) -> tuple[np.ndarray, History]:  # fmt: skip
+) -> tuple[np.ndarray, History]:
     """Run the method from `theta`; one call of the oracle a step.
 
     Parameters
@@ -216,7 +229,13 @@ def fit_linear(
             raise FloatingPointError(f"the oracle is not finite at step {t + 1}: lower eta")
         values = 0
         if rule == "sls":
-            eta, values = line_search(lambda u: loss.value(u, targets), z, G, value, min(1e4, 2 * previous))  # noqa: B023
+            eta, values = line_search(
+                lambda u: loss.value(u, targets),  # noqa: B023
+                z,
+                G,
+                value,
+                min(1e4, 2 * previous),
+            )
             previous = eta
             eta *= (b / n) if settings.projection == "full" and b < n else 1.0
         elif rule == "adagrad":
@@ -230,7 +249,9 @@ def fit_linear(
         gradient = float(np.square(part.T @ G + (problem.penalty * theta.T).T).sum())
         if rule in ("adagrad-diag", "newton"):
             if rule == "newton":
-                metric = np.maximum(_curvature(loss, z, targets), 1e-5) / (eta if settings.eta is not None else 1.0)
+                metric = np.maximum(_curvature(loss, z, targets), 1e-5) / (
+                    eta if settings.eta is not None else 1.0
+                )
             else:
                 accumulators[rows] += np.square(G)
                 metric = np.clip(np.sqrt(accumulators[rows]), 1e-5, 1e5) / eta
@@ -238,18 +259,34 @@ def fit_linear(
             steps = 1
         elif settings.projection == "batch" and b < n:
             new, steps, first = _inner(
-                LinearProblem(part, settings.alpha, "direct", free_last), slope, theta, eta, settings, first
+                LinearProblem(part, settings.alpha, "direct", free_last),
+                slope,
+                theta,
+                eta,
+                settings,
+                first,
             )
         else:
             new, steps, first = _inner(problem, slope, theta, eta, settings, first)
         moved = part @ new - z
         surrogate = value + float((G * moved).sum()) + float(np.square(moved).sum()) / (2 * eta)
-        history.rows.append({
-            "loss": value, "surrogate": surrogate, "eta": eta, "inner_steps": steps, "values": values, "rows": b,
-            "target_step": float(np.linalg.norm(moved)), "first_step": first, "gradient": gradient,
-        })  # fmt: skip
+        history.rows.append(
+            {
+                "loss": value,
+                "surrogate": surrogate,
+                "eta": eta,
+                "inner_steps": steps,
+                "values": values,
+                "rows": b,
+                "target_step": float(np.linalg.norm(moved)),
+                "first_step": first,
+                "gradient": gradient,
+            }
+        )
         if keep:
-            exact = problem.solve(slope, theta, eta) if settings.projection == "full" or b == n else new
+            exact = (
+                problem.solve(slope, theta, eta) if settings.projection == "full" or b == n else new
+            )
             outputs = X @ new
             history.exact_gap.append(float(np.linalg.norm(outputs - X @ exact)))
             history.outputs.append(outputs)
@@ -278,11 +315,17 @@ def _curvature(loss: Loss, z: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.ones_like(z)
 
 
-def _weighted(X: Any, G: np.ndarray, metric: np.ndarray, theta: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+def _weighted(
+    X: Any, G: np.ndarray, metric: np.ndarray, theta: np.ndarray, penalty: np.ndarray
+) -> np.ndarray:
     """The minimiser where each output is weighed by its own metric."""
     if theta.ndim == 2:
         return np.stack(
-            [_weighted(X, G[:, c], metric[:, c], theta[:, c], penalty) for c in range(theta.shape[1])], axis=1
+            [
+                _weighted(X, G[:, c], metric[:, c], theta[:, c], penalty)
+                for c in range(theta.shape[1])
+            ],
+            axis=1,
         )
     dense = X.toarray() if issparse(X) else X
     A = (dense.T * metric) @ dense + np.diag(penalty)
@@ -290,7 +333,12 @@ def _weighted(X: Any, G: np.ndarray, metric: np.ndarray, theta: np.ndarray, pena
 
 
 def _inner(
-    problem: LinearProblem, slope: np.ndarray, theta: np.ndarray, eta: float, settings: Settings, first: float
+    problem: LinearProblem,
+    slope: np.ndarray,
+    theta: np.ndarray,
+    eta: float,
+    settings: Settings,
+    first: float,
 ) -> tuple[np.ndarray, int, float]:
     """m steps on the surrogate, or all of them; the new parameters, the steps, and the first one's size."""
     if settings.inner == "exact" or settings.m is None:

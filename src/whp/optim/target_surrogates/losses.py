@@ -43,15 +43,27 @@ def _poisson(z: Any, y: Any) -> float:
 
 
 LOSSES: dict[str, Loss] = {
-    "squared": Loss("squared", lambda z, y: 0.5 * float(np.square(z - y).sum()), lambda z, y: z - y, 1.0),
+    "squared": Loss(
+        "squared", lambda z, y: 0.5 * float(np.square(z - y).sum()), lambda z, y: z - y, 1.0
+    ),
     # y is 0 or 1
     "logistic": Loss(
-        "logistic", lambda z, y: float((np.logaddexp(0, z) - y * z).sum()), lambda z, y: expit(z) - y, 0.25
+        "logistic",
+        lambda z, y: float((np.logaddexp(0, z) - y * z).sum()),
+        lambda z, y: expit(z) - y,
+        0.25,
     ),
-    "softmax": Loss("softmax", lambda z, y: -float(log_softmax(z, axis=1)[np.arange(len(y)), y].sum()), _rows, 0.5),
+    "softmax": Loss(
+        "softmax",
+        lambda z, y: -float(log_softmax(z, axis=1)[np.arange(len(y)), y].sum()),
+        _rows,
+        0.5,
+    ),
     "huber": Loss(
         "huber",
-        lambda z, y: float(np.where(np.abs(z - y) <= 1, 0.5 * np.square(z - y), np.abs(z - y) - 0.5).sum()),
+        lambda z, y: float(
+            np.where(np.abs(z - y) <= 1, 0.5 * np.square(z - y), np.abs(z - y) - 0.5).sum()
+        ),
         lambda z, y: np.clip(z - y, -1, 1),
         1.0,
     ),

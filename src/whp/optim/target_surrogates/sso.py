@@ -16,8 +16,12 @@ __all__ = ["SSO", "StepInfo", "loss_oracle"]
 
 Oracle = Callable[[Tensor], tuple[Any, Any]]
 SMOOTHNESS: dict[type, float] = {
-    nn.MSELoss: 2.0, nn.BCEWithLogitsLoss: 0.25, nn.CrossEntropyLoss: 0.5, nn.HuberLoss: 1.0, nn.SmoothL1Loss: 1.0,
-}  # fmt: skip
+    nn.MSELoss: 2.0,
+    nn.BCEWithLogitsLoss: 0.25,
+    nn.CrossEntropyLoss: 0.5,
+    nn.HuberLoss: 1.0,
+    nn.SmoothL1Loss: 1.0,
+}
 
 
 class _LossOracle:
@@ -39,7 +43,9 @@ class _LossOracle:
             return float(self.loss(z, self.y))
 
 
-def loss_oracle(loss: Callable[[Tensor, Any], Tensor], y: Any, *, L: float | int | None = None) -> _LossOracle:
+def loss_oracle(
+    loss: Callable[[Tensor, Any], Tensor], y: Any, *, L: float | int | None = None
+) -> _LossOracle:
     """A torch loss and its targets as an oracle for :meth:`SSO.step`.
 
     Parameters
@@ -58,7 +64,9 @@ def loss_oracle(loss: Callable[[Tensor, Any], Tensor], y: Any, *, L: float | int
     """
     reduction = getattr(loss, "reduction", "sum")
     if reduction != "sum":
-        raise ValueError(f"loss must have reduction='sum', got {reduction!r}: every sample counts by itself here")
+        raise ValueError(
+            f"loss must have reduction='sum', got {reduction!r}: every sample counts by itself here"
+        )
     if L is None:
         L = SMOOTHNESS.get(type(loss))
         if isinstance(loss, nn.SmoothL1Loss):
@@ -140,11 +148,20 @@ class SSO:
     """
 
     def __init__(
-        self, params: Iterable[Tensor], eta: float | int | str = "auto", *, m: int = 20,
-        inner: Literal["adam", "gd", "armijo", "lbfgs"] = "adam", inner_lr: float | int = 1e-3,
-        rule: Literal["sgd", "sls", "adagrad"] = "sgd", schedule: Literal["constant", "sqrt", "exponential"] = "constant",
-        T: int | None = None, tol: float | int = 1e-6, weight_decay: float | int = 0.0, armijo: dict[str, float] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        params: Iterable[Tensor],
+        eta: float | int | str = "auto",
+        *,
+        m: int = 20,
+        inner: Literal["adam", "gd", "armijo", "lbfgs"] = "adam",
+        inner_lr: float | int = 1e-3,
+        rule: Literal["sgd", "sls", "adagrad"] = "sgd",
+        schedule: Literal["constant", "sqrt", "exponential"] = "constant",
+        T: int | None = None,
+        tol: float | int = 1e-6,
+        weight_decay: float | int = 0.0,
+        armijo: dict[str, float] | None = None,
+    ) -> None:
         self.params = [p for p in params if p.requires_grad]
         if not self.params:
             raise ValueError("params must hold at least one tensor that requires a gradient")
@@ -155,7 +172,9 @@ class SSO:
         self.rule = as_choice(rule, "rule", ("sgd", "sls", "adagrad"))
         self.schedule = as_choice(schedule, "schedule", ("constant", "sqrt", "exponential"))
         if schedule == "exponential" and T is None:
-            raise ValueError("T must be given for schedule='exponential': the number of steps in all")
+            raise ValueError(
+                "T must be given for schedule='exponential': the number of steps in all"
+            )
         self.T = None if T is None else as_int(T, "T", low=1)
         self.tol = as_real(tol, "tol", low=0, high=1e9)
         self.weight_decay = as_real(weight_decay, "weight_decay", low=0, high=1e9)
@@ -236,7 +255,10 @@ class SSO:
                 for k in range(self.m):
                     grads = torch.autograd.grad(s, self.params, allow_unused=True)
                     counts["backward"] += 1
-                    grads = [torch.zeros_like(p) if g is None else g for g, p in zip(grads, self.params, strict=True)]
+                    grads = [
+                        torch.zeros_like(p) if g is None else g
+                        for g, p in zip(grads, self.params, strict=True)
+                    ]
                     if float(nn.utils.get_total_norm(grads)) <= self.tol:
                         break
                     s = self._inner(grads, outputs, surrogate, s, counts)
@@ -259,7 +281,9 @@ class SSO:
                 else:
                     final = float(s.detach())
                 stayed = not (math.isfinite(final) and final <= best)
-                if stayed:  # the last step was not the best: go back to the one that was, or to the start
+                if (
+                    stayed
+                ):  # the last step was not the best: go back to the one that was, or to the start
                     for p, b in zip(self.params, kept, strict=True):
                         p.copy_(b)
                     if self.inner == "lbfgs":
@@ -271,9 +295,18 @@ class SSO:
         self.t += 1
         value = min(best, final) if math.isfinite(final) else best
         return StepInfo(
-            loss=loss, surrogate=loss + rows * (value - offset), inner_steps=steps, eta=eta, target_step=moved, n_oracle=1,
-            n_values=values, n_forward=counts["forward"], n_backward=counts["backward"], kept=moved == 0.0, restarts=restarts,
-        )  # fmt: skip
+            loss=loss,
+            surrogate=loss + rows * (value - offset),
+            inner_steps=steps,
+            eta=eta,
+            target_step=moved,
+            n_oracle=1,
+            n_values=values,
+            n_forward=counts["forward"],
+            n_backward=counts["backward"],
+            kept=moved == 0.0,
+            restarts=restarts,
+        )
 
     def _asked(self, oracle: Oracle, z: Tensor) -> tuple[float, Tensor]:
         answer = oracle(z.clone())
@@ -313,9 +346,13 @@ class SSO:
         return float(eta), values
 
     def _inner(
-        self, grads: list[Tensor], outputs: Callable[[], Tensor], surrogate: Callable[[Tensor], Tensor], s: Tensor,
+        self,
+        grads: list[Tensor],
+        outputs: Callable[[], Tensor],
+        surrogate: Callable[[Tensor], Tensor],
+        s: Tensor,
         counts: dict[str, int],
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """One step, and the surrogate after it with its graph."""
         if self.optimizer is not None:
             for p, g in zip(self.params, grads, strict=True):
@@ -328,7 +365,9 @@ class SSO:
         here = float(s.detach())
         base = [p.detach().clone() for p in self.params]
         found, tries = s, 0
-        while tries == 0 or (tries < 100 and not float(found.detach()) <= here - c * self.trial * size):
+        while tries == 0 or (
+            tries < 100 and not float(found.detach()) <= here - c * self.trial * size
+        ):
             self.trial *= beta if tries else 1.0
             with torch.no_grad():
                 for p, b, g in zip(self.params, base, grads, strict=True):
@@ -340,10 +379,17 @@ class SSO:
         return found
 
     def _lbfgs(
-        self, outputs: Callable[[], Tensor], surrogate: Callable[[Tensor], Tensor], counts: dict[str, int]
+        self,
+        outputs: Callable[[], Tensor],
+        surrogate: Callable[[Tensor], Tensor],
+        counts: dict[str, int],
     ) -> int:
         optimizer = torch.optim.LBFGS(
-            self.params, lr=1.0, max_iter=self.m, tolerance_grad=self.tol, line_search_fn="strong_wolfe"
+            self.params,
+            lr=1.0,
+            max_iter=self.m,
+            tolerance_grad=self.tol,
+            line_search_fn="strong_wolfe",
         )
 
         def closure() -> Tensor:
@@ -369,9 +415,13 @@ class SSO:
     def state_dict(self) -> dict[str, Any]:
         """Steps, rates, and the inner optimiser."""
         return {
-            "t": self.t, "squares": self.squares, "searched": self.searched, "trial": self.trial, "inner_lr": self.inner_lr,
+            "t": self.t,
+            "squares": self.squares,
+            "searched": self.searched,
+            "trial": self.trial,
+            "inner_lr": self.inner_lr,
             "inner": None if self.optimizer is None else self.optimizer.state_dict(),
-        }  # fmt: skip
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""

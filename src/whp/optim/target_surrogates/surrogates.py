@@ -60,8 +60,11 @@ class TargetSurrogateFit(Result):
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """Loss and calls, beside the others'."""
         rows: dict[str, bool | int | float | str | None] = {
-            "loss": self.loss, "mean_loss": self.mean_loss, "oracle_calls": self.n_oracle, "function_values": self.n_values,
-        }  # fmt: skip
+            "loss": self.loss,
+            "mean_loss": self.mean_loss,
+            "oracle_calls": self.n_oracle,
+            "function_values": self.n_values,
+        }
         for name in ("sgd", "lbfgs"):
             if name in self.curves:
                 rows[f"mean_loss_of_{name}_after_as_many"] = float(self.curves[name].iloc[-1])
@@ -108,7 +111,9 @@ def encode_targets(y: Any, n: int, loss: str) -> tuple[np.ndarray, str, np.ndarr
         if len(classes) < 2:
             raise ValueError("y must hold at least two classes, got one")
         if loss == "logistic" and len(classes) > 2:
-            raise ValueError(f"y must hold two classes for loss='logistic', got {len(classes)}; take 'softmax'")
+            raise ValueError(
+                f"y must hold two classes for loss='logistic', got {len(classes)}; take 'softmax'"
+            )
         name = "logistic" if len(classes) == 2 else "softmax"
         return codes.astype(np.float64 if name == "logistic" else np.int64), name, classes
     numbers = as_vector(y, "y", size=n, dtype=np.float64)
@@ -118,9 +123,19 @@ def encode_targets(y: Any, n: int, loss: str) -> tuple[np.ndarray, str, np.ndarr
 
 
 def settings_of(
-    *, m: Any, inner: str, eta: Any, rule: str, schedule: str, projection: str, batch_size: Any, max_iter: Any, tol: Any,
-    alpha: Any, solver: str,
-) -> Settings:  # fmt: skip
+    *,
+    m: Any,
+    inner: str,
+    eta: Any,
+    rule: str,
+    schedule: str,
+    projection: str,
+    batch_size: Any,
+    max_iter: Any,
+    tol: Any,
+    alpha: Any,
+    solver: str,
+) -> Settings:
     """Checked settings."""
     as_choice(inner, "inner", ("exact", "gd", "armijo"))
     as_choice(rule, "rule", ("sgd", "sls", "adagrad", "adagrad-diag", "newton"))
@@ -134,12 +149,18 @@ def settings_of(
     if eta != "auto":
         step = as_real(eta, "eta", low=0, high=1e12, open_ends=True)
     return Settings(
-        m=m, inner=inner if m is not None else "exact", eta=step, rule=rule, schedule=schedule,  # type: ignore[arg-type]
+        m=m,
+        inner=inner if m is not None else "exact",
+        eta=step,
+        rule=rule,
+        schedule=schedule,  # type: ignore[arg-type]
         projection=projection,  # type: ignore[arg-type]
         batch_size=None if batch_size is None else as_int(batch_size, "batch_size", low=1),
-        max_iter=as_int(max_iter, "max_iter", low=1), tol=as_real(tol, "tol", low=0, high=1e9),
-        alpha=as_real(alpha, "alpha", low=0, high=1e12), solver=solver,  # type: ignore[arg-type]
-    )  # fmt: skip
+        max_iter=as_int(max_iter, "max_iter", low=1),
+        tol=as_real(tol, "tol", low=0, high=1e9),
+        alpha=as_real(alpha, "alpha", low=0, high=1e12),
+        solver=solver,  # type: ignore[arg-type]
+    )
 
 
 def target_surrogates(
@@ -219,8 +240,19 @@ def target_surrogates(
     A = as_matrix(X, "X", dtype=np.float64)
     as_choice(loss, "loss", ("auto", *LOSSES))
     targets, name, classes = encode_targets(y, len(A), loss)
-    settings = settings_of(m=m, inner=inner, eta=eta, rule=rule, schedule=schedule, projection=projection, batch_size=batch_size,
-                           max_iter=max_iter, tol=tol, alpha=alpha, solver="direct")  # fmt: skip
+    settings = settings_of(
+        m=m,
+        inner=inner,
+        eta=eta,
+        rule=rule,
+        schedule=schedule,
+        projection=projection,
+        batch_size=batch_size,
+        max_iter=max_iter,
+        tol=tol,
+        alpha=alpha,
+        solver="direct",
+    )
     seeds, delta = as_int(seeds, "seeds", low=2), as_fraction(delta, "delta")
     if not isinstance(compare, bool | np.bool_):
         raise TypeError(f"compare must be True or False, got {compare!r}")
@@ -236,23 +268,43 @@ def target_surrogates(
         values.append(chosen.value(A @ theta, targets))
         return False
 
-    theta, history = fit_linear(A, targets, chosen, settings, start, rng, problem=problem, stop=watch)
+    theta, history = fit_linear(
+        A, targets, chosen, settings, start, rng, problem=problem, stop=watch
+    )
     curves = pd.DataFrame({"calls": np.arange(len(values)), "sso": np.array(values) / len(A)})
     if compare:
         curves["sgd"] = _sgd(A, targets, chosen, settings, start, len(values) - 1, rng)
         curves["lbfgs"] = _lbfgs(A, targets, chosen, settings, start, len(values) - 1)
-    certificates = _certificates(A, targets, chosen, settings, problem, history, values, whole, seeds, delta, rng)
+    certificates = _certificates(
+        A, targets, chosen, settings, problem, history, values, whole, seeds, delta, rng
+    )
     return TargetSurrogateFit(
-        loss=name, mean_loss=values[-1] / len(A), n_oracle=history.n_oracle, n_values=int(sum(r["values"] for r in history.rows)),
-        coef=theta.T if theta.ndim == 2 else theta, intercept=0.0, classes=classes, curves=curves, history=history.to_frame(),
+        loss=name,
+        mean_loss=values[-1] / len(A),
+        n_oracle=history.n_oracle,
+        n_values=int(sum(r["values"] for r in history.rows)),
+        coef=theta.T if theta.ndim == 2 else theta,
+        intercept=0.0,
+        classes=classes,
+        curves=curves,
+        history=history.to_frame(),
         certificates=certificates,
-    )  # fmt: skip
+    )
 
 
 def _certificates(
-    A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings, problem: LinearProblem, history: History, values: list[float],
-    whole: bool, seeds: int, delta: float, rng: np.random.Generator,
-) -> tuple[Certificate, ...]:  # fmt: skip
+    A: np.ndarray,
+    y: np.ndarray,
+    loss: Loss,
+    s: Settings,
+    problem: LinearProblem,
+    history: History,
+    values: list[float],
+    whole: bool,
+    seeds: int,
+    delta: float,
+    rng: np.random.Generator,
+) -> tuple[Certificate, ...]:
     found = []
     least = min((r["eta"] for r in history.rows), default=1.0)
     if s.rule in ("sgd", "sls", "adagrad") and (whole or loss.name != "squared" or s.rule != "sgd"):
@@ -265,14 +317,25 @@ def _certificates(
         z = A @ best
         distances, gaps, etas = [], [], np.empty(0)
         for _ in range(seeds):
-            _, run = fit_linear(A, y, loss, s, np.zeros(A.shape[1]), rng, problem=problem, keep=True)
+            _, run = fit_linear(
+                A, y, loss, s, np.zeros(A.shape[1]), rng, problem=problem, keep=True
+            )
             distances.append([float(np.square(u - z).sum()) for u in run.outputs])
             gaps.append(run.exact_gap)
             etas = np.array([r["eta"] for r in run.rows])
-        found.append(guarantee.recursion(
-            distances, etas, float(np.square(z).sum()), guarantee.target_noise(A, z - y, b), 1.0, n / b,
-            gaps=np.sqrt(np.square(gaps).mean(axis=0)), projection=s.projection, delta=delta,
-        ))  # fmt: skip
+        found.append(
+            guarantee.recursion(
+                distances,
+                etas,
+                float(np.square(z).sum()),
+                guarantee.target_noise(A, z - y, b),
+                1.0,
+                n / b,
+                gaps=np.sqrt(np.square(gaps).mean(axis=0)),
+                projection=s.projection,
+                delta=delta,
+            )
+        )
     return tuple(found)
 
 
@@ -288,7 +351,13 @@ def _penalised(A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings) -> Any:
 
 
 def _sgd(
-    A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings, start: np.ndarray, calls: int, rng: np.random.Generator
+    A: np.ndarray,
+    y: np.ndarray,
+    loss: Loss,
+    s: Settings,
+    start: np.ndarray,
+    calls: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Mean losses after each call, at the rate of the grid with the lowest loss at the end."""
     n = len(A)
@@ -301,14 +370,18 @@ def _sgd(
             for _ in range(calls):
                 rows = slice(None) if b == n else random.choice(n, b, replace=False)
                 part = A[rows]
-                theta = theta - rate * (part.T @ loss.gradient(part @ theta, y[rows]) / b + s.alpha * theta)
+                theta = theta - rate * (
+                    part.T @ loss.gradient(part @ theta, y[rows]) / b + s.alpha * theta
+                )
                 found.append(loss.value(A @ theta, y))
         if np.isfinite(found).all() and found[-1] < best[-1]:
             best = np.array(found)
     return best / n
 
 
-def _lbfgs(A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings, start: np.ndarray, calls: int) -> np.ndarray:
+def _lbfgs(
+    A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings, start: np.ndarray, calls: int
+) -> np.ndarray:
     """Lowest mean loss after each call of full-batch value and gradient."""
     from scipy.optimize import minimize
 
@@ -319,6 +392,12 @@ def _lbfgs(A: np.ndarray, y: np.ndarray, loss: Loss, s: Settings, start: np.ndar
         found.append(loss.value(A @ theta.reshape(start.shape), y))
         return value, slope.ravel()
 
-    minimize(counted, start.ravel(), jac=True, method="L-BFGS-B", options={"maxfun": calls + 1, "maxiter": calls + 1})
+    minimize(
+        counted,
+        start.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxfun": calls + 1, "maxiter": calls + 1},
+    )
     found = (found + [found[-1]] * (calls + 1))[: calls + 1]
     return np.minimum.accumulate(found) / len(A)

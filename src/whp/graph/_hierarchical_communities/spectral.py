@@ -1,0 +1,201 @@
+"""Flat communities: spectral clustering with the Bethe-Hessian, its refinement, and recursive bisection as the baseline."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+__all__ = ["bisect", "refine", "spectral_leaves"]
+
+HALF = 2000  # nodes from which single precision, ample for the tolerance, saves half of the memory traffic
+TAU = 0.1  # regularisation of the top-down baseline, in mean degrees (the paper's value)
+TOLERANCE = 1e-2  # of eigenvalues, relative: counting needs their signs, k-means directions, and the rest is refined
+DENSE = 64  # nodes up to which all eigenvalues are computed
+
+
+def _extreme(matrix: Any, k: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` largest eigenvalues, descending, and their vectors; each within a hundredth of itself, so with the right sign."""
+    n = matrix.shape[0]
+    if n <= max(DENSE, 2 * k):
+        dense = matrix @ np.eye(n)
+        values, vectors = np.linalg.eigh((dense + dense.T) / 2)
+    else:
+        values, vectors = eigsh(
+            matrix,
+            k=k,
+            which="LA",
+            v0=rng.standard_normal(n).astype(matrix.dtype),
+            tol=TOLERANCE,
+            ncv=min(n - 1, max(2 * k + 1, 24)),
+        )
+    order = np.argsort(-values, kind="stable")[:k]
+    return values[order], vectors[:, order]
+
+
+def _negative_bethe_hessian(A: sp.csr_array) -> tuple[sp.csr_array, float]:
+    """−H_r = rA − D − (r² − 1)I with r² = ρ = Σd²/Σd − 1, and ρ."""
+    degree = np.asarray(A.sum(axis=1)).ravel()
+    rho = float((degree**2).sum() / degree.sum() - 1) if degree.sum() else 0.0
+    r = np.sqrt(max(rho, 1.0))
+    negative = sp.csr_array(r * A - sp.diags_array(degree + (r * r - 1)))
+    return negative.astype(np.float32) if A.shape[0] > HALF else negative, rho
+
+
+def _cluster(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means of the rows, scaled to unit length; labels 0..K-1 without gaps."""
+    from sklearn.cluster import KMeans
+
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-12)
+    distinct = len(np.unique(rows.round(12), axis=0))
+    if min(k, distinct) == 1:
+        return np.zeros(len(rows), dtype=np.int64)
+    model = KMeans(min(k, distinct), n_init=10, random_state=int(rng.integers(1 << 31)))
+    return np.unique(model.fit_predict(rows), return_inverse=True)[1].astype(np.int64)
+
+
+def spectral_leaves(
+    A: sp.csr_array, k: int | None, leaves: str, limit: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label of each node and the eigenvalues that were looked at.
+
+    Parameters
+    ----------
+    A : sparse array
+        Symmetric adjacency without diagonal.
+    k : int or None
+        Number of communities; None counts the negative eigenvalues of the Bethe-Hessian.
+    leaves : {"bethe-hessian", "adjacency"}
+        Whose eigenvectors are clustered.
+    limit : int
+        Largest number of communities that is counted.
+    rng : Generator
+        Start vectors and k-means.
+    """
+    n = A.shape[0]
+    matrix, rho = _negative_bethe_hessian(A)
+    if k is None and rho <= 1:  # a forest: nothing above the detection threshold
+        return np.zeros(n, dtype=np.int64), np.empty(0)
+    if k is not None:
+        values, vectors = _extreme(matrix, min(k, n), rng)
+    else:
+        wanted = min(8, n)
+        while True:
+            values, vectors = _extreme(matrix, wanted, rng)
+            if values[-1] <= 0 or wanted >= min(limit, n):
+                break
+            # Values beyond the last community lie dense and converge slowly: ask for few of them.
+            wanted = min(wanted + max(8, wanted // 4), limit, n)
+        k = max(1, min(limit, int((values > 0).sum())))
+    if leaves == "adjacency":
+        vectors = _extreme(A, k, rng)[1]
+    return _cluster(vectors[:, :k], k, rng), -values
+
+
+def block_counts(A: sp.csr_array, labels: np.ndarray, k: int) -> np.ndarray:
+    """Edges between and, on the diagonal, within communities; a node with label -1 is left out."""
+    inside = labels >= 0
+    Z = sp.csr_array(
+        (np.ones(inside.sum()), (np.flatnonzero(inside), labels[inside])), shape=(len(labels), k)
+    )
+    counts = (Z.T @ A @ Z).toarray()
+    counts = (counts + counts.T) / 2
+    np.fill_diagonal(counts, np.diag(counts) / 2)  # ZᵀAZ counts inside edges twice
+    return counts
+
+
+def refine(A: sp.csr_array, labels: np.ndarray, passes: int) -> np.ndarray:
+    """Give every node to the community under which its edges are likeliest, all nodes at once, `passes` times.
+
+    Derived here: the profile likelihood of the stochastic block model, one node at a time. The threshold for exact recovery
+    supposes an optimal first step, which plain spectral clustering is not.
+    """
+    for _ in range(passes):
+        k = int(labels.max()) + 1
+        sizes = np.bincount(labels, minlength=k).astype(np.float64)
+        pairs = np.outer(sizes, sizes)
+        np.fill_diagonal(pairs, sizes * (sizes - 1) / 2)
+        p = np.clip((block_counts(A, labels, k) + 0.5) / (pairs + 1), 1e-9, 1 - 1e-9)
+        Z = sp.csr_array(
+            (np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), k)
+        )
+        score = (A @ Z) @ np.log(p / (1 - p)) + sizes @ np.log1p(-p) - np.log1p(-p)[labels]
+        best = score.argmax(axis=1)
+        rows = np.arange(len(labels))
+        moved = np.where(score[rows, best] > score[rows, labels] + 1e-9, best, labels)
+        moved = np.unique(moved, return_inverse=True)[1].astype(np.int64)
+        if np.array_equal(moved, labels):
+            break
+        labels = moved
+    return labels
+
+
+def _halves(A: sp.csr_array, rng: np.random.Generator) -> np.ndarray:
+    """Two sides by the two leading eigenvectors of the regularised normalised adjacency, which is never formed."""
+    n = A.shape[0]
+    degree = np.asarray(A.sum(axis=1)).ravel()
+    shift = TAU * degree.mean() / n
+    root = 1 / np.sqrt(degree + shift * n)
+
+    def multiply(x: np.ndarray) -> np.ndarray:
+        y = root[:, None] * x.reshape(n, -1)
+        return root[:, None] * (A @ y + shift * y.sum(axis=0))
+
+    operator = LinearOperator((n, n), matvec=multiply, matmat=multiply, dtype=np.float64)
+    return _cluster(_extreme(operator, 2, rng)[1], 2, rng)
+
+
+def _second(A: sp.csr_array, rng: np.random.Generator) -> float:
+    """Second smallest eigenvalue of the Bethe-Hessian: negative if the graph splits; infinite if it is too small to."""
+    if A.shape[0] < 4 or A.nnz == 0:
+        return np.inf
+    matrix, rho = _negative_bethe_hessian(A)
+    return -float(_extreme(matrix, 2, rng)[0][1]) if rho > 1 else np.inf
+
+
+def bisect(
+    A: sp.csr_array, k: int | None, limit: int, rng: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[int, int, int]]]:
+    """The paper's top-down baseline: split while a part's own Bethe-Hessian has two negative eigenvalues, or until `k` parts.
+
+    Returns
+    -------
+    labels : ndarray
+        Part of each node.
+    splits : list of (int, int, int)
+        Part that was split and the two parts it became, in order; parts are numbered as they appear, the whole graph is 0.
+    """
+    n = A.shape[0]
+    members = {0: np.arange(n)}
+    queue = [(_second(A, rng), 0)]
+    splits: list[tuple[int, int, int]] = []
+    made = 1
+    while queue and len(members) < (k or limit):
+        value, part = heapq.heappop(queue)
+        if k is None and value >= 0:
+            break
+        nodes = members[part]
+        if len(nodes) < 2:
+            continue
+        sides = (
+            _halves(A[nodes][:, nodes], rng)
+            if A[nodes][:, nodes].nnz
+            else np.arange(len(nodes)) % 2
+        )
+        if sides.max() == 0:
+            continue
+        del members[part]
+        splits.append((part, made, made + 1))
+        for side in (0, 1):
+            members[made] = nodes[sides == side]
+            sub = A[members[made]][:, members[made]]
+            heapq.heappush(queue, (_second(sub, rng), made))
+            made += 1
+    labels = np.empty(n, dtype=np.int64)
+    for part, nodes in members.items():
+        labels[nodes] = part
+    return labels, splits

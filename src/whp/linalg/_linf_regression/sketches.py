@@ -1,0 +1,411 @@
+"""Random maps S with E SᵀS = I, as scipy linear operators: ``S @ X`` sketches, ``S.T @ Y`` is the adjoint."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.fft
+from scipy.sparse.linalg import LinearOperator
+
+from whp.linalg._linf_regression.hadamard import (
+    _dense_transform,
+    _panel,
+    _share,
+    _width,
+    fwht,
+    next_power_of_two,
+    sampled_fwht,
+)
+from whp.validate import as_int
+
+__all__ = [
+    "SRHT",
+    "BlockSRHT",
+    "GaussianSketch",
+    "PooledHadamard",
+    "Sketch",
+    "SubsampledCirculant",
+    "TensorSRHT",
+]
+
+Rng = np.random.Generator | int | None
+Rows = Literal["gaussian", "asymptotic", "sampled", "unknown"]
+
+
+def _floats(x: np.ndarray) -> np.ndarray:
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
+class Sketch(LinearOperator):
+    """An m×n random map with E SᵀS = I.
+
+    Attributes
+    ----------
+    family : str
+        Its name.
+    row_law : {"gaussian", "asymptotic", "sampled", "unknown"}
+        Law of its rows: iid Gaussian; mixing every entry, hence Gaussian in the limit; single entries of the input; or
+        not known to be any of these.
+    inflation : float
+        Variance of ``gᵀSᵀSh`` for flat g ⊥ h, relative to that of a Gaussian sketch; error bars are widened by its root.
+    """
+
+    family = "custom"
+    row_law: Rows = "unknown"
+    inflation = 1.0
+
+    def __init__(self, n: int, m: int) -> None:
+        super().__init__(np.float64, (as_int(m, "m", low=1), as_int(n, "n", low=1)))
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._matmat(np.reshape(x, (-1, 1)))[:, 0]
+
+    def _rmatvec(self, x: np.ndarray) -> np.ndarray:
+        return self._rmatmat(np.reshape(x, (-1, 1)))[:, 0]
+
+
+def _draw_rows(total: int, m: int, replace: bool, rng: np.random.Generator) -> np.ndarray:
+    if not replace and m > total:
+        raise ValueError(f"m must be at most {total} without replacement, got {m}")
+    return rng.integers(total, size=m) if replace else rng.choice(total, m, replace=False)
+
+
+class SRHT(Sketch):
+    """Subsampled randomized Hadamard transform ``(1/√m) P H D`` after padding n to N, a power of two.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows of the input and of the sketch.
+    rng : numpy.random.Generator or int, optional
+        Source of signs and rows.
+    replace : bool
+        Draw rows with replacement, as in the theory; without, the variance is smaller by about 1 - m/N.
+    signs : ndarray, optional
+        The n random signs D, where they are given.
+    rows : ndarray, optional
+        The m sampled rows P, numbers below N, where they are given.
+    """
+
+    family = "srht"
+    row_law: Rows = "asymptotic"
+
+    def __init__(
+        self,
+        n: int,
+        m: int,
+        rng: Rng = None,
+        *,
+        replace: bool = False,
+        signs: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        super().__init__(n, m)
+        rng = np.random.default_rng(rng)
+        self.padded = next_power_of_two(n)
+        self.signs = (
+            rng.choice(np.array([-1.0, 1.0]), n)
+            if signs is None
+            else np.asarray(signs, dtype=np.float64)
+        )
+        self.rows = (
+            _draw_rows(self.padded, m, replace, rng)
+            if rows is None
+            else np.asarray(rows, dtype=np.int64)
+        )
+        if self.signs.shape != (n,) or (np.abs(self.signs) != 1).any():
+            raise ValueError(f"signs must be {n} entries of -1 or 1, got shape {self.signs.shape}")
+        if self.rows.shape != (m,) or self.rows.min() < 0 or self.rows.max() >= self.padded:
+            raise ValueError(
+                f"rows must be {m} numbers in 0..{self.padded - 1}, got shape {self.rows.shape}"
+            )
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        return sampled_fwht(X, self.signs, self.rows, self.padded, self.shape[0] ** -0.5)
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        Y = _floats(Y)
+        spread = np.zeros((self.padded, Y.shape[1]), dtype=Y.dtype)
+        np.add.at(spread, self.rows, Y)
+        spread = fwht(spread, overwrite=True)[: self.shape[1]]
+        spread *= (self.signs * self.shape[0] ** -0.5)[:, None].astype(Y.dtype)
+        return spread
+
+
+class PooledHadamard(Sketch):
+    """Balanced Gaussian pooling of the flattened input, ``B D_γ Π (H/√N) D_σ J`` (Song & Zhang 2026, Section 10).
+
+    Pad, flip signs, transform, permute, multiply by iid N(0, 1), add up m consecutive blocks whose sizes differ by one at
+    most. Given signs and permutation its rows are independent Gaussian vectors, which is what the complete proof rests on.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows of the input and of the sketch; m at most the padded N.
+    rng : numpy.random.Generator or int, optional
+        Source of signs, permutation and weights.
+    """
+
+    family = "pooled"
+    row_law: Rows = "asymptotic"
+
+    def __init__(self, n: int, m: int, rng: Rng = None) -> None:
+        super().__init__(n, m)
+        rng = np.random.default_rng(rng)
+        self.padded = next_power_of_two(n)
+        if m > self.padded:
+            raise ValueError(f"m must be at most the padded number of rows {self.padded}, got {m}")
+        self.signs = rng.choice(np.array([-1.0, 1.0]), n)
+        self.order = rng.permutation(self.padded)
+        self.weights = rng.standard_normal(self.padded)
+        self.starts = (np.arange(m) * self.padded) // m
+        # A block of s entries shares its weights between g and h: E (Σγg)²(Σγh)² = ‖g‖²‖h‖² + 2⟨g, h⟩², E⟨g, h⟩² = ‖g‖²‖h‖²/s.
+        self.inflation = 1 + 2 * m / self.padded
+
+    def flatten(self, X: np.ndarray) -> np.ndarray:
+        """Rows of ``Π (H/√N) D_σ J X``, before weights and pooling."""
+        X = _floats(X)
+        v = np.zeros((self.padded, X.shape[1]), dtype=X.dtype)
+        np.multiply(X, self.signs[:, None], out=v[: len(X)], casting="same_kind")
+        _dense_transform(v, self.padded)
+        v *= v.dtype.type(self.padded**-0.5)
+        return v[self.order]
+
+    def distortion(self, U: np.ndarray) -> float:
+        """Largest ``‖m W_iᵀW_i - I‖`` over the blocks W_i of the flattened orthonormal `U`: what Theorem 10.1 needs ≤ κ."""
+        blocks = np.split(self.flatten(U), self.starts[1:])
+        eye = np.eye(U.shape[1])
+        return max(float(np.linalg.norm(self.shape[0] * w.T @ w - eye, 2)) for w in blocks)
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        out = np.empty(
+            (self.shape[0], X.shape[1]), dtype=np.float32 if X.dtype == np.float32 else np.float64
+        )
+        weights = self.weights[:, None].astype(out.dtype)
+
+        def work(first: int, last: int) -> None:
+            part = _panel(X, first, last).astype(out.dtype, copy=False)
+            np.add.reduceat(
+                self.flatten(part) * weights, self.starts, axis=0, out=out[:, first:last]
+            )
+
+        _share(work, X.shape[1], _width(min(self.padded, 1 << 13), out.itemsize, X.shape[1]))
+        return out
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        Y = _floats(Y)
+        sizes = np.diff(np.append(self.starts, self.padded))
+        v = np.empty((self.padded, Y.shape[1]), dtype=Y.dtype)
+        v[self.order] = np.repeat(Y, sizes, axis=0) * self.weights[:, None]
+        v = fwht(v, overwrite=True)[: self.shape[1]]
+        v *= (self.signs * self.padded**-0.5)[:, None].astype(Y.dtype)
+        return v
+
+
+class SubsampledCirculant(Sketch):
+    """Subsampled randomized circulant ``(1/√m) P G D``, G the circulant matrix of random signs, applied by FFT.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows of the input and of the sketch. No padding to a power of two.
+    rng : numpy.random.Generator or int, optional
+        Source of both sets of signs and of the rows.
+    replace : bool
+        Draw rows with replacement.
+    """
+
+    family = "circulant"
+    row_law: Rows = "asymptotic"
+
+    def __init__(self, n: int, m: int, rng: Rng = None, *, replace: bool = False) -> None:
+        super().__init__(n, m)
+        rng = np.random.default_rng(rng)
+        signs = np.array([-1.0, 1.0])
+        self.signs = rng.choice(signs, n)
+        self.generator = rng.choice(signs, n)
+        self.rows = _draw_rows(n, m, replace, rng)
+
+    def _convolve(self, X: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
+        if X.dtype == np.float32:
+            spectrum = spectrum.astype(np.complex64)
+        lines = np.ascontiguousarray(X.T)
+        return scipy.fft.irfft(scipy.fft.rfft(lines) * spectrum, n=self.shape[1]).T
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        out = np.empty(
+            (self.shape[0], X.shape[1]), dtype=np.float32 if X.dtype == np.float32 else np.float64
+        )
+        spectrum = scipy.fft.rfft(self.generator)
+        signs = self.signs[:, None].astype(out.dtype)
+
+        def work(first: int, last: int) -> None:
+            part = _panel(X, first, last) * signs
+            out[:, first:last] = self._convolve(part, spectrum)[self.rows]
+
+        _share(work, X.shape[1], 16)
+        out *= self.shape[0] ** -0.5
+        return out
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        Y = _floats(Y)
+        spread = np.zeros((self.shape[1], Y.shape[1]), dtype=Y.dtype)
+        np.add.at(spread, self.rows, Y)
+        result = self._convolve(spread, np.conj(scipy.fft.rfft(self.generator)))
+        return result * (self.signs * self.shape[0] ** -0.5)[:, None].astype(Y.dtype)
+
+
+class GaussianSketch(Sketch):
+    """Independent N(0, 1/m) entries: O(nmd), the reference for which every statement is exact.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows of the input and of the sketch.
+    rng : numpy.random.Generator or int, optional
+        Source of the entries, which are drawn again, from the same state, at every application instead of being stored.
+    """
+
+    family = "gaussian"
+    row_law: Rows = "gaussian"
+    chunk = 1 << 22  # entries of S held at a time
+
+    def __init__(self, n: int, m: int, rng: Rng = None) -> None:
+        super().__init__(n, m)
+        self.seed = int(np.random.default_rng(rng).integers(1 << 62))
+
+    def _pieces(self) -> Any:
+        m, n = self.shape
+        rng = np.random.default_rng(self.seed)
+        step = max(1, self.chunk // m)
+        for start in range(0, n, step):
+            stop = min(n, start + step)
+            yield start, stop, rng.standard_normal((stop - start, m)) * m**-0.5
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        dense = not hasattr(X, "toarray")
+        X = _floats(X) if dense else X.tocsr()
+        out = np.zeros(
+            (self.shape[0], X.shape[1]), dtype=np.float32 if X.dtype == np.float32 else np.float64
+        )
+        for start, stop, piece in self._pieces():
+            out += piece.T @ X[start:stop] if dense else (X[start:stop].T @ piece).T
+        return out
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        Y = _floats(Y)
+        out = np.empty((self.shape[1], Y.shape[1]), dtype=Y.dtype)
+        for start, stop, piece in self._pieces():
+            out[start:stop] = piece @ Y
+        return out
+
+
+class BlockSRHT(Sketch):
+    """One SRHT for each block of rows, for data that arrive in blocks: block-diagonal, m_i rows in proportion to the block.
+
+    Parameters
+    ----------
+    n, m : int
+        Rows of the input and of the sketch in all.
+    block_rows : int
+        Rows of a block; powers of two need no padding.
+    rng : numpy.random.Generator or int, optional
+        Source of all randomness.
+    replace : bool
+        Draw rows with replacement within a block.
+
+    Attributes
+    ----------
+    blocks : tuple of SRHT
+        The sketch of each block of rows, to be applied as the block arrives.
+    edges : ndarray
+        Block i has rows ``edges[i]:edges[i + 1]`` of the input, ``row_edges[i]:row_edges[i + 1]`` of the sketch.
+    """
+
+    family = "block-srht"
+    row_law: Rows = "asymptotic"
+
+    def __init__(
+        self, n: int, m: int, block_rows: int, rng: Rng = None, *, replace: bool = False
+    ) -> None:
+        super().__init__(n, m)
+        block_rows = as_int(block_rows, "block_rows", low=2)
+        rng = np.random.default_rng(rng)
+        self.edges = np.append(np.arange(0, n, block_rows), n)
+        if m < len(self.edges) - 1:
+            raise ValueError(
+                f"block_rows must leave each of the {len(self.edges) - 1} blocks a row of the sketch, got {block_rows} "
+                f"with rows = {m}"
+            )
+        self.row_edges = np.round(self.edges * (m / n)).astype(np.int64)
+        sizes, counts = np.diff(self.edges), np.diff(self.row_edges)
+        if counts.min() < 1:
+            self.row_edges = np.unique(np.linspace(0, m, len(self.edges)).round().astype(np.int64))
+            counts = np.diff(self.row_edges)
+        self.blocks = tuple(
+            SRHT(int(s), int(c), rng, replace=replace) for s, c in zip(sizes, counts, strict=True)
+        )
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        X = X.tocsr() if hasattr(X, "tocsr") else X
+        return np.concatenate(
+            [s @ X[i:j] for s, i, j in zip(self.blocks, self.edges, self.edges[1:], strict=False)]
+        )
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        ends = zip(self.blocks, self.row_edges, self.row_edges[1:], strict=False)
+        return np.concatenate([s.T @ Y[i:j] for s, i, j in ends])
+
+
+class TensorSRHT(Sketch):
+    """SRHT of a Kronecker product: row k is ``(1/√m) (h_{i_k} D₁) ⊗ (h_{j_k} D₂)``.
+
+    Parameters
+    ----------
+    n1, n2, m : int
+        Rows of the two factors and of the sketch.
+    rng : numpy.random.Generator or int, optional
+        Source of signs and of the pairs of rows.
+    replace : bool
+        Draw pairs with replacement, as in the theory.
+    """
+
+    family = "tensor-srht"
+    row_law: Rows = "asymptotic"
+
+    def __init__(self, n1: int, n2: int, m: int, rng: Rng = None, *, replace: bool = True) -> None:
+        super().__init__(as_int(n1, "n1", low=1) * as_int(n2, "n2", low=1), m)
+        rng = np.random.default_rng(rng)
+        self.sizes = (n1, n2)
+        self.padded = (next_power_of_two(n1), next_power_of_two(n2))
+        self.signs = tuple(rng.choice(np.array([-1.0, 1.0]), size) for size in self.sizes)
+        pairs = _draw_rows(self.padded[0] * self.padded[1], m, replace, rng)
+        self.rows = np.divmod(pairs, self.padded[1])
+
+    def _factor(self, k: int, X: np.ndarray) -> np.ndarray:
+        """``(H D_k [X; 0])[rows_k]``."""
+        return sampled_fwht(_floats(X), self.signs[k], self.rows[k], self.padded[k], 1.0)
+
+    def kron(self, A1: np.ndarray, A2: np.ndarray) -> np.ndarray:
+        """``S (A1 ⊗ A2)`` in O(n₁d₁ log n₁ + n₂d₂ log n₂ + m d₁d₂), without the product."""
+        left, right = self._factor(0, A1), self._factor(1, A2)
+        rows = left[:, :, None] * right[:, None, :] * self.shape[0] ** -0.5
+        return rows.reshape(self.shape[0], -1)
+
+    def _matmat(self, X: Any) -> np.ndarray:
+        X = _floats(X.toarray() if hasattr(X, "toarray") else X)
+        (n1, n2), (N1, N2), (i, j) = self.sizes, self.padded, self.rows
+        cube = np.zeros((N1, N2, X.shape[1]), dtype=X.dtype)
+        cube[:n1, :n2] = X.reshape(n1, n2, -1) * np.multiply.outer(*self.signs)[:, :, None]
+        cube = fwht(fwht(cube, 0, overwrite=True), 1, overwrite=True)
+        return cube[i, j] * X.dtype.type(self.shape[0] ** -0.5)
+
+    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
+        Y = _floats(Y)
+        (n1, n2), (N1, N2), (i, j) = self.sizes, self.padded, self.rows
+        cube = np.zeros((N1, N2, Y.shape[1]), dtype=Y.dtype)
+        np.add.at(cube, (i, j), Y)
+        cube = fwht(fwht(cube, 0, overwrite=True), 1, overwrite=True)[:n1, :n2]
+        cube = cube * (np.multiply.outer(*self.signs) * self.shape[0] ** -0.5)[:, :, None]
+        return cube.reshape(n1 * n2, -1).astype(Y.dtype, copy=False)

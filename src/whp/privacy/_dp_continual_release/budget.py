@@ -1,0 +1,143 @@
+"""Privacy budgets: ρ-zCDP, (ε, δ) and pure ε, and the exact conversions between them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from scipy.optimize import brentq, minimize_scalar
+from scipy.stats import norm
+
+from whp.validate import as_real
+
+__all__ = ["Budget", "epsilon_of_rho", "gaussian_epsilon", "rho_of_epsilon", "simple_epsilon"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent on the whole stream: `rho` of zCDP, or pure `epsilon`; the other is None.
+
+    `delta` is what (ε, δ) is stated for.
+    """
+
+    rho: Fraction | None
+    epsilon: Fraction | None
+    delta: float
+
+    @classmethod
+    def of(
+        cls, rho: float | int | None, epsilon: float | int | None, delta: float | int | None
+    ) -> Budget:
+        """From what a user gives: `rho`; or `epsilon`, pure unless `delta` is positive.
+
+        Raises
+        ------
+        ValueError
+            If both or neither are given, or a number is out of range.
+        """
+        if (rho is None) == (epsilon is None):
+            raise ValueError("give either rho or epsilon (with delta), not both and not neither")
+        if delta is not None and not 0 <= as_real(delta, "delta") < 1:
+            raise ValueError(f"delta must be in [0, 1), got {delta:g}")
+        if rho is not None:
+            spend = as_real(rho, "rho", low=0, high=1e6, open_ends=True)
+            return cls(Fraction(spend), None, float(delta or 1e-6))
+        spend = as_real(epsilon, "epsilon", low=0, high=1e6, open_ends=True)
+        if not delta:
+            return cls(None, Fraction(spend), 0.0)
+        return cls(Fraction(rho_of_epsilon(spend, delta)), None, float(delta))
+
+    @property
+    def pure(self) -> bool:
+        """Whether it is pure ε."""
+        return self.rho is None
+
+    @property
+    def size(self) -> float:
+        """ρ, or ε where it is pure."""
+        return float(self.epsilon if self.rho is None else self.rho)  # type: ignore[arg-type]
+
+    @property
+    def mu(self) -> float:
+        """μ of the Gaussian trade-off that ρ stands for, √(2ρ)."""
+        return math.sqrt(2 * self.size) if not self.pure else math.inf
+
+    def at(self, delta: float | int) -> float:
+        """ε for that δ."""
+        return self.size if self.pure else epsilon_of_rho(self.size, delta)
+
+    def group(self, records: int) -> float:
+        """ρ, or ε, of a person who owns so many records."""
+        return self.size * (records if self.pure else records**2)
+
+    def scaled(self, share: Fraction) -> Budget:
+        """That share of it."""
+        if self.rho is None:
+            assert self.epsilon is not None
+            return Budget(None, self.epsilon * share, self.delta)
+        return Budget(self.rho * share, None, self.delta)
+
+    def __str__(self) -> str:
+        return f"ε = {self.size:.6g}" if self.pure else f"ρ = {self.size:.6g}"
+
+
+def epsilon_of_rho(rho: float | int, delta: float | int) -> float:
+    """The least ε for which ρ-zCDP implies (ε, δ), by the conversion of Canonne, Kamath and Steinke (2020, Corollary 13).
+
+    Parameters
+    ----------
+    rho : float
+        Non-negative.
+    delta : float
+        Between 0 and 1.
+    """
+    if rho == 0:
+        return 0.0
+
+    def epsilon(log_excess: float | int) -> float:
+        # exp((α−1)(αρ−ε))/(α−1) (1−1/α)^α = δ solved for ε.
+        excess = math.exp(log_excess)
+        alpha = 1 + excess
+        return (
+            alpha * rho
+            + (alpha * math.log1p(-1 / alpha) - math.log(excess) - math.log(delta)) / excess
+        )
+
+    start = math.log(math.sqrt(max(math.log(1 / delta), 1e-9) / rho))
+    found = minimize_scalar(
+        epsilon, bounds=(start - 8, start + 8), method="bounded", options={"xatol": 1e-10}
+    )
+    return max(0.0, float(found.fun))  # type: ignore[attr-defined]
+
+
+def rho_of_epsilon(epsilon: float | int, delta: float | int) -> float:
+    """The largest ρ that implies (ε, δ); rounded down."""
+    high = epsilon + math.log(1 / delta) + epsilon**2
+    found = brentq(
+        lambda log: epsilon_of_rho(math.exp(log), delta) - epsilon,
+        math.log(1e-18),
+        math.log(high),
+        xtol=1e-12,
+    )
+    rho = math.exp(float(found)) * (1 - 1e-9)  # type: ignore[arg-type]
+    assert epsilon_of_rho(rho, delta) <= epsilon
+    return rho
+
+
+def simple_epsilon(rho: float | int, delta: float | int) -> float:
+    """ρ + 2√(ρ ln 1/δ), the looser conversion that is often quoted."""
+    return rho + 2 * math.sqrt(rho * math.log(1 / delta))
+
+
+def gaussian_epsilon(mu: float | int, delta: float | int) -> float:
+    """The exact ε of a Gaussian mechanism of that μ (Balle and Wang 2018), for comparison."""
+
+    def excess(epsilon: float | int) -> float:
+        return float(
+            norm.cdf(mu / 2 - epsilon / mu)
+            - math.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))
+            - delta
+        )
+
+    return 0.0 if excess(0.0) <= 0 else float(brentq(excess, 0.0, mu * mu + 60 * mu, xtol=1e-12))  # type: ignore[arg-type]
