@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whp.certificate import (
-    Assumption,
-    Certificate,
-    Status,
-    Verdict,
-    met,
-    schema,
-    unchecked,
-    violated,
-)
+from whp.certificate import Answer, Certificate, Scope, Status, Verdict, schema, worst
 from whp.intervals import Estimate, exact
+from whp.undeclared import met, unchecked, violated
 
 
 def make(**changes):
@@ -30,7 +22,7 @@ def make(**changes):
         "confidence": 0.95,
         "measured": exact(0.5),
         "trivial": 2.0,
-        "assumptions": (met("rank", "d = 3"), unchecked("i.i.d.", "one sample")),
+        "conditions": (met("rank", "d = 3"), unchecked("i.i.d.", "one sample")),
         "inputs": {"n": 3, "delta": 0.05, "exact": False, "sketch": "srht"},
     }
     return Certificate(**(base | changes))
@@ -59,9 +51,9 @@ TABLE = [
 
 @pytest.mark.parametrize(("relation", "bound", "measured", "trivial", "broken", "verdict"), TABLE)
 def test_verdict_table(relation, bound, measured, trivial, broken, verdict):
-    assumptions = (violated("rank", "2 < 3", "drop a column"),) if broken else ()
+    conditions = (violated("rank", "2 < 3", "drop a column"),) if broken else ()
     c = make(
-        relation=relation, bound=bound, measured=measured, trivial=trivial, assumptions=assumptions
+        relation=relation, bound=bound, measured=measured, trivial=trivial, conditions=conditions
     )
     assert c.verdict == verdict
     assert Certificate.from_json(c.to_json()) == c
@@ -80,9 +72,9 @@ certificates = st.builds(
     confidence=st.floats(0.01, 1),
     measured=st.none() | estimates,
     trivial=st.none() | finite,
-    assumptions=st.lists(
+    conditions=st.lists(
         st.builds(
-            Assumption,
+            Answer,
             st.text(max_size=9),
             st.sampled_from(Status),
             st.text(max_size=9),
@@ -124,7 +116,7 @@ def test_negating_both_sides_keeps_the_verdict(c):
         c.confidence,
         None if m is None else Estimate(-m.value, -m.high, -m.low),
         None if c.trivial is None else -c.trivial,
-        c.assumptions,
+        c.conditions,
     )
     assert mirrored.verdict is c.verdict
 
@@ -139,7 +131,7 @@ def test_a_stored_verdict_is_not_believed():
     [
         {"bound": "1.0x"},
         {"relation": "<"},
-        {"assumptions": [{"statement": "s", "status": "maybe"}]},
+        {"conditions": [{"statement": "s", "status": "maybe"}]},
         {"measured": {"value": 1}},
         {"inputs": [1]},
         {"extra": 1},

@@ -9,9 +9,12 @@ from . import losses as losses
 from . import online as online
 from . import optim as optim
 from . import privacy as privacy
-from .certificate import Assumption as Assumption
+from .certificate import Answer as Answer
 from .certificate import Certificate as Certificate
+from .certificate import Scope as Scope
 from .certificate import Verdict as Verdict
 from .intervals import Estimate as Estimate
+from .theorem import Condition as Condition
+from .theorem import Theorem as Theorem
 
 __version__: str

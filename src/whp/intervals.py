@@ -56,15 +56,41 @@ class Estimate:
         if not 0 < self.level <= 1:
             raise ValueError(f"level must be in (0, 1], got {self.level}")
 
+    @classmethod
+    def between(
+        cls,
+        low: float,
+        high: float,
+        *,
+        value: float | None = None,
+        level: float = 1.0,
+        n: int | None = None,
+        method: str = "given",
+    ) -> Estimate:
+        """The estimate with these ends and the given value, by default their middle.
+
+        A value that rounding put outside of its ends is moved to the nearer one.
+        """
+        centre = (low + high) / 2 if value is None else value
+        return cls(min(max(centre, low), high), low, high, level, n, method)
+
     def __str__(self) -> str:
         if self.low == self.high:
             return f"{self.value:.4g}"
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
-def exact(value: float) -> Estimate:
-    """A quantity computed without error, as an estimate of zero width."""
-    return Estimate(value, value, value, level=1.0, method="exact")
+def exact(value: float, rounding: float = 0.0) -> Estimate:
+    """A quantity that was computed, with the radius that rounding may have moved it by.
+
+    Parameters
+    ----------
+    value : float
+        What came out.
+    rounding : float
+        How far the exact value may be from it; 0 for integers and for what is compared as it is.
+    """
+    return Estimate(value, value - rounding, value + rounding, level=1.0, method="exact")
 
 
 def _sample(values: Any, argument: str, least: int = 2) -> Float[np.ndarray, " n"]:

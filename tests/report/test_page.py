@@ -6,11 +6,11 @@ import networkx as nx
 import pytest
 
 from whp.catalogue import find
-from whp.certificate import Certificate, met, violated
 from whp.experiment.findings import Published
 from whp.experiment.study import Finding, Outcome
 from whp.intervals import Estimate, exact
 from whp.report import Card, ledger, page, svg
+from whp.undeclared import met, violated
 
 ATTACK = "<script>alert(1)</script>"
 CERTIFICATES = (

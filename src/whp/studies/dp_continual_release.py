@@ -158,12 +158,12 @@ def _baskets(query: str, strategy: str, ones: int, rng: np.random.Generator) -> 
     X, _ = _market()
     result = release_stream(
         X,
-        query=query,
+        query=query,  # type: ignore[arg-type]
         T=X.shape[0],
         rho=RHO,
-        strategy=strategy,
+        strategy=strategy,  # type: ignore[arg-type]
         max_ones=ones or None,
-        truth="measure",  # type: ignore[arg-type]
+        truth="measure",
         insecure_seed=int(rng.integers(1 << 31)),
     )
     assert result.errors is not None
@@ -181,9 +181,9 @@ def _flights(strategy: str, rng: np.random.Generator) -> dict[str, Any]:
         query="maxsum",
         T=len(X),
         rho=RHO,
-        strategy=strategy,
+        strategy=strategy,  # type: ignore[arg-type]
         max_ones=1,
-        truth="measure",  # type: ignore[arg-type]
+        truth="measure",
         insecure_seed=int(rng.integers(1 << 31)),
     )
     assert result.errors is not None

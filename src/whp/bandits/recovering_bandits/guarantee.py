@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["learning_certificate", "plan_certificates", "simulated_rate"]
 
@@ -85,7 +86,7 @@ def plan_certificates(
         "D": R.shape[1],
         "static policy": static,
     }
-    share = Certificate(
+    share = undeclared(
         "share-of-the-optimum",
         "the timetable earns at least γ_K of what any policy can in the long run; measured is its value over the upper bound",
         f"{OURS}: ratio 1 − O(1/√K), a quarter for K = 1",
@@ -98,7 +99,7 @@ def plan_certificates(
         inputs=inputs,
         remedy="for few slots the share known beforehand is small: the loss that was computed is what counts.",
     )
-    loss = Certificate(
+    loss = undeclared(
         "loss",
         "any policy earns at most UB = max ΣF_i(x_i) a period, so that at most 1 − value/UB of its reward is lost; the bound is "
         "the loss of always pulling the same arms",
@@ -116,7 +117,7 @@ def plan_certificates(
     excess = max(
         abs(rate - value) / max(abs(value), 1e-300) if value else abs(rate), 1.0 * max(0, most - K)
     )
-    played = Certificate(
+    played = undeclared(
         "timetable",
         "played out, no period has more than K pulls and the reward is the value that was stated; measured is the larger of the "
         "relative difference and the pulls too many",
@@ -140,7 +141,7 @@ def learning_certificate(
     inputs: dict[str, float | int | str],
 ) -> Certificate:
     """G4."""
-    return Certificate(
+    return undeclared(
         "regret",
         "with probability 1 − δ the expected reward is short of Σ γ̂_s L_s UB by at most the widths of the confidence bands along "
         "the schedules, and two pulls an arm that was moved",

@@ -17,10 +17,11 @@ from whp.bandits.recovering_bandits.plan import (
     plan_recovering,
     upper_bound,
 )
-from whp.certificate import Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import exact
 from whp.progress import track
 from whp.result import Result
+from whp.undeclared import met, unchecked, violated
 from whp.validate import as_fraction, as_int, as_real
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from whp.bandits.recovering_bandits.plan import RecoveringPlan, plan_recovering, rate_of
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.io import Data
 from whp.progress import track
 from whp.result import Result
+from whp.undeclared import Assumption, met, unchecked, violated
 from whp.validate import as_choice, as_int
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ import pandas as pd
 from scipy.special import rel_entr
 
 from whp.calibration._h_calibration.objective import Objective
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = [
     "Split",
@@ -153,7 +154,7 @@ def error_band(
         "Chernoff, simultaneous",
     )
     scope = f"in each of {len(table)} {'blocks of one class' if classwise else 'blocks of all classes together'}"
-    return Certificate(
+    return undeclared(
         "error-bound",
         f"{scope}, of equally many entries of like probability, the mean stated probability is within epsilon of the mean true "
         "one; measured is the largest error with its simultaneous interval",
@@ -199,7 +200,7 @@ def calibration_test(
     half, at = objective.window // 2, np.arange(len(order))
     low, high = np.maximum(0, at - half), np.minimum(len(order), at + half + 1)
     means = (prefix[high] - prefix[low]) / (high - low)
-    certificate = Certificate(
+    certificate = undeclared(
         "calibration-test",
         f"the {objective.kind} windowed error is not above the {1 - delta:.4g} quantile of its law under perfect calibration; "
         "fails means that perfect calibration is refuted",
@@ -231,7 +232,7 @@ def ranks(before: np.ndarray, after: np.ndarray) -> Certificate:
     top = before[rows, after.argmax(axis=1)] < before.max(axis=1) - ORDER_TOLERANCE
     # Where saturated logits round to equal probabilities, arg-max may point to any of the equals.
     top &= after.max(axis=1) > after[rows, before.argmax(axis=1)]
-    return Certificate(
+    return undeclared(
         "accuracy-preserved",
         "no row's classes change their order (to 1e-12), so every arg-max and the accuracy stay as they were",
         f"{PAPER}: the maps increase strictly with each logit",
@@ -261,7 +262,7 @@ def overfit(
     null = np.sort(objective.null(probs, resamples, np.random.default_rng(rng)))
     allowed = math.floor(delta * (resamples + 1) + 1e-9)
     bound = float(null[allowed - 1]) if allowed >= 1 else 0.0
-    return Certificate(
+    return undeclared(
         "overfit",
         f"on the rows that fitted the map its error is not below the {delta:.4g} quantile of what a perfectly calibrated model "
         "shows; below it the map has fitted the noise of the labels",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.continual.stability_gap import guarantee
 from whp.continual.stability_gap.intervals import Limits
 from whp.continual.stability_gap.metrics import Curves, metrics
@@ -18,6 +18,7 @@ from whp.continual.stability_gap.outcomes import Audit, Outcomes
 from whp.intervals import Estimate
 from whp.io import Data
 from whp.result import Result
+from whp.undeclared import Assumption, met, unchecked, violated
 from whp.validate import as_choice, as_fraction, as_int, as_real
 
 if TYPE_CHECKING:

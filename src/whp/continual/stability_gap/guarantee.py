@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.continual.stability_gap.bands import band
 from whp.continual.stability_gap.intervals import Limits
 from whp.continual.stability_gap.metrics import Metrics
 from whp.continual.stability_gap.outcomes import Audit
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = [
     "assumptions",
@@ -71,7 +72,7 @@ def assumptions(limits: Limits, audit: Audit | None) -> tuple[Assumption, ...]:
 def hidden_drop(limits: Limits, gap: float | int, known: tuple[Assumption, ...]) -> Certificate:
     """Whether evaluating at the ends of tasks alone would have hidden more than `gap`."""
     measured, trivial = limits.hidden()
-    return Certificate(
+    return undeclared(
         "hidden-drop",
         "the accuracy at the end exceeds the worst-case accuracy by at most gap: evaluating at the ends of tasks hides no more "
         "than that. It fails where a stability gap is proved",
@@ -100,7 +101,7 @@ def temporary_forgetting(
 ) -> tuple[Certificate, pd.DataFrame]:
     """Whether some old task fell by `gap` and came back by as much while one new task was learnt; and the table of gaps."""
     table, measured = limits.gaps()
-    return Certificate(
+    return undeclared(
         "temporary-forgetting",
         "some old task lost at least gap while one new task was learnt, and got at least that back before it ended",
         f"derived here for the phenomenon that {PAPER} describe: exact limits of paired differences",
@@ -129,7 +130,7 @@ def band_audit(limits: Limits, audit: Audit) -> Certificate:
         room = high[0] - seen[0] if full > seen[0] else seen[0] - low[0]
         off = abs(full - seen[0])
         worst = max(worst, off / room if room > 0 else (0.0 if off < SLACK else np.inf))
-    return Certificate(
+    return undeclared(
         "band-audit",
         "accuracies on the whole sets, looked at where new minima appeared, lie within the band that their subsets gave",
         "derived here: hypergeometric limits for all evaluations at once",
@@ -152,7 +153,7 @@ def first_step(grads: pd.DataFrame, known: tuple[Assumption, ...]) -> Certificat
         measured = None
     else:
         measured = exact(float(ratios.fillna(np.inf).max()))
-    return Certificate(
+    return undeclared(
         "first-step",
         "at the first step of every new task the stability loss has no gradient, whatever its strength: that step is plain "
         "fine-tuning, and what it does to old tasks nobody holds back",
@@ -184,7 +185,7 @@ def envelope(found: Metrics, reported: dict[str, float]) -> Certificate:
     if "acc" in reported:
         excess = max(excess, abs(reported["acc"] - found.acc))
     inputs |= {f"reported {k}": v for k, v in reported.items()}
-    return Certificate(
+    return undeclared(
         "envelope",
         "worst-case accuracy never exceeds the mean accuracy of the same moment; a reported one lies between what all evaluations "
         "give and the mean, since fewer evaluations can only flatter",

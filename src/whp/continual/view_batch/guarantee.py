@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, Verdict, met, unchecked, violated
+from whp.certificate import Certificate, Verdict
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 if TYPE_CHECKING:
     from whp.continual.view_batch.schedule import Schedule
@@ -46,7 +47,7 @@ def of_schedule(schedule: Any) -> tuple[Certificate, ...]:
 def _minimum_rest(s: Schedule) -> Certificate:
     gaps = s.gaps()
     bound = s.cycle - s.window + 1
-    return Certificate(
+    return undeclared(
         "minimum-rest",
         "between two visits of a sample there are always at least C − window + 1 steps",
         "derived here: a sample's place moves by less than a window from cycle to cycle",
@@ -71,7 +72,7 @@ def _mean_recall(s: Schedule) -> Certificate:
     enough = "the run holds two full cycles"
     whole = s.total >= 2 * s.cycle
     off = np.abs(s.mean_gaps() - s.cycle).max()
-    return Certificate(
+    return undeclared(
         "mean-recall",
         "the mean number of steps until a sample comes back is exactly C = ⌈n·views/batch⌉, in every pair of cycles",
         f"derived here: sums of places are equal in all cycles; the interval that {PAPER} call optimal is this mean",
@@ -93,7 +94,7 @@ def _equal_work(s: Schedule) -> Certificate:
         f"; {unseen} samples were never seen" if unseen else ""
     )
     statement = "the run ends with a cycle"
-    return Certificate(
+    return undeclared(
         "equal-work",
         "every sample was shown equally often",
         "derived here: once a cycle, in all views",
@@ -147,7 +148,7 @@ def effective_batch(
             )
         )
     bound = (n * views - batch_size) / (n - batch_size) if n > batch_size else math.inf
-    return Certificate(
+    return undeclared(
         "effective-batch",
         "the gradient of a view batch varies at most as much more than an ordinary one's as if all views were copies",
         "derived here: the design effect of cluster samples without replacement",
@@ -187,7 +188,7 @@ def view_consistency(
     flipped = others.argmax(axis=2) != teacher.argmax(axis=2)
     allowed = margin <= np.sqrt(2 * np.maximum(kl, 0)) + 1e-9
     broken = flipped & ~allowed
-    return Certificate(
+    return undeclared(
         "view-consistency",
         "no view changes the teacher's decision where the teacher's margin exceeds √(2 KL)",
         "derived here: Pinsker's inequality",
@@ -215,7 +216,7 @@ def forgetting(difference: Estimate | None, seeds: int) -> Certificate:
                 "one training run speaks for the method", "the interval is about test rows alone"
             ),
         )
-    return Certificate(
+    return undeclared(
         "forgetting",
         "with views less is forgotten than with an ordinary loader, at equal images, weights and learning rate",
         f"the claim of {PAPER}; paired over " + ("runs (t)" if seeds > 1 else "test rows (exact)"),

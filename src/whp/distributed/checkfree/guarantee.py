@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 from whp.validate import as_real, as_vector
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def rebuilt(recoveries: Sequence[Recovery], *, mode: str = "checkfree+") -> Cert
     """Whether rebuilt weights are the formula's; void where a stage could not be rebuilt."""
     checked = [r for r in recoveries if r.difference is not None]
     spread = min((r.spread for r in checked if r.spread is not None), default=None)
-    return Certificate(
+    return undeclared(
         "recovered-weights",
         "every weight of a rebuilt stage is (ω₋W₋ + ω₊W₊)/(ω₋ + ω₊) of its neighbours, or its twin's weight, to 10⁻⁶",
         f"{PAPER}, Algorithm 1, line 4, with ω₊ before W₊ where the listing repeats ω₋",
@@ -107,7 +108,7 @@ def untouched(recoveries: Sequence[Recovery]) -> Certificate:
     back = [r for r in recoveries if r.how == "rolled back"]
     compared = sum(r.compared or 0 for r in checked)
     what = "recovery leaves the other stages alone"
-    return Certificate(
+    return undeclared(
         "others-untouched",
         "no other stage changed by a bit, weights and optimizer, while one was rebuilt",
         f"{PAPER}, Algorithm 1",
@@ -140,7 +141,7 @@ def each_once(iterations: Sequence[int], recoveries: Sequence[Recovery] = ()) ->
     wrong = sum(a != b for a, b in zip(done, wanted, strict=True))
     back = [r for r in recoveries if r.how == "rolled back"]
     what = "training never went back to an earlier state"
-    return Certificate(
+    return undeclared(
         "each-iteration-once",
         "every iteration was committed exactly once, in order, whatever died",
         "derived here: all finish backward, agree, and then everyone steps; who agreed and was interrupted steps later",
@@ -173,7 +174,7 @@ def progress(losses: Any, jumps: Any) -> Certificate:
     total = float(J.sum()) if finite else 0.0
     gain = float(h[0] - h[-1]) + total if finite else 0.0
     what = "loss and jumps are finite"
-    return Certificate(
+    return undeclared(
         "jumps-below-progress",
         "the jumps of the loss at recoveries add up to less than what training gained between them",
         f"{DERIVED}: one failure costs exactly its jump",
@@ -266,7 +267,7 @@ def descent(
     trivial = None
     if gaps is not None and L is not None:
         trivial = float(2 * L * as_vector(gaps, "gaps").mean())
-    return Certificate(
+    return undeclared(
         "descent-with-jumps",
         "the mean squared gradient is at most 2(h(θ₀) − h_inf + ΣJ)/(γT) + γLs²",
         DERIVED,
@@ -319,7 +320,7 @@ def beats_redundancy(
     rho = as_real(redundancy, "redundancy", low=1)
     what = "CheckFree reached the target"
     bound = rho / (1 + P * rec / t)
-    return Certificate(
+    return undeclared(
         "beats-redundancy",
         "CheckFree needs fewer than ρ/(1 + P t_rec/t_it) times the failure-free iterations",
         "derived here: times to target from the cost model",

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.distributed.error_feedback.stepsizes import Smoothness, constants, noisy, stepsize
 from whp.intervals import exact, mean
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["contraction", "drift", "in_expectation", "of_run"]
 
@@ -124,7 +125,7 @@ def of_run(
         )
     seen = float(steps @ grad2[:T] / steps.sum())
     found = [
-        Certificate(
+        undeclared(
             "mean-gradient",
             "the mean of ‖∇f(x^t)‖² over the steps is at most 2(f(x⁰) − f_inf)/(γT) + G⁰/(θT)"
             + (", in expectation" if random else ""),
@@ -142,7 +143,7 @@ def of_run(
     ]
     if not random:
         found.append(
-            Certificate(
+            undeclared(
                 "lyapunov",
                 "Φ = f − f_inf + γ/(2θ)·G falls at every step by γ/2·‖∇f(x^t)‖² at least",
                 f"{PAPER}, proof of Theorem 3",
@@ -162,7 +163,7 @@ def of_run(
         start = float(f[0] - f_inf + steps[0] / own.theta * factor * G[0])
         longest = stepsize("pl", smoothness, alpha, mu=mu)
         found.append(
-            Certificate(
+            undeclared(
                 "linear-rate",
                 "f(x^T) − f* is at most (1 − γμ)^T (f(x⁰) − f* + γ/θ·G⁰)",
                 f"{PAPER}, Theorem 4 (Polyak–Łojasiewicz)",
@@ -293,7 +294,7 @@ def in_expectation(results: Sequence[Any], *, level: float | int = 0.95) -> Cert
     bound = float(np.mean([c.bound for c in made]))
     seen = mean([float(c.inputs["of this run"]) for c in made], level=float(level))
     first = next((c for c in made if any(a.status == "violated" for a in c.assumptions)), made[0])
-    return Certificate(
+    return undeclared(
         "mean-gradient",
         first.claim,
         first.source,
@@ -311,7 +312,7 @@ def in_expectation(results: Sequence[Any], *, level: float | int = 0.95) -> Cert
 
 def contraction(seen: float | None, alpha: float, steps: int) -> Certificate:
     """What the hook measured of its compressor."""
-    return Certificate(
+    return undeclared(
         "contraction",
         "the compressor kept ‖C(v) − v‖² ≤ (1 − α)‖v‖² on the gradients of this run",
         f"{PAPER}, equation 2",
@@ -328,7 +329,7 @@ def contraction(seen: float | None, alpha: float, steps: int) -> Certificate:
 
 def drift(seen: float | None, steps: int) -> Certificate:
     """Whether the replicated average still is the average of the shifts."""
-    return Certificate(
+    return undeclared(
         "invariant",
         "the average that every rank keeps is that of the ranks' shifts, to 1e-5 of its norm",
         "derived here: both are updated by the same messages; rounding is what differs",

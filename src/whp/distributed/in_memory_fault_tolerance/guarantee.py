@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.distributed.in_memory_fault_tolerance.survival import survival_probability
 from whp.intervals import Estimate, exact, mean, proportion
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["Failure", "inmemory_certificate", "rollback_bound", "survival"]
 
@@ -146,7 +147,7 @@ def inmemory_certificate(
 
 def _exact(failures: Sequence[Failure], stats: Mapping[str, Any], m: int) -> Certificate:
     wrong = sum(not (f.recovered and f.digest_ok) for f in failures)
-    return Certificate(
+    return undeclared(
         "bit-exact-recovery",
         f"every failure with at most m = {m} lost members and any trainers restores the bytes that were copied",
         f"derived here for the protocol of {PAPER}: all live keepers always hold a common version, and the code has distance m + 1",
@@ -169,7 +170,7 @@ def _exact(failures: Sequence[Failure], stats: Mapping[str, Any], m: int) -> Cer
 def _newest(failures: Sequence[Failure]) -> Certificate:
     restored = [f for f in failures if f.recovered and f.source in ("smp", "erasure")]
     behind = max((f.newest_common - f.version for f in restored), default=0)
-    return Certificate(
+    return undeclared(
         "newest-common-version",
         "what is restored is the newest version that every live keeper holds encoded",
         f"derived here: the commit rule of {PAPER}, with a lost COMMIT resolved by what keepers hold",
@@ -188,7 +189,7 @@ def _rollback(
 ) -> Certificate:
     bound = rollback_bound(every, lag, step)
     lost = [f.last_step - f.restored_step for f in failures if f.recovered or len(f.members) <= m]
-    return Certificate(
+    return undeclared(
         "rollback-length",
         "a failure costs at most every + ⌈lag/τ⌉ iterations",
         "derived here: a snapshot begins every so many iterations, once the previous is committed",
@@ -218,7 +219,7 @@ def _stall(
         own = mean(stalls)
         value, low, high = (max(0.0, v) / (every * step) for v in (own.value, own.low, own.high))
         measured = Estimate(value, low, high, own.level, own.n, "t")
-    return Certificate(
+    return undeclared(
         "stall-budget",
         f"snapshots block at most {budget:.0%} of the time",
         "a budget, not a theorem: the stall is measured at both ends of a snapshot",
@@ -265,7 +266,7 @@ def survival(
     model: tuple[Assumption, ...] = (_apart(hosts, m),)
     if rho:
         model = (met("losses within a group are beta-binomial", f"correlation {rho:g} was given"),)
-    return Certificate(
+    return undeclared(
         "survival",
         f"all groups live through an exposure window with probability at least Σ_(j ≤ {m}) C({n}, j) p^j (1 − p)^({n} − j), "
         "to the power of their number"

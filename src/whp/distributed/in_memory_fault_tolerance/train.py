@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import pandas as pd
 
-from whp.certificate import Certificate, met, unchecked
+from whp.certificate import Certificate
 from whp.distributed.in_memory_fault_tolerance.guarantee import inmemory_certificate
 from whp.distributed.timeline import Event, draw_timeline
 from whp.intervals import exact
 from whp.io import Data
 from whp.result import Result
+from whp.undeclared import met, unchecked, undeclared
 from whp.validate import as_choice, as_int, as_real
 
 if TYPE_CHECKING:
@@ -379,7 +380,7 @@ def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
     known = unchecked(
         "one processor computes the same sum twice", "deterministic kernels on one machine"
     )
-    return Certificate(
+    return undeclared(
         "same-as-undisturbed",
         "losses of steps that were run again, and the trained weights, are bit for bit those of a run without failures",
         "derived here: parameters, moments, generators and data position are one consistent version",

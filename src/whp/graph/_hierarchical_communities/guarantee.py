@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta, chi2
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.graph._hierarchical_communities.threshold import (
     divergences,
     divergences_of_rows,
@@ -18,6 +18,7 @@ from whp.graph._hierarchical_communities.threshold import (
 )
 from whp.graph._hierarchical_communities.tree import Tree
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["density_from_rate", "held_out_rate", "linkage_lemma"]
 
@@ -136,7 +137,7 @@ def _separate(e: Evidence) -> Assumption:
 
 def no_inversion(e: Evidence) -> Certificate:
     """G1: merge densities along every path from leaf to root do not increase."""
-    return Certificate(
+    return undeclared(
         "no-inversion",
         "no internal branch of the tree is sparser than the branch above it",
         f"{PAPER}: average linkage on densities is a weighted mean of smaller numbers",
@@ -166,7 +167,7 @@ def supported_tree(e: Evidence, margins: np.ndarray) -> Certificate:
         )
     single = e.tree.leaves == 1
     supported = int((margins[:, 1] > 0).sum()) if not e.weighted else 0
-    return Certificate(
+    return undeclared(
         "supported-tree",
         "every branch is at least as dense inside as towards its sibling: p(child) − p(parent) ≥ 0 for all branches at once",
         f"derived here (Clopper-Pearson on held-out edges); executable form of {PAPER}, Theorem 1",
@@ -217,7 +218,7 @@ def linkage_lemma(
     pairs = np.outer(sizes, sizes).astype(np.float64)
     error = float(np.abs(counts / pairs - truth)[off].max()) if tree.leaves > 1 else 0.0
     top = float(density.max())
-    return Certificate(
+    return undeclared(
         "linkage-lemma",
         "every density between two leaves is within Δ/2 of its truth, Δ the smallest gap between nested merges; then average "
         "linkage returns the true tree",
@@ -366,7 +367,7 @@ def exact_recovery(e: Evidence, margins: np.ndarray, rng: np.random.Generator) -
             inputs[f"expected errors at depth {q + 1}"] = float(
                 each[mask[pairs[:, 0], pairs[:, 1]]].sum()
             )
-    return Certificate(
+    return undeclared(
         "exact-recovery",
         "at every depth of the supported tree the Chernoff-Hellinger divergence I_q is at least 1, so that its communities can be "
         "recovered without error as n grows",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.interpretability.sae_gba.theory import (
     code_bound,
     nearest,
@@ -18,6 +18,7 @@ from whp.interpretability.sae_gba.theory import (
     width_bound,
 )
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = [
     "coherence",
@@ -94,7 +95,7 @@ def recovery(
                 "features a row": s,
                 "neurons that suffice at the start": width_bound(s, p, n),
             }
-    return Certificate(
+    return undeclared(
         "recovery",
         "every true feature has a neuron within the cosine",
         f"{PAPER}, Theorem 6.1; it hides its constants, which are taken as 1 here and are not calibrated",
@@ -176,7 +177,7 @@ def frequency(
         )
     else:
         known = met(statement, "whole groups were held out") if grouped else unchecked(statement)
-    return Certificate(
+    return undeclared(
         "frequency",
         "no neuron fires on new rows more often than its target, significantly",
         "derived here: Clopper-Pearson limits for all neurons at once",
@@ -242,7 +243,7 @@ def consistency(
         else:
             measured = wilson(int((similarity[0, live] > threshold).sum()), int(live.sum()), level)
     bound = max(chance, cap)
-    return Certificate(
+    return undeclared(
         "consistency",
         f"more live neurons than by chance have one of another seed within a cosine of {threshold:g}; being above chance does not "
         "make a feature mean one thing",
@@ -285,7 +286,7 @@ def unique_code(active: np.ndarray, mu: float, delta: float) -> Certificate:
     """Whether codes of new rows are the only ones as sparse."""
     allowed = code_bound(mu)
     broken = int((active >= allowed).sum())
-    return Certificate(
+    return undeclared(
         "unique-code",
         "new rows have fewer active neurons than ½(1 + 1/μ), so that no other code of theirs is as sparse; measured is the share "
         "that has not, with at most a fraction delta allowed",

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["eps_explicit", "rows_needed"]
 
@@ -163,7 +164,7 @@ def error_bars(e: Evidence) -> Certificate:
     needs = "the exact solution: verify=True computes it, x_exact passes it in."
     if e.refined:
         # e = (AᵀA)⁻¹ g with g = Aᵀ(b - Ax); Cauchy-Schwarz and (AᵀA)⁻¹ ⪯ (1 + ε₀)² (RᵀR)⁻¹ on the embedding event.
-        return Certificate(
+        return undeclared(
             "coordinate-error-bars",
             "every refined coefficient lies within (1 + ε₀)² times its own bar, √[(RᵀR)⁻¹]ⱼⱼ ‖R⁻ᵀAᵀ(b − Ax)‖, of the exact "
             "least-squares solution, up to rounding; measured is the largest error in bars",
@@ -176,7 +177,7 @@ def error_bars(e: Evidence) -> Certificate:
             inputs=inputs,
             needs=needs,
         )
-    return Certificate(
+    return undeclared(
         "coordinate-error-bars",
         "every coefficient lies within t times its own standard error of the exact least-squares solution, all at once, up to "
         "rounding; measured is the largest error in standard errors",
@@ -238,7 +239,7 @@ def linf_bound(e: Evidence) -> Certificate:
             worst = int(np.argmax(errors / np.maximum(bounds, np.finfo(float).tiny)))
         measured = exact(float(errors[worst]))
     trivial = plain_bound(e.m, e.d, e.delta) * e.residual[worst] * e.pinv + e.rounding[worst]
-    return Certificate(
+    return undeclared(
         "linf-bound",
         "the largest error of any coefficient, times the norm of its column, is at most (ε/√d) ‖r‖ ‖A†‖"
         + (" before refinement" if e.refined else ""),
@@ -272,7 +273,7 @@ def optimality(
     gradient: float, scale: float, size: int, condition: float, unit: float
 ) -> Certificate:
     """For an exact solution: ``|xⱼ − x*ⱼ| ≤ √[(AᵀA)⁻¹]ⱼⱼ ‖R⁻ᵀAᵀ(b − Ax)‖``, so that norm must be rounding."""
-    return Certificate(
+    return undeclared(
         "exact-solution",
         "the solution meets the normal equations up to rounding, ‖R⁻ᵀAᵀ(b − Ax)‖ ≤ 100 u √d κ(A) ‖b‖",
         "derived here: optimality of least squares",

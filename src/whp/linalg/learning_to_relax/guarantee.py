@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = [
     "count_certificate",
@@ -52,7 +53,7 @@ def regret_certificate(
     against: str,
 ) -> Certificate:
     """T2: second-order bound, executed."""
-    return Certificate(
+    return undeclared(
         "regret",
         f"expected iterations above {against} ≤ Σ 2(R_t − R_(t−1))(Σ√p − 1) + Σ (c − 1)²/(R_t √p_I), evaluated on what was "
         "drawn; one run's value is an unbiased estimate of the bound",
@@ -78,7 +79,7 @@ def worst_case_certificate(
     assumptions: Sequence[Assumption],
 ) -> Certificate:
     """T1: the textbook's bound with the range of costs, as if it had been known."""
-    return Certificate(
+    return undeclared(
         "regret-worst-case",
         "expected iterations above the best fixed ω ≤ K(4√(dT) + 1), K the largest count less 1; for the rate K√t",
         "Zimmert & Seldin 2021, Theorem 1",
@@ -111,7 +112,7 @@ def count_certificate(
         "sor": f"derived here after {PAPER}: energy bound with max(s, 0)",
         "ssor-cg": "Axelsson 1994, Theorem 7.17",
     }[solver]
-    return Certificate(
+    return undeclared(
         "iteration-bound",
         f"every count ≤ {what}; measured is the largest share of its bound that a solve needed",
         source,

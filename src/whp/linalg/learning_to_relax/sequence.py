@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import scipy.sparse
 
-from whp.certificate import Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, bootstrap
 from whp.io import Data
 from whp.linalg.learning_to_relax import guarantee
@@ -26,6 +26,7 @@ from whp.linalg.learning_to_relax.theory import energy_bound, gershgorin, ssor_b
 from whp.linalg.learning_to_relax.tuner import RelaxationTuner
 from whp.progress import track
 from whp.result import Result
+from whp.undeclared import met, unchecked, violated
 from whp.validate import as_choice, as_int, as_real, as_vector
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaln
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.linalg.lp_sensitivity_sampling.distortion import Distortion
 from whp.linalg.lp_sensitivity_sampling.gap import OptimalityGap
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = [
     "chernoff_bound",
@@ -253,7 +254,7 @@ def subspace_embedding(e: Evidence) -> Certificate:
     """The best explicit bound on the distortion against what the search found."""
     name, bound = e.bound
     what = "‖Ax‖_p^p" if e.kappa == 1 else "the pinball cost (its linear part exact)"
-    return Certificate(
+    return undeclared(
         "subspace-embedding",
         f"the weighted rows preserve {what} of every x up to a factor of 1 ± ε; measured is the largest distortion that a "
         "search found, which can refute but not confirm",
@@ -281,7 +282,7 @@ def subspace_embedding(e: Evidence) -> Certificate:
 def sharp_rate(e: Evidence) -> Certificate:
     """S, whose constant is calibrated."""
     alpha = e.alpha_lewis if e.p < 2 and math.isfinite(e.alpha_lewis) else max(e.alphas)
-    return Certificate(
+    return undeclared(
         "sharp-rate",
         "the distortion is at most the paper's rate with calibrated constant and without its polylogarithms",
         PAPER,
@@ -306,7 +307,7 @@ def sharp_rate(e: Evidence) -> Certificate:
 def regression_cost(e: Evidence, gap: OptimalityGap, zero_cost: float) -> Certificate:
     """``cost(x̃) ≤ (1 + Δ)/(1 − Δ) OPT``: x̃ is the best on the sample, whose costs are right up to Δ."""
     bound = e.bound[1]
-    return Certificate(
+    return undeclared(
         "regression-cost",
         "the cost on all rows is at most (1 + ε)/(1 − ε) times the optimum; measured is the interval that duality proves",
         f"derived here: {e.bound[0]}",
@@ -343,7 +344,7 @@ def gap_certificate(
     measured = _excess(gap, "duality")
     if optimum is not None and optimum > 0:
         measured = exact(max(1.0, gap.cost / optimum))
-    return Certificate(
+    return undeclared(
         "optimality-gap",
         "the cost on all rows is at most (1 + gap) times the optimum"
         + (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chisquare
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact, mean, proportion
 from whp.losses.comp_sum_losses.loss import (
     best_conditional_risk,
@@ -20,6 +20,7 @@ from whp.losses.comp_sum_losses.loss import (
     picked,
 )
 from whp.losses.comp_sum_losses.regret import Kind, inverse_transform
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["Sample", "assumptions", "consistency", "pointwise", "risk_limit"]
 
@@ -215,7 +216,7 @@ def consistency(
         "transform": kind,
         "floor": sample.floor,
     }
-    return Certificate(
+    return undeclared(
         "h-consistency",
         "the error of the predictions, less that of the best classifier there is, is at most what the excess of the risk over the "
         "least possible one allows",
@@ -241,7 +242,7 @@ def pointwise(
     regret = np.maximum(sample.losses(tau) - sample.best(tau), 0)
     excess = sample.excess_error()
     assert excess is not None
-    return Certificate(
+    return undeclared(
         "pointwise",
         "on these rows, the mean excess error is at most the mean of what each row's excess risk allows",
         f"{PAPER}, before Jensen's inequality",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whp.certificate import Assumption, met, violated
 from whp.losses.comp_sum_losses.module import ascend
+from whp.undeclared import Assumption, met, violated
 
 __all__ = ["attack", "deterministic", "interval_margins", "moved_margins"]
 

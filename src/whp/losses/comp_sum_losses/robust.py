@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import exact
 from whp.losses.comp_sum_losses.loss import check_tau, comp_sum
 from whp.result import Result
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 from whp.validate import as_choice, as_int, as_labels, as_matrix, as_real, as_vector
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def robust_error_bound(
     def certificate(
         name: str, loss: str, value: float, more: tuple[Assumption, ...]
     ) -> Certificate:
-        return Certificate(
+        return undeclared(
             name,
             f"the share of these rows that an attack within the ball makes wrong is at most the mean {loss} over Φ(1); measured is "
             + told,

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["PAPER", "assumptions", "azuma", "group_certificate", "rounding"]
 
@@ -62,7 +63,7 @@ def group_certificate(
     source: str = PAPER,
 ) -> Certificate:
     """Regret of one group on its own rounds."""
-    return Certificate(
+    return undeclared(
         f"regret of {name}",
         claim,
         f"{source}; AdaNormalHedge after Luo & Schapire 2015; constants derived here and executed on the run",

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate
 from whp.kernel import compiled
 from whp.online.groupwise_regret.guarantee import PAPER, group_certificate
 from whp.online.groupwise_regret.hedge import AdaNormalHedge, as_active
+from whp.undeclared import met, unchecked, violated
 from whp.validate import as_int
 
 __all__ = ["GroupwiseShortestPath", "follow_the_perturbed_leader_bound", "grid"]

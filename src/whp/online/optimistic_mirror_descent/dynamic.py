@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Assumption, Certificate
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.online.optimistic_mirror_descent import guarantee, kernels
 from whp.online.optimistic_mirror_descent.learner import (
@@ -19,6 +19,7 @@ from whp.online.optimistic_mirror_descent.learner import (
     load,
     not_finite,
 )
+from whp.undeclared import Assumption
 from whp.validate import as_int, as_real, as_vector
 
 __all__ = ["DynamicOptimisticMirrorDescent"]

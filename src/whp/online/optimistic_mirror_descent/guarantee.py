@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["CURVATURES", "check_exp_concavity", "check_smoothness", "pathwise", "sea", "sea_bound"]
@@ -258,7 +259,7 @@ def pathwise(
     what: str,
 ) -> Certificate:
     """Certificate 1: regret on this very run, without probability."""
-    return Certificate(
+    return undeclared(
         "pathwise-regret",
         f"regret ≤ {FORMULA[rule]} on this run, v_t the squared distance of gradient and hint; measured is {what}",
         WHENCE[rule],
@@ -285,7 +286,7 @@ def sea(
     source: str = PAPER,
 ) -> Certificate:
     """Certificate 2: expected regret from stochastic variance and adversarial variation."""
-    return Certificate(
+    return undeclared(
         "sea-regret",
         "expected regret ≤ a bound in √σ² and √Σ², the stochastic variance and the adversarial variation along the path",
         f"{source}, SEA theorem; constants derived here",

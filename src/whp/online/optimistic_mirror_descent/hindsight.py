@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked
+from whp.certificate import Certificate
 from whp.intervals import Estimate, mean
 from whp.online.optimistic_mirror_descent import guarantee, kernels
 from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
@@ -21,6 +21,7 @@ from whp.online.optimistic_mirror_descent.predictability import (
     random_order_sea,
 )
 from whp.result import Result
+from whp.undeclared import Assumption, met, unchecked, violated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -296,7 +297,7 @@ def _sea(
         if learner.pool_cap is not None and learner.pool_cap > 1 / (16 * L) * (1 + 1e-12):
             statement = "no step of the pool exceeds 1/(16L)"
             evidence = f"pool_cap = {learner.pool_cap:.4g} > {1 / (16 * L):.4g}"
-            assumptions.append(guarantee.violated(statement, evidence, "leave pool_cap out."))
+            assumptions.append(violated(statement, evidence, "leave pool_cap out."))
         known = {
             "regret": average,
             "assumptions": assumptions,

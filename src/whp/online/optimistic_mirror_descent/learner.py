@@ -10,10 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Assumption, Certificate, unchecked
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.online.optimistic_mirror_descent import guarantee, kernels
 from whp.online.optimistic_mirror_descent.domains import Ball, Box
+from whp.undeclared import Assumption, unchecked
 from whp.validate import as_choice, as_int, as_real, as_vector
 
 __all__ = ["OptimisticMirrorDescent"]

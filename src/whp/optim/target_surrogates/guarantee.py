@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import Estimate, exact
 from whp.optim.target_surrogates.linear import History
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["descent", "majorisation", "recursion", "recursion_bound", "target_noise"]
 
@@ -41,7 +42,7 @@ def majorisation(history: History, last_loss: float, L: float | None, whole: boo
             if fits
             else unchecked("η is at most 1/L", told + ": it is not, and measured all the same")
         )
-    return Certificate(
+    return undeclared(
         "majorisation",
         "after every step the loss is at most the surrogate's value, so that no inner step can have raised it unseen",
         f"{PAPER}, majorisation by smoothness in the outputs",
@@ -85,7 +86,7 @@ def descent(
     known = [met(same) if whole else violated(same, "minibatches"), met(told)]
     if penalised:
         known.append(violated("the loss is all there is", "alpha adds a penalty"))
-    return Certificate(
+    return undeclared(
         "descent",
         "the least squared gradient so far is at most 2β(h(θ_0) − h*)/T, for any number of inner steps and any model",
         f"{PAPER}, deterministic case; constants derived here",
@@ -211,7 +212,7 @@ def recursion(
     )
     if summed is not None:
         known.append((met if summed else violated)("the loss is a sum over rows"))
-    return Certificate(
+    return undeclared(
         "recursion",
         "the mean squared distance to the best outputs is at most what the recursion says, at every step",
         f"{PAPER}, stochastic case; constants and inexact projections derived here",

@@ -150,9 +150,9 @@ def settings_of(
         step = as_real(eta, "eta", low=0, high=1e12, open_ends=True)
     return Settings(
         m=m,
-        inner=inner if m is not None else "exact",
+        inner=inner if m is not None else "exact",  # type: ignore[arg-type]
         eta=step,
-        rule=rule,
+        rule=rule,  # type: ignore[arg-type]
         schedule=schedule,  # type: ignore[arg-type]
         projection=projection,  # type: ignore[arg-type]
         batch_size=None if batch_size is None else as_int(batch_size, "batch_size", low=1),
@@ -244,7 +244,7 @@ def target_surrogates(
         m=m,
         inner=inner,
         eta=eta,
-        rule=rule,
+        rule=rule,  # type: ignore[arg-type]
         schedule=schedule,
         projection=projection,
         batch_size=batch_size,

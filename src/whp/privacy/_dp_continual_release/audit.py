@@ -16,13 +16,14 @@ from jaxtyping import Float
 from scipy.signal import fftconvolve
 from scipy.stats import beta, norm
 
-from whp.certificate import Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import exact, proportion
 from whp.privacy._dp_continual_release.accuracy import ReleasePlan
 from whp.privacy._dp_continual_release.counters import SquareRootCounter, counter
 from whp.privacy._dp_continual_release.mechanisms import Mechanism
 from whp.progress import track
 from whp.result import Result
+from whp.undeclared import met, unchecked, undeclared, violated
 from whp.validate import as_fraction, as_int, as_real
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ def _certify(
         assumptions: tuple[Any, ...],
         trivial: float,
     ) -> Certificate:
-        return Certificate(
+        return undeclared(
             name,
             f"no attack shows more than the {what} that is claimed; measured is the lower confidence limit of an attack, "
             "which refutes and does not confirm",

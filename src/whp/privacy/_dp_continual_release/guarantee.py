@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Assumption, Certificate, met, unchecked, violated
+from whp.certificate import Certificate
 from whp.intervals import exact
 from whp.privacy._dp_continual_release.accuracy import ReleasePlan
 from whp.privacy._dp_continual_release.budget import epsilon_of_rho, simple_epsilon
 from whp.privacy._dp_continual_release.noise import BitSource
 from whp.privacy._dp_continual_release.price import batch_bound, lower_bound
+from whp.undeclared import Assumption, met, unchecked, undeclared, violated
 
 __all__ = ["certify"]
 
@@ -79,7 +80,7 @@ def certify(
             "ε by ρ + 2√(ρ ln 1/δ)": simple_epsilon(budget.size, delta),
         }
     unit = "ε" if budget.pure else "ρ"
-    private = Certificate(
+    private = undeclared(
         "privacy",
         f"all answers together are {'ε-DP' if budget.pure else 'ρ-zCDP'} for streams that differ in one record, also where "
         f"records are chosen after seeing answers; measured is the {unit} that the noise really drawn adds up to",
@@ -96,7 +97,7 @@ def certify(
     unit_of_error = (
         "largest count short of the true maximum" if base.query == "sumselect" else "largest error"
     )
-    accurate = Certificate(
+    accurate = undeclared(
         "max-error",
         f"with probability 1 − β the {unit_of_error} of all answers, all times at once, is below the bound",
         f"derived here: sub-Gaussian tails and a union bound; orders as in {PAPER}",
@@ -116,7 +117,7 @@ def certify(
     lower, n, columns = lower_bound(
         base.query, length, plan.d, budget.size, pure=budget.pure, beta=base.beta
     )
-    priced = Certificate(
+    priced = undeclared(
         "price",
         "no private mechanism has an error below the bound at all times on every stream so long; measured is the proven error "
         "of this one, which must lie above",

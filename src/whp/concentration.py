@@ -1,0 +1,172 @@
+"""Bounds that several methods need: what a sample says about a mean, at every sample size.
+
+All are one-sided or two-sided with the stated failure probability `delta`, proven for every n, and
+vectorised. Bonferroni over all that is looked at is :func:`simultaneous_proportions` for counts and
+`delta / k` elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from whp.intervals import Estimate
+
+__all__ = [
+    "azuma",
+    "betting",
+    "chernoff",
+    "empirical_bernstein",
+    "hoeffding",
+    "simultaneous_proportions",
+]
+
+
+def simultaneous_proportions(
+    successes: Any, trials: Any, delta: float
+) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]:
+    """Clopper-Pearson intervals that cover all rates at once with probability at least 1 - delta.
+
+    For independent trials of different rates the interval covers their mean rate as long as the
+    observed rate is at least 1/n away from it on either side (Hoeffding 1956): the binomial has the
+    heaviest tails of all sums of independent trials with that mean.
+
+    Parameters
+    ----------
+    successes, trials : array_like of int
+        Counts of the same shape; where `trials` is 0 the interval is [0, 1].
+    delta : float
+        Failure probability of all of them together, shared out equally.
+
+    Returns
+    -------
+    low, high : ndarray
+        Ends of the intervals.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative or exceeds its trials.
+    """
+    from scipy.special import betaincinv
+
+    hits, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float))
+    if (hits < 0).any() or (hits > n).any():
+        raise ValueError("successes must lie between 0 and trials")
+    tail = delta / (2 * max(hits.size, 1))
+    with np.errstate(invalid="ignore"):
+        low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), n - hits + 1, tail), 0.0)
+        high = np.where(hits < n, betaincinv(hits + 1, np.maximum(n - hits, 1), 1 - tail), 1.0)
+    return low, high
+
+
+def chernoff(mean: Any, n: Any, delta: float) -> tuple[Any, Any]:
+    """Ends of {q : n KL(mean ‖ q) <= ln(2/delta)} for means of n independent values in [0, 1].
+
+    Wider than Clopper-Pearson for counts, and valid where values are not 0 or 1.
+    """
+    value = np.clip(np.asarray(mean, float), 0.0, 1.0)
+    level = np.log(2 / delta) / np.asarray(n, float)
+
+    def divergence(q: np.ndarray) -> np.ndarray:
+        from scipy.special import rel_entr
+
+        return rel_entr(value, q) + rel_entr(1 - value, 1 - q)
+
+    ends = []
+    for outer in (np.zeros_like(value), np.ones_like(value)):
+        inner = value.copy()  # divergence grows from 0 at the mean towards the outer end
+        for _ in range(60):
+            middle = (inner + outer) / 2
+            inside = divergence(middle) <= level
+            inner, outer = np.where(inside, middle, inner), np.where(inside, outer, middle)
+        ends.append(outer)
+    return ends[0], ends[1]
+
+
+def hoeffding(values: Any, delta: float, *, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """Mean of independent values in [low, high] with Hoeffding's two-sided interval."""
+    array = _bounded(values, low, high)
+    half = (high - low) * math.sqrt(math.log(2 / delta) / (2 * array.size))
+    return _around(float(array.mean()), half, delta, array.size, "Hoeffding", low, high)
+
+
+def empirical_bernstein(
+    values: Any, delta: float, *, low: float = 0.0, high: float = 1.0
+) -> Estimate:
+    """Mean of independent values in [low, high] with Maurer & Pontil's two-sided interval (2009)."""
+    array = _bounded(values, low, high)
+    n, width = array.size, high - low
+    if n < 2:
+        return _around(float(array.mean()), width, delta, n, "empirical Bernstein", low, high)
+    log = math.log(4 / delta)
+    half = math.sqrt(2 * float(array.var(ddof=1)) * log / n) + 7 * width * log / (3 * (n - 1))
+    return _around(float(array.mean()), half, delta, n, "empirical Bernstein", low, high)
+
+
+def betting(values: Any, delta: float, *, low: float = 0.0, high: float = 1.0) -> Estimate:
+    """Mean of values in [low, high] with the hedged-capital interval.
+
+    Valid for independent values of one mean, and for any sequence whose conditional means agree;
+    much narrower than Hoeffding's where the spread is small. The values' order counts: bets are
+    laid on earlier values only.
+
+    References
+    ----------
+    I. Waudby-Smith, A. Ramdas. Estimating means of bounded random variables by betting. JRSS B 2024.
+    """
+    array = (_bounded(values, low, high) - low) / (high - low)
+    n = array.size
+    counts = np.arange(1, n + 1)
+    means = (0.5 + np.cumsum(array)) / (counts + 1)
+    spread = (0.25 + np.cumsum((array - means) ** 2)) / (counts + 1)
+    before = np.concatenate(([0.25], spread[:-1]))
+    bets = np.sqrt(2 * math.log(2 / delta) / (n * before))
+    grid = np.linspace(0.0, 1.0, 1001)
+    logs = np.full((2, grid.size), -np.inf)
+    for row, (sign, room) in enumerate(((1.0, grid), (-1.0, 1 - grid))):
+        capital = np.zeros(grid.size)
+        cap = 0.5 / np.maximum(room, 1e-12)
+        for value, bet in zip(array, bets, strict=True):
+            capital += np.log1p(np.minimum(bet, cap) * sign * (value - grid))
+        logs[row] = capital + math.log(0.5)
+    inside = grid[np.maximum(logs[0], logs[1]) < math.log(1 / delta)]
+    step = grid[1]
+    centre = float(array.mean())
+    # The set is an interval; a grid point outside excludes nothing beyond its neighbour inside.
+    ends = (
+        (inside.min() - step, inside.max() + step)
+        if inside.size
+        else (centre - step, centre + step)
+    )
+    bottom, top = max(0.0, min(ends[0], centre)), min(1.0, max(ends[1], centre))
+    scale = high - low
+    return Estimate(
+        low + scale * centre, low + scale * bottom, low + scale * top, 1 - delta, n, "betting"
+    )
+
+
+def azuma(n: int, width: float, delta: float) -> float:
+    """How far a martingale of n steps within `width` each strays from 0, one-sided: √(n w²/2 ln 1/δ).
+
+    `width` is the length of the interval that holds each step, given the past.
+    """
+    return width * math.sqrt(n * math.log(1 / delta) / 2)
+
+
+def _bounded(values: Any, low: float, high: float) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if array.size == 0:
+        raise ValueError("values must hold at least one value")
+    if not (np.isfinite(array).all() and low <= array.min() and array.max() <= high):
+        raise ValueError(f"values must lie in [{low:g}, {high:g}]")
+    return array
+
+
+def _around(
+    centre: float, half: float, delta: float, n: int, method: str, low: float, high: float
+) -> Estimate:
+    return Estimate(centre, max(low, centre - half), min(high, centre + half), 1 - delta, n, method)
