@@ -199,7 +199,7 @@ class Certificate:
     Raises
     ------
     ValueError
-        If `bound` or `trivial` is NaN, `relation` is unknown or `confidence` is not in (0, 1].
+        If `bound` or `trivial` is NaN or `confidence` is not in (0, 1].
     """
 
     name: str
@@ -218,8 +218,6 @@ class Certificate:
     scope: Scope | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "relation", Relation(self.relation))
-        object.__setattr__(self, "scope", None if self.scope is None else Scope(self.scope))
         object.__setattr__(self, "bound", float(self.bound))
         if self.trivial is not None:
             object.__setattr__(self, "trivial", float(self.trivial))
@@ -371,7 +369,7 @@ class Certificate:
             return cls(
                 **{k: str(data[k]) for k in texts},
                 relation=Relation(data["relation"]),
-                scope=data["scope"],
+                scope=None if data["scope"] is None else Scope(data["scope"]),
                 confidence=float(data["confidence"]),
                 bound=float(data["bound"]),
                 trivial=None if data["trivial"] is None else float(data["trivial"]),

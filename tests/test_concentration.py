@@ -1,0 +1,89 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+
+from whp.concentration import (
+    azuma,
+    betting,
+    chernoff,
+    empirical_bernstein,
+    hoeffding,
+    simultaneous_proportions,
+)
+
+LAWS = {
+    "coin": lambda g, n: (g.random(n) < 0.5) * 1.0,
+    "rare": lambda g, n: (g.random(n) < 0.01) * 1.0,
+    "narrow": lambda g, n: 0.3 + 0.01 * g.random(n),
+    "two tails": lambda g, n: g.beta(0.2, 0.4, n),
+}
+MEANS = {"coin": 0.5, "rare": 0.01, "narrow": 0.305, "two tails": 1 / 3}
+INTERVALS = (hoeffding, empirical_bernstein, betting)
+
+
+def test_one_proportion_is_clopper_pearson():
+    low, high = simultaneous_proportions([0, 3, 10], [10, 10, 10], 0.15)
+    for k, a, b in zip((0, 3, 10), low, high, strict=True):
+        ends = binomtest(k, 10).proportion_ci(1 - 0.05, "exact")
+        assert (a, b) == pytest.approx((ends.low, ends.high), abs=1e-12)
+    low, high = simultaneous_proportions([0], [0], 0.05)
+    assert (low[0], high[0]) == (0, 1)
+    with pytest.raises(ValueError, match="between 0 and trials"):
+        simultaneous_proportions([3], [2], 0.05)
+
+
+def test_trials_of_different_rates_are_covered():
+    g = np.random.default_rng(0)
+    missed = 0
+    for _ in range(400):
+        p = g.beta(0.3, 0.5, (5, 40))
+        low, high = simultaneous_proportions((g.random(p.shape) < p).sum(1), np.full(5, 40), 0.1)
+        missed += not ((low <= p.mean(1)) & (p.mean(1) <= high)).all()
+    assert missed <= binom.ppf(1 - 1e-4, 400, 0.1)
+
+
+def test_chernoff_ends_solve_the_equation():
+    low, high = chernoff([0.0, 0.3, 1.0], 50, 0.05)
+    level = math.log(2 / 0.05) / 50
+    assert low[0] == 0
+    assert high[2] == 1
+    assert -math.log(1 - high[0]) == pytest.approx(level)
+    for q in (low[1], high[1]):
+        kl = 0.3 * math.log(0.3 / q) + 0.7 * math.log(0.7 / (1 - q))
+        assert kl == pytest.approx(level, rel=1e-9)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("n", [5, 60])
+def test_intervals_miss_at_most_delta(interval, law, n):
+    g, delta, runs = np.random.default_rng(1), 0.1, 200
+    missed = 0
+    for _ in range(runs):
+        e = interval(LAWS[law](g, n), delta)
+        missed += not e.low <= MEANS[law] <= e.high
+    assert missed <= binom.ppf(1 - 1e-4, runs, delta)
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+def test_intervals_scale_with_their_range(interval):
+    values = np.random.default_rng(2).random(50)
+    unit, scaled = interval(values, 0.05), interval(10 * values - 4, 0.05, low=-4, high=6)
+    assert (scaled.low, scaled.high) == pytest.approx((10 * unit.low - 4, 10 * unit.high - 4))
+    with pytest.raises(ValueError, match="must lie in"):
+        interval([2.0], 0.05)
+
+
+def test_small_spread_makes_narrow_intervals():
+    values = LAWS["narrow"](np.random.default_rng(3), 400)
+    widths = [e.high - e.low for e in (hoeffding(values, 0.05), betting(values, 0.05))]
+    assert widths[1] < widths[0] / 3
+
+
+def test_azuma_of_fair_coins():
+    g, n, delta = np.random.default_rng(4), 100, 0.05
+    sums = (2 * (g.random((2000, n)) < 0.5) - 1).sum(1)
+    assert (sums > azuma(n, 2.0, delta)).mean() <= delta
+    assert azuma(n, 2.0, delta) == pytest.approx(math.sqrt(2 * n * math.log(20)))

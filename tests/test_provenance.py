@@ -1,0 +1,68 @@
+import copy
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from whp.provenance import forget, made_here, register
+
+
+class Sketch:
+    def __init__(self, rows=None):
+        self.rows = np.arange(4) if rows is None else rows
+        if rows is None:
+            register(self, "rows")
+
+    def draw(self):
+        return self.rows
+
+
+class Sub(Sketch):
+    pass
+
+
+class Impostor:
+    rows = np.arange(4)
+
+
+def test_what_was_drawn_here_is_known():
+    assert made_here(Sketch(), Sketch)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda s: Sub(),
+        lambda s: Impostor(),
+        lambda s: Sketch(rows=np.arange(4)),
+        copy.copy,
+        copy.deepcopy,
+        lambda s: pickle.loads(pickle.dumps(s)),
+        lambda s: setattr(s, "rows", np.arange(4)) or s,
+        lambda s: setattr(s, "draw", lambda: 0) or s,
+        lambda s: forget(s) or s,
+    ],
+)
+def test_nothing_else_is(other):
+    assert not made_here(other(Sketch()), Sketch)
+
+
+def test_frozen_arrays_cannot_be_written():
+    with pytest.raises(ValueError, match="read-only"):
+        Sketch().rows[0] = 7
+
+
+def test_the_child_of_a_fork_drew_nothing():
+    made = Sketch()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(made_here(made, Sketch)))
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_a_new_object_at_the_same_address_is_not_taken_for_the_old():
+    for _ in range(100):
+        made = Sketch()
+        del made
+        assert not made_here(Sketch(rows=np.arange(4)), Sketch)
