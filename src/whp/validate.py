@@ -95,8 +95,8 @@ def as_real(
     value: Any,
     argument: str,
     *,
-    low: int | float = -np.inf,
-    high: int | float = np.inf,
+    low: float = -np.inf,
+    high: float = np.inf,
     open_ends: bool = False,
 ) -> float:
     """`value` as a float in [low, high], or in (low, high) with `open_ends`."""

@@ -47,7 +47,7 @@ def _probabilities(k, R, p):
     return x
 
 
-def tsallis_probabilities(k: Any, R: float | int) -> Float[np.ndarray, " d"]:
+def tsallis_probabilities(k: Any, R: float) -> Float[np.ndarray, " d"]:
     """Weights of arms with cumulated cost estimates `k` at rate `R`.
 
     Parameters
@@ -122,7 +122,7 @@ class TsallisINF:
         )
         return self._arm
 
-    def tell(self, cost: float | int | np.number) -> None:
+    def tell(self, cost: float | np.number) -> None:
         """Learn the cost, at least 1, of the arm that was drawn.
 
         Raises

@@ -139,7 +139,7 @@ class Memory:
 class Replay(Strategy):
     """Experience replay: α times the loss on new data, 1 − α times that on as many rows from memory."""
 
-    def __init__(self, memory: int = 200, alpha: float | int = 0.3) -> None:
+    def __init__(self, memory: int = 200, alpha: float = 0.3) -> None:
         self.size = as_int(memory, "memory", low=1)
         self.alpha = as_real(alpha, "alpha", low=0, high=1)
 
@@ -177,7 +177,7 @@ class Replay(Strategy):
         self.memory.add(X, y, k)
 
 
-def quadratic_programme(P: np.ndarray, q: np.ndarray, gamma: float | int) -> np.ndarray:
+def quadratic_programme(P: np.ndarray, q: np.ndarray, gamma: float) -> np.ndarray:
     """argmin ½ vᵀPv + qᵀv over v ≥ γ, P positive definite: non-negative least squares with its Cholesky factor."""
     from scipy.linalg import solve_triangular
     from scipy.optimize import nnls
@@ -190,7 +190,7 @@ def quadratic_programme(P: np.ndarray, q: np.ndarray, gamma: float | int) -> np.
 class GradientEpisodicMemory(Strategy):
     """GEM: the step may not raise the loss on any old task's memory, to first order. `average` takes them as one (A-GEM)."""
 
-    def __init__(self, memory: int = 200, gamma: float | int = 0.5, average: bool = False) -> None:
+    def __init__(self, memory: int = 200, gamma: float = 0.5, average: bool = False) -> None:
         self.size = as_int(memory, "memory", low=1)
         self.gamma = as_real(gamma, "gamma", low=0, high=1e3)
         self.average = average
@@ -242,7 +242,7 @@ class WithoutForgetting(Strategy):
 
     still = True
 
-    def __init__(self, temperature: float | int = 2.0, strength: float | int = 1.0) -> None:
+    def __init__(self, temperature: float = 2.0, strength: float = 1.0) -> None:
         self.temperature = as_real(temperature, "temperature", low=0, high=1e6, open_ends=True)
         self.strength = as_real(strength, "strength", low=0, high=1e9)
 
@@ -286,7 +286,7 @@ class Quadratic(Strategy):
 
     still = True
 
-    def __init__(self, strength: float | int, online: bool) -> None:
+    def __init__(self, strength: float, online: bool) -> None:
         self.strength = as_real(strength, "strength", low=0, high=1e12)
         self.online = online
 
@@ -321,9 +321,7 @@ class Quadratic(Strategy):
 class ElasticWeights(Quadratic):
     """EWC: Ω is the diagonal of the Fisher information, from squared gradients of single rows with their true labels."""
 
-    def __init__(
-        self, strength: float | int = 10.0, online: bool = True, samples: int = 200
-    ) -> None:
+    def __init__(self, strength: float = 10.0, online: bool = True, samples: int = 200) -> None:
         super().__init__(strength, online)
         self.samples = as_int(samples, "samples", low=1)
 
@@ -361,7 +359,7 @@ class SynapticIntelligence(Quadratic):
 
     splits = True
 
-    def __init__(self, strength: float | int = 1.0, xi: float | int = 0.1) -> None:
+    def __init__(self, strength: float = 1.0, xi: float = 0.1) -> None:
         super().__init__(strength, True)
         self.xi = as_real(xi, "xi", low=0, high=1e6, open_ends=True)
 

@@ -62,6 +62,6 @@ def btsbm_densities(levels: Float[np.ndarray, " d1"]) -> Float[np.ndarray, "K K"
     return np.asarray(levels, dtype=np.float64)[d - bits]
 
 
-def path_of_powers(a: int | float, beta: float, depth: int, n: int) -> Float[np.ndarray, " d1"]:
+def path_of_powers(a: float, beta: float, depth: int, n: int) -> Float[np.ndarray, " d1"]:
     """Geometric densities p_k = a β^(d−k) log n / n of the binary tree model, from the root to the leaves."""
     return a * beta ** np.arange(depth, -1, -1.0) * np.log(n) / n

@@ -36,7 +36,7 @@ def encode(text: str, vocab: str) -> Tensor:
 class RMSNorm(nn.Module):
     """Scale each vector to root mean square 1, then by a learnt gain."""
 
-    def __init__(self, dim: int, eps: float | int = 1e-6) -> None:
+    def __init__(self, dim: int, eps: float = 1e-6) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(dim))
         self.eps = eps

@@ -68,7 +68,7 @@ def _ip(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def shaped_link(mbit: float | int, *, latency_ms: float | int = 0.0) -> Iterator[Link]:
+def shaped_link(mbit: float, *, latency_ms: float = 0.0) -> Iterator[Link]:
     """Two network namespaces with a link of `mbit` Mbit/s each way between them, taken away afterwards.
 
     Parameters

@@ -139,7 +139,7 @@ class Crew:
         self.workers.append(worker)
         return worker
 
-    def wait(self, timeout: float | int | None) -> Iterator[tuple[Worker, Any]]:
+    def wait(self, timeout: float | None) -> Iterator[tuple[Worker, Any]]:
         """Messages of workers that come within `timeout` seconds, and :class:`Died`, once, for each that ended."""
         watched: dict[Any, Worker] = {}
         for worker in self.workers:
@@ -199,7 +199,7 @@ def join_group(
     port: int,
     *,
     host: str = "127.0.0.1",
-    timeout: float | int = 60.0,
+    timeout: float = 60.0,
 ) -> None:
     """Join the gloo group of this generation; keys of a dead generation are never used again."""
     import torch.distributed as dist

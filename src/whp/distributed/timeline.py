@@ -32,8 +32,8 @@ class Event:
 
     who: str
     what: str
-    start: float | int
-    end: float | int
+    start: float
+    end: float
     note: str = ""
 
 

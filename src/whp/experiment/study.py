@@ -61,7 +61,7 @@ class Claim:
     paper: str
     quantity: str
     relation: Literal["<=", ">="]
-    threshold: float | int
+    threshold: float
     measure: Callable[[pd.DataFrame], Estimate]
     note: str = ""
 
@@ -98,7 +98,7 @@ class Finding:
     paper: str
     quantity: str
     relation: Literal["<=", ">="]
-    threshold: float | int
+    threshold: float
     ours: Estimate
     outcome: Outcome
     note: str = ""

@@ -43,7 +43,7 @@ def _turned(X: Tensor, angle: float) -> Tensor:
     return torch.from_numpy(np.clip(turned, 0, 1).astype(np.float32).reshape(len(X), -1))
 
 
-def rotated(data: str, seed: int, angles: tuple[float | int, ...]) -> tuple[Pairs, Pairs]:
+def rotated(data: str, seed: int, angles: tuple[float, ...]) -> tuple[Pairs, Pairs]:
     """The same images turned by each angle, a task an angle."""
     parts = [_rotated(data, seed, float(a)) for a in angles]
     return [(X, y) for X, y, _, _ in parts], [(T, labels) for _, _, T, labels in parts]

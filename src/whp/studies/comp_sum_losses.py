@@ -813,7 +813,7 @@ FIGURES = {"noise": _draw_noise, "attack": _draw_attack, "truth": _draw_truth}
 # The example and the showcase
 
 
-def noisy_digits(tau: float | int, seed: int = 0, noise: float = 0.2) -> dict[str, Any]:
+def noisy_digits(tau: float, seed: int = 0, noise: float = 0.2) -> dict[str, Any]:
     """Logits of test digits from a network trained on flipped labels, with flipped and with clean labels."""
     import torch
 

@@ -46,7 +46,7 @@ def watched(
     strategy: str,
     scenario: str,
     *,
-    angles: tuple[float | int, ...] = (),
+    angles: tuple[float, ...] = (),
     epochs: int = 5,
     batch_size: int = 32,
     tasks: int | None = None,

@@ -129,7 +129,7 @@ def _take(slope, length, low, high, arm, capacity, period):
     return value, -1
 
 
-def relax(pieces: Segments, capacity: float | int) -> Relaxation:
+def relax(pieces: Segments, capacity: float) -> Relaxation:
     """Fill the capacity with the steepest pieces: a fractional knapsack, which is the optimum as envelopes are concave."""
     period = np.zeros(pieces.arms, dtype=np.int64)
     value, k = _take(

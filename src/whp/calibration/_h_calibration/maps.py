@@ -92,7 +92,7 @@ class HCalibrationMap:
             raise ValueError("slopes must be positive")
 
     @classmethod
-    def temperature(cls, beta: float | int) -> HCalibrationMap:
+    def temperature(cls, beta: float) -> HCalibrationMap:
         """``softmax(beta z)``."""
         return cls("temperature", betas=np.array([beta]), weights=np.ones(1))
 

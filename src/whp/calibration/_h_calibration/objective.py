@@ -47,7 +47,7 @@ class Objective:
 
     kind: Kind = "pooled"
     window: int = 200
-    tolerance: float | int = 0.0
+    tolerance: float = 0.0
     clusters: int = 15
     weights: Weights = "clusters"
 
@@ -194,7 +194,7 @@ def windowed_calibration_error(
     y: Any,
     *,
     window: int = 200,
-    tolerance: float | int = 0.0,
+    tolerance: float = 0.0,
     clusters: int = 15,
     objective: Kind = "pooled",
     weights: Weights = "clusters",

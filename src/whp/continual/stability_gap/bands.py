@@ -17,11 +17,7 @@ Target = str  # "population" or "set"
 
 
 def count_interval(
-    counts: Any,
-    n: int,
-    level: float | int,
-    n_total: int | None = None,
-    target: Target = "population",
+    counts: Any, n: int, level: float, n_total: int | None = None, target: Target = "population"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Exact limits, each missed with probability `level` at most, of the accuracy behind `counts` correct rows of `n`.
 
@@ -56,7 +52,7 @@ def _hypergeometric(found: np.ndarray, n: int, N: int, level: float) -> np.ndarr
 
 
 def band(
-    accuracy: np.ndarray, n: int, delta: float | int, n_total: int | None, target: Target
+    accuracy: np.ndarray, n: int, delta: float, n_total: int | None, target: Target
 ) -> tuple[np.ndarray, np.ndarray]:
     """Limits for accuracies of one task, two-sided at `delta` for each."""
     return count_interval(np.rint(accuracy * n), n, delta / 2, n_total, target)
@@ -66,7 +62,7 @@ def paired_limits(
     lost: Any,
     gained: Any,
     n: int,
-    level: float | int,
+    level: float,
     n_total: int | None = None,
     target: Target = "population",
 ) -> tuple[np.ndarray, np.ndarray]:

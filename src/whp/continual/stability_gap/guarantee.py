@@ -69,7 +69,7 @@ def assumptions(limits: Limits, audit: Audit | None) -> tuple[Assumption, ...]:
     return tuple(found)
 
 
-def hidden_drop(limits: Limits, gap: float | int, known: tuple[Assumption, ...]) -> Certificate:
+def hidden_drop(limits: Limits, gap: float, known: tuple[Assumption, ...]) -> Certificate:
     """Whether evaluating at the ends of tasks alone would have hidden more than `gap`."""
     measured, trivial = limits.hidden()
     return undeclared(
@@ -97,7 +97,7 @@ def hidden_drop(limits: Limits, gap: float | int, known: tuple[Assumption, ...])
 
 
 def temporary_forgetting(
-    limits: Limits, gap: float | int, known: tuple[Assumption, ...]
+    limits: Limits, gap: float, known: tuple[Assumption, ...]
 ) -> tuple[Certificate, pd.DataFrame]:
     """Whether some old task fell by `gap` and came back by as much while one new task was learnt; and the table of gaps."""
     table, measured = limits.gaps()

@@ -113,7 +113,7 @@ def _equal_work(s: Schedule) -> Certificate:
 
 
 def design_effect(
-    n: int, batch_size: int, views: int, between: float | int, within: float | int
+    n: int, batch_size: int, views: int, between: float, within: float
 ) -> tuple[float, float]:
     """Variance of the mean gradient of a batch, with views and without.
 

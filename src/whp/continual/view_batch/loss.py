@@ -33,11 +33,11 @@ def affine(
     x: Tensor,
     generator: torch.Generator | None,
     *,
-    degrees: float | int,
-    scale: float | int,
-    shear: float | int,
-    shift: float | int,
-    erase: float | int = 0.0,
+    degrees: float,
+    scale: float,
+    shear: float,
+    shift: float,
+    erase: float = 0.0,
 ) -> Tensor:
     """Each image turned, scaled, sheared and shifted at random, the whole batch in one resampling.
 
@@ -118,7 +118,7 @@ def view_batch_loss(
     y: Tensor,
     views: int,
     *,
-    weight: float | int = 1.0,
+    weight: float = 1.0,
     ssl: bool = True,
     criterion: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -45,13 +45,13 @@ class Setting:
     views: int
     views_on: str
     ssl: bool
-    ssl_weight: float | int
-    warmup: float | int
+    ssl_weight: float
+    warmup: float
     weak: View
     strong: View | None
     epochs: int
     batch_size: int
-    lr: float | int
+    lr: float
     memory: int
     shuffle: Any
     window: int | None
@@ -130,7 +130,7 @@ def check(setting: Setting, model: Any, sizes: list[int]) -> None:
     plan(1, setting.batch_size, setting.views, None, "full", None)
 
 
-def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float | int, seed: int) -> Split:
+def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float, seed: int) -> Split:
     """Training and test rows of each task, stratified by class; at least one of each."""
     rng = np.random.default_rng(seed)
     train: list[tuple[Tensor, Tensor]] = []

@@ -12,7 +12,7 @@ __all__ = ["PAPER_REDUNDANCY", "Comparison", "expected_executed", "expected_time
 PAPER_REDUNDANCY = 151.04 / 91.32  # iteration time of redundant computation over plain, Table 2
 
 
-def expected_executed(failure: float | int, every: int) -> float:
+def expected_executed(failure: float, every: int) -> float:
     """Iterations executed, on average, for `every` useful ones between checkpoints.
 
     A block of K iterations counts once K in a row went well; a failure takes back those since the checkpoint. The expected
@@ -63,15 +63,15 @@ class Comparison:
 
 
 def expected_time(
-    failure: float | int,
+    failure: float,
     iterations: int,
     checkfree_iterations: int,
     *,
-    iteration_seconds: float | int,
-    recovery_seconds: float | int = 0.3,
+    iteration_seconds: float,
+    recovery_seconds: float = 0.3,
     checkpoint_every: int = 100,
-    restart_seconds: float | int = 0.0,
-    redundancy: float | int = PAPER_REDUNDANCY,
+    restart_seconds: float = 0.0,
+    redundancy: float = PAPER_REDUNDANCY,
 ) -> Comparison:
     """Compare checkpoints, redundant computation and CheckFree for a rate of failures.
 

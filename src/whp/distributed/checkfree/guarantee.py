@@ -204,12 +204,12 @@ def descent(
     gradients: Estimate | None,
     *,
     steps: int,
-    lr: float | int,
-    smoothness: float | int | None,
-    start: float | int,
-    floor: float | int,
+    lr: float,
+    smoothness: float | None,
+    start: float,
+    floor: float,
     jumps: Any = (),
-    variance: float | int = 0.0,
+    variance: float = 0.0,
     gaps: Any = None,
     optimizer: str = "sgd",
 ) -> Certificate:
@@ -293,11 +293,11 @@ def descent(
 
 def beats_redundancy(
     ratio: Estimate | None,
-    failure: float | int,
+    failure: float,
     *,
-    iteration_seconds: float | int,
-    recovery_seconds: float | int,
-    redundancy: float | int,
+    iteration_seconds: float,
+    recovery_seconds: float,
+    redundancy: float,
     reached: bool = True,
 ) -> Certificate:
     """Whether CheckFree takes less time to a target than computing every stage twice.

@@ -66,7 +66,7 @@ class PipelineTrainer(Trainer):
         self,
         *model: Any,
         spares: int = 1,
-        timeout: float | int = 10.0,
+        timeout: float = 10.0,
         backend: str = "gloo",
         **training: Any,
     ) -> None:

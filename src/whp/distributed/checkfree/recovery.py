@@ -45,7 +45,7 @@ class UnrecoverableStageError(RuntimeError):
 
 
 def neighbour_weights(
-    w_prev: float | int, w_next: float | int, rule: str, eps: float | int = 0.0
+    w_prev: float, w_next: float, rule: str, eps: float = 0.0
 ) -> tuple[float, float]:
     """Normalised weights of the two neighbours: equal unless the rule is ``"grad"`` and both norms are usable."""
     if rule == "copy" or rule == "zero":
@@ -65,11 +65,11 @@ def neighbour_weights(
 def recover(
     prev_sd: Mapping[str, Tensor],
     next_sd: Mapping[str, Tensor] | None,
-    w_prev: float | int = 1.0,
-    w_next: float | int = 1.0,
+    w_prev: float = 1.0,
+    w_next: float = 1.0,
     rule: Literal["grad", "uniform", "copy", "zero"] = "grad",
     *,
-    eps: float | int = 0.0,
+    eps: float = 0.0,
     outputs: Collection[str] = OUTPUTS,
     stage: int | None = None,
 ) -> dict[str, Tensor]:

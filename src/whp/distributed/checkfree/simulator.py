@@ -133,11 +133,7 @@ class Simulator(Trainer):
             unit.load(unit.state(), moments=False)
 
     def jump(
-        self,
-        stage: int,
-        batches: Iterable[Batch],
-        rule: Any = None,
-        before: float | int | None = None,
+        self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | None = None
     ) -> float:
         """What losing a stage now would do to the loss of `batches`; afterwards all is as it was.
 

@@ -157,12 +157,7 @@ def read_failures(text: str, stages: int, steps: int) -> dict[int, tuple[int, ..
 
 
 def draw_failures(
-    rate: float | int,
-    stages: int,
-    steps: int,
-    mode: str,
-    rng: np.random.Generator,
-    rule: str = "grad",
+    rate: float, stages: int, steps: int, mode: str, rng: np.random.Generator, rule: str = "grad"
 ) -> dict[int, tuple[int, ...]]:
     """Failures that strike each recoverable stage with this probability at every iteration.
 
@@ -207,19 +202,19 @@ def checkfree(
     batch: int = 16,
     microbatches: int = 2,
     steps: int = 400,
-    lr: float | int = 1e-3,
-    fail_rate: float | int = 0.006,
+    lr: float = 1e-3,
+    fail_rate: float = 0.006,
     fail: str | None = None,
     mode: Literal["checkfree", "checkfree+", "redundant", "checkpoint", "none"] = "checkfree+",
     rule: Literal["grad", "uniform", "copy", "zero", "random"] = "grad",
-    lr_boost: float | int = 1.1,
+    lr_boost: float = 1.1,
     moments: Literal["reset", "average"] = "reset",
     replicas: Literal["full", "weights"] = "full",
     fallback: Literal["raise", "random", "snapshot", "checkpoint"] = "snapshot",
     checkpoint_every: int = 100,
     evaluate_every: int = 25,
     spares: int = 1,
-    test: float | int = 0.1,
+    test: float = 0.1,
     rng: np.random.Generator | int | None = None,
 ) -> CheckFreeResult:
     """Train a character model in a pipeline of processes, kill some with SIGKILL on the way, and go on.

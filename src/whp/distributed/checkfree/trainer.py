@@ -39,7 +39,7 @@ Part = nn.Module | Callable[[], nn.Module]
 Batch = tuple[Tensor, Tensor]
 
 
-def adam(parameters: Any, lr: float | int) -> torch.optim.Optimizer:
+def adam(parameters: Any, lr: float) -> torch.optim.Optimizer:
     """Adam as the paper uses it."""
     return torch.optim.Adam(parameters, lr, betas=(0.9, 0.999))
 
@@ -150,13 +150,13 @@ class Trainer(ABC):
         loss_fn: Callable[[Tensor, Tensor], Tensor],
         *,
         optimizer: Callable[[Any, float], torch.optim.Optimizer] = adam,
-        lr: float | int = 3e-4,
+        lr: float = 3e-4,
         scheduler: Callable[[int], float] | None = None,
         microbatches: int = 4,
-        clip: float | int | None = 1.0,
+        clip: float | None = 1.0,
         mode: Literal["checkfree", "checkfree+", "redundant", "checkpoint", "none"] = "checkfree+",
         rule: Literal["grad", "uniform", "copy", "zero", "random"] = "grad",
-        lr_boost: float | int = 1.1,
+        lr_boost: float = 1.1,
         lr_boost_compound: bool = False,
         moments: Literal["reset", "average"] = "reset",
         replicas: Literal["full", "weights"] = "full",

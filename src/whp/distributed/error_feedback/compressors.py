@@ -124,7 +124,7 @@ class TopK(Compressor):
         Share of them.
     """
 
-    def __init__(self, k: int | None = None, ratio: float | int = 0.01) -> None:
+    def __init__(self, k: int | None = None, ratio: float = 0.01) -> None:
         self.k = None if k is None else as_int(k, "k", low=1)
         self.ratio = _share(ratio)
 
@@ -157,7 +157,7 @@ class BlockTopK(Compressor):
         Length of a block. α = min k_b/length over the blocks, so `ratio · block` had best be whole.
     """
 
-    def __init__(self, ratio: float | int = 0.01, block: int = 100) -> None:
+    def __init__(self, ratio: float = 0.01, block: int = 100) -> None:
         self.ratio, self.block = _share(ratio), as_int(block, "block", low=1)
 
     def __repr__(self) -> str:

@@ -236,15 +236,15 @@ def error_feedback(
     clients: Annotated[Any, Data("vector")] = None,
     *,
     loss: Literal["logistic", "squared"] = "logistic",
-    reg: float | int = 1e-3,
+    reg: float = 1e-3,
     n_clients: int = 20,
     compressor: Literal["topk", "block", "randk", "natural", "none"] | Compressor = "topk",
     k: int = 1,
-    ratio: float | int | None = None,
+    ratio: float | None = None,
     method: Method = "EF21",
     step: Step | float = "am",
     steps: int = 1000,
-    participation: float | int = 0.5,
+    participation: float = 0.5,
     batch: int = 8,
     seeds: int = 20,
     by_size: bool = False,
@@ -393,7 +393,7 @@ def error_feedback(
     )
 
 
-def _compressor(name: str | Compressor, k: int, ratio: float | int | None, d: int) -> Compressor:
+def _compressor(name: str | Compressor, k: int, ratio: float | None, d: int) -> Compressor:
     if isinstance(name, Compressor):
         return name
     as_choice(name, "compressor", ("topk", "block", "randk", "natural", "none"))

@@ -32,16 +32,16 @@ def of_run(
     checks: Mapping[str, Any],
     *,
     smoothness: Smoothness,
-    alpha: float | int,
-    gamma: float | int,
-    f_inf: float | int,
+    alpha: float,
+    gamma: float,
+    f_inf: float,
     weights: np.ndarray,
-    step: str | float | int = "am",
+    step: str | float = "am",
     method: str = "EF21",
-    mu: float | int | None = None,
+    mu: float | None = None,
     variance: Any = None,
-    participation: float | int = 1.0,
-    momentum: float | int | None = None,
+    participation: float = 1.0,
+    momentum: float | None = None,
     spread: tuple[float, float] | None = None,
     deterministic: bool = True,
 ) -> tuple[Certificate, ...]:
@@ -230,7 +230,7 @@ def _smooth(smoothness: Smoothness, ratio: Any) -> Assumption:
     return met(statement, f"largest ratio of gradient differences seen is {over[i]:.3g} of L_i")
 
 
-def _contracts(seen: float, alpha: float | int, deterministic: bool) -> Assumption:
+def _contracts(seen: float, alpha: float, deterministic: bool) -> Assumption:
     statement = "the compressor contracts: ‖C(v) − v‖² ≤ (1 − α)‖v‖²"
     if seen <= 1 - alpha + 1e-9:
         return met(statement, f"largest ratio {seen:.4g}, 1 − α = {1 - alpha:.4g}")
@@ -278,7 +278,7 @@ def _pl(f: np.ndarray, grad2: np.ndarray, f_inf: float, mu: float) -> Assumption
     return unchecked(statement, "held at every point of the run")
 
 
-def in_expectation(results: Sequence[Any], *, level: float | int = 0.95) -> Certificate:
+def in_expectation(results: Sequence[Any], *, level: float = 0.95) -> Certificate:
     """The mean-gradient certificate of a method that draws, over seeded runs of the same problem.
 
     Parameters

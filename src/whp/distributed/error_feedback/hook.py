@@ -52,7 +52,7 @@ class EF21State:
         compressor: Compressor | None = None,
         init: str = "dense",
         dense_below: int = 1024,
-        momentum: float | int | None = None,
+        momentum: float | None = None,
         resync_every: int = 1000,
         check_every: int = 100,
         process_group: Any = None,

@@ -37,20 +37,20 @@ def ef21(
     compressor: Compressor | None = None,
     n: int | None = None,
     f: Sequence[Function] | None = None,
-    f_inf: float | int = 0.0,
-    L: float | int | None = None,
-    step: str | float | int = "am",
+    f_inf: float = 0.0,
+    L: float | None = None,
+    step: str | float = "am",
     T: int = 1000,
-    tol: float | int = 0.0,
+    tol: float = 0.0,
     weights: Any = "smoothness",
     init: str = "compress",
     participation: Any = 1.0,
-    mu: float | int | None = None,
+    mu: float | None = None,
     supports: Any = None,
     method: str = "EF21",
     noisy_grads: Sequence[Callable[[np.ndarray, np.random.Generator], np.ndarray]] | None = None,
     variance: Any = None,
-    momentum: float | int | None = None,
+    momentum: float | None = None,
     callback: Callable[[int, np.ndarray], Any] | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> OptimizeResult:
@@ -278,7 +278,7 @@ class _Plan:
         self.scale = 1 / (n * weights) if method == "EF21-W" else np.ones(n)
         self.share = weights if method == "EF21-W" else np.full(n, 1 / n)
 
-    def stepsize(self, step: str | float | int, mu: Any) -> float:
+    def stepsize(self, step: str | float, mu: Any) -> float:
         if not isinstance(step, str):
             return float(step)
         name = "am" if step == "guarded" else step

@@ -39,7 +39,7 @@ class Constants:
     xi: float
 
 
-def constants(alpha: float | int) -> Constants:
+def constants(alpha: float) -> Constants:
     """θ, β and ξ; free of cancellation for tiny α.
 
     Raises
@@ -160,13 +160,13 @@ def spread(supports: Any, weights: np.ndarray, clients: np.ndarray) -> float:
 def stepsize(
     name: str,
     smoothness: Smoothness,
-    alpha: float | int,
+    alpha: float,
     *,
-    mu: float | int | None = None,
+    mu: float | None = None,
     supports: Any = None,
     weights: np.ndarray | None = None,
     k: int | None = None,
-    participation: float | int = 1.0,
+    participation: float = 1.0,
 ) -> float:
     """The largest stepsize that the theorem of that name licenses.
 
@@ -220,7 +220,7 @@ def noisy(alpha: float) -> tuple[float, float, float, float]:
     return A, B, (1 - alpha) * (1 + rho) + 1 + 1 / rho, 1 - A
 
 
-def glm_smoothness(A: Any, curvature: float | int, ridge: float | int = 0.0) -> float:
+def glm_smoothness(A: Any, curvature: float, ridge: float = 0.0) -> float:
     """curvature · λ_max(AᵀA)/m + ridge, never too small: power iteration to 1e-6, and then that much more."""
     m, d = A.shape
     v = np.random.default_rng(0).normal(size=d)

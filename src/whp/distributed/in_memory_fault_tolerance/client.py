@@ -76,7 +76,7 @@ def start(
     token: str,
     *,
     host: str = "127.0.0.1",
-    linger: float | int = 3600.0,
+    linger: float = 3600.0,
 ) -> Found:
     """Start a keeper detached from this process, so that neither a signal to the trainer's group nor its end reaches it.
 

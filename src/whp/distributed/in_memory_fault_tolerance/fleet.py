@@ -78,7 +78,7 @@ class Fleet:
             self.members[i].copied(self.version, head)
         return self.version
 
-    def wait(self, version: int, state: str = "committed", seconds: float | int = 20.0) -> None:
+    def wait(self, version: int, state: str = "committed", seconds: float = 20.0) -> None:
         """Until all members hold a version in a state."""
         deadline = time.monotonic() + seconds
         while True:

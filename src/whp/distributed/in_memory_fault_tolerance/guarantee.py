@@ -52,7 +52,7 @@ class Failure:
     seconds: float = 0.0
 
 
-def rollback_bound(every: int, lag: float | int, step: float | int) -> int:
+def rollback_bound(every: int, lag: float, step: float) -> int:
     """Steps that can be lost: every + ⌈lag/τ⌉."""
     return every + (math.ceil(lag / step) if step > 0 else 0)
 
@@ -103,13 +103,13 @@ def inmemory_certificate(
     every: int,
     steps: int,
     hosts: Sequence[Sequence[str]],
-    lag: float | int,
-    step_seconds: float | int,
-    rate: float | int,
-    window: float | int,
-    budget: float | int = 0.05,
+    lag: float,
+    step_seconds: float,
+    rate: float,
+    window: float,
+    budget: float = 0.05,
     groups: int = 1,
-    rho: float | int = 0.0,
+    rho: float = 0.0,
 ) -> tuple[Certificate, ...]:
     """The method's guarantee on one run.
 
@@ -185,7 +185,7 @@ def _newest(failures: Sequence[Failure]) -> Certificate:
 
 
 def _rollback(
-    failures: Sequence[Failure], every: int, lag: float | int, step: float | int, steps: int, m: int
+    failures: Sequence[Failure], every: int, lag: float, step: float, steps: int, m: int
 ) -> Certificate:
     bound = rollback_bound(every, lag, step)
     lost = [f.last_step - f.restored_step for f in failures if f.recovered or len(f.members) <= m]
@@ -210,9 +210,7 @@ def _rollback(
     )
 
 
-def _stall(
-    stats: Mapping[str, Any], every: int, step: float | int, budget: float | int
-) -> Certificate:
+def _stall(stats: Mapping[str, Any], every: int, step: float, budget: float) -> Certificate:
     stalls = [s / 1e3 for s in stats.get("stalls_ms", ())]
     measured: Estimate | None = None
     if len(stalls) > 1 and step > 0:
@@ -240,12 +238,12 @@ def survival(
     failures: Sequence[Failure],
     n: int,
     m: int,
-    rate: float | int,
-    window: float | int,
+    rate: float,
+    window: float,
     hosts: Sequence[Sequence[str]],
     *,
     groups: int = 1,
-    rho: float | int = 0.0,
+    rho: float = 0.0,
     windows: int | None = None,
 ) -> Certificate:
     """Whether groups survive their failures as often as the binomial (or beta-binomial) law says.

@@ -113,9 +113,9 @@ class SnapshotGuard:
         persist_every: int | None = None,
         sharded: bool = False,
         run: str | None = None,
-        failure_rate: float | int = 1 / 3600,
+        failure_rate: float = 1 / 3600,
         host: str = "127.0.0.1",
-        linger: float | int = 3600.0,
+        linger: float = 3600.0,
     ) -> None:
         self.state = _checked(state)
         self.ranks = Group(group)

@@ -133,7 +133,7 @@ class Stats:
         """Median seconds from the start of a copy to its commit."""
         return float(np.median(self.lags_ms or [0.0]) + np.median(self.copies_ms or [0.0])) / 1e3
 
-    def summary(self) -> dict[str, float | int]:
+    def summary(self) -> dict[str, float]:
         """Medians in milliseconds, and counts."""
         middle = {
             k: float(np.median(getattr(self, k) or [0.0]))

@@ -64,7 +64,7 @@ class Keeper(Lines):
     """
 
     def __init__(
-        self, run: str, member: int, directory: Path, token: str, linger: float | int = 3600.0
+        self, run: str, member: int, directory: Path, token: str, linger: float = 3600.0
     ) -> None:
         super().__init__(member, token)
         self.run, self.directory, self.linger = run, directory, linger

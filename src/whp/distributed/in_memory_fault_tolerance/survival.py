@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 
-def loss_probability(rate: float | int, window: float | int, *, shape: float | int = 1.0) -> float:
+def loss_probability(rate: float, window: float, *, shape: float = 1.0) -> float:
     """Probability that a node fails within the exposure window: 1 − exp(−(λW)^κ).
 
     Parameters
@@ -34,7 +34,7 @@ def loss_probability(rate: float | int, window: float | int, *, shape: float | i
 
 
 def survival_probability(
-    n: int, m: int, p: float | int, *, groups: int = 1, rho: float | int = 0.0, scheme: str = "code"
+    n: int, m: int, p: float, *, groups: int = 1, rho: float = 0.0, scheme: str = "code"
 ) -> float:
     """Probability that all groups can be recovered: S(n, m, p)^groups with S = Σ_{j ≤ m} C(n, j) p^j (1 − p)^(n−j).
 
@@ -76,7 +76,7 @@ def _chance(n: int, j: int, p: float, theta: float) -> float:
     return math.comb(n, j) * lost * kept
 
 
-def optimal_interval(stall: float | int, rate: float | int) -> float:
+def optimal_interval(stall: float, rate: float) -> float:
     """Young's interval √(2δ/λ) between snapshots, in seconds.
 
     Parameters
@@ -91,7 +91,7 @@ def optimal_interval(stall: float | int, rate: float | int) -> float:
     return math.sqrt(2 * stall / rate)
 
 
-def every_steps(stall: float | int, lag: float | int, step: float | int, rate: float | int) -> int:
+def every_steps(stall: float, lag: float, step: float, rate: float) -> int:
     """Iterations between snapshots: Young's interval, but never before the previous version is committed.
 
     Parameters
@@ -107,11 +107,7 @@ def every_steps(stall: float | int, lag: float | int, step: float | int, rate: f
 
 
 def overhead(
-    interval: float | int,
-    stall: float | int,
-    rate: float | int,
-    lag: float | int = 0.0,
-    restart: float | int = 0.0,
+    interval: float, stall: float, rate: float, lag: float = 0.0, restart: float = 0.0
 ) -> float:
     """Share of time lost to saving and to failures: φ(T) = δ/T + λ(T/2 + lag + R).
 
@@ -133,7 +129,7 @@ def overhead(
     return stall / interval + rate * (interval / 2 + lag + restart)
 
 
-def draws_survived(n: int, m: int, p: float | int, draws: int, seed: int = 0) -> tuple[int, int]:
+def draws_survived(n: int, m: int, p: float, draws: int, seed: int = 0) -> tuple[int, int]:
     """How many of `draws` groups with a Poisson clock a node lost at most m within the window, and their number."""
     import numpy as np
 

@@ -367,7 +367,7 @@ def hierarchical_communities(
     leaves: Literal["bethe-hessian", "adjacency"] | Sequence[int] | np.ndarray = "bethe-hessian",
     refine: int = 1,
     weighted: bool = False,
-    holdout: int | float = 0.2,
+    holdout: float = 0.2,
     delta: float = 0.05,
     max_communities: int = 200,
     labels_independent: bool = False,

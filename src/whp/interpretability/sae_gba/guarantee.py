@@ -35,7 +35,7 @@ TOGETHER = 0.5
 NULL_DRAWS = 20
 
 
-def wilson(hits: int, n: int, level: float | int = 0.95) -> Estimate:
+def wilson(hits: int, n: int, level: float = 0.95) -> Estimate:
     """A share with Wilson's interval."""
     from scipy.stats import binomtest
 
@@ -49,11 +49,11 @@ def recovery(
     truth: np.ndarray | None,
     codes: np.ndarray | None,
     *,
-    p: float | int,
-    threshold: float | int,
+    p: float,
+    threshold: float,
     rng: np.random.Generator,
-    epsilon: float | int = 0.0,
-    varsigma: float | int = 0.1,
+    epsilon: float = 0.0,
+    varsigma: float = 0.1,
 ) -> Certificate:
     """Whether all true features have a neuron, under the conditions of Theorem 6.1 with its hidden constants taken as 1."""
     M, d = decoder.shape

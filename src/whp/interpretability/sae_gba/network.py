@@ -105,9 +105,9 @@ class BiasAdapter:
         target: Any,
         group: Any,
         *,
-        gamma_up: float | int = 0.01,
-        gamma_down: float | int = 0.01,
-        dead_below: float | int = 1e-6,
+        gamma_up: float = 0.01,
+        gamma_down: float = 0.01,
+        dead_below: float = 1e-6,
     ) -> None:
         self.bias = bias.b if isinstance(bias, GBASparseAutoencoder) else bias
         self.target = torch.as_tensor(np.asarray(target), dtype=self.bias.dtype)

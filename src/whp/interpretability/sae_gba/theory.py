@@ -30,7 +30,7 @@ BLOCK = 256
 
 
 def targets(
-    n_neurons: int, n_groups: int, high: float | int, low: float | int
+    n_neurons: int, n_groups: int, high: float, low: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Target frequency and group of each neuron: group k of K has high·(low/high)^(k/(K−1)); all `high` if K = 1."""
     group = np.arange(n_neurons) * n_groups // n_neurons
@@ -46,7 +46,7 @@ def unit_rows(W: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
 def bias_adaptation(
     X: Any,
     n_neurons: int,
-    p: float | int,
+    p: float,
     steps: int = 12,
     *,
     rng: np.random.Generator | int | None = None,
@@ -105,7 +105,7 @@ def _power(A: np.ndarray, w: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray
     return unit_rows(u @ A), theta
 
 
-def width_bound(s: int, p: float | int, n: int, delta: float | int = 0.05) -> int:
+def width_bound(s: int, p: float, n: int, delta: float = 0.05) -> int:
     """Neurons that suffice for one to fire on every feature whenever it is present, at the start, with probability 1 − delta.
 
     For equal coefficients 1/√s: ⟨w, v⟩ ~ N(0, 1) fires alone if it reaches √s Φ⁻¹(1 − p), with probability q ≈ p^s; so that
@@ -116,7 +116,7 @@ def width_bound(s: int, p: float | int, n: int, delta: float | int = 0.05) -> in
 
 
 def resonance_band(
-    n: int, d: int, s: int, epsilon: float | int = 0.0, varsigma: float | int = 0.1
+    n: int, d: int, s: int, epsilon: float = 0.0, varsigma: float = 0.1
 ) -> tuple[float, float]:
     """Frequencies that Theorem 6.1 allows, its hidden constants taken as 1."""
     return 1 / n, min(
@@ -124,13 +124,13 @@ def resonance_band(
     )
 
 
-def cap_chance(d: int, threshold: float | int, n_neurons: int) -> tuple[float, float]:
+def cap_chance(d: int, threshold: float, n_neurons: int) -> tuple[float, float]:
     """Probability that a random direction in ℝ^d is within a cosine of a given one, and of at least one among `n_neurons`."""
     c = 0.5 * float(betainc((d - 1) / 2, 0.5, 1 - threshold**2))
     return c, -math.expm1(n_neurons * math.log1p(-c))
 
 
-def code_bound(coherence: float | int) -> float:
+def code_bound(coherence: float) -> float:
     """Below so many active neurons a code is the only one as sparse: ½(1 + 1/μ) (Donoho and Elad 2003)."""
     return 0.5 * (1 + 1 / max(coherence, 1e-300))
 
@@ -142,7 +142,7 @@ def nearest(A: Float[np.ndarray, "m d"], B: Float[np.ndarray, "n d"]) -> np.ndar
 
 
 def recovery_rate(
-    truth: Any, decoder: Any, threshold: float | int = 0.9, *, matched: bool = False
+    truth: Any, decoder: Any, threshold: float = 0.9, *, matched: bool = False
 ) -> float:
     """Share of true features with a neuron at cosine `threshold` or more; `matched` lets each neuron count once."""
     V, W = (

@@ -97,7 +97,7 @@ def worst_case_certificate(
 
 def count_certificate(
     counts: Sequence[int],
-    bounds: Sequence[float | int],
+    bounds: Sequence[float],
     skipped: int,
     assumptions: Sequence[Assumption],
     solver: str,

@@ -227,7 +227,7 @@ def _start(
 
 
 def sor(
-    A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
+    A: Any, b: Any, omega: float, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
 ) -> SolveInfo:
     """Successive over-relaxation until the residual has fallen by `tol` from where it began.
 
@@ -273,7 +273,7 @@ def sor(
 
 
 def ssor_cg(
-    A: Any, b: Any, omega: float | int, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
+    A: Any, b: Any, omega: float, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
 ) -> SolveInfo:
     """Conjugate gradients preconditioned by symmetric SOR, for symmetric positive definite matrices.
 

@@ -78,14 +78,14 @@ def jacobi_radius(
     return float(abs(eigsh(operator, k=1, which="LM", return_eigenvectors=False, tol=1e-12)[0]))
 
 
-def sor_radius(omega: float | int, beta: float | int) -> float:
+def sor_radius(omega: float, beta: float) -> float:
     """ρ of one sweep: ¼(ωβ + √(ω²β² − 4(ω − 1)))² below ω*, ω − 1 above; exact for consistently ordered matrices."""
     w, b = as_omega(omega), as_real(beta, "beta", low=0, high=1)
     under = w * w * b * b - 4 * (w - 1)
     return w - 1 if under < 0 else (w * b + math.sqrt(under)) ** 2 / 4
 
 
-def surrogate(omega: float | int, beta: float | int, tau: float | int, tol: float) -> float:
+def surrogate(omega: float, beta: float, tau: float, tol: float) -> float:
     """U(ω) = 1 + ln tol / ln(ρ + τ(1 − ρ)): a bound on the count that is smooth enough to be learnt on a grid.
 
     Parameters
@@ -104,7 +104,7 @@ def surrogate(omega: float | int, beta: float | int, tau: float | int, tol: floa
     )
 
 
-def asymptocity(A: Any, omega: float | int, count: int) -> float:
+def asymptocity(A: Any, omega: float, count: int) -> float:
     """The smallest τ with ‖C^{k−1}‖^{1/(k−1)} ≤ ρ + τ(1 − ρ) after k sweeps, by dense algebra: for small matrices.
 
     Parameters
@@ -140,7 +140,7 @@ def gershgorin(system: System) -> tuple[float, float, float] | None:
     )
 
 
-def energy_rate(omega: float | int, gamma: float | int, Gamma: float | int) -> float:
+def energy_rate(omega: float, gamma: float, Gamma: float) -> float:
     """q < 1 with ‖I − M⁻¹A‖ ≤ q in the norm of A: q² = 1 − 2Ω/(max(s, 0)/γ + 1/ω), Ω = 1/ω − ½, s = Ω² + Γ − ¼."""
     w = as_omega(omega)
     g, G = (
@@ -154,7 +154,7 @@ def energy_rate(omega: float | int, gamma: float | int, Gamma: float | int) -> f
 
 def energy_bound(
     A: Any,
-    omega: float | int,
+    omega: float,
     *,
     gamma: float | None = None,
     Gamma: float | None = None,
@@ -213,7 +213,7 @@ def _by_lanczos(system: System) -> tuple[float, float, float]:
     return gamma, float(low), float(high)
 
 
-def ssor_bound(A: Any, omega: float | int, *, tol: float = 1e-8) -> tuple[float, float]:
+def ssor_bound(A: Any, omega: float, *, tol: float = 1e-8) -> tuple[float, float]:
     """χ ≥ cond(M⁻¹A) of the SSOR preconditioner, and a bound on the steps of CG (Axelsson 1994, Theorem 7.17); dense algebra."""
     system = A if isinstance(A, System) else System(A)
     dense, w = system.matrix.toarray(), as_omega(omega)

@@ -102,7 +102,7 @@ class Chebyshev:
         self._said = arm, phi, p
         return arm, p
 
-    def tell(self, cost: float | int) -> None:
+    def tell(self, cost: float) -> None:
         assert self._said is not None
         arm, phi, _ = self._said
         before, _, _ = self._scales() if self.sums[0] else (1.0, 0.0, phi)
@@ -154,14 +154,14 @@ class RelaxationTuner:
 
     def __init__(
         self,
-        learner: str | float | int = "tsallis",
+        learner: str | float = "tsallis",
         omegas: Any = None,
         *,
-        context_range: tuple[float | int, float | int] | None = None,
+        context_range: tuple[float, float] | None = None,
         bins: int = 5,
         degree: int = 6,
         rate: str = "running",
-        jacobi: tuple[float | int, float | int] | None = None,
+        jacobi: tuple[float, float] | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
         grid = as_vector(GRID if omegas is None else omegas, "omegas", dtype=np.float64)
@@ -211,7 +211,7 @@ class RelaxationTuner:
         self._open = False
         self.probabilities = np.full(len(grid), 1 / len(grid))
 
-    def ask(self, context: float | int | np.number | None = None) -> tuple[int, float]:
+    def ask(self, context: float | np.number | None = None) -> tuple[int, float]:
         """Number and value of the ω to use now.
 
         Raises
@@ -244,7 +244,7 @@ class RelaxationTuner:
             arm = 0
         return arm, float(self.omegas[arm])
 
-    def tell(self, cost: float | int | np.number) -> None:
+    def tell(self, cost: float | np.number) -> None:
         """Learn what the solve cost, at least 1 iteration.
 
         Raises

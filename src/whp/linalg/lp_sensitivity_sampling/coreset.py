@@ -187,7 +187,7 @@ def _extend(basis: Basis, b: np.ndarray) -> Basis:
 
 
 def _scores(
-    kind: str, basis: Basis, p: float | int, v: np.ndarray, rng: np.random.Generator
+    kind: str, basis: Basis, p: float, v: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores u of every row, and the certain upper bound on its sensitivity."""
     tau = basis.leverage
@@ -223,7 +223,7 @@ def _ratio(numerator: np.ndarray, q: np.ndarray) -> float:
 
 def _evidence(
     basis: Basis,
-    p: float | int,
+    p: float,
     delta: float,
     q: np.ndarray,
     bound: np.ndarray,
@@ -248,12 +248,12 @@ def certify(
     A: Any,
     index: Any,
     xi: Any,
-    p: float | int,
+    p: float,
     *,
     probabilities: Any = None,
     one_sided: Any = None,
     delta: float = 0.05,
-    sharp_constant: float | int = 1.0,
+    sharp_constant: float = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> tuple[Certificate, Certificate]:
     """The certificates ``subspace-embedding`` and ``sharp-rate`` of rows that came from elsewhere.
@@ -329,12 +329,7 @@ def _fewest_rows(u: np.ndarray, epsilon: float, evidence: Any) -> int:
 
 
 def _solve_rows(
-    A: np.ndarray,
-    b: np.ndarray,
-    drawn: Draw,
-    p: float | int,
-    quantile: float | None,
-    tilt: np.ndarray,
+    A: np.ndarray, b: np.ndarray, drawn: Draw, p: float, quantile: float | None, tilt: np.ndarray
 ) -> np.ndarray:
     """Coefficients from the rows kept; `tilt` = Aᵀ1 over all rows, the exact linear part of a quantile's cost."""
     rows = whiten(A[drawn.index], on_rank="drop")
@@ -345,7 +340,7 @@ def _solve_rows(
 
 
 def _refine(
-    U: np.ndarray, b: np.ndarray, z: np.ndarray, p: float | int, quantile: float | None, rows: int
+    U: np.ndarray, b: np.ndarray, z: np.ndarray, p: float, quantile: float | None, rows: int
 ) -> np.ndarray:
     """One more pass with all rows: Newton steps, or the linear program in the rows nearest to their sign change.
 
@@ -377,10 +372,10 @@ def lp_sensitivity_sampling(
     A: Annotated[Any, Data("design")],
     b: Annotated[Any, Data("vector", column="target")] = None,
     *,
-    p: float | int = 1.0,
+    p: float = 1.0,
     quantile: float | None = None,
     rows: int | None = None,
-    epsilon: float | int = 0.5,
+    epsilon: float = 0.5,
     delta: float = 0.05,
     scores: Literal[
         "lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"
@@ -390,7 +385,7 @@ def lp_sensitivity_sampling(
     refine: bool = False,
     verify: bool | Literal["auto"] = "auto",
     on_rank: Literal["raise", "drop"] = "raise",
-    sharp_constant: float | int = 1.0,
+    sharp_constant: float = 1.0,
     rng: np.random.Generator | int | None = None,
 ) -> LpCoreset:
     """Keep a few weighted rows that preserve every ℓp norm, and solve ℓp or quantile regression on them.
@@ -562,7 +557,7 @@ def _regress(
     b: np.ndarray,
     inner: Basis,
     drawn: Draw,
-    p: float | int,
+    p: float,
     quantile: float | None,
     refine: bool,
 ) -> tuple[np.ndarray, OptimalityGap]:

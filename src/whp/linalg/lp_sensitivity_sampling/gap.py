@@ -34,7 +34,7 @@ class OptimalityGap:
 
 
 def from_residual(
-    U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float | int, quantile: float | None
+    U: np.ndarray, b: np.ndarray, r: np.ndarray, p: float, quantile: float | None
 ) -> OptimalityGap:
     """See :func:`optimality_gap`."""
     cost = cost_of(r, p, quantile)
@@ -110,7 +110,7 @@ def _dual_of_absolute(
 
 
 def optimality_gap(
-    A: Any, b: Any, x: Any, p: float | int, quantile: float | None = None
+    A: Any, b: Any, x: Any, p: float, quantile: float | None = None
 ) -> OptimalityGap:
     """A certain bound on how much the cost of x exceeds the optimum on all rows, in O(nd²).
 

@@ -31,7 +31,7 @@ PAPER = "Woodruff & Yasuda 2023, rates of the abstract"
 ETA = np.geomspace(1e-6, 0.9, 1500)[:, None]
 
 
-def net_bound(alpha: float, d: int, p: float | int, delta: float) -> float:
+def net_bound(alpha: float, d: int, p: float, delta: float) -> float:
     """N: Bernstein on a net. With probability 1 − delta, ``sup_x |R(x) − 1|`` is at most this; any p ≥ 1.
 
     For fixed x the terms are at most alpha = max s_i/q_i, and so is their variance; an η-net of the unit sphere of ``‖A·‖_p``
@@ -50,19 +50,19 @@ def net_bound(alpha: float, d: int, p: float | int, delta: float) -> float:
     return float(np.maximum(upper, lower).min())
 
 
-def khintchine(r: float | int) -> float:
+def khintchine(r: float) -> float:
     """κ_r = √2 (Γ((r + 1)/2)/√π)^{1/r}, the best constant of Khintchine's inequality for r ≥ 2 (Haagerup)."""
     return math.sqrt(2) * math.exp((float(gammaln((r + 1) / 2)) - math.log(math.pi) / 2) / r)
 
 
-def rademacher_mean(alpha: float, d: float | int) -> float:
+def rademacher_mean(alpha: float, d: float) -> float:
     """Λ = min_θ (e^θ − 1)/θ + alpha ln(d)/θ, which bounds the mean of the largest eigenvalue (matrix Chernoff)."""
     theta = np.geomspace(1e-9, 50, 4000)
     return float((np.expm1(theta) / theta + alpha * math.log(d) / theta).min())
 
 
 def rademacher_bound(
-    alpha: float, d: int, p: float | int, delta: float, n: int, mass: float | int | None = None
+    alpha: float, d: int, p: float, delta: float, n: int, mass: float | None = None
 ) -> float:
     """R: symmetrisation, contraction, duality and Bousquet's inequality; 1 ≤ p < 2.
 
@@ -95,7 +95,7 @@ def chernoff_bound(alpha: float, d: int, delta: float) -> float:
     return max(upper, lower)
 
 
-def sharp_bound(alpha: float, n: int, p: float | int, total: float, constant: float = 1.0) -> float:
+def sharp_bound(alpha: float, n: int, p: float, total: float, constant: float = 1.0) -> float:
     """S: the paper's rates, √(C α ln n) for p ≤ 2 and √(C α 𝔖^{1−2/p} ln n) beyond; C calibrated, polylogarithms dropped."""
     return math.sqrt(
         constant * alpha * (total ** (1 - 2 / p) if p > 2 else 1.0) * math.log(max(n, 2))
@@ -104,12 +104,12 @@ def sharp_bound(alpha: float, n: int, p: float | int, total: float, constant: fl
 
 def rows_needed(
     d: int,
-    p: float | int,
-    epsilon: float | int = 0.5,
+    p: float,
+    epsilon: float = 0.5,
     delta: float = 0.05,
     *,
     n: int = 1_000_000,
-    total: float | int | None = None,
+    total: float | None = None,
     bound: Literal["best", "net", "rademacher", "chernoff"] = "best",
 ) -> int:
     """The fewest rows m for which a bound reaches epsilon, for scores that fit perfectly: alpha = total/m.
@@ -173,7 +173,7 @@ class Evidence:
     one_sided: float
     total: float
     kappa: float = 1.0
-    sharp_constant: float | int = 1.0
+    sharp_constant: float = 1.0
     found: Distortion | None = None
     extra: tuple[Assumption, ...] = field(default=())
 

@@ -53,7 +53,7 @@ def leverage_scores(A: Any) -> np.ndarray:
     return whiten(clean, names).leverage
 
 
-def factor(U: np.ndarray, logs: np.ndarray, p: float | int) -> np.ndarray:
+def factor(U: np.ndarray, logs: np.ndarray, p: float) -> np.ndarray:
     """Upper triangle T with ``TᵀT = UᵀW^{1−2/p}U``, w given by its logarithms."""
     scaled = U * np.exp((0.5 - 1 / p) * logs)[:, None]
     gram = scaled.T @ scaled
@@ -73,7 +73,7 @@ def quadratic(U: np.ndarray, T: np.ndarray) -> np.ndarray:
 
 
 def fixed_point(
-    U: np.ndarray, p: float | int, tol: float, max_iter: int
+    U: np.ndarray, p: float, tol: float, max_iter: int
 ) -> tuple[np.ndarray, np.ndarray, int, float, np.ndarray]:
     """w, v, steps, last change of log w, and T of M_v; U orthonormal, its zero rows get zero."""
     live = np.flatnonzero(squared_rows(U) > 0)
@@ -102,9 +102,7 @@ def fixed_point(
     return w, v, done, change, T * math.exp((0.5 - 1 / p) * excess)
 
 
-def lewis_weights(
-    A: Any, p: float | int, *, tol: float = 1e-6, max_iter: int = 500
-) -> LewisWeights:
+def lewis_weights(A: Any, p: float, *, tol: float = 1e-6, max_iter: int = 500) -> LewisWeights:
     """ℓp Lewis weights by fixed-point iteration, O(nd²) a step (Cohen & Peng 2015 for p < 4).
 
     Parameters
@@ -140,7 +138,7 @@ def lewis_weights(
     return LewisWeights(w, v, steps, R)
 
 
-def ratio_in_basis(U: np.ndarray, v: np.ndarray, p: float | int) -> float:
+def ratio_in_basis(U: np.ndarray, v: np.ndarray, p: float) -> float:
     """See :func:`one_sided_ratio`; infinite if a row that is not zero has weight zero."""
     live = squared_rows(U) > 0
     if (v[live] <= 0).any():
@@ -149,7 +147,7 @@ def ratio_in_basis(U: np.ndarray, v: np.ndarray, p: float | int) -> float:
     return float(np.exp(np.log(quadratic(U[live], factor(U[live], logs, p))) - 2 / p * logs).max())
 
 
-def one_sided_ratio(A: Any, v: Any, p: float | int) -> float:
+def one_sided_ratio(A: Any, v: Any, p: float) -> float:
     """``max_i a_iᵀM_v⁻¹a_i / v_i^{2/p}``: at most 1 if v is a one-sided Lewis basis, which is what the proofs need of it."""
     clean, names = as_design(A)
     v = as_vector(v, "v", size=len(clean), dtype=np.float64)

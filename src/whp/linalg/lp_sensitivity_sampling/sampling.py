@@ -25,7 +25,7 @@ class Draw:
     probabilities: np.ndarray
 
 
-def inclusion(scores: Any, rows: float | int) -> tuple[np.ndarray, float]:
+def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     """Probabilities ``q_i = min(1, u_i/α)`` that sum to `rows`, and α.
 
     Parameters
@@ -101,7 +101,7 @@ class RootLeverageSample:
 
 
 def root_leverage_in_basis(
-    U: np.ndarray, p: float | int, rows: int, rounds: int, rng: np.random.Generator
+    U: np.ndarray, p: float, rows: int, rounds: int, rng: np.random.Generator
 ) -> RootLeverageSample:
     """See :func:`root_leverage_sampling`."""
     index, xi = np.flatnonzero(U.any(axis=1)), np.ones(0)
@@ -132,7 +132,7 @@ def root_leverage_in_basis(
 
 def root_leverage_sampling(
     A: Any,
-    p: float | int,
+    p: float,
     rows: int,
     rounds: int | None = None,
     rng: np.random.Generator | int | None = None,

@@ -50,7 +50,7 @@ class Sensitivities:
     approximate: bool
 
 
-def majorant(v: np.ndarray, tau: np.ndarray, p: float | int) -> np.ndarray:
+def majorant(v: np.ndarray, tau: np.ndarray, p: float) -> np.ndarray:
     """Upper bound on every s_i from one-sided Lewis weights and leverage scores (Hölder).
 
     p ≤ 2: ``s ≤ min(v, τ^{p/2})``; p ≥ 2: ``s ≤ min(v (Σv)^{p/2−1}, n^{p/2−1}τ^{p/2})``.
@@ -63,7 +63,7 @@ def majorant(v: np.ndarray, tau: np.ndarray, p: float | int) -> np.ndarray:
 
 
 def bracket(
-    rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float | int
+    rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float
 ) -> tuple[np.ndarray, np.ndarray]:  # O(k n d), in tiles that stay in the cache
     """Both ends for k `rows`, held against the matrix B = `against` of n rows with one-sided weights v.
 
@@ -97,7 +97,7 @@ def bracket(
     return np.minimum(lower, 1.0), np.maximum(upper, np.minimum(lower, 1.0))
 
 
-def exact_one(U: np.ndarray, row: np.ndarray, p: float | int) -> float:
+def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
     """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``, a regression in the d − 1 directions that the constraint leaves."""
     size = float(row @ row)
     if size == 0:
@@ -125,7 +125,7 @@ def exact_one(U: np.ndarray, row: np.ndarray, p: float | int) -> float:
 
 def from_basis(
     basis: Basis,
-    p: float | int,
+    p: float,
     v: np.ndarray,
     chosen: np.ndarray,
     coreset_rows: int | None,
@@ -153,7 +153,7 @@ def from_basis(
 
 def sensitivities(
     A: Any,
-    p: float | int,
+    p: float,
     *,
     method: Literal["bracket", "exact", "lewis", "root-leverage"] = "bracket",
     index: Any = None,

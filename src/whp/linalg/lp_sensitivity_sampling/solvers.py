@@ -15,7 +15,7 @@ __all__ = ["as_quantile", "cost_of", "lp_regression", "pinball"]
 FLOOR = 1e-8  # of the largest residual: what curvature is taken to be where it would be infinite or zero
 
 
-def as_quantile(quantile: Any, p: float | int) -> float | None:
+def as_quantile(quantile: Any, p: float) -> float | None:
     """The quantile as a fraction; ValueError if p is not 1."""
     if quantile is None:
         return None
@@ -31,14 +31,14 @@ def pinball(r: np.ndarray, quantile: float) -> np.ndarray:
 
 
 def cost_of(
-    r: np.ndarray, p: float | int, quantile: float | None = None, weights: np.ndarray | None = None
+    r: np.ndarray, p: float, quantile: float | None = None, weights: np.ndarray | None = None
 ) -> float:
     """``Σ w|r|^p``, or the pinball cost."""
     loss = pinball(r, quantile) if quantile is not None else powers(np.abs(r), p)
     return float(loss.sum() if weights is None else weights @ loss)
 
 
-def powers(size: np.ndarray, p: float | int) -> np.ndarray:
+def powers(size: np.ndarray, p: float) -> np.ndarray:
     """``size^p`` for size ≥ 0, by products and roots where that is faster than the general power."""
     match p:
         case 0.5:
@@ -77,12 +77,7 @@ def least_absolute(
 
 
 def newton(
-    U: np.ndarray,
-    b: np.ndarray,
-    p: float | int,
-    weights: np.ndarray,
-    z: np.ndarray,
-    steps: int = 200,
+    U: np.ndarray, b: np.ndarray, p: float, weights: np.ndarray, z: np.ndarray, steps: int = 200
 ) -> np.ndarray:
     """Minimise ``Σ w|b − Uz|^p``, p > 1, from z."""
     r = b - U @ z
@@ -115,7 +110,7 @@ def newton(
     return z
 
 
-def _line_minimum(r: np.ndarray, move: np.ndarray, p: float | int, weights: np.ndarray) -> float:
+def _line_minimum(r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray) -> float:
     """t that minimises ``Σ w|r − t move|^p``, by bisection of its derivative, which grows with t."""
 
     def slope(t: float) -> float:
@@ -135,7 +130,7 @@ def _line_minimum(r: np.ndarray, move: np.ndarray, p: float | int, weights: np.n
     return (low + high) / 2
 
 
-def path(p: float | int) -> list[float]:
+def path(p: float) -> list[float]:
     """Powers to solve for in turn, each from the solution before: Newton's region shrinks for large p and for p near 1."""
     if p < 1.25:
         return [q for q in (1.5, 1.25, 1.1) if q > p] + [p]
@@ -148,7 +143,7 @@ def path(p: float | int) -> list[float]:
 def solve(
     basis: Basis,
     b: np.ndarray,
-    p: float | int,
+    p: float,
     weights: np.ndarray | None = None,
     quantile: float | None = None,
     slope: np.ndarray | None = None,
@@ -183,7 +178,7 @@ def solve(
 def lp_regression(
     A: Any,
     b: Any,
-    p: float | int,
+    p: float,
     weights: Any = None,
     quantile: float | None = None,
     *,

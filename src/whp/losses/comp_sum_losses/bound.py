@@ -120,14 +120,14 @@ def comp_sum_losses(
     conditional: Annotated[Any, Data("matrix")] = None,
     y_clean: Annotated[Any, Data("labels")] = None,
     logits_best: Annotated[Any, Data("matrix")] = None,
-    tau: float | int = 1.0,
-    noise: float | int | None = None,
-    floor: float | int = 1e-3,
-    delta: float | int = 0.05,
+    tau: float = 1.0,
+    noise: float | None = None,
+    floor: float = 1e-3,
+    delta: float = 0.05,
     transform: Literal["paper", "sharp"] = "paper",
     distinct: bool = True,
     weight: None = None,
-    label_smoothing: float | int = 0.0,
+    label_smoothing: float = 0.0,
 ) -> CompSumResult:
     """Bound how much worse than the best classifier a model's predictions are, from its loss on new rows.
 

@@ -30,7 +30,7 @@ FLIP_LEVEL = 0.001
 CLOSE = 4.0  # standard errors
 
 
-def risk_limit(losses: np.ndarray, largest: float | int, delta: float | int) -> float:
+def risk_limit(losses: np.ndarray, largest: float, delta: float) -> float:
     """Upper limit of the mean of losses in [0, largest], at confidence 1 − delta: the empirical Bernstein bound.
 
     mean + √(2 V ln(2/δ)/N) + 7 B ln(2/δ)/(3(N − 1)), V the sample variance (Maurer and Pontil 2009, Theorem 4).
@@ -72,14 +72,14 @@ class Sample:
         """Number of the model's outputs."""
         return self.logits.shape[1]
 
-    def losses(self, tau: float | int) -> np.ndarray:
+    def losses(self, tau: float) -> np.ndarray:
         """Loss of each row: over its label, or its mean over labels where their probabilities are known."""
         logs = mixed_log(self.logits, self.floor)
         if self.conditional is not None:
             return expected_loss(logs, self.conditional, tau)
         return loss_of_log(picked(logs, self.y), tau)
 
-    def best(self, tau: float | int) -> np.ndarray:
+    def best(self, tau: float) -> np.ndarray:
         """Least mean loss of each row, by any scores; 0 where nothing is known of the labels' noise."""
         if self.conditional is not None:
             return best_conditional_risk(self.conditional, tau)
@@ -104,7 +104,7 @@ class Sample:
             )
         return None
 
-    def measured(self, level: float | int) -> Estimate | None:
+    def measured(self, level: float) -> Estimate | None:
         """Mean excess error with its interval."""
         excess = self.excess_error()
         if excess is None:
@@ -120,11 +120,11 @@ class Sample:
             scale * rate.value, scale * rate.low, scale * rate.high, level, rate.n, rate.method
         )
 
-    def largest(self, tau: float | int) -> float:
+    def largest(self, tau: float) -> float:
         """Largest loss that the floor allows."""
         return float(loss_of_log(math.log(self.floor / self.n_classes), tau))
 
-    def bounds(self, tau: float | int, delta: float | int, kind: Kind) -> dict[str, float]:
+    def bounds(self, tau: float, delta: float, kind: Kind) -> dict[str, float]:
         """Risk, its limit, the best risk, and both bounds of the excess error."""
         losses, best = self.losses(tau), self.best(tau)
         excess = risk_limit(
@@ -198,8 +198,8 @@ def _source(sample: Sample, excess_limit: float) -> Assumption:
 
 def consistency(
     sample: Sample,
-    tau: float | int,
-    delta: float | int,
+    tau: float,
+    delta: float,
     kind: Kind,
     known: tuple[Assumption, ...],
     values: dict[str, float],
@@ -235,9 +235,7 @@ def consistency(
     )
 
 
-def pointwise(
-    sample: Sample, tau: float | int, kind: Kind, known: tuple[Assumption, ...]
-) -> Certificate:
+def pointwise(sample: Sample, tau: float, kind: Kind, known: tuple[Assumption, ...]) -> Certificate:
     """The certificate ``pointwise``: row by row before the mean is taken, where the probabilities are known."""
     regret = np.maximum(sample.losses(tau) - sample.best(tau), 0)
     excess = sample.excess_error()
@@ -257,7 +255,7 @@ def pointwise(
     )
 
 
-def _sharpness(kind: Kind, tau: float | int, classes: int) -> tuple[Assumption, ...]:
+def _sharpness(kind: Kind, tau: float, classes: int) -> tuple[Assumption, ...]:
     if kind == "paper" or not 1 < tau < 2 or classes == 2:
         return ()
     statement = "no distribution has less regret than those searched"

@@ -31,12 +31,12 @@ def check_tau(tau: Any) -> float:
     return as_real(tau, "tau", low=0, high=1e6)
 
 
-def loss_of_log(log_p: Any, tau: float | int) -> Any:
+def loss_of_log(log_p: Any, tau: float) -> Any:
     """ℓ_τ of the logarithm of the label's probability: −expm1((τ − 1) log p)/(τ − 1), exact through τ = 1."""
     return -log_p if tau == 1 else -np.expm1((tau - 1) * log_p) / (tau - 1)
 
 
-def comp_sum(u: Any, tau: float | int) -> Any:
+def comp_sum(u: Any, tau: float) -> Any:
     """Φ^τ(u) = ((1 + u)^(1−τ) − 1)/(1 − τ), and log(1 + u) at τ = 1.
 
     Parameters
@@ -61,7 +61,7 @@ def comp_sum(u: Any, tau: float | int) -> Any:
     return loss_of_log(-np.log1p(u), tau)
 
 
-def comp_sum_loss(logits: Any, y: Any, tau: float | int = 1.0, reduction: str = "mean") -> Any:
+def comp_sum_loss(logits: Any, y: Any, tau: float = 1.0, reduction: str = "mean") -> Any:
     """Loss of logits, as :class:`whp.losses.CompSumLoss` computes it, in float64 and without torch.
 
     Parameters
@@ -92,7 +92,7 @@ def comp_sum_loss(logits: Any, y: Any, tau: float | int = 1.0, reduction: str = 
     return losses if reduction == "none" else getattr(np, reduction)(losses)
 
 
-def best_conditional_risk(P: Any, tau: float | int) -> Any:
+def best_conditional_risk(P: Any, tau: float) -> Any:
     """Least mean loss that any scores can have where the classes have probabilities P (derived from Theorem 3.1's proof).
 
     Shannon entropy at τ = 1; ((Σ P^(1/(2−τ)))^(2−τ) − 1)/(1 − τ) below 2, with scores for which softmax ∝ P^(1/(2−τ));
@@ -122,7 +122,7 @@ def best_conditional_risk(P: Any, tau: float | int) -> Any:
     return np.expm1((2 - tau) * power + np.log(top[..., 0])) / (1 - tau)
 
 
-def noise_risk(noise: float | int, n_classes: int, tau: float | int) -> float:
+def noise_risk(noise: float, n_classes: int, tau: float) -> float:
     """Least risk where a certain label is replaced with probability `noise` by one of the others, drawn uniformly."""
     return float(
         best_conditional_risk(
@@ -132,13 +132,13 @@ def noise_risk(noise: float | int, n_classes: int, tau: float | int) -> float:
 
 
 def expected_loss(
-    log_q: Float[np.ndarray, "n C"], P: Float[np.ndarray, "n C"], tau: float | int
+    log_q: Float[np.ndarray, "n C"], P: Float[np.ndarray, "n C"], tau: float
 ) -> Float[np.ndarray, " n"]:
     """Mean loss of each row over labels drawn from P."""
     return (P * loss_of_log(log_q, tau)).sum(axis=1)
 
 
-def mixed_log(logits: Float[np.ndarray, "n C"], floor: float | int) -> Float[np.ndarray, "n C"]:
+def mixed_log(logits: Float[np.ndarray, "n C"], floor: float) -> Float[np.ndarray, "n C"]:
     """Logarithm of (1 − floor) softmax + floor/C: bounded, and its largest entry is where it was."""
     log_p = log_softmax(logits, axis=1)
     return (

@@ -65,13 +65,13 @@ class CompSumLoss(nn.Module):
 
     def __init__(
         self,
-        tau: float | int = 1.0,
+        tau: float = 1.0,
         *,
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: Literal["mean", "sum", "none"] = "mean",
-        label_smoothing: float | int = 0.0,
-        floor: float | int = 1e-12,
+        label_smoothing: float = 0.0,
+        floor: float = 1e-12,
     ) -> None:
         super().__init__()
         self.tau = check_tau(tau)
@@ -176,7 +176,7 @@ def ascend(
     norm: Norm,
     steps: int,
     step_size: float,
-    box: tuple[float | int, float | int] | None,
+    box: tuple[float, float] | None,
 ) -> Tensor:
     """x' in the ball around x, and in the box, that raises gain(model(x')), by projected gradient from a random start.
 
@@ -247,15 +247,15 @@ class AdvCompSumLoss(nn.Module):
 
     def __init__(
         self,
-        radius: float | int,
+        radius: float,
         *,
-        tau: float | int = 1.0,
-        rho: float | int = 1.0,
-        nu: float | int = 1.0,
+        tau: float = 1.0,
+        rho: float = 1.0,
+        nu: float = 1.0,
         norm: Norm = "linf",
         steps: int = 10,
-        step_size: float | int | None = None,
-        box: tuple[float | int, float | int] | None = (0.0, 1.0),
+        step_size: float | None = None,
+        box: tuple[float, float] | None = (0.0, 1.0),
         reduction: Literal["mean", "sum", "none"] = "mean",
     ) -> None:
         super().__init__()

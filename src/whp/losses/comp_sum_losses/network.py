@@ -57,7 +57,7 @@ def attack(
     model: nn.Module,
     X: np.ndarray,
     y: np.ndarray,
-    radius: float | int,
+    radius: float,
     norm: Literal["linf", "l2"],
     box: Any,
     steps: int,
@@ -91,7 +91,7 @@ def moved_margins(
     model: nn.Module,
     X: np.ndarray,
     y: np.ndarray,
-    radius: float | int,
+    radius: float,
     norm: Literal["linf", "l2"],
     box: Any,
     steps: int,
@@ -119,7 +119,7 @@ def moved_margins(
 
 
 def interval_margins(
-    model: nn.Module, X: np.ndarray, y: np.ndarray, radius: float | int, box: Any
+    model: nn.Module, X: np.ndarray, y: np.ndarray, radius: float, box: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower bounds of the margins over the ball (n, C − 1), and upper bounds of how far their vector moves.
 

@@ -18,7 +18,7 @@ KNOTS = 1025
 SPREADS = 200
 
 
-def transform(t: Any, tau: float | int, n_classes: int, kind: Kind = "paper") -> Any:
+def transform(t: Any, tau: float, n_classes: int, kind: Kind = "paper") -> Any:
     """T_τ(t): the least excess of the risk where the excess error is t (Theorem 3.1).
 
     Parameters
@@ -52,7 +52,7 @@ def transform(t: Any, tau: float | int, n_classes: int, kind: Kind = "paper") ->
     return _paper(t, tau, n)
 
 
-def _paper(t: Any, tau: float | int, n: int) -> Any:
+def _paper(t: Any, tau: float, n: int) -> Any:
     if tau >= 2:
         return t / ((tau - 1) * float(n) ** (tau - 1))
     if tau == 1:
@@ -71,7 +71,7 @@ def _paper(t: Any, tau: float | int, n: int) -> Any:
     )
 
 
-def _sharp(t: float, tau: float | int, n: int) -> float:
+def _sharp(t: float, tau: float, n: int) -> float:
     """Least regret over P = ((w+t)/2, (w−t)/2, the rest spread evenly over m classes), the second being predicted."""
     w = np.linspace(t, 1, SPREADS)[:, None]
     m = np.unique(np.round(np.geomspace(1, n - 2, min(n - 2, 40))).astype(int))
@@ -89,13 +89,13 @@ def _sharp(t: float, tau: float | int, n: int) -> float:
 
 
 @lru_cache(maxsize=64)
-def _sharp_knots(tau: float | int, n: int) -> tuple[np.ndarray, np.ndarray]:
+def _sharp_knots(tau: float, n: int) -> tuple[np.ndarray, np.ndarray]:
     t = np.linspace(0, 1, KNOTS)
     values = np.array([_sharp(one, tau, n) for one in t.tolist()])
     return t, np.minimum.accumulate(values[::-1])[::-1]
 
 
-def inverse_transform(s: Any, tau: float | int, n_classes: int, kind: Kind = "paper") -> Any:
+def inverse_transform(s: Any, tau: float, n_classes: int, kind: Kind = "paper") -> Any:
     """T_τ⁻¹(s): the largest excess error that an excess risk of s allows; 1 from T_τ(1) on.
 
     Rounded upwards to the next of 1,025 knots for ``"sharp"``.
@@ -136,7 +136,7 @@ def inverse_transform(s: Any, tau: float | int, n_classes: int, kind: Kind = "pa
     return np.where(s >= _paper(np.float64(1.0), tau, n), 1.0, np.where(s == 0, 0.0, high))[()]
 
 
-def paper_inverse(s: Any, tau: float | int, n: int) -> Any:
+def paper_inverse(s: Any, tau: float, n: int) -> Any:
     """Γ_τ(s), the paper's closed form, which is never below the inverse of T_τ."""
     s = np.asarray(s, dtype=np.float64)
     if tau >= 2:
@@ -146,7 +146,7 @@ def paper_inverse(s: Any, tau: float | int, n: int) -> Any:
     return np.sqrt(2**tau * (2 - tau) * s)
 
 
-def conditional_regret(P: Any, k: int, tau: float | int) -> float:
+def conditional_regret(P: Any, k: int, tau: float) -> float:
     """Least excess of the mean loss over all scores whose largest is that of class k, for τ < 2; exact.
 
     The minimiser gives class k the same share as those above it: k is pooled with the largest probabilities, one by one, while the

@@ -69,7 +69,7 @@ class GroupwiseLearner:
         n_groups: int,
         *,
         loss: Literal["squared", "absolute"] | Callable[[Any, Any], Any] = "squared",
-        loss_range: tuple[float | int, float | int] = (0.0, 1.0),
+        loss_range: tuple[float, float] = (0.0, 1.0),
         prediction: Literal["mean", "sample"] = "mean",
         random_state: np.random.Generator | int | None = None,
         delta: float = 0.05,

@@ -195,9 +195,9 @@ class OnlineRidge:
     def __init__(
         self,
         dim: int,
-        lam: float | int = 1.0,
+        lam: float = 1.0,
         forecaster: Literal["ridge", "vaw"] = "ridge",
-        clip: tuple[float | int, float | int] = (0.0, 1.0),
+        clip: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         self.dim = as_int(dim, "dim", low=1)
         self.lam = as_real(lam, "lam", low=0, high=math.inf, open_ends=True)
@@ -222,7 +222,7 @@ class OnlineRidge:
         raw, _ = _predict(self._inverse, self._s, row, self._u, self.forecaster == "vaw")
         return self.low + (self.high - self.low) * min(max(float(raw), 0.0), 1.0)
 
-    def learn_one(self, x: Any, y: float | int) -> None:
+    def learn_one(self, x: Any, y: float) -> None:
         """Learn from a row and its target, which must lie in the range."""
         row = as_vector(x, "x", size=self.dim, dtype=np.float64)
         target = (as_real(y, "y", low=self.low, high=self.high) - self.low) / (self.high - self.low)

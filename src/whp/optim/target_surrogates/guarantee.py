@@ -143,16 +143,16 @@ def recursion_bound(
 def recursion(
     distances: Any,
     etas: Any,
-    start: float | int,
-    sigma2: float | int,
-    mu: float | int,
-    L_max: float | int,
+    start: float,
+    sigma2: float,
+    mu: float,
+    L_max: float,
     *,
     gaps: Any = None,
     projection: str = "full",
     convex: bool | None = True,
     summed: bool | None = True,
-    delta: float | int = 0.05,
+    delta: float = 0.05,
 ) -> Certificate:
     """Whether the mean distance to the best outputs, over runs, follows the recursion at every step.
 

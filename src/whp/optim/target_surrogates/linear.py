@@ -80,7 +80,7 @@ class LinearProblem:
     free_last : bool
     """
 
-    def __init__(self, X: Any, alpha: float | int, solver: str, free_last: bool = False) -> None:
+    def __init__(self, X: Any, alpha: float, solver: str, free_last: bool = False) -> None:
         self.X, self.n, self.d = X, X.shape[0], X.shape[1]
         self.penalty = np.full(self.d, alpha * self.n)
         if free_last:

@@ -44,7 +44,7 @@ class _LossOracle:
 
 
 def loss_oracle(
-    loss: Callable[[Tensor, Any], Tensor], y: Any, *, L: float | int | None = None
+    loss: Callable[[Tensor, Any], Tensor], y: Any, *, L: float | None = None
 ) -> _LossOracle:
     """A torch loss and its targets as an oracle for :meth:`SSO.step`.
 
@@ -150,16 +150,16 @@ class SSO:
     def __init__(
         self,
         params: Iterable[Tensor],
-        eta: float | int | str = "auto",
+        eta: float | str = "auto",
         *,
         m: int = 20,
         inner: Literal["adam", "gd", "armijo", "lbfgs"] = "adam",
-        inner_lr: float | int = 1e-3,
+        inner_lr: float = 1e-3,
         rule: Literal["sgd", "sls", "adagrad"] = "sgd",
         schedule: Literal["constant", "sqrt", "exponential"] = "constant",
         T: int | None = None,
-        tol: float | int = 1e-6,
-        weight_decay: float | int = 0.0,
+        tol: float = 1e-6,
+        weight_decay: float = 0.0,
         armijo: dict[str, float] | None = None,
     ) -> None:
         self.params = [p for p in params if p.requires_grad]

@@ -125,13 +125,13 @@ def plan_release(
     T: int,
     d: int = 1,
     *,
-    rho: float | int | None = None,
-    epsilon: float | int | None = None,
-    delta: float | int | None = None,
+    rho: float | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
     strategy: Strategy = "auto",
     max_ones: int | None = None,
     neighbours: Neighbours = "replace",
-    beta: float | int = 0.05,
+    beta: float = 0.05,
 ) -> ReleasePlan:
     """The strategy with the smallest error bound, from public numbers alone.
 
@@ -141,7 +141,7 @@ def plan_release(
         All running counts, the largest one, or which column leads.
     T, d : int
         Longest stream, and columns.
-    rho, epsilon, delta : float | int, optional
+    rho, epsilon, delta : float, optional
         Budget of the whole stream: `rho` of zCDP; or `epsilon` with `delta`, zero for pure differential privacy.
     strategy : {"auto", "recompute", "tree", "sqrt", "naive"}
         Recompute the answer every r records; a binary tree of partial sums; the square-root factorisation; fresh noise.
@@ -178,7 +178,7 @@ def planned(
     strategy: str,
     max_ones: int | None,
     neighbours: str,
-    beta: float | int,
+    beta: float,
     period: int | None = None,
 ) -> ReleasePlan:
     """:func:`plan_release` with checked arguments, and the period of "recompute" where it is given."""
@@ -225,7 +225,7 @@ def root_above(value: Fraction) -> Fraction:
 
 
 def _counts(
-    name: str, query: str, T: int, d: int, budget: Budget, changed: int, beta: float | int
+    name: str, query: str, T: int, d: int, budget: Budget, changed: int, beta: float
 ) -> Alternative:
     """Noisy counts: scale of the noise, and the bound on the worst of them."""
     h = levels(T)
@@ -266,7 +266,7 @@ def _popcounts(T: int) -> Int[np.ndarray, " h"]:
     return counts[1:]
 
 
-def _least(tail: Callable[[float], float], top: float | int, beta: float | int) -> float:
+def _least(tail: Callable[[float], float], top: float, beta: float) -> float:
     """The smallest x with tail(x) ≤ β, tail falling."""
     low, high = 0.0, top
     while tail(high) > beta:
@@ -278,22 +278,22 @@ def _least(tail: Callable[[float], float], top: float | int, beta: float | int) 
 
 
 def _gaussian_bound(
-    variance: Float[np.ndarray, " m"], count: np.ndarray, d: int, beta: float | int
+    variance: Float[np.ndarray, " m"], count: np.ndarray, d: int, beta: float
 ) -> float:
     """Smallest x with Σ 2d exp(−x²/(2v)) ≤ β: discrete Gaussians are as sub-Gaussian as continuous ones."""
 
-    def tail(x: float | int) -> float:
+    def tail(x: float) -> float:
         return float(2 * d * (count * np.exp(-x * x / (2 * variance))).sum())
 
     return _least(tail, math.sqrt(float(variance.max())), beta)
 
 
 def _laplace_bound(
-    scale: float | int, terms: np.ndarray, count: np.ndarray, d: int, beta: float | int
+    scale: float, terms: np.ndarray, count: np.ndarray, d: int, beta: float
 ) -> float:
     """Chernoff: P(|Σ of m| > x) ≤ 2 min over λ < 1/s of (1 − λ²s²)^{−m} exp(−λx), at its stationary point."""
 
-    def tail(x: float | int) -> float:
+    def tail(x: float) -> float:
         y, m = x / scale, terms.astype(float)
         lam = (np.sqrt(m * m + y * y) - m) / max(y, 1e-300)
         return float(2 * d * (count * np.exp(-m * np.log1p(-lam * lam) - lam * y)).sum())
@@ -302,7 +302,7 @@ def _laplace_bound(
 
 
 def _recompute(
-    query: str, T: int, d: int, budget: Budget, beta: float | int, period: int | None
+    query: str, T: int, d: int, budget: Budget, beta: float, period: int | None
 ) -> Alternative:
     """Every period that can be best: the shortest one for each number of releases."""
     small = np.arange(1, math.isqrt(T) + 1)

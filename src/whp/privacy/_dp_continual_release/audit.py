@@ -98,8 +98,8 @@ def audit_release(
     make_mechanism: Callable[[], Any],
     *,
     n: int = 20_000,
-    delta: float | int = 1e-6,
-    confidence: float | int = 0.95,
+    delta: float = 1e-6,
+    confidence: float = 0.95,
     adaptive: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> PrivacyAudit:
@@ -249,7 +249,7 @@ def _learned(
     return tuple(s[:quarter] for s in scores), tuple(s[quarter:] for s in scores)
 
 
-def _limits(worlds: Any, threshold: float | int, level: float | int) -> tuple[float, float]:
+def _limits(worlds: Any, threshold: float, level: float) -> tuple[float, float]:
     """Upper limits of false alarms and misses, each at half of what is left of the confidence."""
     alarms, misses = int((worlds[0] > threshold).sum()), int((worlds[1] <= threshold).sum())
     return tuple(
@@ -258,7 +258,7 @@ def _limits(worlds: Any, threshold: float | int, level: float | int) -> tuple[fl
     )  # type: ignore[return-value]
 
 
-def _epsilon(F: Any, G: Any, delta: float | int) -> Any:
+def _epsilon(F: Any, G: Any, delta: float) -> Any:
     """ε that a mechanism has at least, whose attack errs by F and G."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log(np.maximum(np.maximum((1 - delta - F) / G, (1 - delta - G) / F), 1.0))
@@ -269,9 +269,7 @@ def _mu(F: Any, G: Any) -> Any:
     return norm.ppf(1 - F) - norm.ppf(G)
 
 
-def _best(
-    worlds: Any, value: Callable[[Any, Any], Any], level: float | int, tail: float | int
-) -> float:
+def _best(worlds: Any, value: Callable[[Any, Any], Any], level: float, tail: float) -> float:
     """The threshold for which `value` promises most on runs that are not tested."""
     # Limits as for the runs at hand: an extreme threshold that looks good by chance is punished for how few runs lie beyond.
     grid = np.quantile(np.concatenate(worlds), np.linspace(tail, 1 - tail, 400))
@@ -288,12 +286,12 @@ def _best(
 def _certify(
     plan: ReleasePlan,
     mechanism: Any,
-    epsilon_low: float | int,
-    mu_low: float | int,
-    epsilon: float | int,
-    mu: float | int,
-    delta: float | int,
-    confidence: float | int,
+    epsilon_low: float,
+    mu_low: float,
+    epsilon: float,
+    mu: float,
+    delta: float,
+    confidence: float,
     n: int,
     attack: str,
 ) -> tuple[Certificate, ...]:
@@ -311,12 +309,7 @@ def _certify(
     }
 
     def made(
-        name: str,
-        what: str,
-        bound: float | int,
-        low: float | int,
-        assumptions: tuple[Any, ...],
-        trivial: float,
+        name: str, what: str, bound: float, low: float, assumptions: tuple[Any, ...], trivial: float
     ) -> Certificate:
         return undeclared(
             name,

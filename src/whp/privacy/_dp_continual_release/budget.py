@@ -26,9 +26,7 @@ class Budget:
     delta: float
 
     @classmethod
-    def of(
-        cls, rho: float | int | None, epsilon: float | int | None, delta: float | int | None
-    ) -> Budget:
+    def of(cls, rho: float | None, epsilon: float | None, delta: float | None) -> Budget:
         """From what a user gives: `rho`; or `epsilon`, pure unless `delta` is positive.
 
         Raises
@@ -63,7 +61,7 @@ class Budget:
         """μ of the Gaussian trade-off that ρ stands for, √(2ρ)."""
         return math.sqrt(2 * self.size) if not self.pure else math.inf
 
-    def at(self, delta: float | int) -> float:
+    def at(self, delta: float) -> float:
         """ε for that δ."""
         return self.size if self.pure else epsilon_of_rho(self.size, delta)
 
@@ -82,7 +80,7 @@ class Budget:
         return f"ε = {self.size:.6g}" if self.pure else f"ρ = {self.size:.6g}"
 
 
-def epsilon_of_rho(rho: float | int, delta: float | int) -> float:
+def epsilon_of_rho(rho: float, delta: float) -> float:
     """The least ε for which ρ-zCDP implies (ε, δ), by the conversion of Canonne, Kamath and Steinke (2020, Corollary 13).
 
     Parameters
@@ -95,7 +93,7 @@ def epsilon_of_rho(rho: float | int, delta: float | int) -> float:
     if rho == 0:
         return 0.0
 
-    def epsilon(log_excess: float | int) -> float:
+    def epsilon(log_excess: float) -> float:
         # exp((α−1)(αρ−ε))/(α−1) (1−1/α)^α = δ solved for ε.
         excess = math.exp(log_excess)
         alpha = 1 + excess
@@ -111,7 +109,7 @@ def epsilon_of_rho(rho: float | int, delta: float | int) -> float:
     return max(0.0, float(found.fun))  # type: ignore[attr-defined]
 
 
-def rho_of_epsilon(epsilon: float | int, delta: float | int) -> float:
+def rho_of_epsilon(epsilon: float, delta: float) -> float:
     """The largest ρ that implies (ε, δ); rounded down."""
     high = epsilon + math.log(1 / delta) + epsilon**2
     found = brentq(
@@ -125,15 +123,15 @@ def rho_of_epsilon(epsilon: float | int, delta: float | int) -> float:
     return rho
 
 
-def simple_epsilon(rho: float | int, delta: float | int) -> float:
+def simple_epsilon(rho: float, delta: float) -> float:
     """ρ + 2√(ρ ln 1/δ), the looser conversion that is often quoted."""
     return rho + 2 * math.sqrt(rho * math.log(1 / delta))
 
 
-def gaussian_epsilon(mu: float | int, delta: float | int) -> float:
+def gaussian_epsilon(mu: float, delta: float) -> float:
     """The exact ε of a Gaussian mechanism of that μ (Balle and Wang 2018), for comparison."""
 
-    def excess(epsilon: float | int) -> float:
+    def excess(epsilon: float) -> float:
         return float(
             norm.cdf(mu / 2 - epsilon / mu)
             - math.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))

@@ -223,7 +223,7 @@ class Noise:
     """
 
     def __init__(
-        self, law: Literal["gaussian", "laplace"], scale: Fraction | float | int, source: BitSource
+        self, law: Literal["gaussian", "laplace"], scale: Fraction | float, source: BitSource
     ) -> None:
         if not 0 <= scale < ROOM:
             raise ValueError(f"scale must be at least 0 and below 2³¹, got {float(scale):g}")
@@ -269,7 +269,7 @@ def _rounded(scale: Fraction, law: str) -> Fraction:
 
 
 def discrete_gaussian(
-    sigma: Fraction | float | int, size: int, source: BitSource | None = None
+    sigma: Fraction | float, size: int, source: BitSource | None = None
 ) -> Int[np.ndarray, " size"]:
     """Draws of the discrete Gaussian N_ℤ(σ²), P(x) ∝ exp(−x²/(2σ²)).
 
@@ -286,7 +286,7 @@ def discrete_gaussian(
 
 
 def discrete_laplace(
-    scale: Fraction | float | int, size: int, source: BitSource | None = None
+    scale: Fraction | float, size: int, source: BitSource | None = None
 ) -> Int[np.ndarray, " size"]:
     """Draws of the discrete Laplace law, P(x) ∝ exp(−|x|/scale); parameters as in :func:`discrete_gaussian`."""
     return Noise("laplace", scale, source or OsEntropy()).draw(size)

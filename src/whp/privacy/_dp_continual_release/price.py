@@ -49,7 +49,7 @@ class Price:
 
 
 def lower_bound(
-    query: str, T: int, d: int, size: float | int, *, pure: bool = False, beta: float | int = 0.05
+    query: str, T: int, d: int, size: float, *, pure: bool = False, beta: float = 0.05
 ) -> tuple[float, int, int]:
     """Largest n/2 for which the hard stream fits, with its n and number of columns; zero where none does.
 
@@ -85,10 +85,10 @@ def price(
     T: int,
     d: int,
     *,
-    rho: float | int | None = None,
-    epsilon: float | int | None = None,
-    delta: float | int | None = None,
-    beta: float | int = 0.05,
+    rho: float | None = None,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    beta: float = 0.05,
 ) -> Price:
     """Lower and upper bound on the error of a query at all times, and that of answering once.
 
