@@ -10,11 +10,11 @@ from whp.experiment.findings import Published
 from whp.experiment.study import Finding, Outcome
 from whp.intervals import Estimate, exact
 from whp.report import Card, ledger, page, svg
-from whp.undeclared import met, violated
+from whp.undeclared import met, undeclared, violated
 
 ATTACK = "<script>alert(1)</script>"
 CERTIFICATES = (
-    Certificate(
+    undeclared(
         "bars",
         f"{ATTACK} <= 1",
         "Theorem 1",
@@ -25,7 +25,7 @@ CERTIFICATES = (
         2.0,
         (met(ATTACK, ATTACK),),
     ),
-    Certificate(
+    undeclared(
         "other", "x", "Theorem 2", "<=", 1.0, 0.95, exact(0.5), 2.0, (violated("rank", "", ATTACK),)
     ),
 )

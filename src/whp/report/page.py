@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from whp.catalogue import Method
 from whp.certificate import Certificate, Verdict
 from whp.experiment.findings import Published
+from whp.result import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +109,7 @@ def svg(
         "axes.facecolor": "none",
         "figure.facecolor": "none",
         "legend.frameon": False,
-        "axes.prop_cycle": cycler(color=["#2a7de1", "#e07b00", "#1f9d6b", "#b5489a", "#8a8a8a"]),
+        "axes.prop_cycle": cycler(color=list(PALETTE.values())),
     }
     with matplotlib.rc_context(settings):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
