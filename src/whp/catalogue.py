@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whp.theorem import Theorem
 
 __all__ = ["CATALOGUE", "Method", "find"]
 
@@ -31,6 +34,8 @@ class Method:
         ``"module:function"``; empty while it is planned.
     extra : str
         The extra that the method itself needs, if any.
+    theorems : str
+        Module that declares ``THEOREMS``; empty while they are not declared.
     """
 
     slug: str
@@ -44,6 +49,11 @@ class Method:
     cost: str = ""
     front_door: str = ""
     extra: str = ""
+    theorems: str = ""
+
+    def load_theorems(self) -> tuple[Theorem, ...]:
+        """The theorems that the method declares; none while it has not moved in."""
+        return import_module(self.theorems).THEOREMS if self.theorems else ()
 
     @property
     def status(self) -> str:

@@ -84,6 +84,7 @@ class World:
     false_voids: float
     rising: bool
     slow: bool
+    seeds: int | None
 
     def blatant(self, strength: float) -> bool:
         """Whether at this strength the break has to be noticed."""
@@ -139,6 +140,7 @@ class Worlds:
         false_voids: float = 0.05,
         rising: bool = True,
         slow: bool = False,
+        seeds: int | None = None,
     ) -> Callable[[Callable[..., Instance]], World]:
         """Decorate ``make(rng, strength) -> Instance``; its name and docstring become the world's.
 
@@ -169,6 +171,8 @@ class Worlds:
             Whether a larger strength breaks more.
         slow : bool
             Not run by the tests, only by ``whp soundness``.
+        seeds : int, optional
+            At most so many in ``whp soundness``, for worlds of processes or training.
         """
 
         def add(make: Callable[..., Instance]) -> World:
@@ -189,6 +193,7 @@ class Worlds:
                 false_voids,
                 rising,
                 slow,
+                seeds,
             )
             return self.worlds[name]
 

@@ -1,0 +1,83 @@
+"""``whp soundness``: certificates in their worlds, cached and resumable as studies are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from whp.catalogue import Method
+from whp.experiment.runner import Backend, run_tasks
+from whp.experiment.soundness import Soundness, published_soundness, soundness_tasks, summed
+from whp.experiment.worlds import load_worlds
+from whp.io import save
+from whp.report.soundness import soundness, soundness_page
+
+__all__ = ["run_soundness"]
+
+
+def run_soundness(
+    methods: Sequence[Method],
+    seeds: int,
+    backend: Backend,
+    address: str | None,
+    jobs: int,
+    out: Path,
+    publish: bool,
+) -> int:
+    """Run, sum up, print and save; exit code 1 if a run crashed or a mutant was not caught."""
+    console = Console()
+    bad = 0
+    for method in methods:
+        worlds = load_worlds(method.slug)
+        if worlds is None:
+            continue
+        tasks = soundness_tasks(worlds, seeds)
+        rows = _run(console, method.slug, tasks, backend, address, jobs)
+        entry = summed(worlds, seeds, tasks, rows)
+        text = soundness_page(entry)
+        console.print(Markdown(text))
+        save(out, {f"{method.slug}.json": entry.write, f"{method.slug}.md": text})
+        bad += sum(r.counts.crashed > 0 or (bool(r.mutant) and not r.caught) for r in entry.rows)
+        if publish:
+            _publish(entry)
+    return 1 if bad else 0
+
+
+def _run(
+    console: Console, slug: str, tasks: Any, backend: Backend, address: str | None, jobs: int
+) -> Any:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(f"{slug}, blocks of runs", total=len(tasks))
+
+        def on_result(finished: int, total: int, rows: Any, cached: bool) -> None:
+            bar.update(task, completed=finished, total=total)
+
+        return run_tasks(tasks, backend=backend, address=address, jobs=jobs, on_result=on_result)
+
+
+def _publish(entry: Soundness) -> None:
+    package = Path(str(files("whp")))
+    root = package.parent.parent
+    if not (root / "pyproject.toml").exists():
+        raise ValueError("--publish writes into a checkout of the source; this is an installed one")
+    directory = package / "studies" / "soundness"
+    directory.mkdir(exist_ok=True)
+    entry.write(directory / f"{entry.slug}.json")
+    pages = root / "docs" / "soundness"
+    pages.mkdir(parents=True, exist_ok=True)
+    (pages / f"{entry.slug}.md").write_text(soundness_page(entry), encoding="utf-8")
+    (root / "SOUNDNESS.md").write_text(soundness(published_soundness()), encoding="utf-8")
