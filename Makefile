@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv tour test test-slow check format bench study wheel clean
+.PHONY: venv tour test test-slow test-kernels check format bench study wheel clean
 .DEFAULT_GOAL := tour
 
 venv: .venv/.complete
@@ -22,6 +22,14 @@ test: venv
 
 test-slow: venv
 	@$(BIN)/python -m pytest -m slow
+
+# Numerical suites on the kernels of other processors: what they round differently must not show.
+NUMERICAL := tests/linalg tests/online tests/calibration tests/graph tests/privacy tests/optim tests/losses
+
+test-kernels: venv
+	@for kernel in Haswell SkylakeX Nehalem; do \
+	  echo "$$kernel"; OPENBLAS_CORETYPE=$$kernel $(BIN)/python -m pytest -n 2 --dist loadfile $(NUMERICAL) || exit 1; \
+	done
 
 check: venv
 	@$(BIN)/ruff format --check -q .

@@ -224,11 +224,11 @@ def test_11_root_leverage_is_unbiased():
 # Solvers and the gap
 
 
-@pytest.mark.parametrize("p", [1.05, 1.2, 1.5, 3, 4, 10, 20])
+@pytest.mark.parametrize("p", [1.01, 1.05, 1.2, 1.5, 3, 4, 10, 20])
 def test_newton_against_the_gap(p):
     A, b = problem(800, 4)
     x = lp_regression(A, b, p)
-    assert optimality_gap(A, b, x, p).gap < 1e-7
+    assert optimality_gap(A, b, x, p).gap < 1e-8
     assert optimality_gap(A, b, x + 0.3, p).gap > 1e-3
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.linalg as sl
 
 from whp.linalg.lp_sensitivity_sampling.basis import as_design, as_power, whiten
-from whp.linalg.lp_sensitivity_sampling.solvers import as_quantile, cost_of, powers
+from whp.linalg.lp_sensitivity_sampling.solvers import FLOOR, as_quantile, cost_of, powers
 from whp.validate import as_vector
 
 __all__ = ["OptimalityGap", "optimality_gap"]
@@ -44,17 +44,11 @@ def from_residual(
         return OptimalityGap(cost, cost, 0.0, np.zeros(len(b)), 0.0)
     if p > 1:
         top = float(np.abs(r).max())
-        z = powers(np.abs(r) / top, p - 1) * np.sign(r)
-        for _ in range(2):
-            z -= U @ (U.T @ z)
-        conjugate = p / (p - 1)
-        peak = float(np.abs(z).max())
-        z /= (
-            peak * float((np.abs(z) / peak).__pow__(conjugate).sum()) ** (1 / conjugate)
-            if peak
-            else 1.0
+        gradient = powers(np.abs(r) / top, p - 1) * np.sign(r)
+        z, bound = max(
+            (_feasible(U, r, y, p) for y in (gradient, _one_newton_step(U, r / top, gradient, p))),
+            key=lambda pair: pair[1],
         )
-        bound = max(0.0, float(r @ z)) ** p  # bᵀz = rᵀz, and r is the smaller
     else:
         z, bound = _dual_of_absolute(
             U, r, 0.5 if quantile is None else quantile, 1.0 if quantile is not None else 2.0
@@ -63,6 +57,32 @@ def from_residual(
     gap = cost / bound - 1 if bound > 0 else math.inf
     residual = float(np.linalg.norm(U.T @ z) / (np.linalg.norm(z) or 1.0))
     return OptimalityGap(cost, bound, max(gap, 0.0), z, residual)
+
+
+def _one_newton_step(U: np.ndarray, r: np.ndarray, gradient: np.ndarray, p: float) -> np.ndarray:
+    """The gradient where a Newton step from r would lead: orthogonal to U, and close to optimal where r is.
+
+    The correction falls on the rows near zero, whose part of the gradient is the least certain: with p near 1 it jumps there.
+    """
+    curve = np.maximum(np.abs(r), FLOOR) ** (p - 2)
+    try:
+        hessian = sl.cho_factor(U.T @ (U * curve[:, None]), check_finite=False)
+    except np.linalg.LinAlgError:
+        return gradient
+    return gradient - curve * (U @ sl.cho_solve(hessian, U.T @ gradient, check_finite=False))
+
+
+def _feasible(U: np.ndarray, r: np.ndarray, y: np.ndarray, p: float) -> tuple[np.ndarray, float]:
+    """y made orthogonal to U and of norm 1 in the conjugate of p, and the bound ``(rᵀy)^p``."""
+    z = y.copy()
+    for _ in range(2):
+        z -= U @ (U.T @ z)
+    conjugate = p / (p - 1)
+    peak = float(np.abs(z).max())
+    if not 0 < peak < math.inf:
+        return np.zeros(len(r)), 0.0
+    z /= peak * float(((np.abs(z) / peak) ** conjugate).sum()) ** (1 / conjugate)
+    return z, max(0.0, float(r @ z)) ** p  # bᵀz = rᵀz, and r is the smaller
 
 
 def _dual_of_absolute(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
+from scipy.optimize import brentq
 
 from whp.linalg.lp_sensitivity_sampling.basis import Basis, as_design, as_power, whiten
 from whp.validate import as_fraction, as_vector
@@ -13,6 +14,8 @@ from whp.validate import as_fraction, as_vector
 __all__ = ["as_quantile", "cost_of", "lp_regression", "pinball"]
 
 FLOOR = 1e-8  # of the largest residual: what curvature is taken to be where it would be infinite or zero
+OPTIMAL = 1e-14  # a duality gap that is rounding
+NEARLY = 1e-9  # one at which steps that no longer halve it move residuals below rounding (p near 1)
 
 
 def as_quantile(quantile: Any, p: float) -> float | None:
@@ -79,9 +82,10 @@ def least_absolute(
 def newton(
     U: np.ndarray, b: np.ndarray, p: float, weights: np.ndarray, z: np.ndarray, steps: int = 200
 ) -> np.ndarray:
-    """Minimise ``Σ w|b − Uz|^p``, p > 1, from z."""
+    """Minimise ``Σ w|b − Uz|^p``, p > 1, from z, until the duality gap is down to rounding."""
     r = b - U @ z
     cost = float(weights @ powers(np.abs(r), p))
+    best, idle = np.inf, 0
     for _ in range(steps):
         size = np.abs(r)
         top = float(size.max())
@@ -89,9 +93,10 @@ def newton(
             break
         # All in units of the largest residual: powers of it neither overflow nor vanish.
         relative = size / top
-        curve = weights * np.maximum(relative, FLOOR) ** (p - 2)
-        gradient = U.T @ (weights * powers(relative, p - 1) * np.sign(r))
-        hessian = (p - 1) * (U.T @ (U * curve[:, None]))
+        dual = powers(relative, p - 1) * np.sign(r)
+        curve = (p - 1) * np.maximum(relative, FLOOR) ** (p - 2)
+        gradient = U.T @ (weights * dual)
+        hessian = U.T @ (U * (weights * curve)[:, None])
         ridge = np.finfo(float).eps * np.trace(hessian)
         try:
             step = sl.cho_solve(
@@ -100,18 +105,39 @@ def newton(
         except np.linalg.LinAlgError:
             step = np.linalg.lstsq(hessian, gradient)[0]
         move = U @ step
-        t = _line_minimum(relative * np.sign(r), move, p, weights)
+        # Where Newton expects the gradient to vanish, the dual is orthogonal to the columns, hence feasible.
+        gap = _gap(r / top, dual - curve * move, p, weights)
+        descent = float(gradient @ step)
+        t = _line_minimum(r / top, move, p, weights, descent)
         z, r = z + t * top * step, r - t * top * move
         new = float(weights @ powers(np.abs(r), p))
-        decrement = abs(float(gradient @ step)) * p * top**p
-        if new >= cost or decrement <= 1e-15 * cost:
+        best, idle = (gap, 0) if gap < best / 2 else (best, idle + 1)
+        if (
+            gap <= OPTIMAL
+            or new >= cost
+            or descent * p * top**p <= 1e-15 * cost
+            or (idle >= 5 and best <= NEARLY)
+        ):
             break
         cost = new
     return z
 
 
-def _line_minimum(r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray) -> float:
-    """t that minimises ``Σ w|r − t move|^p``, by bisection of its derivative, which grows with t."""
+def _gap(r: np.ndarray, y: np.ndarray, p: float, weights: np.ndarray) -> float:
+    """``cost / bound − 1`` by Hölder's inequality, for a dual y with ``Uᵀ(wy) = 0``."""
+    peak = float(np.abs(y).max())
+    against = float(weights @ (r * y))
+    if not 0 < against < np.inf:
+        return np.inf
+    conjugate = p / (p - 1)
+    norm = peak * float(weights @ (np.abs(y) / peak) ** conjugate) ** (1 / conjugate)
+    return (float(weights @ powers(np.abs(r), p)) ** (1 / p) * norm / against) ** p - 1
+
+
+def _line_minimum(
+    r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray, descent: float
+) -> float:
+    """t that minimises ``Σ w|r − t move|^p``: the zero of its derivative, which grows with t from ``−descent``."""
 
     def slope(t: float) -> float:
         left = r - t * move
@@ -119,15 +145,17 @@ def _line_minimum(r: np.ndarray, move: np.ndarray, p: float, weights: np.ndarray
 
     low, high = 0.0, 1.0
     for _ in range(60):
-        if slope(high) >= 0:
+        at = slope(high)
+        if high == 1 and abs(at) <= 1e-3 * descent:
+            return 1.0  # the whole Newton step: what keeps convergence quadratic
+        if at >= 0:
             break
         low, high = high, 2 * high
-    if low == 0.0 and abs(slope(1.0)) <= 1e-3 * abs(slope(0.0)):
-        return 1.0  # the whole Newton step: what keeps convergence quadratic
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return (low + high) / 2
+    else:
+        return low
+    if low == 0 and slope(0.0) >= 0:  # nothing but rounding is left to gain
+        return 0.0
+    return float(brentq(slope, low, high, xtol=1e-9, rtol=1e-9, maxiter=60, disp=False))
 
 
 def path(p: float) -> list[float]:
