@@ -7,7 +7,7 @@ import pytest
 import ranks
 
 from whp.distributed.links import shaped_link, why_not
-from whp.distributed.processes import Crew, Died, run_ranks
+from whp.distributed.processes import Crew, Died, quiet_store, run_ranks
 from whp.distributed.timeline import Event, draw_timeline
 
 
@@ -18,6 +18,29 @@ def gone(pid):
         return True
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def listening(port):
+    """Local addresses, as the kernel writes them, of the sockets that listen at a port."""
+    found = []
+    for table in ("tcp", "tcp6"):
+        with open(f"/proc/net/{table}") as file:
+            rows = [line.split() for line in file][1:]
+        found += [
+            r[1].split(":")[0] for r in rows if r[3] == "0A" and r[1].endswith(f":{port:04X}")
+        ]
+    return found
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="needs /proc/net")
+def test_the_store_listens_on_loopback_alone():
+    store = quiet_store()
+    assert listening(store.port) == ["0100007F"]
+    store.set("key", "value")
+    assert store.get("key") == b"value"
+    port = store.port
+    del store
+    assert listening(port) == []
 
 
 def test_messages_deaths_and_nothing_left():

@@ -10,6 +10,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -185,11 +186,21 @@ class Crew:
 
 
 def quiet_store(host: str = "127.0.0.1", port: int = 0) -> dist.TCPStore:  # pyright: ignore[reportPrivateImportUsage]
-    """A store in this process, at a free port; it must outlive every worker, so workers do not host one."""
+    """A store in this process, at a free port; it must outlive every worker, so workers do not host one.
+
+    It listens on the address of `host` alone. By itself torch listens on all interfaces, where anyone may set keys.
+    """
     import torch.distributed as dist
 
-    limit = timedelta(seconds=60)
-    return dist.TCPStore(host, port, is_master=True, wait_for_workers=False, timeout=limit)  # pyright: ignore[reportPrivateImportUsage]
+    listening = socket.create_server((host, port), backlog=512)
+    return dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage]
+        host,
+        listening.getsockname()[1],
+        is_master=True,
+        wait_for_workers=False,
+        timeout=timedelta(seconds=60),
+        master_listen_fd=listening.detach(),  # the store closes it
+    )
 
 
 def join_group(
