@@ -66,6 +66,15 @@ def test_the_command_line_shows_what_there_is_without_torch_or_matplotlib(words)
     assert not {"torch", "matplotlib", "sklearn", "numba"} & loaded
 
 
+def test_commands_of_a_method_are_imported_only_when_named():
+    command = "whp.distributed.in_memory_fault_tolerance.command"
+    show = "import contextlib; from whp.cli import main\nwith contextlib.suppress(SystemExit): main"
+    assert command not in modules_after(f"{show}(['list'])")
+    loaded = modules_after(f"{show}(['guard', '--help'])")
+    assert command in loaded
+    assert "torch" not in loaded
+
+
 def test_lazy_names_resolve_without_torch_or_matplotlib():
     loaded = modules_after(
         "import whp; whp.Certificate; whp.linalg.linf_regression; whp.graph; whp.calibration"

@@ -36,6 +36,8 @@ class Method:
         The extra that the method itself needs, if any.
     theorems : str
         Module that declares ``THEOREMS``; empty while they are not declared.
+    commands : str
+        ``"module:name"`` of a cyclopts application that ``whp name`` shall run, if the method brings commands of its own.
     """
 
     slug: str
@@ -50,6 +52,7 @@ class Method:
     front_door: str = ""
     extra: str = ""
     theorems: str = ""
+    commands: str = ""
 
     def load_theorems(self) -> tuple[Theorem, ...]:
         """The theorems that the method declares; none while it has not moved in."""
@@ -434,6 +437,7 @@ CATALOGUE: tuple[Method, ...] = (
         cost="one copy of the state a snapshot, hidden behind training; memory 2(1 + m/(n − m)) of a shard a node",
         front_door="whp.distributed.in_memory_fault_tolerance.train:in_memory_fault_tolerance",
         extra="torch",
+        commands="whp.distributed.in_memory_fault_tolerance.command:guard",
     ),
     Method(
         "finite-time-path-qft",

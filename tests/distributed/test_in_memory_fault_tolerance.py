@@ -1013,7 +1013,7 @@ def test_a_script_is_started_again_until_it_ends(memory, tmp_path):
 
 
 def test_the_command_line(memory, capsys):
-    from whp.cli._guard import guard
+    from whp.distributed.in_memory_fault_tolerance.command import guard
 
     def say(*words):
         assert guard([*words, "--smp-dir", str(memory)], result_action="return_value") == 0

@@ -1,4 +1,4 @@
-"""The command line: ``whp list``, ``info``, ``run``, ``tour``, ``study``, ``bench``, ``guard``."""
+"""The command line: ``whp list``, ``info``, ``run``, ``tour``, ``study``, ``bench``, and those that methods bring along."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from whp import __version__
 from whp.catalogue import CATALOGUE, find
-from whp.cli._guard import guard
 from whp.experiment.runner import Backend
 from whp.experiment.study import Scale
 
@@ -54,7 +53,10 @@ def application(tokens: Sequence[str] = ()) -> cyclopts.App:
     app.command(_tour, name="tour")
     app.command(_study, name="study")
     app.command(_bench, name="bench")
-    app.command(guard)
+    for method in CATALOGUE:
+        if method.commands:  # imported when its name is typed, or its help shown
+            name = method.commands.split(":")[1]
+            app.command(method.commands, name=name, help=f"Commands of {method.slug}.")
     app.command(_completion, name="completion")
     run = cyclopts.App(
         name="run",
