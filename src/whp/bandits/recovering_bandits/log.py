@@ -327,7 +327,7 @@ def recovering_bandits(
     fit = fit_recovery(table, arm=arm, time=time, reward=reward, D=D, unit=unit)
     plan = plan_recovering(fit.curves, slots, local_search=local_search, names=fit.arms)
     told = tuple(
-        replace(c, assumptions=(*fit.assumptions, *c.assumptions[1:]))
+        replace(c, conditions=(*fit.assumptions, *c.assumptions[1:]))
         if c.name != "timetable"
         else c
         for c in plan.certificates
