@@ -65,7 +65,7 @@ def judge(slug: str, study: Any, scale: Scale, records: pd.DataFrame) -> Publish
     """Judge all claims of a study on its records.
 
     Columns ``verdict_NAME`` and ``tightness_NAME`` of the records, where a study keeps them, are summed up by certificate.
-    A claim whose records are missing because their trials failed raises; a study that lost them must say so, not skip.
+    A claim whose trials failed is *failed*, one whose trials were not run at this scale *not tested*.
     """
     failed = records["error"].astype(bool)
     per_trial = records.drop_duplicates("trial")
@@ -90,7 +90,7 @@ def judge(slug: str, study: Any, scale: Scale, records: pd.DataFrame) -> Publish
         len(per_trial),
         int(per_trial["error"].astype(bool).sum()),
         float(per_trial["seconds_trial"].sum()),
-        tuple(claim.judge(good) for claim in study.CLAIMS),
+        tuple(claim.judge(records) for claim in study.CLAIMS),
         verdicts,
         tightness,
     )
