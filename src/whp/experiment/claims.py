@@ -222,7 +222,14 @@ class Claim:
                 reason = f"{len(lost)} of its trials failed: {last}"
                 return self._finding(None, Outcome.FAILED, reason)
             return self._finding(None, Outcome.NOT_TESTED, ours.reason)
-        return self._finding(ours, *self._outcome(ours))
+        verdict, reason = self._outcome(ours)
+        if failed is not None and failed.any():
+            trials = records[failed].groupby("experiment").size() if "experiment" in records else ()
+            names = ", ".join(f"{n} of {name}" for name, n in dict(trials).items())
+            reason = "; ".join(
+                filter(None, (reason, f"left out, failed trials: {names or failed.sum()}"))
+            )
+        return self._finding(ours, verdict, reason)
 
     def again(self, ours: Estimate) -> Finding:
         """The finding for an estimate that was measured before."""

@@ -22,8 +22,9 @@ from whp.distributed.error_feedback.stepsizes import (
     optimal_weights,
     stepsize,
 )
-from whp.experiment.study import Claim, Scale, Showcase, select
-from whp.intervals import Estimate, exact, mean
+from whp.experiment.measures import pivot
+from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
+from whp.intervals import Estimate, exact, mean, paired, ratio
 from whp.studies._ranks import step_times, train_for
 
 if TYPE_CHECKING:
@@ -426,31 +427,21 @@ def _rare_of(
     )
 
 
-def _nothing() -> Estimate:
-    """No link could be shaped there."""
-    return Estimate(0.0, -1e9, 1e9)
-
-
 def _times(bound: str, hook: str, than: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = select(records, "link")
+        part = select(records, "link", bound=bound)
         if "ms" not in part or part["ms"].isna().all():
-            return _nothing()
-        table = part[part["bound"] == bound].pivot_table(
-            index="seed", columns="variant", values="ms"
-        )
-        return mean(table[than] / table[hook])
+            raise NotTested("no link could be shaped on the machine that ran it")
+        table = pivot(part, "variant", "ms", than, hook)
+        return ratio(table[than], table[hook])
 
     return measure
 
 
 def _loss(than: str) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = select(records, "training")
-        if "loss" not in part or part["loss"].isna().all():
-            return _nothing()
-        table = part.pivot_table(index="seed", columns="variant", values="loss")
-        return mean(table["EF21"] - table[than])
+        table = pivot(select(records, "training"), "variant", "loss", "EF21", than)
+        return paired(table["EF21"], table[than])
 
     return measure
 
