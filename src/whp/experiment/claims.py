@@ -43,6 +43,11 @@ class Outcome(StrEnum):
         """In a sentence."""
         return MEANING[self]
 
+    @property
+    def colour(self) -> str:
+        """For a terminal."""
+        return COLOUR[self]
+
 
 MEANING = {
     Outcome.NOT_REPRODUCED: "the whole interval lies on the wrong side of the threshold",
@@ -51,6 +56,16 @@ MEANING = {
     Outcome.REPRODUCED: "the whole interval lies on the claimed side of a threshold set before",
     Outcome.DESCRIBED: "measured, but not a test: no interval, or a threshold set after a look",
     Outcome.NOT_TESTED: "nothing was run that could tell",
+}
+
+
+COLOUR = {
+    Outcome.NOT_REPRODUCED: "red",
+    Outcome.FAILED: "bold red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.REPRODUCED: "green",
+    Outcome.DESCRIBED: "cyan",
+    Outcome.NOT_TESTED: "dim",
 }
 
 
@@ -160,8 +175,9 @@ class Claim:
         When the threshold was chosen. A threshold chosen after a look at the data tests nothing: such a claim is only
         described. Default: after if `note` says so.
     computed : bool
-        The measured number follows from the definitions without sampling (an identity, a count, a closed form), so that it
-        needs no interval. Do not set it for the outcome of runs that happen to agree.
+        Nothing random or timed went into the number, so that it needs no interval: an identity, a closed form, a count over
+        all cases, a deterministic algorithm on the very data that the claim is about; or it is the outcome of a test (a
+        p-value, Holm's count) whose sampling error is inside. Not for runs that happen to agree.
     at_least, at_most : float
         The threshold, as it is meant.
 

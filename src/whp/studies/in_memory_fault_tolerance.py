@@ -372,6 +372,7 @@ CLAIMS: tuple[Claim, ...] = (
         ">=",
         1.0,
         _all("nodes", "rebuilt"),
+        computed=True,
     ),
     Claim(
         "C4b",
@@ -401,6 +402,7 @@ CLAIMS: tuple[Claim, ...] = (
         lambda _: exact(
             (1 - survival_probability(8, 1, 0.01, rho=0.1)) / (1 - survival_probability(8, 1, 0.01))
         ),
+        computed=True,
     ),
     Claim(
         "C6a",

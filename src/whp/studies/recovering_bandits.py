@@ -341,6 +341,7 @@ CLAIMS: tuple[Claim, ...] = (
         ">=",
         0.99,
         _market_least,
+        computed=True,
     ),
     Claim(
         "C2b",

@@ -304,6 +304,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         0,
         _work,
+        computed=True,
     ),
     Claim(
         "C2a",
@@ -465,6 +466,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         1e-9,
         lambda r: exact(float(select(r, "rest")["off"].max())),
+        computed=True,
     ),
     Claim(
         "C7",
