@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from whp.experiment.findings import Published, judge
-from whp.experiment.runner import run_study
+from whp.experiment.runner import execute, run_study
+from whp.experiment.task import Task
 
 HERE = Path(__file__).parent
 DRIVER = """
@@ -27,7 +28,7 @@ def toy(tmp_path, monkeypatch):
     (tmp_path / "trace").mkdir()
     monkeypatch.setenv("TOY_TRACE", str(tmp_path / "trace"))
     monkeypatch.setenv("WHP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(HERE))
     import toy_study
 
@@ -203,8 +204,6 @@ def test_bad_configurations_are_refused(toy, config, monkeypatch):
 
 
 def test_a_study_cannot_overwrite_the_runners_own_columns(toy, monkeypatch):
-    from whp.experiment.runner import execute
-
     monkeypatch.setattr(toy, "run", lambda config, rng: [{"value": 1.0, "error": 0.5}])
-    (row,) = execute("toy_study", toy.trials("quick")[0])
+    (row,) = execute(Task("toy_study:run", toy.trials("quick")[0], ""))
     assert "the runner's own columns cannot be measured: error" in row["error"]

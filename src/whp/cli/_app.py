@@ -151,16 +151,9 @@ def _info(method: str, /) -> None:
         )
         for column in ("", "claim", "must be", "ours", "verdict"):
             table.add_column(column)
-        colours = {"reproduced": "green", "not reproduced": "red", "inconclusive": "yellow"}
         for f in entry.findings:
-            verdict = f"[{colours[f.outcome]}]{f.outcome}[/]"
-            table.add_row(
-                f.id,
-                escape(f.statement),
-                f"{f.relation} {f.threshold:.4g}",
-                escape(str(f.ours)),
-                verdict,
-            )
+            verdict = f"[{f.outcome.colour}]{f.outcome}[/]"
+            table.add_row(f.id, escape(f.statement), f.demand, escape(f.measured), verdict)
         console.print(table)
     console.print(f"[bold]Cite[/]  {row.citation}", highlight=False)
     if row.status == "built":
@@ -194,6 +187,7 @@ def _study(
     jobs: int = -1,
     out: Path = Path("whp-out/study"),
     publish: bool = False,
+    relist: bool = False,
 ) -> int:
     """Run again what papers claim; resumes where an earlier run was stopped.
 
@@ -212,8 +206,14 @@ def _study(
     out
         Directory for records (parquet) and findings (JSON).
     publish
-        Write the findings into the package and LEDGER.md beside it anew; for a checkout of the source.
+        Write the findings into the package, LEDGER.md and the pages of docs/ledger; for a checkout of the source.
+    relist
+        Run nothing: write LEDGER.md and docs/ledger anew from what is published.
     """
+    if relist:
+        from whp.cli._study import relist as write_again
+
+        return write_again()
     from whp.cli._study import study
 
     chosen = [find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"]

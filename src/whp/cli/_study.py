@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -21,15 +22,13 @@ from rich.progress import (
 from rich.table import Table
 
 from whp.catalogue import Method
-from whp.experiment.findings import Published, judge, published
+from whp.experiment.findings import Published, judge, published, relisted
 from whp.experiment.runner import Backend, run_study
-from whp.experiment.study import Outcome, Scale, load
+from whp.experiment.study import Loaded, NotTested, Scale, load
 from whp.io import save
-from whp.report.ledger import ledger
+from whp.report import ledger, ledger_page, svg
 
-__all__ = ["study"]
-
-STYLE = {Outcome.REPRODUCED: "green", Outcome.NOT_REPRODUCED: "red", Outcome.INCONCLUSIVE: "yellow"}
+__all__ = ["relist", "study"]
 
 
 def study(
@@ -58,19 +57,19 @@ def study(
         save(out, {f"{name}.json": lambda path, entry=entry: entry.write(path)})
         console.print(f"records in {out / name}.parquet\n", highlight=False)
         if publish:
-            _publish(entry)
+            _publish(entry, module, records)
     return 1 if failed else 0
 
 
 def _run(
     console: Console,
     method: Method,
-    module: Any,
+    module: Loaded,
     scale: Scale,
     backend: Backend,
     address: str | None,
     jobs: int,
-) -> Any:
+) -> pd.DataFrame:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -105,25 +104,61 @@ def _show(console: Console, entry: Published) -> None:
     for column in ("", "claim", "must be", "ours (95 %)", "verdict"):
         table.add_column(column)
     for f in entry.findings:
-        outcome = f"[{STYLE[f.outcome]}]{f.outcome}[/]"
-        table.add_row(
-            f.id, escape(f.statement), f"{f.relation} {f.threshold:.4g}", str(f.ours), outcome
-        )
+        outcome = f"[{f.outcome.colour}]{f.outcome}[/]"
+        shown = f.measured if not f.reason else f"{f.measured} ({f.reason})"
+        table.add_row(f.id, escape(f.statement), f.demand, escape(shown), outcome)
     console.print(table)
+    for o in dict.fromkeys(f.outcome for f in entry.findings):
+        console.print(f"[{o.colour}]{o}[/]: {o.meaning}", highlight=False)
     console.print(
         f"{entry.trials} trials, {entry.failed} failed, {entry.seconds:.0f} s of computing"
     )
 
 
-def _publish(entry: Published) -> None:
-    package = Path(str(files("whp")))
-    root = package.parent.parent
+def relist() -> int:
+    """Write the ledger anew from the published findings, under what the claims now say of themselves."""
+    for entry in published().values():
+        _write(relisted(entry, load(entry.slug).CLAIMS))
+    _list()
+    return 0
+
+
+def _publish(entry: Published, study: Loaded, records: pd.DataFrame) -> None:
+    """Findings, figures and ledger of a study that was just run."""
+    _write(entry)
+    pages = _root() / "docs" / "ledger"
+    pages.mkdir(parents=True, exist_ok=True)
+    for old in pages.glob(f"{entry.slug}-*.svg"):
+        old.unlink()
+    good = records[~records["error"].astype(bool)]
+    for name, draw in study.FIGURES.items():
+        with contextlib.suppress(NotTested):  # a figure of what this scale does not run is left out
+            picture = svg(lambda figure, d=draw: d(good, figure.subplots()), salt=entry.slug + name)
+            file = f"{entry.slug}-{name.replace(' ', '_')}.svg"
+            (pages / file).write_text(picture, encoding="utf-8")
+    _list()
+
+
+def _root() -> Path:
+    root = Path(str(files("whp"))).parent.parent
     if not (root / "pyproject.toml").exists():
         raise ValueError(
-            "--publish writes into a checkout of the source; this is an installed package"
+            "the ledger is written into a checkout of the source; this is an installed package"
         )
-    directory = package / "studies" / "findings"
+    return root
+
+
+def _write(entry: Published) -> None:
+    directory = _root() / "src" / "whp" / "studies" / "findings"
     directory.mkdir(exist_ok=True)
     entry.write(directory / f"{entry.slug}.json")
-    text = ledger(published())
-    (root / "LEDGER.md").write_text(re.sub(r"\n{3,}", "\n\n", text), encoding="utf-8")
+
+
+def _list() -> None:
+    """LEDGER.md and a page a paper."""
+    entries, pages = published(), _root() / "docs" / "ledger"
+    pages.mkdir(parents=True, exist_ok=True)
+    for slug, entry in entries.items():
+        figures = sorted(p.name for p in pages.glob(f"{slug}-*.svg"))
+        (pages / f"{slug}.md").write_text(ledger_page(entry, figures), encoding="utf-8")
+    (_root() / "LEDGER.md").write_text(ledger(entries), encoding="utf-8")

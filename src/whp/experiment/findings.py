@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
-from whp.experiment.study import Finding, Scale
+from whp.experiment.claims import Claim, Finding
+from whp.experiment.study import Loaded, Scale, Study
 from whp.intervals import Estimate, bootstrap
 
-__all__ = ["Published", "judge", "published"]
+__all__ = ["Published", "judge", "published", "relisted"]
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,13 @@ class Published:
         return cls(**data)
 
 
-def judge(slug: str, study: Any, scale: Scale, records: pd.DataFrame) -> Published:
+def judge(
+    slug: str, study: Loaded | Study | ModuleType, scale: Scale, records: pd.DataFrame
+) -> Published:
     """Judge all claims of a study on its records.
 
     Columns ``verdict_NAME`` and ``tightness_NAME`` of the records, where a study keeps them, are summed up by certificate.
-    A claim whose records are missing because their trials failed raises; a study that lost them must say so, not skip.
+    A claim whose trials failed is *failed*, one whose trials were not run at this scale *not tested*.
     """
     failed = records["error"].astype(bool)
     per_trial = records.drop_duplicates("trial")
@@ -90,10 +94,25 @@ def judge(slug: str, study: Any, scale: Scale, records: pd.DataFrame) -> Publish
         len(per_trial),
         int(per_trial["error"].astype(bool).sum()),
         float(per_trial["seconds_trial"].sum()),
-        tuple(claim.judge(good) for claim in study.CLAIMS),
+        tuple(claim.judge(records) for claim in study.CLAIMS),
         verdicts,
         tightness,
     )
+
+
+def relisted(entry: Published, claims: Sequence[Claim]) -> Published:
+    """The same measurements under what the claims now say of themselves: origin, when the threshold was set, notes.
+
+    A claim whose relation or threshold has changed since, or that was not measured, stays as it was published.
+    """
+    known = {c.id: c for c in claims}
+
+    def again(f: Finding) -> Finding:
+        claim = known.get(f.id)
+        same = claim is not None and (claim.relation, claim.threshold) == (f.relation, f.threshold)
+        return claim.again(f.ours) if claim is not None and same and f.ours is not None else f
+
+    return replace(entry, findings=tuple(again(f) for f in entry.findings))
 
 
 def _median(values: Any) -> float:
@@ -105,11 +124,11 @@ def published(slugs: Sequence[str] | None = None) -> dict[str, Published]:
     directory = files("whp") / "studies" / "findings"
     if not directory.is_dir():
         return {}
-    found = {}
+    entries = {}
     for file in sorted(directory.iterdir(), key=lambda f: f.name):
         if file.name.endswith(".json") and (
             slugs is None or file.name.removesuffix(".json") in slugs
         ):
             entry = Published.read(file.read_text(encoding="utf-8"))
-            found[entry.slug] = entry
-    return found
+            entries[entry.slug] = entry
+    return entries

@@ -1,4 +1,4 @@
-"""Runs the trials of a study: cached, as they finish, on one machine or on many.
+"""Runs tasks, those of studies and of worlds: cached, as they finish, on one machine or on many.
 
 The scheduler is joblib's: ``loky`` here, Dask or Ray through their joblib backends. Results travel back to the process
 that asked and are cached there the moment they arrive, so workers need neither a shared disk nor the cache.
@@ -12,28 +12,34 @@ import logging
 import os
 import threading
 import time
-import traceback
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 import joblib
-import numpy as np
 import pandas as pd
 import platformdirs
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from whp.experiment.source import fingerprint
-from whp.experiment.study import Scale
+from whp.experiment.cache import Cache
+from whp.experiment.study import Loaded, Scale, Study
+from whp.experiment.task import Rows, Task, execute, failure
 
-__all__ = ["Backend", "StudyInterrupted", "cache_directory", "run_study"]
+__all__ = [
+    "Backend",
+    "Rows",
+    "StudyInterrupted",
+    "Task",
+    "cache_directory",
+    "execute",
+    "run_study",
+    "run_tasks",
+]
 
 Backend = Literal["loky", "dask", "ray"]
-Rows = list[dict[str, Any]]
-RESERVED = ("error", "seconds_trial", "trial")
+OnResult = Callable[[int, int, Rows, bool], None]
 RETRIES = 2
 WAVE = 4  # trials a worker in one wave of Ray
 
@@ -47,111 +53,138 @@ def cache_directory() -> Path:
     return Path(os.environ.get("WHP_CACHE") or platformdirs.user_cache_dir("whp"))
 
 
-def execute(module: str, config: dict[str, Any]) -> Rows:
-    """One trial in whatever process: its rows, or one row that says how it failed."""
-    # The same generator on every machine: seeded by the configuration alone.
-    rng = np.random.default_rng([int(config["seed"]), zlib.crc32(_key(config).encode())])
-    start = time.perf_counter()
-    try:
-        rows = import_module(module).run(dict(config), rng)
-        if taken := {name for row in rows for name in row if name in RESERVED}:
-            raise ValueError(
-                f"{module}: the runner's own columns cannot be measured: {', '.join(sorted(taken))}"
-            )
-        error = ""
-    except Exception:
-        rows, error = [{}], traceback.format_exc()
-    seconds = time.perf_counter() - start
-    return [{**config, **row, "seconds_trial": seconds, "error": error} for row in rows]
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    backend: Backend = "loky",
+    address: str | None = None,
+    jobs: int = -1,
+    cache: Path | None = None,
+    on_result: OnResult | None = None,
+) -> list[Rows]:
+    """Rows of all tasks, those already in the cache without running them again.
 
+    Parameters
+    ----------
+    tasks : sequence of Task
+        No two alike.
+    backend : {"loky", "dask", "ray"}
+        Processes on this machine, a Dask cluster or a Ray cluster.
+    address : str, optional
+        Of the Dask scheduler or Ray head; None starts one on this machine.
+    jobs : int
+        Processes for ``"loky"``; -1 is one a core. Tasks of several threads get fewer.
+    cache : Path, optional
+        Default :func:`cache_directory`.
+    on_result : callable, optional
+        Called with (finished, total, rows, cached) after each task.
 
-def _key(config: dict[str, Any]) -> str:
-    return json.dumps(config, sort_keys=True)
+    Returns
+    -------
+    list of list of dict
+        In the order of the tasks; see :func:`execute`. A task that raised, or whose worker died each time, is one
+        row with the reason in ``error``. It is not cached.
 
+    Raises
+    ------
+    ValueError
+        If two tasks are alike, or others can write into the cache directory.
+    StudyInterrupted
+        On Ctrl-C, after the workers have been stopped.
+    """
+    if len({json.dumps(t.identity, sort_keys=True) for t in tasks}) < len(tasks):
+        raise ValueError("two trials have the same configuration; give them different seeds")
+    store = Cache(cache or cache_directory())
+    done: dict[int, Rows] = {}
 
-def _remember(module: str, source: str, key: str, rows: Rows) -> Rows:
-    """Cached with `rows` ignored: called with rows it stores them under the other arguments, later it returns them."""
-    return rows
+    def finish(index: int, rows: Rows, cached: bool) -> None:
+        done[index] = rows
+        if on_result is not None:
+            on_result(len(done), len(tasks), rows, cached)
+
+    for index, task in enumerate(tasks):
+        if (rows := store.get(task.identity)) is not None:
+            finish(index, rows, True)
+
+    def keep(index: int, rows: Rows) -> None:
+        if not any(row["error"] for row in rows):
+            store.put(tasks[index].identity, rows)
+        finish(index, rows, False)
+
+    for threads in sorted({task.threads for task in tasks}):
+        todo = {i: t for i, t in enumerate(tasks) if t.threads == threads and i not in done}
+        _compute(todo, keep, backend, address, jobs, threads)
+    return [done[index] for index in range(len(tasks))]
 
 
 def run_study(
-    study: ModuleType,
+    study: Study | Loaded | ModuleType,
     scale: Scale = "quick",
     *,
     backend: Backend = "loky",
     address: str | None = None,
     jobs: int = -1,
     cache: Path | None = None,
-    on_result: Callable[[int, int, Rows, bool], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> pd.DataFrame:
-    """Records of all trials, those already in the cache without running them again.
+    """Records of all trials of a study; see :func:`run_tasks` for the other parameters.
 
     Parameters
     ----------
-    study : module
-        A module of :mod:`whp.studies`, or any importable module like one.
+    study : Study, Loaded or module
+        As :func:`whp.experiment.study.load` gives it, or a module with ``trials`` and ``run``.
     scale : {"quick", "standard", "full"}
         Which of its trials.
-    backend : {"loky", "dask", "ray"}
-        Processes on this machine, a Dask cluster or a Ray cluster.
-    address : str, optional
-        Of the Dask scheduler or Ray head; None starts one on this machine.
-    jobs : int
-        Processes for ``"loky"``; -1 is one a core.
-    cache : Path, optional
-        Default :func:`cache_directory`.
-    on_result : callable, optional
-        Called with (finished, total, rows, cached) after each trial.
 
     Returns
     -------
     DataFrame
         One row a result in the order of the trials: configuration, measurements, ``trial``, ``seconds_trial``, ``error``.
-        A trial that raised is one row with its traceback in ``error``. It is not cached.
-
-    Raises
-    ------
-    ValueError
-        If a trial is not a flat dictionary of JSON scalars with a seed.
-    StudyInterrupted
-        On Ctrl-C, after the workers have been stopped.
     """
-    module = study.__name__
-    configs = _checked(list(study.trials(scale)))
-    source = fingerprint(module)
-    memory = joblib.Memory(cache or cache_directory(), verbose=0)
-    remember = memory.cache(_remember, ignore=["rows"])
-    done: dict[int, Rows] = {}
-
-    def finish(index: int, rows: Rows, cached: bool) -> None:
-        done[index] = rows
-        if on_result is not None:
-            on_result(len(done), len(configs), rows, cached)
-
-    for index, config in enumerate(configs):
-        if remember.check_call_in_cache(module, source, _key(config), []):
-            finish(index, remember(module, source, _key(config), []), True)
-    for attempt in range(RETRIES + 1):
-        todo = [i for i in range(len(configs)) if i not in done]
-        if not todo:
-            break
-        try:
-            with _workers(backend, address, jobs) as compute:
-                calls = (joblib.delayed(_indexed)(i, module, configs[i]) for i in todo)
-                for index, rows in compute(calls):
-                    if not any(row["error"] for row in rows):
-                        remember(module, source, _key(configs[index]), rows)
-                    finish(index, rows, False)
-        except joblib.externals.loky.process_executor.TerminatedWorkerError:
-            # A worker died, by the system's out-of-memory killer most often: what finished is kept, the rest goes again.
-            if attempt == RETRIES:
-                raise
-    records = [{**row, "trial": index} for index in range(len(configs)) for row in done[index]]
+    if isinstance(study, ModuleType):
+        study = Loaded(study.__name__)
+    results = run_tasks(
+        study.tasks(scale),
+        backend=backend,
+        address=address,
+        jobs=jobs,
+        cache=cache,
+        on_result=on_result,
+    )
+    records = [{**row, "trial": index} for index, rows in enumerate(results) for row in rows]
     return pd.DataFrame.from_records(records)
 
 
-def _indexed(index: int, module: str, config: dict[str, Any]) -> tuple[int, Rows]:
-    return index, execute(module, config)
+def _compute(
+    todo: dict[int, Task],
+    keep: Callable[[int, Rows], None],
+    backend: Backend,
+    address: str | None,
+    jobs: int,
+    threads: int,
+) -> None:
+    """Hand over results as they finish. When a worker dies the rest goes again, at last one by one."""
+    for _ in range(RETRIES):
+        if not todo:
+            return
+        with (
+            contextlib.suppress(TerminatedWorkerError),
+            _workers(backend, address, jobs, threads) as compute,
+        ):
+            for index, rows in compute(joblib.delayed(_indexed)(i, t) for i, t in todo.items()):
+                todo = {i: t for i, t in todo.items() if i != index}
+                keep(index, rows)
+    for index, task in todo.items():
+        try:
+            with _workers(backend, address, 1, threads) as compute:
+                for _, rows in compute([joblib.delayed(_indexed)(index, task)]):
+                    keep(index, rows)
+        except TerminatedWorkerError as error:
+            keep(index, failure(task, f"the worker died each time: {error}"))
+
+
+def _indexed(index: int, task: Task) -> tuple[int, Rows]:
+    return index, execute(task)
 
 
 def _end_with(parent: int) -> None:
@@ -165,19 +198,6 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _checked(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    for config in configs:
-        plain = all(isinstance(v, (str, int, float, bool, type(None))) for v in config.values())
-        if not plain or not isinstance(config.get("seed"), int):
-            raise ValueError(
-                f"a trial must be a flat dictionary of JSON scalars with an integer seed, got {config!r}"
-            )
-    keys = [_key(c) for c in configs]
-    if len(set(keys)) < len(keys):
-        raise ValueError("two trials have the same configuration; give them different seeds")
-    return list(configs)
-
-
 def _waves(
     parallel: joblib.Parallel, calls: Iterable[Any], size: int
 ) -> Iterator[tuple[int, Rows]]:
@@ -187,15 +207,21 @@ def _waves(
         yield from parallel(wave)
 
 
+def _processes(jobs: int, threads: int) -> int:
+    """As many as leave each its threads."""
+    count = jobs if jobs > 0 else max(1, joblib.cpu_count() + 1 + jobs)
+    return max(1, count // threads)
+
+
 @contextlib.contextmanager
 def _workers(
-    backend: Backend, address: str | None, jobs: int
+    backend: Backend, address: str | None, jobs: int, threads: int
 ) -> Iterator[Callable[[Iterable[Any]], Iterable[tuple[int, Rows]]]]:
     """Delayed calls to their results as they finish, on processes that are gone afterwards, however it ends."""
     with contextlib.ExitStack() as stack:
         settings: dict[str, Any] = {
-            "n_jobs": jobs,
-            "inner_max_num_threads": 1,
+            "n_jobs": _processes(jobs, threads),
+            "inner_max_num_threads": threads,
             "initializer": _end_with,
             "initargs": (os.getpid(),),
         }
@@ -203,7 +229,9 @@ def _workers(
             from distributed import Client
 
             client = stack.enter_context(
-                Client(address) if address else Client(processes=True, dashboard_address=None)
+                Client(address)
+                if address
+                else Client(processes=True, threads_per_worker=1, dashboard_address=None)
             )
             settings = {"client": client}
         elif backend == "ray":

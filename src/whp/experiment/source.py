@@ -5,29 +5,38 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["fingerprint"]
 
 PACKAGE = "whp"
+REGISTERING = ("experiment", "world")  # decorators that only enter a function in a list
 
 
-def fingerprint(module: str, entry: str = "run") -> str:
+def fingerprint(module: str, entry: str | None = "run") -> str:
     """Digest of `module`'s top-level definitions that `entry` reaches and of all whp modules that these import.
 
     Comments, docstrings and layout do not count, nor do other definitions of `module` itself: rewording a claim does
-    not throw results away. Code of other packages does not count; clear the cache after an upgrade that matters.
+    not throw results away. Nor do the decorators ``@study.experiment(...)`` and ``@worlds.world(...)``: what they say,
+    grid and seeds, is in the configuration of each trial. Code of other packages does not count; clear the cache after
+    an upgrade that matters.
 
     Parameters
     ----------
     module : str
         Dotted name, e.g. ``"whp.studies.linf_regression"``.
-    entry : str
-        The function that is run.
+    entry : str, optional
+        Qualified name of the function that is run; of a method its class counts. None: all of `module`.
+
+    Raises
+    ------
+    ValueError
+        If the module has no source or does not define `entry`.
     """
-    tree = _parse(_file(module))
-    reached = _reachable(tree, entry)
+    whole = _parse(_file(module))
+    reached = whole.body if entry is None else _reachable(whole, entry.split(".")[0])
     digest = hashlib.sha256(_canonical(reached))
     for name in sorted(_closure(_imports(reached, module))):
         digest.update(name.encode() + _canonical(_parse(_file(name)).body))
@@ -42,25 +51,41 @@ def _file(module: str) -> Path:
 
 
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    """The syntax tree without docstrings and registering decorators."""
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)  # a study's experiments reach the same modules
+def _parsed(text: str) -> ast.Module:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and len(body) > 1
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            del body[0]
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.decorator_list = [d for d in node.decorator_list if not _registers(d)]
+    return tree
+
+
+def _registers(decorator: ast.expr) -> bool:
+    function = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return isinstance(function, ast.Attribute) and function.attr in REGISTERING
 
 
 def _canonical(nodes: Iterable[ast.stmt]) -> bytes:
-    """The syntax tree as text without docstrings: free of comments and layout."""
-    parts = []
-    for top in nodes:
-        for node in ast.walk(top):
-            body = getattr(node, "body", None)
-            if (
-                isinstance(body, list)
-                and len(body) > 1
-                and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant)
-                and isinstance(body[0].value.value, str)
-            ):
-                del body[0]
-        parts.append(ast.dump(top))
-    return "\n".join(parts).encode()
+    """The syntax tree as text: free of comments and layout."""
+    return "\n".join(_dumped(node) for node in nodes).encode()
+
+
+@lru_cache(maxsize=100_000)
+def _dumped(node: ast.stmt) -> str:
+    return ast.dump(node)
 
 
 def _names(node: ast.AST) -> set[str]:

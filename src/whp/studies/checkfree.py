@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from whp.distributed.checkfree.train import CheckFreeResult, checkfree, draw_failures
-from whp.experiment.study import Claim, Scale, Showcase, select
-from whp.intervals import Estimate, bootstrap, exact, mean, paired, proportion
+from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
+from whp.intervals import Estimate, bootstrap, exact, mean, paired, proportion, ratio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -380,11 +380,7 @@ def _iterations(records: pd.DataFrame, how: str, rate: float) -> pd.Series:
 
 
 def _seconds(records: pd.DataFrame, mode: str) -> float:
-    part = select(records, "times")
-    known = (
-        mode if mode in set(part["mode"]) else "checkfree"
-    )  # the quick scale does not time checkpoints
-    return float(part[part["mode"] == known]["iteration_seconds"].median())
+    return float(select(records, "times", mode=mode)["iteration_seconds"].median())
 
 
 def _time_ratio(how: str, than: str, which: int) -> Callable[[pd.DataFrame], Estimate]:
@@ -403,9 +399,8 @@ def _time_ratio(how: str, than: str, which: int) -> Callable[[pd.DataFrame], Est
             theirs = _iterations(records, "checkpoint", rate) * _seconds(records, "checkpoint")
         both = pd.concat([ours, theirs], axis=1).dropna()
         if len(both) < 2:
-            return Estimate(1.0, 0.0, float("inf"))
-        ratios = both.iloc[:, 0] / both.iloc[:, 1]
-        return mean(ratios)
+            raise NotTested(f"fewer than two seeds ran both at the rate {rate:g}")
+        return ratio(both.iloc[:, 0], both.iloc[:, 1])
 
     return measure
 

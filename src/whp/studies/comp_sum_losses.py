@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from whp.datasets import images
+from whp.experiment.measures import pivot
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, paired, proportion
 from whp.losses.comp_sum_losses import (
@@ -420,11 +421,7 @@ def _dial(
 ) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
         part = select(records, "noise", data=data, noise=noise)
-        if part.empty:
-            part = select(records, "noise", noise=0.2)  # the quick scale has one setting
-        table = part.pivot_table(index="seed", columns="tau", values="clean_error")[
-            [tau, than]
-        ].dropna()
+        table = pivot(part, "tau", "clean_error", tau, than)
         return paired(table[tau], table[than])
 
     return measure

@@ -383,6 +383,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         0.37,
         _slope_of_bounds(False),
+        computed=True,
     ),
     Claim(
         "C1b",
@@ -392,6 +393,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         0.55,
         _slope_of_bounds(True),
+        computed=True,
     ),
     Claim(
         "C1c",
@@ -419,6 +421,7 @@ CLAIMS: tuple[Claim, ...] = (
         ">=",
         1.0,
         _above_lower,
+        computed=True,
     ),
     Claim(
         "C2a",
@@ -428,6 +431,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         223.0,
         _bound("baskets", query="maxsum", strategy="recompute"),
+        computed=True,
     ),
     Claim(
         "C2b",

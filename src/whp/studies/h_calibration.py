@@ -34,6 +34,7 @@ from whp.calibration._h_calibration.guarantee import band
 from whp.calibration._h_calibration.maps import softmax, standardise
 from whp.calibration._h_calibration.metrics import METRICS, ece
 from whp.certificate import Certificate, Verdict
+from whp.experiment.measures import pivot
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, paired, proportion
 
@@ -362,14 +363,10 @@ def _bias(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, An
 def _difference(
     experiment: str, data: str, ours: str, theirs: str, metric: str
 ) -> Callable[[pd.DataFrame], Estimate]:
-    """Paired by seed. MNIST is not part of the quick scale's networks: digits stand in."""
+    """Paired by seed."""
 
     def measure(records: pd.DataFrame) -> Estimate:
-        part = select(records, experiment, data=data)
-        part = part if len(part) else select(records, experiment)
-        table = part.pivot_table(index="seed", columns="method", values=metric)[
-            [ours, theirs]
-        ].dropna()
+        table = pivot(select(records, experiment, data=data), "method", metric, ours, theirs)
         return paired(table[ours], table[theirs])
 
     return measure

@@ -488,6 +488,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         0.0,
         _beats("time", "ogd", "adagrad-norm"),
+        computed=True,
     ),
     Claim(
         "C2b",
@@ -497,6 +498,7 @@ CLAIMS: tuple[Claim, ...] = (
         "<=",
         1.0,
         _beats("time", "optimistic-ftrl"),
+        computed=True,
     ),
     Claim(
         "C2c",
@@ -507,6 +509,7 @@ CLAIMS: tuple[Claim, ...] = (
         0.0,
         _beats("time", "ogd", "adagrad-norm", column="tuned"),
         note="Ours is untuned.",
+        computed=True,
     ),
     Claim(
         "C2d",

@@ -23,7 +23,8 @@ from whp.bandits.recovering_bandits import (
 )
 from whp.bandits.recovering_bandits.log import recovering_bandits
 from whp.bandits.recovering_bandits.plan import myopic_rate
-from whp.experiment.study import Claim, Scale, Showcase, select
+from whp.experiment.measures import difference
+from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, proportion
 
 if TYPE_CHECKING:
@@ -274,12 +275,10 @@ def _market_least(records: pd.DataFrame) -> Estimate:
     return exact(float(select(records, "market")["ratio"].min()))
 
 
-def _over_peer(records: pd.DataFrame) -> Estimate:
+def _over_peer(records: pd.DataFrame) -> Estimate | NotTested:
     theirs = select(records, "peer")
     T = int(theirs["T"].iloc[0])
-    ours = select(records, "learning", T=T)["share"].to_numpy(dtype=float)
-    a, b = mean(ours), mean(theirs["share"].to_numpy(dtype=float))
-    return Estimate(a.value - b.value, a.low - b.high, a.high - b.low, a.level, b.n, "t")
+    return difference("share", experiment="learning", less="peer", where={"T": T})(records)
 
 
 def _over_oracle(records: pd.DataFrame) -> Estimate:
@@ -342,6 +341,7 @@ CLAIMS: tuple[Claim, ...] = (
         ">=",
         0.99,
         _market_least,
+        computed=True,
     ),
     Claim(
         "C2b",

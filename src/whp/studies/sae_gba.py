@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.experiment.study import Claim, Scale, Showcase, select
+from whp.experiment.measures import difference, pivot
+from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
 from whp.interpretability.sae_gba import bias_adaptation, recovery_rate, sae_gba
 from whp.interpretability.sae_gba.theory import nearest, unit_rows
 from whp.intervals import Estimate, exact, mean, paired
@@ -304,17 +305,9 @@ def _methods(
     experiment: str, column: str, ours: str, theirs: str, **wanted: Any
 ) -> Callable[[pd.DataFrame], Estimate]:
     def measure(records: pd.DataFrame) -> Estimate:
-        part = select(records, experiment, **wanted)
-        if part.empty or not {ours, theirs} <= set(part["method"]):
-            return Estimate(0.0, -1.0, 1.0)  # not part of the quick scale
-        table = part.pivot_table(index="seed", columns="method", values=column)[
-            [ours, theirs]
-        ].dropna()
-        if len(table) < 2:
-            value = float((table[ours] - table[theirs]).mean())
-            return Estimate(
-                value, min(value, 0.0) - 1e-9, max(value, 0.0) + 1e-9
-            )  # one run decides nothing
+        table = pivot(select(records, experiment, **wanted), "method", column, ours, theirs)
+        if len(table) < 2:  # one run decides nothing
+            return exact(float((table[ours] - table[theirs]).mean()))
         return paired(table[ours], table[theirs])
 
     return measure
@@ -325,7 +318,7 @@ def _one(experiment: str, column: str, **wanted: Any) -> Callable[[pd.DataFrame]
         part = select(records, experiment, **wanted)
         values = part[column].dropna().astype(float) if column in part else part.index[:0]
         if not len(values):
-            return Estimate(0.0, -1e3, 1e3)
+            raise NotTested(f"nothing was measured of {column}")
         return mean(values) if len(values) > 1 else exact(float(values.iloc[0]))
 
     return measure
@@ -540,19 +533,10 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
-def _gain(records: pd.DataFrame) -> Estimate:
+def _gain(records: pd.DataFrame) -> Estimate | NotTested:
     part = select(records, "real", method="gba")
-    if part.empty:
-        return Estimate(0.0, -1.0, 1.0)
-    short, long = (
-        part[part["steps"] == 1200]["back_0.7"].astype(float),
-        part[part["steps"] > 1200]["back_0.7"].astype(float),
-    )
-    e = mean(short)
-    value = float(long.mean())
-    return Estimate(
-        value - e.value, value - e.high, value - e.low, 0.95, len(part), "t, short runs"
-    )
+    part = part.assign(length=np.where(part["steps"] > 1200, "long", "short"))
+    return difference("back_0.7", length="long", less="short")(part)
 
 
 # Figures

@@ -445,6 +445,7 @@ CLAIMS: tuple[Claim, ...] = (
         0.05,
         _page,
         note="One p-value over all seeds; the quick scale has two angles, which Page's test does not order.",
+        computed=True,
     ),
     Claim(
         "C6a",
