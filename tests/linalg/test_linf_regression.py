@@ -28,7 +28,7 @@ from whp.linalg._linf_regression import (
     tensor_linf_regression,
 )
 from whp.linalg._linf_regression.regression import _factor_exact, _factor_sketch
-from whp.studies.linf_regression import CountSketch, RowSampling
+from whp.peers.sketches import CountSketch, RowSampling
 
 SKETCHES = ("srht", "pooled", "gaussian", "circulant")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,12 +46,7 @@ Where = Mapping[str, Any] | None
 Column = str | Callable[[pd.DataFrame], float]
 
 
-class Measuring(Protocol):
-    """A measure whose level can be chosen."""
-
-    def __call__(self, records: pd.DataFrame, level: float = LEVEL) -> Estimate | NotTested:
-        """Records to the estimate."""
-        ...
+Measuring = Callable[..., Estimate | NotTested]  # of the records and, by name or second, the level
 
 
 def measure(function: Callable[[pd.DataFrame, float], Estimate]) -> Measuring:

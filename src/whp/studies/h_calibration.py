@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
 
 from whp.calibration._h_calibration import (
     HCalibrationMap,
@@ -31,12 +30,13 @@ from whp.calibration._h_calibration.fit import (
     nll_beta,
 )
 from whp.calibration._h_calibration.guarantee import band
-from whp.calibration._h_calibration.maps import softmax, standardise
+from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.metrics import METRICS, ece
 from whp.certificate import Certificate, Verdict
 from whp.experiment.measures import pivot
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, paired, proportion
+from whp.peers.calibration import dirichlet, isotonic, temperature_scaling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,62 +62,6 @@ BIASED: dict[str, tuple[int, tuple[float, ...]]] = {
 }
 
 Probs = np.ndarray
-
-
-# Peers
-
-
-def isotonic(P: Probs, y: np.ndarray) -> Callable[[Probs], Probs]:
-    """Isotonic regression of each class against the rest, normalised: what scikit-learn does."""
-    from sklearn.isotonic import IsotonicRegression
-
-    made = [
-        IsotonicRegression(out_of_bounds="clip").fit(P[:, c], y == c) for c in range(P.shape[1])
-    ]
-
-    def apply(Q: Probs) -> Probs:
-        out = np.column_stack([m.predict(Q[:, c]) for c, m in enumerate(made)])
-        total = out.sum(axis=1, keepdims=True)
-        return np.where(total > 0, out / np.where(total > 0, total, 1), 1 / out.shape[1])
-
-    return apply
-
-
-def dirichlet(
-    z: np.ndarray, y: np.ndarray, penalties: tuple[float, ...] = (1e-3, 1e-2, 1e-1, 1.0)
-) -> Callable[[np.ndarray], Probs]:
-    """Dirichlet calibration: softmax(W z + b) by log-loss, off-diagonal entries and b penalised (ODIR, Kull et al. 2019).
-
-    The penalty is chosen by log-loss on a fifth of the rows.
-    """
-    classes = z.shape[1]
-    outside = ~np.eye(classes, dtype=bool)
-    scale = max(float(np.abs(z).mean()), 1e-12)  # Gaussian naive Bayes has logits in the hundreds
-
-    def fit(z: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
-        target = np.eye(classes)[y]
-
-        def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            W, b = theta[:-classes].reshape(classes, classes), theta[-classes:]
-            P = softmax(z @ W.T + b)
-            value = -np.log(np.maximum((P * target).sum(axis=1), 1e-300)).mean()
-            value += penalty * ((W[outside] ** 2).mean() + (b**2).mean())
-            by_score = (P - target) / len(z)
-            by_W = by_score.T @ z + 2 * penalty * np.where(outside, W, 0) / outside.sum()
-            return value, np.append(by_W.ravel(), by_score.sum(axis=0) + 2 * penalty * b / classes)
-
-        start = np.append(np.eye(classes).ravel() * nll_beta(z, y), np.zeros(classes))
-        return minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-
-    def apply(theta: np.ndarray, z: np.ndarray) -> Probs:
-        return softmax(z @ theta[:-classes].reshape(classes, classes).T + theta[-classes:])
-
-    z = np.ascontiguousarray(z / scale)
-    held = np.arange(len(z)) % 5 == 0
-    inside = np.ascontiguousarray(z[~held])
-    scores = [METRICS["nll"](apply(fit(inside, y[~held], p), z[held]), y[held]) for p in penalties]
-    theta = fit(z, y, penalties[int(np.argmin(scores))])
-    return lambda other: apply(theta, other / scale)
 
 
 # Trials
@@ -252,10 +196,7 @@ def _row(
 def _network(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     (z, y), (t, labels) = _network_logits(config, rng)
     raw = np.exp(t)
-    tests = {
-        "none": raw,
-        "temperature scaling": HCalibrationMap.temperature(nll_beta(z, y)).apply(t),
-    }
+    tests = {"none": raw, "temperature scaling": temperature_scaling(z, y, t)}
     for window in WINDOWS:
         fitted = fit_ensemble(z, y, Objective(window=window), max_iter=120, members=1)[0]
         tests[f"ours, window {window}"] = fitted.apply(t)
@@ -272,7 +213,7 @@ def _naive_bayes(config: dict[str, Any], rng: np.random.Generator) -> list[dict[
     raw = np.exp(t)
     tests = {
         "none": raw,
-        "temperature scaling": HCalibrationMap.temperature(nll_beta(z, y)).apply(t),
+        "temperature scaling": temperature_scaling(z, y, t),
         "ours": fit_temperature(z, y, Objective())[0].apply(t),
         "ours, ensemble": fit_ensemble(z, y, Objective())[0].apply(t),
         "isotonic": isotonic(np.exp(z), y)(raw),

@@ -25,6 +25,7 @@ from whp.graph._hierarchical_communities import (
     hierarchical_communities,
 )
 from whp.intervals import Estimate, exact, mean, paired, proportion
+from whp.peers import communities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,31 +153,27 @@ def _inversions(graph: Any, rng: np.random.Generator, k: int | None = None) -> l
 
 def _peers(A: Any, k: int, coarse: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Leaves and coarse labels of those peers that are installed; Paris and walktrap are told both numbers."""
-    found = {}
+    labels: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     if available("sknetwork"):
-        from sknetwork.hierarchy import LouvainIteration, Paris, cut_straight
-
-        for name, made in (("Paris", Paris()), ("LouvainIteration", LouvainIteration())):
-            D = made.fit_predict(A)
-            found[name] = cut_straight(D, n_clusters=k), cut_straight(D, n_clusters=coarse)
+        for name, call in (
+            ("Paris", communities.paris),
+            ("LouvainIteration", communities.louvain_iteration),
+        ):
+            D = call(A)
+            labels[name] = communities.cut(D, k), communities.cut(D, coarse)
     if available("leidenalg") and available("igraph"):
-        import igraph
-        import leidenalg
-
-        i, j = np.triu(A.toarray()).nonzero()
-        graph = igraph.Graph(n=A.shape[0], edges=list(zip(i.tolist(), j.tolist(), strict=True)))
-        flat = np.array(
-            leidenalg.find_partition(graph, leidenalg.ModularityVertexPartition, seed=0).membership
+        n, edges = A.shape[0], communities.edges_of(A)
+        flat = communities.leiden(n, edges)
+        labels["Leiden"] = flat, flat
+        labels["walktrap"] = (
+            communities.walktrap(n, edges, k),
+            communities.walktrap(n, edges, coarse),
         )
-        found["Leiden"] = flat, flat
-        walks = graph.community_walktrap()
-        found["walktrap"] = tuple(np.array(walks.as_clustering(c).membership) for c in (k, coarse))
-    return found
+    return labels
 
 
 def _school(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     import networkx as nx
-    import scipy.sparse as sp
 
     graph = (
         primary_school(config["least"])
@@ -201,11 +198,7 @@ def _school(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, 
                 "grade": grade,
             }
         )
-    A = sp.csr_matrix(nx.to_scipy_sparse_array(graph, dtype=np.float64))
-    A.indices, A.indptr = (
-        A.indices.astype(np.int32),
-        A.indptr.astype(np.int32),
-    )  # all that scikit-network takes
+    A = communities.int32_csr(nx.to_scipy_sparse_array(graph, dtype=np.float64))
     for way, (leaf, cut) in _peers(A, len(set(groups)), coarse).items():
         found = len(np.unique(leaf))
         rows.append(

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import scipy.linalg as sl
-from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.datasets.linear_models import deceptive_map, dense_regression, spike
@@ -26,75 +25,21 @@ from whp.linalg._linf_regression import (
     GaussianSketch,
     LinfRegression,
     PooledHadamard,
-    Sketch,
     SubsampledCirculant,
     linf_regression,
     sketch_and_solve,
     tensor_linf_regression,
 )
+from whp.peers.sketches import CountSketch, RowSampling
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "CLAIMS",
-    "FIGURES",
-    "CountSketch",
-    "RowSampling",
-    "example",
-    "run",
-    "showcase",
-    "trials",
-]
+__all__ = ["CLAIMS", "FIGURES", "example", "run", "showcase", "trials"]
 
 CONTRAST = 0.05 * 0.05 / (1 - 0.05**2)
 DIAMONDS_ROWS, FLIGHTS_ROWS = 768, 1600
-
-
-class CountSketch(Sketch):
-    """One random sign a column: the sparse sketch (Clarkson & Woodruff 2013)."""
-
-    family = "countsketch"
-
-    def __init__(self, n: int, m: int, rng: np.random.Generator | int | None = None) -> None:
-        super().__init__(n, m)
-        rng = np.random.default_rng(rng)
-        rows, signs = rng.integers(m, size=n), rng.choice(np.array([-1.0, 1.0]), n)
-        self.matrix = csr_array((signs, (rows, np.arange(n))), shape=(m, n))
-
-    def _matmat(self, X: np.ndarray) -> np.ndarray:
-        return self.matrix @ X
-
-    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        return self.matrix.T @ Y
-
-
-class RowSampling(Sketch):
-    """Rows drawn with the given probabilities, uniform by default, and weighted to be unbiased."""
-
-    family = "row sampling"
-    row_law = "sampled"
-
-    def __init__(
-        self,
-        n: int,
-        m: int,
-        rng: np.random.Generator | int | None = None,
-        probabilities: np.ndarray | None = None,
-    ) -> None:
-        super().__init__(n, m)
-        p = np.full(n, 1 / n) if probabilities is None else probabilities / probabilities.sum()
-        self.rows = np.random.default_rng(rng).choice(n, m, p=p)
-        self.weights = 1 / np.sqrt(m * p[self.rows])
-
-    def _matmat(self, X: np.ndarray) -> np.ndarray:
-        return X[self.rows] * self.weights[:, None]
-
-    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        out = np.zeros((self.shape[1], Y.shape[1]))
-        np.add.at(out, self.rows, Y * self.weights[:, None])
-        return out
 
 
 DENSE: dict[str, Any] = {
