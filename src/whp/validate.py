@@ -2,44 +2,111 @@
 
 from __future__ import annotations
 
+import datetime
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 __all__ = [
+    "as_bool",
     "as_choice",
+    "as_floats",
     "as_fraction",
+    "as_frame",
     "as_int",
     "as_labels",
     "as_matrix",
     "as_real",
+    "as_rng",
+    "as_sequence",
     "as_vector",
     "column_names",
 ]
 
 Choice = TypeVar("Choice", bound=str)
+NAMED = {  # kinds of dtypes that numpy would cast to floats, or that a user may take for numbers
+    "c": "complex numbers",
+    "M": "dates",
+    "m": "time spans",
+    "S": "bytes",
+    "U": "text",
+    "V": "records",
+    "T": "text",
+}
+NO_NUMBERS = (str, bytes, complex, np.complexfloating, datetime.date, datetime.timedelta)
 
 
-def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:
+def as_frame(value: Any) -> Any:
+    """A data frame of any library (polars, arrow, duckdb, modin, ...) as pandas; anything else as it is.
+
+    Raises
+    ------
+    TypeError
+        If the library's own conversion fails.
+    """
+    if isinstance(value, np.ndarray | list | tuple) or not hasattr(value, "columns"):
+        return value
+    import pandas as pd
+
+    if isinstance(value, pd.DataFrame):
+        return value
+    import narwhals as nw
+
+    frame = nw.from_native(value, pass_through=True)
+    try:
+        if isinstance(frame, nw.LazyFrame):
+            return frame.collect("pyarrow").to_pandas()
+        if isinstance(frame, nw.DataFrame):
+            return frame.to_pandas()
+        return value.to_pandas() if hasattr(value, "to_pandas") else value
+    except (ImportError, ValueError, TypeError) as error:
+        raise TypeError(f"{_name(value)} cannot be made a pandas data frame: {error}") from error
+
+
+def _array(value: Any, argument: str) -> np.ndarray:
+    """`value` as a real array, refusing what numpy would turn into numbers without a word."""
     if value is None:
         raise TypeError(f"{argument} must be an array of numbers, got None")
+    if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
+        raise ValueError(f"{argument} must have no masked entries; fill them or drop their rows")
+    if hasattr(value, "requires_grad") and hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if "bfloat16" in str(value.dtype):  # numpy has no such type
+            value = value.float()
     try:
-        array = np.asarray(value)
-        kind = array.dtype.kind
-        if kind == "O":  # a table of mixed types, or nested lists of uneven length
+        array = np.asarray(as_frame(value))
+        if array.dtype.kind == "O":  # a table of mixed types, or nested lists of uneven length
+            wrong = next((v for v in array.flat if isinstance(v, NO_NUMBERS)), None)
+            if wrong is not None:
+                raise TypeError(f"it holds {_name(wrong)}")
             array = array.astype(np.float64)
-            kind = "f"
-    except (TypeError, ValueError) as error:
+    except OverflowError as error:
+        raise ValueError(f"{argument} must be finite, got a number beyond floats") from error
+    except Exception as error:  # __array__ of a stranger's class may raise anything
         raise TypeError(
             f"{argument} must be an array of real numbers, got {_name(value)}: {error}"
         ) from error
+    kind = array.dtype.kind
     if kind == "c":
         raise ValueError(f"{argument} must be real, got complex numbers")
     if kind not in "fiub":
-        raise TypeError(f"{argument} must hold real numbers, got dtype {array.dtype}")
+        told = NAMED.get(kind, "")
+        raise TypeError(
+            f"{argument} must hold real numbers, got {told and told + ', '}dtype {array.dtype}"
+        )
+    return array
+
+
+def as_floats(value: Any, argument: str) -> np.ndarray:
+    """`value` as a float64 array of any shape, which may hold NaN and infinities; the caller says what they mean."""
+    return _array(value, argument).astype(np.float64, copy=False)
+
+
+def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:
+    array = _array(value, argument)
     if array.ndim not in ndim:
         wanted = " or ".join(f"{n}-dimensional" for n in sorted(ndim))
         raise ValueError(f"{argument} must be {wanted}, got shape {array.shape}")
@@ -55,6 +122,50 @@ def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np
 
 def _name(value: Any) -> str:
     return type(value).__name__
+
+
+def _shown(value: Any) -> str:
+    """Type and value, as far as it can be printed in a line."""
+    try:
+        text = repr(value)
+    except Exception:  # whole numbers of more than 4,300 digits, or a stranger's class
+        return _name(value)
+    return text if len(text) <= 80 else f"{_name(value)} {text[:60]}…"
+
+
+def as_bool(value: Any, argument: str) -> bool:
+    """`value` if it is True or False; ``"no"``, 0 and None are neither."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{argument} must be True or False, got {_shown(value)}")
+    return bool(value)
+
+
+def as_rng(value: Any, argument: str = "rng") -> np.random.Generator:
+    """A generator from None, a whole number from 0, a SeedSequence, or the Generator itself (SPEC 7).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is anything else, True and False included; the message names the argument.
+    """
+    if isinstance(value, np.random.Generator | np.random.SeedSequence) or value is None:
+        return np.random.default_rng(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"{argument} must be None, a whole number, a SeedSequence or a Generator, got {_name(value)}"
+        )
+    if value < 0:
+        raise ValueError(f"{argument} must be at least 0, got {_shown(value)}")
+    return np.random.default_rng(int(value))
+
+
+def as_sequence(value: Any, argument: str) -> list[Any]:
+    """`value` as a list; a bare string, a mapping and a set, which has no order, are none."""
+    if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
+        raise TypeError(f"{argument} must be a sequence, got {_shown(value)}")
+    if np.ndim(value) == 0 and hasattr(value, "dtype"):
+        raise TypeError(f"{argument} must be a sequence, got a single number")
+    return list(value)
 
 
 def as_matrix(value: Any, argument: str, *, dtype: Any = None) -> Float[np.ndarray, "n d"]:
@@ -82,6 +193,7 @@ def as_labels(
     if (
         (array != np.floor(array)).any()
         or array.min() < 0
+        or array.max() > 2**53
         or (classes is not None and array.max() >= classes)
     ):
         top = "..." if classes is None else classes - 1
@@ -102,7 +214,10 @@ def as_real(
     """`value` as a float in [low, high], or in (low, high) with `open_ends`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{argument} must be a number, got {_name(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise ValueError(f"{argument} must be finite, got a number beyond floats") from error
     if not (low < number < high if open_ends else low <= number <= high):
         ends = f"({low:g}, {high:g})" if open_ends else f"[{low:g}, {high:g}]"
         raise ValueError(f"{argument} must be in {ends}, got {number:g}")
@@ -117,7 +232,7 @@ def as_fraction(value: Any, argument: str) -> float:
 def as_int(value: Any, argument: str, *, low: int | None = None, high: int | None = None) -> int:
     """`value` as a whole number in [low, high]."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{argument} must be a whole number, got {_name(value)} {value!r}")
+        raise TypeError(f"{argument} must be a whole number, got {_name(value)} {_shown(value)}")
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
         accepted = (
@@ -127,19 +242,30 @@ def as_int(value: Any, argument: str, *, low: int | None = None, high: int | Non
             if low is None
             else f"in {low}..{high}"
         )
-        raise ValueError(f"{argument} must be {accepted}, got {number}")
+        raise ValueError(f"{argument} must be {accepted}, got {_shown(number)}")
+    if abs(number) >= 2**63:
+        raise ValueError(f"{argument} must be below 2**63, got {_shown(number)}")
     return number
 
 
 def as_choice(value: Choice, argument: str, choices: Collection[str]) -> Choice:
     """`value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(
-            f"{argument} must be one of {', '.join(map(repr, choices))}, got {value!r}"
+            f"{argument} must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"
         )
     return value
 
 
 def column_names(value: Any) -> tuple[str, ...] | None:
     """Names of the columns of a data frame; None for anything else."""
-    return tuple(map(str, value.columns)) if hasattr(value, "columns") else None
+    if isinstance(value, np.ndarray | list | tuple) or not hasattr(value, "columns"):
+        return None
+    if type(value).__module__.partition(".")[0] == "pandas":
+        return tuple(map(str, value.columns))
+    import narwhals as nw
+
+    frame = nw.from_native(value, pass_through=True)
+    if isinstance(frame, nw.DataFrame | nw.LazyFrame):
+        return tuple(frame.collect_schema().names())
+    return tuple(map(str, value.columns))

@@ -1,0 +1,302 @@
+"""Graphs: lists of edges in the dialects of the large collections, GML and GraphML of several programs, and matrices.
+
+Nodes of a list of edges are text, the same at both ends of an edge, leading zeros and all. What edges carry is kept, so that
+a method can ask for weights by name.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whp.io.arrays import contents, only, read_array, read_arrays, read_sparse, real
+from whp.io.headers import NUMBER
+from whp.io.sources import suffix, text_of
+from whp.io.tables import TABLES, Choice, Column, listed, open_table, unknown
+from whp.text import nearest
+
+__all__ = ["edge_weight", "read_graph"]
+
+LISTS = (".edges", ".edgelist", ".txt")
+ENDS = (
+    {"source", "from", "src", "node1", "fromnodeid"},
+    {"target", "to", "dst", "node2", "tonodeid"},
+)
+NAMES = ("name", "label")  # attributes that hold the names of nodes in GraphML of igraph and of yEd
+
+
+def edge_weight(graph: Any, name: str | None = None) -> str:
+    """The edge attribute that holds the weights of a networkx graph.
+
+    Parameters
+    ----------
+    graph : networkx graph
+    name : str, optional
+        The attribute; ``"weight"`` if not given.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If edges lack the attribute, or it is no number on one of them; the message lists the attributes that there are.
+    """
+    chosen = name or "weight"
+    for u, v, carried in graph.edges(data=True):
+        value = carried.get(chosen)
+        if value is None:
+            known = sorted({str(k) for *_, c in graph.edges(data=True) for k in c})
+            there = f"edges carry {', '.join(map(repr, known))}" if known else "edges carry nothing"
+            raise ValueError(
+                f"graph has no {chosen!r} on the edge {u!r} - {v!r}; {there}{nearest(chosen, known)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise ValueError(f"graph has {value!r} as {chosen!r} on the edge {u!r} - {v!r}")
+    return chosen
+
+
+def read_graph(
+    path: Path, choice: Choice, notes: list[str], *, weight: str | None, undirected: bool
+) -> Any:
+    """A networkx graph, or a matrix for mtx, npy and npz.
+
+    Parameters
+    ----------
+    path : Path
+    choice : Choice
+        For tables: `columns` names the two ends, `drop` columns to leave out.
+    notes : list of str
+        What was done to it is added here.
+    weight : str, optional
+        The edge attribute that is the weight, where it has another name.
+    undirected : bool
+        Take directed edges as undirected.
+    """
+    match suffix(path):
+        case ".mtx" | ".npy" | ".npz":
+            if weight is not None:
+                raise ValueError(f"a matrix has no edge attribute {weight!r}")
+            graph = _matrix(path)
+            return graph + graph.T if undirected else graph
+        case ".graphml":
+            graph = _graphml(path, notes)
+        case ".gml":
+            graph = _gml(path)
+        case _:
+            graph = _edges(path, choice, notes)
+    if undirected and graph.is_directed():
+        graph = graph.to_undirected()
+        notes.append("directions left out")
+    if weight is not None:
+        edge_weight(graph, weight)
+        for *_, carried in graph.edges(data=True):
+            carried["weight"] = carried[weight]
+    notes.insert(0, f"{graph.number_of_nodes():,} nodes, {graph.number_of_edges():,} edges")
+    return graph
+
+
+def _matrix(path: Path) -> Any:
+    match suffix(path):
+        case ".mtx":
+            return read_sparse(path)
+        case ".npy":
+            return real(read_array(path))
+        case _:
+            return (
+                read_sparse(path) if "format" in contents(path) else real(only(read_arrays(path)))
+            )
+
+
+def _graphml(path: Path, notes: list[str]) -> Any:
+    import io
+
+    import networkx as nx
+
+    text = text_of(path)
+    graph = nx.read_graphml(io.BytesIO(text.encode("utf-8")))
+    if "yworks.com/xml" in text[:4096] and graph.is_directed():
+        graph = graph.to_undirected()
+        notes.append("yEd calls every graph directed; read as undirected")
+    for attribute in NAMES:
+        names = dict(graph.nodes(data=attribute))
+        told = list(names.values())
+        if told and all(isinstance(n, str) and n for n in told) and len(set(told)) == len(told):
+            notes.append(f"nodes named by their {attribute!r}")
+            return nx.relabel_nodes(graph, names)
+    return graph
+
+
+def _gml(path: Path) -> Any:
+    import networkx as nx
+
+    text = text_of(path)
+    label = "label"
+    for _ in range(3):
+        try:
+            return nx.parse_gml(text, label=label)
+        except nx.NetworkXError as error:
+            if label == "label" and re.search(
+                r"no 'label' attribute|label .* is duplicated", str(error)
+            ):
+                label = "id"
+            elif "is duplicated" in str(error) and "edge" in str(error):
+                text = re.sub(r"(?m)^(\s*graph\s*\[)", r"\1 multigraph 1 ", text, count=1)
+            else:
+                raise
+    raise ValueError("it is no GML that can be read")
+
+
+def _edges(path: Path, choice: Choice, notes: list[str]) -> Any:
+    import networkx as nx
+
+    directed = False
+    if suffix(path) in TABLES:
+        rows, attributes = _from_table(path, choice, notes)
+    else:
+        rows, attributes, directed = _from_list(path, notes)
+    graph: Any = nx.DiGraph() if directed else nx.Graph()
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    for u, v, carried in rows:
+        pairs.setdefault((u, v) if directed or u <= v else (v, u), []).append(((u, v), carried))
+        graph.add_edge(u, v)
+        graph.edges[u, v].update(carried)
+    repeated = {p: found for p, found in pairs.items() if len(found) > 1}
+    if not graph:
+        raise ValueError("it has no edges")
+    if not repeated:
+        return graph
+    mirrored = all(
+        len(found) == 2 and found[0][0] == found[1][0][::-1] and found[0][1] == found[1][1]
+        for found in repeated.values()
+    )
+    if mirrored:
+        notes.append(f"{len(repeated):,} edges stand in both directions")
+        return graph
+    notes.append(f"{len(repeated):,} edges come more than once")
+    if not attributes:
+        return graph
+    graph = nx.MultiDiGraph() if directed else nx.MultiGraph()
+    graph.add_edges_from((u, v, c) for found in pairs.values() for (u, v), c in found)
+    return graph
+
+
+Edge = tuple[str, str, dict[str, Any]]
+
+
+def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[Edge], list[str]]:
+    table = open_table(path, choice.sep, names_wanted=False)
+    names = [n for n in table.names if n not in listed(choice.drop, table.names)]
+    chosen = listed(choice.columns, table.names)
+    for name in (*chosen, *listed(choice.drop, table.names)):
+        if name not in table.names:
+            raise ValueError(unknown(name, table.names))
+    if not chosen:
+        low = {n.lower().strip("# "): n for n in names}
+        chosen = [low[next(iter(w & set(low)))] for w in ENDS if w & set(low)]
+        chosen = chosen if len(chosen) == 2 else names[:2]
+    if len(chosen) != 2:
+        raise ValueError("a list of edges needs two columns, one for each end")
+    rest = [n for n in names if n not in chosen]
+    columns: dict[str, Column] = table.load([*chosen, *rest], {})
+    notes.extend(table.notes)
+    faults = [f"column {n!r} {told}" for n in chosen if (told := columns[n].refusal("ids"))]
+    if faults:
+        raise ValueError("an edge lacks one of its ends: " + "; ".join(faults))
+    ends = [columns[n].strings() for n in chosen]
+    absent = getattr(getattr(table, "header", None), "absent", False)
+    if absent and rest:  # the third column of a list without names is the weight
+        carried = {"weight": _values(columns[rest[0]])}
+    else:
+        carried = {_lower(n): _values(columns[n]) for n in rest}
+    keys = list(carried)
+    if not keys:
+        return ((u, v, {}) for u, v in zip(*ends, strict=True)), keys
+    rows = zip(*ends, *carried.values(), strict=True)
+    return (
+        (u, v, {k: x for k, x in zip(keys, more, strict=True) if x is not None})
+        for u, v, *more in rows
+    ), keys
+
+
+def _lower(name: str) -> str:
+    return "weight" if name.lower() == "weight" else name
+
+
+def _values(column: Column) -> list[Any]:
+    if column.broken or (column.floats is None and not column.text):
+        return [None] * len(column)
+    if column.floats is not None:
+        values: Any = column.whole if column.whole is not None else column.floats
+        return [None if v != v else v for v in values.tolist()]
+    return column.strings().tolist()
+
+
+def _from_list(path: Path, notes: list[str]) -> tuple[Iterator[Edge], list[str], bool]:
+    """KONECT, networkrepository, SNAP and networkx: two ends a line, perhaps a weight, perhaps a dictionary.
+
+    The last value says whether the edges are directed, as KONECT does.
+    """
+    lines = []
+    directed = False
+    for line in text_of(path).splitlines():
+        text = line.strip()
+        if text[:1] in ("%", "#"):
+            if re.match(r"%\s*bip\b", text):
+                raise ValueError(
+                    "it is a bipartite graph of KONECT, whose two sides number their nodes from 1 each"
+                )
+            directed |= re.match(r"%\s*asym\b", text) is not None
+        elif text:
+            lines.append(text)
+    if not lines:
+        raise ValueError("it has no edges")
+    sep = next((s for s in ",;\t|" if all(s in line for line in lines[:50])), None)
+    if "{" in lines[0]:
+        sep = None
+    rows = [_fields(line, sep, number) for number, line in enumerate(lines, 1)]
+    first = rows[0][0]
+    if len(rows) > 1 and not any(map(_number, first[:2])) and all(map(_number, rows[1][0][:2])):
+        notes.append("first line taken for a header")
+        del rows[0]
+    narrow = next((j for j, (fields, _) in enumerate(rows) if len(fields) < 2), None)
+    if narrow is not None:
+        raise ValueError(f"an edge lacks one of its ends, in edge {narrow + 1}")
+    weighted = all(len(fields) > 2 and _number(fields[2]) for fields, _ in rows)
+    if not weighted and any(len(fields) > 2 for fields, _ in rows):
+        notes.append("what stands after the two ends left out")
+    keys = ["weight"] if weighted else sorted({k for _, carried in rows for k in carried})
+
+    def edges() -> Iterator[Edge]:
+        for fields, carried in rows:
+            more = {"weight": float(fields[2])} if weighted else carried
+            yield fields[0], fields[1], more
+
+    return edges(), keys, directed
+
+
+def _number(word: str) -> bool:
+    return NUMBER.fullmatch(word) is not None
+
+
+def _fields(line: str, sep: str | None, number: int) -> tuple[list[str], dict[str, Any]]:
+    carried: dict[str, Any] = {}
+    if sep is None and line.endswith("}") and "{" in line:
+        line, _, text = line.partition("{")
+        try:
+            carried = ast.literal_eval("{" + text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError(f"edge {number} carries no dictionary of plain values") from None
+        if not isinstance(carried, dict):
+            raise ValueError(f"edge {number} carries no dictionary")
+        carried = {str(k): v for k, v in carried.items()}
+    if sep is None:
+        return line.split(), carried
+    return [f.strip() for f in next(csv.reader([line], delimiter=sep))], carried

@@ -1,0 +1,91 @@
+"""Files as streams of bytes: endings, compression, and how large a file may claim to be."""
+
+from __future__ import annotations
+
+import io
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["COMPRESSED", "PACKED", "bounded", "open_binary", "packing", "suffix", "text_of"]
+
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+PACKED = (".csv", ".tsv", ".jsonl", ".mtx", ".gml", ".graphml", ".edges", ".edgelist", ".txt")
+SMALL = 2**30  # up to here any size is believed
+RATIO = 200  # beyond it no more bytes than this for each byte of the file
+
+
+def packing(path: Path) -> str:
+    """The ending of the compression, or nothing."""
+    last = path.suffix.lower()
+    return last if last in COMPRESSED and len(path.suffixes) > 1 else ""
+
+
+def suffix(path: Path) -> str:
+    """The ending that says the format, that of a compressed text format without its compression."""
+    if packing(path) and (inner := Path(path.stem).suffix.lower()) in PACKED:
+        return inner
+    return path.suffix.lower()
+
+
+def bounded(claimed: int, path: Path) -> None:
+    """Refuse sizes that a file claims and cannot mean.
+
+    Raises
+    ------
+    ValueError
+        If `claimed` bytes are beyond what a file of its size could honestly hold.
+    """
+    if claimed > max(SMALL, RATIO * path.stat().st_size):
+        raise ValueError(
+            f"it claims {claimed / 2**30:,.1f} GiB in a file of {path.stat().st_size:,} bytes"
+        )
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressed stream that ends with an error where it grows beyond belief."""
+
+    def __init__(self, stream: IO[bytes], path: Path) -> None:
+        self.stream, self.path, self.count = stream, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.stream.read(len(buffer))
+        self.count += len(data)
+        bounded(self.count, self.path)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """The file, decompressed where its ending says so."""
+    openers = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+    packed = packing(path)
+    if not packed:
+        return path.open("rb")
+    if packed == ".zst":
+        import pyarrow as pa
+
+        stream: Any = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+    else:
+        stream = import_module(openers[packed]).open(path, "rb")
+    return io.BufferedReader(_Bounded(stream, path), 2**20)
+
+
+def text_of(path: Path) -> str:
+    """All of a text file, which must be UTF-8; a byte order mark is no part of it."""
+    with open_binary(path) as file:
+        data = file.read()
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError("it is UTF-16; save it as UTF-8")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"it is not UTF-8, first in line {line}; save it as UTF-8") from None

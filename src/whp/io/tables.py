@@ -1,0 +1,795 @@
+"""Tables: read as they stand in the file, converted a column at a time by what the column is wanted for.
+
+Cells of csv and tsv are text until somebody wants them otherwise; jsonl and parquet declare their types. Only the empty cell
+is missing: NA, None and null are words. Nothing is guessed without a note, and all that is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from whp.io.headers import NUMBER, Header, examine
+from whp.io.sources import bounded, open_binary, packing, suffix
+from whp.text import nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["MAX_LEVELS", "TABLES", "Choice", "Column", "Role", "class_columns", "open_table"]
+
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
+MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
+BLOCK = 2**23  # bytes that are parsed at a time
+BATCH = 65_536  # records of jsonl at a time
+SOME, MOST = 0.1, 0.9  # shares of numbers that make a column of words suspicious
+
+Role = Literal["number", "design", "features", "any", "labels", "ids"]
+
+COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
+DATE = re.compile(
+    r"(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})"
+    r"|\d{1,2}[ -][A-Za-z]{3,9}[ -]\d{2,4}|[A-Za-z]{3,9} \d{1,2},? \d{4})"
+    r"(?:[T ]+\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?(?:Z|[+-]\d{2}:?\d{2})?)?"
+    r"|\d{1,2}:\d{2}(?::\d{2})?(?: ?[AaPp][Mm])?"
+)
+LOOKS = (
+    ("money", re.compile(r"[+-]?\s?[$€£¥]\s?[0-9.,]+|[+-]?[0-9.,]+\s?[$€£¥]")),
+    ("percentages", re.compile(r"[+-]?[0-9.,]+\s?%")),
+    ("thousands with separators", re.compile(r"[+-]?[0-9]{1,3}(?:[,' ][0-9]{3})+(?:\.[0-9]+)?")),
+    ("decimal commas", COMMA),
+    ("thousands with dots", re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3}){2,}(?:,[0-9]+)?")),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user says of a table.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Columns that are the features; all but the others if empty.
+    drop : tuple of str
+        Columns to leave out.
+    id : str, optional
+        Column that names the rows; it is no feature.
+    missing : {"error", "drop"}
+        What to do with rows that lack a value.
+    sep : str, optional
+        What parts the fields of a csv or tsv file, looked for if not given.
+    """
+
+    columns: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    id: str | None = None
+    missing: Literal["error", "drop"] = "error"
+    sep: str | None = None
+
+    def __post_init__(self) -> None:
+        named = {"comma": ",", "semicolon": ";", "tab": "\t", r"\t": "\t", "bar": "|"}
+        if self.sep is not None:
+            object.__setattr__(self, "sep", named.get(self.sep, self.sep))
+            if len(str(self.sep)) != 1 or str(self.sep) in '"\r\n':
+                raise ValueError(f"sep must be one character, or tab, got {self.sep!r}")
+        for name in ("columns", "drop"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+def _quote(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 42 else f"{text[:40]}…{text[0]}"
+
+
+class Column:
+    """One column as it stands in the file.
+
+    Parameters
+    ----------
+    name : str
+    values : pyarrow.ChunkedArray
+    declared : bool
+        Whether the file says of what type it is.
+    commas : bool
+        Whether numbers may have decimal commas, since fields are not parted by them.
+    """
+
+    def __init__(self, name: str, values: Any, declared: bool, commas: bool = False) -> None:
+        import pyarrow as pa
+
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(values.type.value_type)
+        self.name, self.values, self.declared, self.commas = name, values, declared, commas
+        self.notes: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def text(self) -> bool:
+        """Whether its cells are text."""
+        import pyarrow as pa
+
+        kind = self.values.type
+        return (
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
+        )
+
+    @property
+    def broken(self) -> str:
+        """What stands in the way of any use, or nothing."""
+        import pyarrow as pa
+
+        kind = self.values.type
+        if pa.types.is_temporal(kind):
+            first = next((v for v in self.values if v.is_valid), None)
+            return f"holds dates or times ({first}); leave it out or give numbers"
+        if pa.types.is_nested(kind):
+            return "holds lists or records, not single values"
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return "holds bytes"
+        if pa.types.is_null(kind):
+            return "is empty"
+        return ""
+
+    @cached_property
+    def absent(self) -> np.ndarray:
+        """Which rows lack a value: the cell is empty, or a float is NaN."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        nulls = pc.is_null(self.values, nan_is_null=pa.types.is_floating(self.values.type))
+        if self.text:
+            blank = pc.match_substring_regex(self.values, r"^\s*$")
+            nulls = pc.or_(nulls, pc.fill_null(blank, False))
+        return nulls.to_numpy()
+
+    @cached_property
+    def floats(self) -> np.ndarray | None:
+        """Its numbers, NaN where one is missing; None if it is not all numbers."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self.broken:
+            return None
+        values = self.values
+        if self.text:
+            try:
+                values = pc.cast(values, pa.float64())
+            except pa.ArrowInvalid:
+                return self._look.floats
+            found = values.to_numpy()
+            finite = np.isfinite(found)
+            plain = finite.all() or bool((finite | self.absent).all())
+            return found if plain else self._look.floats
+        found = pc.cast(values, pa.float64(), safe=False).to_numpy()
+        return found if not np.isinf(found).any() else None
+
+    @cached_property
+    def whole(self) -> np.ndarray | None:
+        """Its numbers as int64 if they are written as whole ones and none is missing."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_integer(self.values.type) or self.text:
+            try:
+                return None if self.absent.any() else pc.cast(self.values, pa.int64()).to_numpy()
+            except pa.ArrowInvalid:
+                return None
+        return None
+
+    @cached_property
+    def flags(self) -> np.ndarray | None:
+        """Its truth values, if it has two words for them or is declared so."""
+        import pyarrow as pa
+
+        if pa.types.is_boolean(self.values.type):
+            return None if self.absent.any() else self.values.to_numpy().astype(bool)
+        if not self.text or self.absent.any() or self.declared:
+            return None
+        if not set(self.words) <= {"true", "false", "True", "False", "TRUE", "FALSE"}:
+            return None
+        return np.array([w.lower() == "true" for w in self.words])[self.codes]
+
+    @cached_property
+    def _coded(self) -> tuple[list[str], np.ndarray]:
+        coded = self.values.dictionary_encode().unify_dictionaries()
+        if coded.num_chunks == 0:
+            return [], np.empty(0, dtype=np.int64)
+        codes = [np.asarray(c.indices.fill_null(-1)) for c in coded.chunks]
+        return [str(w) for w in coded.chunk(0).dictionary.to_pylist()], np.concatenate(codes)
+
+    @property
+    def words(self) -> list[str]:
+        """Different values of a text column, in the order of their first appearance."""
+        return self._coded[0]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Place of each row's value in `words`, −1 where it is missing."""
+        return self._coded[1]
+
+    @cached_property
+    def zeros_lead(self) -> bool:
+        """Whether it is text with numbers such as 007, which are names."""
+        import pyarrow.compute as pc
+
+        return self.text and bool(
+            pc.any(pc.match_substring_regex(self.values, r"^[+-]?0[0-9]")).as_py()
+        )
+
+    @cached_property
+    def _look(self) -> _Look:
+        return _Look(self)
+
+    def strings(self) -> np.ndarray:
+        """Its cells as text, leading zeros and all."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_floating(self.values.type) and not self.absent.any():
+            whole = pc.cast(self.values, pa.float64()).to_numpy()
+            if (whole == np.floor(whole)).all() and np.abs(whole).max(initial=0) < 2**53:
+                return whole.astype(np.int64).astype(str).astype(object)
+        return np.array(pc.cast(self.values, pa.string()).to_pylist(), dtype=object)
+
+    def refusal(self, role: Role) -> str:
+        """Why it cannot be what it is wanted for, or nothing."""
+        if self.broken:
+            return self.broken
+        missing = int(self.absent.sum())
+        if missing == len(self):
+            return "is empty"
+        numeric = self.floats is not None
+        if missing and not (role == "any" and numeric):
+            some = "a missing value" if missing == 1 else f"{missing:,} missing values"
+            return f"has {some}, first in row {int(self.absent.argmax()) + 1}"
+        if numeric or role == "ids":
+            return self._too_many() if role in ("design", "features") and self.named else ""
+        if not self.text:
+            return "holds infinity, not numbers"
+        if role == "number":
+            return "" if self.flags is not None else self._look.no_numbers()
+        if self.flags is not None:
+            return ""
+        look = self._look
+        limit = SOME if role in ("design", "features") else MOST
+        if not self.declared and limit <= look.share < 1:
+            return look.no_numbers()
+        if role in ("design", "features"):
+            if look.dates >= MOST:
+                return f"holds dates or times ({_quote(look.date)}), which are no categories"
+            if not self.declared and look.like:
+                return look.no_numbers()
+            return self._too_many()
+        return ""
+
+    @cached_property
+    def named(self) -> bool:
+        """Whether its values are names although they may look like numbers: text by type, or codes such as 01234."""
+        if not self.text or self.declared:
+            return self.text
+        return self.zeros_lead and _codes(w for w in self.words if w.strip())
+
+    def _too_many(self) -> str:
+        levels, rows = len(self.words), len(self)
+        if levels <= MAX_LEVELS and 2 * levels <= rows + 1:
+            return ""
+        return f"is text with {levels:,} different values in {rows:,} rows, which is no category"
+
+    @property
+    def category(self) -> bool:
+        """Whether it takes dummies in a regression."""
+        return self.text and self.flags is None and (self.named or self.floats is None)
+
+    def array(self, role: Role) -> np.ndarray:
+        """Its values for `role`; only where :meth:`refusal` has nothing to say."""
+        if role == "ids":
+            return self.strings()
+        if role == "number":
+            return self.flags.astype(float) if self._by_flags else self._floats()
+        if self._by_flags:
+            assert self.flags is not None
+            return self.flags
+        if self.named or self.zeros_lead or self.floats is None:  # 01 and 1 are two names
+            return self.strings()
+        return self.whole if self.whole is not None else self._floats()
+
+    @property
+    def _by_flags(self) -> bool:
+        import pyarrow as pa
+
+        return pa.types.is_boolean(self.values.type) or (self.text and self.flags is not None)
+
+    def _floats(self) -> np.ndarray:
+        assert self.floats is not None
+        if self.text and "_look" in self.__dict__ and self._look.commas:
+            self.notes.append(f"{self.name!r} with decimal commas")
+        return self.floats
+
+
+class _Look:
+    """Different values of a text column, each looked at once."""
+
+    def __init__(self, column: Column) -> None:
+        words = [w.strip() for w in column.words]
+        counts = np.bincount(column.codes[column.codes >= 0], minlength=len(words))
+        filled = np.array([w != "" for w in words], dtype=bool)
+        numbers = np.array([NUMBER.fullmatch(w) is not None for w in words], dtype=bool)
+        values = np.array(
+            [float(w) if n else np.nan for w, n in zip(words, numbers, strict=True)], dtype=float
+        )
+        numbers &= ~np.isinf(values)
+        self.commas = column.commas and _commas(words)
+        if self.commas:
+            for j, word in enumerate(words):
+                if COMMA.fullmatch(word):
+                    values[j], numbers[j] = float(word.replace(",", ".")), True
+        total = max(1, int(counts[filled].sum()))
+        self.column, self.words, self.numbers, self.filled = column, words, numbers, filled
+        self.share = float(counts[numbers].sum() / total)
+        dated = [bool(DATE.fullmatch(w)) for w in words]
+        self.dates = float(counts[dated].sum() / total) if dated else 0.0
+        self.date = words[dated.index(True)] if any(dated) else ""
+        self.like, self.example = "", ""
+        for name, pattern in LOOKS:
+            fits = np.array([bool(pattern.fullmatch(w)) for w in words], dtype=bool) & ~numbers
+            if counts[fits | numbers].sum() > 0.5 * total and fits.any():
+                self.like, self.example = name, words[int(fits.argmax())]
+                break
+        self.floats: np.ndarray | None = None
+        if (numbers | ~filled).all() and numbers.any():
+            self.floats = np.append(values, np.nan)[column.codes]
+
+    def no_numbers(self) -> str:
+        """What speaks against numbers, with the value and its row."""
+        if self.like:
+            return f"looks like {self.like} ({_quote(self.example)}); write plain numbers"
+        bad = ~self.numbers & self.filled
+        codes = self.column.codes
+        wrong = bad[codes] & (codes >= 0)
+        row = int(wrong.argmax())
+        value = self.words[codes[row]]
+        if self.share == 0:
+            kind = "dates or times" if self.dates >= MOST else "text"
+            return f"holds {kind} ({_quote(value)} in row {row + 1}), not numbers"
+        n = int(wrong.sum())
+        others = "" if n == 1 else f", and in {n - 1:,} more"
+        beyond = " (beyond the range of floats)" if NUMBER.fullmatch(value) else ""
+        return f"holds {_quote(value)}{beyond} in row {row + 1}{others}, which is no number"
+
+
+def _codes(words: Iterable[str]) -> bool:
+    """Whether words may be codes: whole numbers of one width above one digit."""
+    widths = {len(w) if w.isdigit() else 0 for w in words}
+    return len(widths) == 1 and widths.pop() > 1
+
+
+def _commas(words: Iterable[str]) -> bool:
+    """Whether commas are decimal: one is clear, and none speaks against it."""
+    clear = False
+    for word in words:
+        if "," not in word:
+            if "." in word:
+                return False
+            continue
+        if not COMMA.fullmatch(word):
+            return False
+        left, right = re.split(",", word.lstrip("+-"), maxsplit=1)
+        clear |= len(right) != 3 or len(left) > 3 or left.startswith("0")
+    return clear
+
+
+class _Text:
+    """A csv or tsv file."""
+
+    declared = False
+
+    def __init__(self, path: Path, sep: str | None, names_wanted: bool) -> None:
+        self.path = path
+        self.header: Header = examine(path, sep=sep, names_wanted=names_wanted)
+        self.notes = list(self.header.notes)
+        # A column without a name stays known by its place until its values say what it is.
+        self.labels = [n or f"\0{j}" for j, n in enumerate(self.header.names)]
+        self.names = [n for n in self.header.names if n]
+
+    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
+        """Columns by name.
+
+        `numeric` has those that are wanted as numbers, and whether they surely are: then they are parsed as such at once, which
+        is fast, and only on failure as text, to say which cell it was.
+        """
+        import pyarrow as pa
+
+        unnamed = [n for n in self.labels if n.startswith("\0")]
+        chosen = [n for n in self.labels if n in wanted or n.startswith("\0")]
+        floats = {n for n, surely in numeric.items() if n in chosen and self._numbers(n, surely)}
+        table = None
+        if floats:
+            try:
+                table = self._read(chosen, floats, threads=True)
+            except pa.ArrowInvalid:  # read it again as text, to say which cell it was
+                table = None
+            else:
+                if not all(
+                    np.isfinite(np.asarray(c)).all() for n in floats for c in table[n].chunks
+                ):
+                    table = None
+        if table is None:
+            table = self._read(chosen, set(), threads=False)
+        if table.num_rows == 0:
+            raise ValueError("it has no rows")
+        for name in unnamed:
+            self._without_name(int(name[1:]), table[name])
+        commas = self.header.sep in ";\t|"
+        return {n: Column(n, table[n], False, commas) for n in chosen if n not in unnamed}
+
+    def _numbers(self, name: str, surely: bool) -> bool:
+        """Whether the first rows of a column hold numbers, and, unless surely, no codes such as 01234 and 94110."""
+        place = self.labels.index(name)
+        cells = [r[place].strip() for r in self.header.sample if place < len(r)]
+        if not cells or not all(NUMBER.fullmatch(c) for c in cells):
+            return False
+        return surely or not _codes(cells)
+
+    def _read(self, chosen: Sequence[str], floats: set[str], threads: bool) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.csv as pc
+
+        wrong: list[Any] = []
+        width = len(self.labels)
+
+        def handle(row: Any) -> str:
+            wrong.append(row)
+            return "skip" if threads is False and len(wrong) < 4 else "error"
+
+        types = {n: pa.float64() if n in floats else pa.string() for n in chosen}
+        if packing(self.path):
+            source: Any = pa.PythonFile(open_binary(self.path), mode="r")
+        else:
+            source = pa.OSFile(str(self.path))
+        with source:
+            source.read(self.header.start)
+            try:
+                table = pc.read_csv(
+                    source,
+                    read_options=pc.ReadOptions(
+                        column_names=self.labels, use_threads=threads, block_size=BLOCK
+                    ),
+                    parse_options=pc.ParseOptions(
+                        delimiter=self.header.sep,
+                        newlines_in_values=True,
+                        ignore_empty_lines=width > 1,
+                        invalid_row_handler=handle,
+                    ),
+                    convert_options=pc.ConvertOptions(
+                        column_types=types,
+                        include_columns=list(chosen),
+                        null_values=[""],
+                        strings_can_be_null=True,
+                        quoted_strings_can_be_null=True,
+                    ),
+                )
+            except pa.ArrowInvalid as error:
+                if threads or wrong:
+                    table = None
+                    if threads:
+                        raise
+                elif "UTF8" in str(error) or "UTF-8" in str(error):
+                    raise ValueError(self._undecoded()) from None
+                elif "Empty CSV" in str(error):
+                    raise ValueError("it has no rows") from None
+                else:
+                    raise ValueError(str(error).splitlines()[0]) from None
+        if wrong:
+            first = wrong[0]
+            told = "" if len(wrong) == 1 else ", and more rows like it"
+            raise ValueError(
+                f"row {first.number} has {first.actual_columns} fields where the header has {width} names{told}; "
+                "a separator inside a value must stand in quotes"
+            )
+        assert table is not None
+        if width == 1:
+            table = _without_end(table)
+        return table
+
+    def _undecoded(self) -> str:
+        with open_binary(self.path) as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError:
+                    return f"it is not UTF-8, first in line {number}; save it as UTF-8"
+        return "it is not UTF-8; save it as UTF-8"
+
+    def _without_name(self, place: int, values: Any) -> None:
+        import pyarrow.compute as pc
+
+        if values.null_count == len(values):
+            self.notes.append("an empty last column left out")
+        elif place == 0:
+            self.notes.append("the first column, which has no name, left out")
+        elif place == len(self.labels) - 1 and len(self.header.names) > 1:
+            row = int(pc.is_valid(values).to_numpy().argmax()) + 1
+            raise ValueError(
+                f"rows have {len(self.labels)} fields, first row {row}, and the header {len(self.names)} names"
+            )
+        else:
+            raise ValueError(f"column {place + 1} has no name")
+
+
+def _without_end(table: pa.Table) -> pa.Table:
+    """Blank lines at the end of a file of one column are no rows; those before are missing values."""
+    import pyarrow.compute as pc
+
+    valid = pc.is_valid(table.column(0)).to_numpy()
+    return table.slice(0, int(np.flatnonzero(valid)[-1]) + 1) if valid.any() else table.slice(0, 0)
+
+
+class _Parquet:
+    """A parquet file, or a directory of them."""
+
+    declared = True
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self.path, self.notes = path, []
+        with pq.ParquetFile(path) as file:
+            groups = [file.metadata.row_group(g) for g in range(file.metadata.num_row_groups)]
+            bounded(sum(g.total_byte_size for g in groups), path)
+            bounded(file.metadata.num_rows, path)
+            names = [str(n) for n in file.schema_arrow.names]
+        _distinct(names)
+        index = [n for n in names if re.fullmatch(r"__index_level_\d+__", n)]
+        if index:
+            self.notes.append("the index of pandas left out")
+        self.names = [n for n in names if n not in index]
+
+    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
+        import pyarrow.parquet as pq
+
+        del numeric  # it declares its types
+        chosen = [n for n in self.names if n in wanted]
+        with pq.ParquetFile(self.path) as file:
+            table = file.read(columns=chosen)
+        if table.num_rows == 0:
+            raise ValueError("it has no rows")
+        return {n: Column(n, table[n], True) for n in chosen}
+
+
+class _Jsonl:
+    """A file with one JSON object a line: numbers, text, truth values and null are what they are declared to be."""
+
+    declared = True
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.notes = path, []
+        self.columns: dict[str, list[Any]] = {}
+        self.rows = 0
+        batch: list[dict[str, Any]] = []
+        with open_binary(path) as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                batch.append(_object(line, number))
+                if len(batch) == BATCH:
+                    self._add(batch)
+                    batch = []
+        self._add(batch)
+        if not self.rows:
+            raise ValueError("it has no rows")
+        self.names = list(self.columns)
+
+    def _add(self, batch: list[dict[str, Any]]) -> None:
+        import pyarrow as pa
+
+        for name in dict.fromkeys(n for row in batch for n in row):
+            self.columns.setdefault(name, [pa.nulls(self.rows)] if self.rows else [])
+        for name, chunks in self.columns.items():
+            chunks.append(_typed([row.get(name) for row in batch]))
+        self.rows += len(batch)
+
+    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
+        del numeric
+        return {n: Column(n, _joined(self.columns[n]), True) for n in self.names if n in wanted}
+
+
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    def refuse(word: str) -> Any:
+        raise ValueError(f"{word} is no JSON")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a name comes twice")
+        return found
+
+    try:
+        row = json.loads(line.decode("utf-8-sig"), parse_constant=refuse, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        told = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise ValueError(f"line {number}: {told}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return row
+
+
+def _typed(values: list[Any]) -> Any:
+    """One type for a batch of values of JSON; numbers mixed with text become text, as they were written."""
+    import pyarrow as pa
+
+    kinds = {type(v) for v in values} - {type(None)}
+    if kinds & {dict, list}:
+        return pa.array([None if v is None else [] for v in values], pa.list_(pa.null()))
+    if not kinds:
+        return pa.nulls(len(values))
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    if kinds <= {int, float}:
+        try:
+            return pa.array(values, pa.int64() if kinds == {int} else pa.float64())
+        except (pa.ArrowInvalid, OverflowError):
+            pass  # beyond 64 bits: text, so that no digit of an id is lost
+    return pa.array([v if v is None or isinstance(v, str) else json.dumps(v) for v in values])
+
+
+def _joined(chunks: list[Any]) -> Any:
+    import pyarrow as pa
+
+    kinds = {c.type for c in chunks if not pa.types.is_null(c.type)}
+    if not kinds:
+        return pa.chunked_array(chunks)
+    kind = kinds.pop()
+    if kinds:
+        numbers = {kind, *kinds} <= {pa.int64(), pa.float64()}
+        nested = any(pa.types.is_nested(k) for k in {kind, *kinds})
+        kind = pa.float64() if numbers else pa.string()
+        if nested:
+            kind = pa.list_(pa.null())
+            chunks = [pa.array([[]] * len(c), kind) for c in chunks]
+    return pa.chunked_array([c.cast(kind, safe=False) for c in chunks], kind)
+
+
+def _distinct(names: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"column {name!r} appears {list(names).count(name)} times")
+        seen.add(name)
+
+
+def open_table(path: Path, sep: str | None = None, *, names_wanted: bool = True) -> Any:
+    """The table of a file: its `names` now, its columns by ``load(wanted, numeric)``."""
+    match suffix(path):
+        case ".parquet":
+            return _Parquet(path)
+        case ".jsonl":
+            return _Jsonl(path)
+        case _:
+            return _Text(path, sep, names_wanted)
+
+
+def listed(given: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Names of columns out of options, which may hold several with commas between."""
+    found: list[str] = []
+    for item in given:
+        found += [item] if item in names else [p.strip() for p in item.split(",") if p.strip()]
+    return found
+
+
+def unknown(column: str, names: Sequence[str]) -> str:
+    """That there is no such column, what there is, and what may have been meant."""
+    shown = ", ".join(map(_quote, names[:20])) + (", …" if len(names) > 20 else "")
+    told = f"no column {column!r}{nearest(column, names)} it has {shown}"
+    if len(names) == 1 and any(s in names[0] for s in ";,\t|"):
+        told += "; is the separator another one (--sep)?"
+    return told.replace("? it has", "? It has").replace(f"{column!r} it has", f"{column!r}; it has")
+
+
+def frame(columns: Iterable[tuple[str, np.ndarray]], shape: tuple[int, int]) -> pd.DataFrame:
+    """A data frame of `shape`; columns that are all float64 come to share one block, so that nothing is copied again."""
+    import pandas as pd
+
+    block = np.empty(shape[::-1])
+    found: dict[str, np.ndarray] = {}
+    for j, (name, values) in enumerate(columns):
+        if values.dtype == np.float64:
+            block[j] = values
+            values = block[j]
+        found[name] = values
+    if all(v.dtype == np.float64 for v in found.values()):
+        return pd.DataFrame(block.T, columns=list(found), copy=False)
+    texts = {n: pd.Series(v, dtype="str") if v.dtype == object else v for n, v in found.items()}
+    return pd.DataFrame(texts)
+
+
+def design(columns: dict[str, Column], notes: list[str]) -> pd.DataFrame:
+    """Intercept, numeric columns, and drop-first dummies of categories, as a regression wants them; empties `columns`."""
+    rows = len(next(iter(columns.values())))
+    parts: list[tuple[str, Column, int]] = []  # column, and the level of a dummy
+    dummies: list[tuple[str, Column, int]] = []
+    for name, column in columns.items():
+        if not column.category:
+            parts.append((name, column, -1))
+            continue
+        order = sorted(range(len(column.words)), key=column.words.__getitem__)
+        notes.append(
+            f"{name!r} {len(order)} categories" if len(order) > 1 else f"{name!r} one word"
+        )
+        dummies += [(f"{name}_{column.words[j]}", column, j) for j in order[1:]]
+    names = [name for name, *_ in (*parts, *dummies)]
+    _distinct(names)
+    columns.clear()
+
+    def values(column: Column, level: int) -> np.ndarray:
+        return column.array("number") if level < 0 else (column.codes == level).astype(float)
+
+    parts = [*parts, *dummies][::-1]
+    del dummies
+    constant = False
+
+    def arrays() -> Iterator[tuple[str, np.ndarray]]:
+        nonlocal constant
+        while parts:
+            name, column, level = parts.pop()
+            found = values(column, level)
+            constant |= bool((found == found[0]).all())
+            notes.extend(column.notes)
+            yield name, found
+        yield "intercept", np.ones(rows)
+
+    made = frame(arrays(), (rows, len(names) + 1))
+    if constant:  # it is an intercept already
+        return made.iloc[:, :-1]
+    return made[["intercept", *names]]
+
+
+def class_columns(names: Iterable[Any], classes: Iterable[Any]) -> list[int]:
+    """Which column belongs to which class, by name: ``prob_x``, ``p_x`` or ``x`` belongs to x.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of the columns; what all of them begin with may stand before the class.
+    classes : iterable
+        The classes, compared as text, upper and lower case being different.
+
+    Returns
+    -------
+    list of int
+        For each class the position of its column.
+
+    Raises
+    ------
+    ValueError
+        If a class has no column, or names or classes come twice; the message lists both.
+
+    Examples
+    --------
+    >>> class_columns(["prob_login", "prob_billing"], ["billing", "login"])
+    [1, 0]
+    """
+    columns, wanted = [str(n) for n in names], [str(c) for c in classes]
+    if len(set(columns)) == len(columns) and len(set(wanted)) == len(wanted) and wanted:
+        same = [len(set(letters)) == 1 for letters in zip(*columns, strict=False)]
+        common = [*same, False].index(False)  # letters that all columns begin with
+        stripped = [[c[length:] for c in columns] for length in range(common + 1)]
+        stripped += [[c.removeprefix(p) for c in columns] for p in ("prob_", "p_")]
+        exact = (s for s in stripped if set(s) == set(wanted) and len(s) == len(wanted))
+        within = (s for s in stripped if set(wanted) <= set(s) and len(set(s)) == len(s))
+        found = next(exact, None) or next(within, None)
+        if found is not None:
+            return [found.index(c) for c in wanted]
+    raise ValueError(
+        f"columns and classes must have the same names; columns are {', '.join(map(_quote, columns[:20]))}, "
+        f"classes are {', '.join(map(_quote, wanted[:20]))}"
+    )
