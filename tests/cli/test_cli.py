@@ -128,6 +128,11 @@ def test_a_users_file_goes_in_and_answer_certificates_and_picture_come_out(
     assert code == 0, err
     record = json.loads(out)
     assert set(record) == {
+        "schema",
+        "input",
+        "options",
+        "verdicts",
+        "warnings",
         "method",
         "version",
         "seed",

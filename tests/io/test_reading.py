@@ -112,13 +112,13 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "ending", "told"),
     [
-        ("", ".csv", "cannot be read"),
-        ("x,y\n", ".csv", "no rows"),
+        ("", ".csv", "no rows, not even a header"),
+        ("x,price\n", ".csv", "no rows"),
         ("x,price\n1,\n2,3\n", ".csv", "missing"),
-        ("x,price\n1,two\n2,3\n", ".csv", "numbers"),
+        ("x,price\n1,two\n2,3\n", ".csv", "holds .two. in row 1, which is no number"),
         ("x,y\n1,2\n", ".csv", "price"),
         ("x,x.1,price\n1,,2\n", ".csv", "missing"),
-        ("{", ".jsonl", "cannot be read"),
+        ("{", ".jsonl", "line 1: "),
         ("PAR1", ".parquet", "cannot be read"),
         ("<a>", ".graphml", "read from"),
     ],

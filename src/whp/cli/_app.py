@@ -9,28 +9,21 @@ from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import Parameter
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from whp import __version__
 from whp.catalogue import CATALOGUE, find
+from whp.cli._console import console as make_console
 from whp.experiment.runner import Backend
 from whp.experiment.study import Scale
 
-__all__ = ["application", "complain"]
+__all__ = ["application"]
 
 HELP = """Published methods with guarantees, each checked on your run.
 
 `whp list` shows the methods, `whp run METHOD FILE` runs one on your file, `whp tour` shows them all at work.
 """
-
-
-def complain(message: str) -> None:
-    """One line on the error stream."""
-    Console(stderr=True).print(
-        f"[bold red]whp:[/] {escape(message)}", soft_wrap=True, highlight=False
-    )
 
 
 def application(tokens: Sequence[str] = ()) -> cyclopts.App:
@@ -115,7 +108,7 @@ def _list(*, json_: Annotated[bool, Parameter(name="--json", negative="")] = Fal
             table.add_row(
                 f"[dim]{method.slug}", f"[dim]{method.field}", f"[dim]planned · {method.problem}"
             )
-    console = Console()
+    console = make_console()
     console.print(table)
     built = sum(m.status == "built" for m in CATALOGUE)
     console.print(
@@ -134,7 +127,7 @@ def _info(method: str, /) -> None:
     from whp.experiment.findings import published
 
     row = find(method)
-    console = Console()
+    console = make_console()
     console.print(
         f"[bold]{row.slug}[/]  ({row.field}, {row.status})\n{row.problem}\n", highlight=False
     )

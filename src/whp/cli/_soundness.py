@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from whp.catalogue import Method
+from whp.cli._console import console as make_console
 from whp.experiment.runner import Backend, run_tasks
 from whp.experiment.soundness import Soundness, published_soundness, soundness_tasks, summed
 from whp.experiment.worlds import load_worlds
@@ -31,7 +32,7 @@ def run_soundness(
     publish: bool,
 ) -> int:
     """Run, sum up, print and save; exit code 1 if a run crashed or a mutant was not caught."""
-    console = Console()
+    console = make_console()
     bad = 0
     for method in methods:
         worlds = load_worlds(method.slug)

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from whp.catalogue import Method
+from whp.cli._console import console as make_console
 from whp.experiment.findings import Published, judge, published, relisted
 from whp.experiment.runner import Backend, run_study
 from whp.experiment.study import Loaded, NotTested, Scale, load
@@ -41,7 +42,7 @@ def study(
     publish: bool,
 ) -> int:
     """Run, judge, print and save the studies; exit code 1 if a trial failed."""
-    console = Console()
+    console = make_console()
     failed = 0
     for method in methods:
         module = load(method.slug)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from whp.catalogue import Method
 from whp.certificate import COLOUR, Verdict
+from whp.cli._console import console as make_console
 from whp.experiment.findings import published
 from whp.experiment.study import load
 from whp.io import save
@@ -97,7 +98,7 @@ def _picture(cards: Sequence[Card], path: Path) -> None:
 
 def tour(methods: Sequence[Method], out: Path, picture: Path | None = None) -> int:
     """Run the showcases; the page is written anew after each, so that an interrupted tour leaves what it has."""
-    console = Console()
+    console = make_console()
     known = published()
     cards: list[Card] = []
     start = time.perf_counter()

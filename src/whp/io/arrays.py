@@ -11,7 +11,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def real(array: Any) -> Any:
     return array
 
 
-def _npy_header(file: IO[bytes], room: int) -> None:
+def _npy_header(file: Any, room: int) -> None:
     """Check that an npy file holds what its header claims, `room` bytes being there."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):

@@ -18,7 +18,7 @@ import numpy as np
 from whp.io.arrays import contents, only, read_array, read_arrays, read_sparse, real
 from whp.io.headers import NUMBER
 from whp.io.sources import suffix, text_of
-from whp.io.tables import TABLES, Choice, Column, listed, open_table, unknown
+from whp.io.tables import TABLES, Choice, Column, Role, listed, open_table, unknown
 from whp.text import nearest
 
 __all__ = ["edge_weight", "read_graph"]
@@ -205,7 +205,8 @@ def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[
     if len(chosen) != 2:
         raise ValueError("a list of edges needs two columns, one for each end")
     rest = [n for n in names if n not in chosen]
-    columns: dict[str, Column] = table.load([*chosen, *rest], {})
+    roles: dict[str, Role] = {**dict.fromkeys(chosen, "ids"), **dict.fromkeys(rest, "any")}  # type: ignore[dict-item]
+    columns: dict[str, Column] = table.load(roles)
     notes.extend(table.notes)
     faults = [f"column {n!r} {told}" for n in chosen if (told := columns[n].refusal("ids"))]
     if faults:

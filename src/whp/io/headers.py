@@ -154,8 +154,10 @@ def examine(path: Path, *, sep: str | None = None, names_wanted: bool = True) ->
         chosen = sep or _separator(rest[end:], whole, default)
         records = _take(rest, chosen, whole)
         width = len(records[1][0]) if len(records) > 1 else 0
-        lone = width == 1 and len(records[0][0]) == 1 and looks_like_data(records[1][0])
-        if not end or (records and len(records[0][0]) == width and (width > 1 or lone)):
+        numbers = [any(map(NUMBER.fullmatch, _words(r))) for r, _ in records[1:3]]
+        comment = width != len(records[0][0]) if records else True
+        comment |= numbers == [False, True] or (width == 1 and numbers[:1] == [False])
+        if not end or not comment:
             break
         skipped += end
     rest = data[skipped:]

@@ -187,10 +187,18 @@ def _guarded(path: Path, kind: str, reader: Callable[[], Any]) -> Any:
     except csv.Error as error:
         raise ValueError(f"{shown}: cannot be read: {error}") from error
     except Exception as error:  # parsers of ten libraries raise whatever they like on broken bytes
-        told = str(error) if isinstance(error, ValueError) else str(error).partition("\n")[0]
-        told = told or type(error).__name__
-        told = told.removeprefix(f"{path}: ")
+        if isinstance(error, ValueError) and _ours(error):
+            raise ValueError(f"{shown}: {str(error).removeprefix(f'{path}: ')}") from error
+        told = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{shown}: cannot be read: {told}") from error
+
+
+def _ours(error: Exception) -> bool:
+    """Whether this package raised it, in words meant for the user."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("whp.io")
 
 
 @dataclass
@@ -350,8 +358,7 @@ class _Plan:
             self.features, WHOLE[self.wants[self.whole].kind] if self.whole else "any"
         )
         roles |= {c: ONE_COLUMN[self.wants[n].kind] for n, c in self.targets.items()}
-        numeric = {n: r == "number" for n, r in roles.items() if r not in ("labels", "ids", "any")}
-        columns: dict[str, Column] = self.table.load(list(roles), numeric)
+        columns: dict[str, Column] = self.table.load(roles)
         rows = len(next(iter(columns.values())))
         dropped = 0
         if self.choice.missing == "drop":

@@ -5,9 +5,18 @@ from __future__ import annotations
 import io
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-__all__ = ["COMPRESSED", "PACKED", "bounded", "open_binary", "packing", "suffix", "text_of"]
+__all__ = [
+    "COMPRESSED",
+    "PACKED",
+    "bounded",
+    "holds",
+    "open_binary",
+    "packing",
+    "suffix",
+    "text_of",
+]
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 PACKED = (".csv", ".tsv", ".jsonl", ".mtx", ".gml", ".graphml", ".edges", ".edgelist", ".txt")
@@ -45,7 +54,7 @@ def bounded(claimed: int, path: Path) -> None:
 class _Bounded(io.RawIOBase):
     """A decompressed stream that ends with an error where it grows beyond belief."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
+    def __init__(self, stream: Any, path: Path) -> None:
         self.stream, self.path, self.count = stream, path, 0
 
     def readable(self) -> bool:
@@ -63,7 +72,7 @@ class _Bounded(io.RawIOBase):
         super().close()
 
 
-def open_binary(path: Path) -> IO[bytes]:
+def open_binary(path: Path) -> Any:
     """The file, decompressed where its ending says so."""
     openers = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
     packed = packing(path)
@@ -76,6 +85,16 @@ def open_binary(path: Path) -> IO[bytes]:
     else:
         stream = import_module(openers[packed]).open(path, "rb")
     return io.BufferedReader(_Bounded(stream, path), 2**20)
+
+
+def holds(path: Path, byte: bytes) -> bool:
+    """Whether a byte occurs in a file; of a compressed one it is not known, so True."""
+    if packing(path):
+        return True
+    import mmap
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(byte) >= 0
 
 
 def text_of(path: Path) -> str:

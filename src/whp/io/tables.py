@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from whp.io.headers import NUMBER, Header, examine
-from whp.io.sources import bounded, open_binary, packing, suffix
+from whp.io.sources import bounded, holds, open_binary, packing, suffix
 from whp.text import nearest
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ __all__ = ["MAX_LEVELS", "TABLES", "Choice", "Column", "Role", "class_columns", 
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl")
 MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
-BLOCK = 2**23  # bytes that are parsed at a time
+BLOCK = 2**20  # bytes that are parsed at a time
+LONGEST = 2**26  # bytes of the longest record
 BATCH = 65_536  # records of jsonl at a time
 SOME, MOST = 0.1, 0.9  # shares of numbers that make a column of words suspicious
 
@@ -147,7 +148,7 @@ class Column:
         import pyarrow.compute as pc
 
         nulls = pc.is_null(self.values, nan_is_null=pa.types.is_floating(self.values.type))
-        if self.text:
+        if self.text and self._cast is None:
             blank = pc.match_substring_regex(self.values, r"^\s*$")
             nulls = pc.or_(nulls, pc.fill_null(blank, False))
         return nulls.to_numpy()
@@ -160,18 +161,24 @@ class Column:
 
         if self.broken:
             return None
-        values = self.values
         if self.text:
-            try:
-                values = pc.cast(values, pa.float64())
-            except pa.ArrowInvalid:
-                return self._look.floats
-            found = values.to_numpy()
-            finite = np.isfinite(found)
-            plain = finite.all() or bool((finite | self.absent).all())
-            return found if plain else self._look.floats
-        found = pc.cast(values, pa.float64(), safe=False).to_numpy()
+            return self._look.floats if self._cast is None else self._cast
+        found = pc.cast(self.values, pa.float64(), safe=False).to_numpy()
         return found if not np.isinf(found).any() else None
+
+    @cached_property
+    def _cast(self) -> np.ndarray | None:
+        """A text column as floats where arrow can read every cell, and what looks like nan and inf is none of them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        try:
+            values = pc.cast(self.values, pa.float64())
+        except pa.ArrowInvalid:
+            return None
+        found = values.to_numpy()
+        missing = len(found) - int(np.isfinite(found).sum())
+        return found if missing == values.null_count else None
 
     @cached_property
     def whole(self) -> np.ndarray | None:
@@ -193,7 +200,7 @@ class Column:
 
         if pa.types.is_boolean(self.values.type):
             return None if self.absent.any() else self.values.to_numpy().astype(bool)
-        if not self.text or self.absent.any() or self.declared:
+        if not self.text or self.declared or self.floats is not None or self.absent.any():
             return None
         if not set(self.words) <= {"true", "false", "True", "False", "TRUE", "FALSE"}:
             return None
@@ -401,17 +408,17 @@ class _Text:
         self.labels = [n or f"\0{j}" for j, n in enumerate(self.header.names)]
         self.names = [n for n in self.header.names if n]
 
-    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
+    def load(self, roles: Mapping[str, Role]) -> dict[str, Column]:
         """Columns by name.
 
-        `numeric` has those that are wanted as numbers, and whether they surely are: then they are parsed as such at once, which
-        is fast, and only on failure as text, to say which cell it was.
+        Those whose first rows are surely numbers are parsed as such at once, which is fast, and only on failure as text, to say
+        which cell it was.
         """
         import pyarrow as pa
 
         unnamed = [n for n in self.labels if n.startswith("\0")]
-        chosen = [n for n in self.labels if n in wanted or n.startswith("\0")]
-        floats = {n for n, surely in numeric.items() if n in chosen and self._numbers(n, surely)}
+        chosen = [n for n in self.labels if n in roles or n.startswith("\0")]
+        floats = {n for n, role in roles.items() if self._numbers(n, role)}
         table = None
         if floats:
             try:
@@ -432,74 +439,88 @@ class _Text:
         commas = self.header.sep in ";\t|"
         return {n: Column(n, table[n], False, commas) for n in chosen if n not in unnamed}
 
-    def _numbers(self, name: str, surely: bool) -> bool:
-        """Whether the first rows of a column hold numbers, and, unless surely, no codes such as 01234 and 94110."""
+    def _numbers(self, name: str, role: Role) -> bool:
+        """Whether the first rows of a column are numbers for `role`, whatever may follow.
+
+        Where nobody asked for numbers they must have fractions: whole ones may be names, and codes such as 01234 are.
+        """
         place = self.labels.index(name)
         cells = [r[place].strip() for r in self.header.sample if place < len(r)]
-        if not cells or not all(NUMBER.fullmatch(c) for c in cells):
+        if role == "ids" or not cells or not all(NUMBER.fullmatch(c) for c in cells):
             return False
-        return surely or not _codes(cells)
+        if role in ("design", "features"):
+            return not _codes(cells)
+        return role == "number" or all("." in c for c in cells)
 
     def _read(self, chosen: Sequence[str], floats: set[str], threads: bool) -> pa.Table:
+        """The columns, some of them as floats; ArrowInvalid then means that they must be read as text to find the fault."""
+        import pyarrow as pa
+
+        wrong: list[Any] = []
+        types = {n: pa.float64() if n in floats else pa.string() for n in chosen}
+        table: Any = None
+        for block in (BLOCK, LONGEST):
+            try:
+                table = self._parse(chosen, types, wrong, threads, block)
+                break
+            except pa.ArrowInvalid as error:
+                told = str(error).partition("\n")[0]
+                if "straddling" in told and block < LONGEST:
+                    continue
+                if threads:
+                    raise
+                if not wrong:
+                    raise ValueError(self._fault(told)) from None
+                break
+        width = len(self.labels)
+        if wrong:
+            more = "" if len(wrong) == 1 else ", and there are more like it"
+            raise ValueError(
+                f"row {wrong[0].number} has {wrong[0].actual_columns} fields where the header has {width} names{more}; "
+                "a separator inside a value must stand in quotes"
+            )
+        return _without_end(table) if width == 1 else table
+
+    def _parse(
+        self, chosen: Sequence[str], types: Any, wrong: list[Any], threads: bool, block: int
+    ) -> pa.Table:
         import pyarrow as pa
         import pyarrow.csv as pc
 
-        wrong: list[Any] = []
-        width = len(self.labels)
-
         def handle(row: Any) -> str:
             wrong.append(row)
-            return "skip" if threads is False and len(wrong) < 4 else "error"
+            return "skip" if not threads and len(wrong) < 3 else "error"
 
-        types = {n: pa.float64() if n in floats else pa.string() for n in chosen}
         if packing(self.path):
             source: Any = pa.PythonFile(open_binary(self.path), mode="r")
         else:
             source = pa.OSFile(str(self.path))
         with source:
             source.read(self.header.start)
-            try:
-                table = pc.read_csv(
-                    source,
-                    read_options=pc.ReadOptions(
-                        column_names=self.labels, use_threads=threads, block_size=BLOCK
-                    ),
-                    parse_options=pc.ParseOptions(
-                        delimiter=self.header.sep,
-                        newlines_in_values=True,
-                        ignore_empty_lines=width > 1,
-                        invalid_row_handler=handle,
-                    ),
-                    convert_options=pc.ConvertOptions(
-                        column_types=types,
-                        include_columns=list(chosen),
-                        null_values=[""],
-                        strings_can_be_null=True,
-                        quoted_strings_can_be_null=True,
-                    ),
-                )
-            except pa.ArrowInvalid as error:
-                if threads or wrong:
-                    table = None
-                    if threads:
-                        raise
-                elif "UTF8" in str(error) or "UTF-8" in str(error):
-                    raise ValueError(self._undecoded()) from None
-                elif "Empty CSV" in str(error):
-                    raise ValueError("it has no rows") from None
-                else:
-                    raise ValueError(str(error).splitlines()[0]) from None
-        if wrong:
-            first = wrong[0]
-            told = "" if len(wrong) == 1 else ", and more rows like it"
-            raise ValueError(
-                f"row {first.number} has {first.actual_columns} fields where the header has {width} names{told}; "
-                "a separator inside a value must stand in quotes"
+            return pc.read_csv(
+                source,
+                read_options=pc.ReadOptions(
+                    column_names=self.labels, use_threads=threads, block_size=block
+                ),
+                parse_options=pc.ParseOptions(
+                    delimiter=self.header.sep,
+                    newlines_in_values=holds(self.path, b'"'),
+                    ignore_empty_lines=len(self.labels) > 1,
+                    invalid_row_handler=handle,
+                ),
+                convert_options=pc.ConvertOptions(
+                    column_types=types,
+                    include_columns=list(chosen),
+                    null_values=[""],
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                ),
             )
-        assert table is not None
-        if width == 1:
-            table = _without_end(table)
-        return table
+
+    def _fault(self, told: str) -> str:
+        if "Empty CSV" in told:
+            return "it has no rows"
+        return self._undecoded() if "UTF8" in told or "UTF-8" in told else told
 
     def _undecoded(self) -> str:
         with open_binary(self.path) as file:
@@ -554,11 +575,11 @@ class _Parquet:
             self.notes.append("the index of pandas left out")
         self.names = [n for n in names if n not in index]
 
-    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
+    def load(self, roles: Mapping[str, Role]) -> dict[str, Column]:
+        """Columns by name."""
         import pyarrow.parquet as pq
 
-        del numeric  # it declares its types
-        chosen = [n for n in self.names if n in wanted]
+        chosen = [n for n in self.names if n in roles]
         with pq.ParquetFile(self.path) as file:
             table = file.read(columns=chosen)
         if table.num_rows == 0:
@@ -598,9 +619,9 @@ class _Jsonl:
             chunks.append(_typed([row.get(name) for row in batch]))
         self.rows += len(batch)
 
-    def load(self, wanted: Sequence[str], numeric: Mapping[str, bool]) -> dict[str, Column]:
-        del numeric
-        return {n: Column(n, _joined(self.columns[n]), True) for n in self.names if n in wanted}
+    def load(self, roles: Mapping[str, Role]) -> dict[str, Column]:
+        """Columns by name."""
+        return {n: Column(n, _joined(self.columns[n]), True) for n in self.names if n in roles}
 
 
 def _object(line: bytes, number: int) -> dict[str, Any]:
@@ -668,7 +689,7 @@ def _distinct(names: Sequence[str]) -> None:
 
 
 def open_table(path: Path, sep: str | None = None, *, names_wanted: bool = True) -> Any:
-    """The table of a file: its `names` now, its columns by ``load(wanted, numeric)``."""
+    """The table of a file: its `names` now, its columns by ``load(roles)``."""
     match suffix(path):
         case ".parquet":
             return _Parquet(path)
@@ -692,6 +713,8 @@ def unknown(column: str, names: Sequence[str]) -> str:
     told = f"no column {column!r}{nearest(column, names)} it has {shown}"
     if len(names) == 1 and any(s in names[0] for s in ";,\t|"):
         told += "; is the separator another one (--sep)?"
+    if all(NUMBER.fullmatch(n) for n in names):
+        told += "; its header line seems to be missing"
     return told.replace("? it has", "? It has").replace(f"{column!r} it has", f"{column!r}; it has")
 
 
