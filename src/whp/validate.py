@@ -22,6 +22,7 @@ __all__ = [
     "as_real",
     "as_rng",
     "as_sequence",
+    "as_sparse",
     "as_vector",
     "column_names",
 ]
@@ -103,6 +104,21 @@ def _array(value: Any, argument: str) -> np.ndarray:
 def as_floats(value: Any, argument: str) -> np.ndarray:
     """`value` as a float64 array of any shape, which may hold NaN and infinities; the caller says what they mean."""
     return _array(value, argument).astype(np.float64, copy=False)
+
+
+def as_sparse(value: Any, argument: str) -> Any:
+    """`value`, sparse or dense, as a csr_array of float64; its entries must be real, and may be NaN."""
+    import scipy.sparse as sp
+
+    if not sp.issparse(value):
+        array = as_floats(value, argument)
+        if array.ndim != 2:
+            raise ValueError(f"{argument} must be 2-dimensional, got shape {array.shape}")
+        return sp.csr_array(array)
+    if value.dtype.kind not in "fiub":
+        told = NAMED.get(value.dtype.kind, str(value.dtype))
+        raise ValueError(f"{argument} must be real, got {told}")
+    return sp.csr_array(value, dtype=np.float64)
 
 
 def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:

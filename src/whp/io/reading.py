@@ -155,6 +155,10 @@ def _named(given: str | Path, wants: Mapping[str, Data]) -> tuple[str | None, Pa
     name, sign, file = str(given).partition("=")
     if sign and name in wants and not Path(given).exists():
         return name, Path(file)
+    if sign and not Path(given).exists() and Path(name).name == name:
+        raise ValueError(
+            f"{given}: there is no such file, and no parameter {name!r}; accepted are {', '.join(wants)}"
+        )
     return None, Path(given)
 
 

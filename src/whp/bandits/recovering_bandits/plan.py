@@ -23,7 +23,7 @@ from whp.bandits.recovering_bandits.rates import (
 )
 from whp.certificate import Certificate
 from whp.result import Result
-from whp.validate import as_choice, as_int, as_real
+from whp.validate import as_choice, as_floats, as_frame, as_int, as_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,12 +40,14 @@ def as_curves(curves: Any, name: str = "curves") -> Float[np.ndarray, "N D"]:
     """Recovery curves as a matrix, those of unequal length padded with their last value."""
     if curves is None:
         raise TypeError(f"{name} must be an array of numbers, got None")
+    curves = as_frame(curves)
     if hasattr(curves, "to_numpy"):
         curves = curves.to_numpy()
-    try:
-        rows = [np.atleast_1d(np.asarray(row, dtype=np.float64)) for row in curves]
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must hold real numbers, an arm a row: {error}") from error
+    if np.ma.isMaskedArray(curves):
+        curves = as_floats(curves, name)
+    if isinstance(curves, str | bytes) or not np.iterable(curves):
+        raise TypeError(f"{name} must hold real numbers, an arm a row, got {type(curves).__name__}")
+    rows = [np.atleast_1d(as_floats(row, name)) for row in curves]
     if not rows or any(r.ndim != 1 or len(r) == 0 for r in rows):
         raise ValueError(f"{name} must have at least one arm, and each arm at least one gap")
     D = max(map(len, rows))

@@ -19,7 +19,7 @@ from whp.intervals import Estimate
 from whp.io import Data
 from whp.result import Result
 from whp.undeclared import Assumption, met, unchecked, violated
-from whp.validate import as_choice, as_fraction, as_int, as_real
+from whp.validate import as_choice, as_floats, as_fraction, as_int, as_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -325,10 +325,7 @@ def _from_array(
                 )
             A[i, start:] = found
         return A, ends, times
-    try:
-        A = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"accuracy must be an array of numbers: {error}") from error
+    A = as_floats(value, "accuracy").copy()
     if A.ndim != 2 or not A.size:
         raise ValueError(f"accuracy must be two-dimensional (tasks, updates), got shape {A.shape}")
     _range(A)

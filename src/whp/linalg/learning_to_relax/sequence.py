@@ -27,7 +27,7 @@ from whp.linalg.learning_to_relax.tuner import RelaxationTuner
 from whp.progress import track
 from whp.result import Result
 from whp.undeclared import met, unchecked, violated
-from whp.validate import as_choice, as_int, as_real, as_vector
+from whp.validate import as_choice, as_floats, as_int, as_real, as_vector
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -592,12 +592,7 @@ def learning_to_relax(
     True
     """
     system = System(A)
-    try:
-        rights = np.atleast_2d(
-            np.asarray(b.to_numpy() if hasattr(b, "to_numpy") else b, dtype=np.float64)
-        )
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"b must be an array of real numbers, got {type(b).__name__}") from error
+    rights = np.atleast_2d(as_floats(b, "b"))
     if rights.ndim != 2 or rights.shape[1] != system.n or len(rights) == 0:
         raise ValueError(
             f"b must have shape (T, {system.n}), a right-hand side a row, got {rights.shape}"

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Float
 
 from whp.kernel import compiled
-from whp.validate import as_int, as_real, as_vector
+from whp.validate import as_int, as_real, as_sparse, as_vector
 
 __all__ = ["SolveInfo", "System", "as_omega", "conjugate_gradients", "sor", "ssor_cg"]
 
@@ -56,14 +55,7 @@ class System:
     """
 
     def __init__(self, A: Any, like: System | None = None) -> None:
-        if A is None:
-            raise TypeError("A must be a matrix, got None")
-        try:
-            matrix = scipy.sparse.csr_array(A, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"A must be a matrix of real numbers, got {type(A).__name__}: {error}"
-            ) from error
+        matrix = as_sparse(A, "A")
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
             raise ValueError(f"A must be square and not empty, got shape {matrix.shape}")
         if not matrix.has_sorted_indices or not matrix.has_canonical_format:

@@ -295,7 +295,7 @@ class GroupwiseRegretResult(Result):
 
 
 def groupwise_regret(
-    X: Annotated[Any, Data("table")],
+    X: Annotated[Any, Data("features")],
     y: Annotated[Any, Data("labels", "target")],
     groups: str | Sequence[Any] | Mapping[str, Any] | np.ndarray | pd.DataFrame | None = None,
     *,
