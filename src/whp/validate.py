@@ -73,8 +73,9 @@ def _array(value: Any, argument: str) -> np.ndarray:
         raise TypeError(f"{argument} must be an array of numbers, got None")
     if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
         raise ValueError(f"{argument} must have no masked entries; fill them or drop their rows")
-    if hasattr(value, "requires_grad") and hasattr(value, "detach"):
-        value = value.detach().cpu()
+    detach = getattr(value, "detach", None)
+    if detach is not None and hasattr(value, "requires_grad"):
+        value = detach().cpu()
         if "bfloat16" in str(value.dtype):  # numpy has no such type
             value = value.float()
     try:
@@ -179,7 +180,7 @@ def as_sequence(value: Any, argument: str) -> list[Any]:
     """`value` as a list; a bare string, a mapping and a set, which has no order, are none."""
     if isinstance(value, str | bytes | Mapping | Set) or not isinstance(value, Iterable):
         raise TypeError(f"{argument} must be a sequence, got {_shown(value)}")
-    if np.ndim(value) == 0 and hasattr(value, "dtype"):
+    if getattr(value, "ndim", 1) == 0:
         raise TypeError(f"{argument} must be a sequence, got a single number")
     return list(value)
 

@@ -430,5 +430,5 @@ def _json(value: Any) -> Any:
         return [_json(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): _json(v) for k, v in value.items()}
-    plain = value.item() if hasattr(value, "item") else value
+    plain = getattr(value, "item", lambda: value)()
     return plain if isinstance(plain, str | int | float | bool | NoneType) else str(plain)

@@ -167,6 +167,7 @@ class Log:
         length = 0
         line = b""
         closed = False
+        record: list[str] = []
 
         def lines() -> Iterator[str]:
             nonlocal line, length, closed

@@ -301,20 +301,14 @@ class Column:
         """Its values for `role`; only where :meth:`refusal` has nothing to say."""
         if role == "ids":
             return self.strings()
+        flags = self.flags
         if role == "number":
-            return self.flags.astype(float) if self._by_flags else self._floats()
-        if self._by_flags:
-            assert self.flags is not None
-            return self.flags
+            return self._floats() if flags is None else flags.astype(float)
+        if flags is not None:
+            return flags
         if self.named or self.zeros_lead or self.floats is None:  # 01 and 1 are two names
             return self.strings()
         return self.whole if self.whole is not None else self._floats()
-
-    @property
-    def _by_flags(self) -> bool:
-        import pyarrow as pa
-
-        return pa.types.is_boolean(self.values.type) or (self.text and self.flags is not None)
 
     def _floats(self) -> np.ndarray:
         assert self.floats is not None
