@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: venv tour test test-slow test-kernels check format bench study wheel clean
+.PHONY: venv tour test test-slow test-kernels check format docs bench study soundness wheel clean
 .DEFAULT_GOAL := tour
 
 venv: .venv/.complete
@@ -40,6 +40,12 @@ check: venv
 format: venv
 	@$(BIN)/ruff format -q .
 	@$(BIN)/ruff check -q --fix .
+
+docs: venv
+	@$(BIN)/python -c "from whp.report.docs import refresh; print(*refresh(), sep='\n')"
+
+soundness: venv
+	@$(BIN)/whp soundness --publish
 
 bench: venv
 	@$(BIN)/whp bench --out BENCHMARKS.md

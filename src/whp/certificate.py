@@ -19,6 +19,8 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from whp.intervals import Estimate
 from whp.text import visible
 
@@ -38,7 +40,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 2
-Scalar = bool | int | float | str
+Scalar = bool | int | float | str | np.generic
 Require = Literal["holds", "stands", "checked"]
 
 

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, SupportsFloat
+
+import numpy as np
 
 from whp.certificate import Answer, Certificate, Relation, Scalar, Scope, Status
 from whp.intervals import Estimate
@@ -73,7 +75,7 @@ class Condition:
     def __post_init__(self) -> None:
         _identifier(self.name, "name of a condition")
 
-    def check(self, ok: bool, evidence: str, *, remedy: str = "") -> Answer:
+    def check(self, ok: bool | np.bool_, evidence: str, *, remedy: str = "") -> Answer:
         """Met or violated, by a look at this run; `evidence` holds the numbers.
 
         Parameters
@@ -204,9 +206,9 @@ class Theorem:
     def __call__(
         self,
         *,
-        bound: float,
-        confidence: float,
-        trivial: float,
+        bound: SupportsFloat,
+        confidence: SupportsFloat,
+        trivial: SupportsFloat,
         measured: Estimate | None = None,
         answers: Iterable[Answer] = (),
         inputs: Mapping[str, Scalar] | None = None,
@@ -258,10 +260,10 @@ class Theorem:
             self.claim,
             str(self.source),
             self.relation,
-            bound,
-            confidence,
+            float(bound),
+            float(confidence),
             measured,
-            trivial,
+            float(trivial),
             tuple(ordered),
             dict(inputs or {}),
             self.needs,

@@ -45,6 +45,7 @@ def application(tokens: Sequence[str] = ()) -> cyclopts.App:
     app.command(_info, name="info")
     app.command(_tour, name="tour")
     app.command(_study, name="study")
+    app.command(_soundness, name="soundness")
     app.command(_bench, name="bench")
     for method in CATALOGUE:
         if method.commands:  # imported when its name is typed, or its help shown
@@ -135,6 +136,15 @@ def _info(method: str, /) -> None:
         console.print(
             f"[bold]Guarantee[/]  {row.guarantee}\n[bold]Cost[/]  {row.cost}", highlight=False
         )
+    for theorem in row.load_theorems():
+        console.print(
+            f"\n[bold]{theorem.name}[/]  {escape(theorem.claim)}\n  [dim]measured:[/] "
+            f"{escape(theorem.quantity)}, {theorem.relation.words} the bound\n  [dim]about:[/] "
+            f"{theorem.scope}\n  [dim]source:[/] {escape(str(theorem.source))}",
+            highlight=False,
+        )
+        for condition in theorem.conditions:
+            console.print(f"  [dim]rests on:[/] {escape(condition.statement)}", highlight=False)
     if entry := published([row.slug]).get(row.slug):
         table = Table(
             title=f"claims, {entry.scale} scale",
@@ -150,7 +160,12 @@ def _info(method: str, /) -> None:
         console.print(table)
     console.print(f"[bold]Cite[/]  {row.citation}", highlight=False)
     if row.status == "built":
-        console.print(f"[bold]Run[/]  whp run {row.slug} --help", highlight=False)
+        module, function = row.front_door.split(":")
+        console.print(
+            f"[bold]Run[/]  whp run {row.slug} --help\n[bold]Import[/]  from {module} import "
+            f"{function}\n[bold]Page[/]  docs/methods/{row.slug}.md",
+            highlight=False,
+        )
 
 
 def _tour(*methods: str, out: Path = Path("whp-out/tour"), picture: Path | None = None) -> int:
@@ -211,6 +226,42 @@ def _study(
 
     chosen = [find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"]
     return study(chosen, scale, backend, address, jobs, out, publish)
+
+
+def _soundness(
+    *methods: str,
+    seeds: int = 1000,
+    backend: Backend = "loky",
+    address: str | None = None,
+    jobs: int = -1,
+    out: Path = Path("whp-out/soundness"),
+    publish: bool = False,
+) -> int:
+    """Attack the certificates: run them in worlds whose truth is known; resumes where it was stopped.
+
+    Parameters
+    ----------
+    methods
+        Slugs; all that have worlds if none is named.
+    seeds
+        Runs of each world at each strength.
+    backend
+        loky runs on this machine, dask and ray on a cluster.
+    address
+        Of the Dask scheduler or the Ray head; without it one is started on this machine.
+    jobs
+        Processes on this machine; -1 is one a core.
+    out
+        Directory for counts (JSON) and tables (Markdown).
+    publish
+        Write the counts into the package and SOUNDNESS.md anew; for a checkout of the source.
+    """
+    from whp.cli._soundness import run_soundness
+
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+    chosen = [find(m) for m in methods] or [m for m in CATALOGUE if m.status == "built"]
+    return run_soundness(chosen, seeds, backend, address, jobs, out, publish)
 
 
 def _bench(*methods: str, source: Path = Path("benchmarks"), out: Path | None = None) -> int:

@@ -7,7 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -51,7 +50,7 @@ def run_soundness(
 
 
 def _run(
-    console: Console, slug: str, tasks: Any, backend: Backend, address: str | None, jobs: int
+    console: Any, slug: str, tasks: Any, backend: Backend, address: str | None, jobs: int
 ) -> Any:
     columns = (
         TextColumn("{task.description}"),

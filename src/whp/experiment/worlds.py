@@ -430,7 +430,7 @@ def problems(world: World, strength: float, counts: Mapping[str, Counts], p: flo
         where = f"{world.name}({strength:g}) {name or 'all'}"
 
         def refuted(k: int, n: int, rate: float) -> bool:
-            return n > 0 and binom.sf(k - 1, n, rate) < p
+            return n > 0 and bool(binom.sf(k - 1, n, rate) < p)
 
         if c.crashed:
             complaints.append(f"{where}: {c.crashed} of {c.n} runs crashed: {c.error}")
@@ -462,7 +462,7 @@ def caught(mutant: Mutant, counts: Mapping[str, Counts], p: float) -> bool:
         "false fails": c.true_fails,
         "false holds": c.false_holds,
     }[mutant.caught_by]
-    return c.n > 0 and binom.sf(bad - 1, c.n, c.delta) < p
+    return c.n > 0 and bool(binom.sf(bad - 1, c.n, c.delta) < p)
 
 
 def load_worlds(slug: str) -> Worlds | None:
