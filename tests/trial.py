@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from whp.experiment.claims import Claim, Finding
 
 
 def assert_flat_and_repeatable(study: ModuleType, config: dict[str, Any]) -> None:
@@ -28,3 +31,11 @@ def records_of(
             again = {**config, "seed": seed}
             rows += [again | row for row in study.run(again, np.random.default_rng(seed))]
     return pd.DataFrame(rows)
+
+
+def judged(claim: Claim, records: pd.DataFrame) -> Finding:
+    """On which side of its threshold a claim comes out, be it that the ledger only describes it.
+
+    Records of a test have no spread where real ones would.
+    """
+    return replace(claim, computed=True, threshold_set="before").judge(records)

@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,36 +12,12 @@ from whp.experiment.findings import Published, judge
 from whp.experiment.runner import execute, run_study
 from whp.experiment.task import Task
 
-HERE = Path(__file__).parent
 DRIVER = """
 import sys
 import toy_study
 from whp.experiment.runner import run_study
 run_study(toy_study, sys.argv[1], jobs=2, on_result=lambda *a: print("done", a[0], a[2][0]["seed"], flush=True))
 """
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """The toy study with a cache and a trace of its own; workers inherit both."""
-    (tmp_path / "trace").mkdir()
-    monkeypatch.setenv("TOY_TRACE", str(tmp_path / "trace"))
-    monkeypatch.setenv("WHP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
-    monkeypatch.syspath_prepend(str(HERE))
-    import toy_study
-
-    # Workers are reused between calls and would keep the environment of an earlier test.
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True)
-    return toy_study
-
-
-def runs(tmp_path) -> Counter:
-    return Counter(
-        p.name.split("-")[0] for p in (tmp_path / "trace").iterdir() if p.name != "kill-once"
-    )
 
 
 def values(records: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +65,7 @@ def start_until(count: int, scale: str) -> tuple[subprocess.Popen, list[int], se
     return process, descendants(process.pid), finished
 
 
-def test_records_are_in_order_cached_and_reproducible(toy, tmp_path):
+def test_records_are_in_order_cached_and_reproducible(toy, tmp_path, runs):
     seen = []
     first = run_study(
         toy,
@@ -103,10 +78,10 @@ def test_records_are_in_order_cached_and_reproducible(toy, tmp_path):
     assert [s[0] for s in seen] == list(range(1, 13))
     again = run_study(toy, "quick", jobs=2)
     pd.testing.assert_frame_equal(first, again)
-    assert set(runs(tmp_path).values()) == {1}
+    assert set(runs().values()) == {1}
 
 
-def test_a_killed_study_resumes_and_recomputes_only_what_was_not_finished(toy, tmp_path):
+def test_a_killed_study_resumes_and_recomputes_only_what_was_not_finished(toy, tmp_path, runs):
     process, workers, finished = start_until(5, "standard")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -116,9 +91,7 @@ def test_a_killed_study_resumes_and_recomputes_only_what_was_not_finished(toy, t
     records = run_study(toy, "standard", jobs=2, on_result=lambda n, t, rows, c: cached.append(c))
     assert sum(cached) >= 5
     assert len(records) == 24
-    assert {seed: n for seed, n in runs(tmp_path).items() if seed in finished} == dict.fromkeys(
-        finished, 1
-    )
+    assert {seed: n for seed, n in runs().items() if seed in finished} == dict.fromkeys(finished, 1)
     pd.testing.assert_series_equal(records["value"], run_study(toy, "standard", jobs=2)["value"])
 
 
@@ -134,7 +107,7 @@ def test_ctrl_c_leaves_no_process_and_keeps_what_finished(toy, tmp_path):
     assert sum(cached) >= 4
 
 
-def test_a_trial_that_raises_is_one_recorded_failure(toy, tmp_path):
+def test_a_trial_that_raises_is_one_recorded_failure(toy, tmp_path, runs):
     records = run_study(toy, "full", jobs=2)
     broken = records[records["error"] != ""]
     assert broken["seed"].tolist() == [5]
@@ -142,7 +115,7 @@ def test_a_trial_that_raises_is_one_recorded_failure(toy, tmp_path):
     assert "Traceback" in broken["error"].iloc[0]
     assert len(records) == 11 * 2 + 1
     run_study(toy, "full", jobs=2)
-    assert runs(tmp_path)["5"] == 2, "a failure is tried again, not cached"
+    assert runs()["5"] == 2, "a failure is tried again, not cached"
     entry = judge("linf-regression", toy, "full", records)
     assert (entry.trials, entry.failed) == (12, 1)
     entry.write(tmp_path / "f.json")

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trial import assert_flat_and_repeatable
+from trial import assert_flat_and_repeatable, judged
 
 from whp.experiment.study import Outcome
 from whp.studies import checkfree as study
@@ -158,7 +158,7 @@ def test_iterations_of_all_modes_are_timed():
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     told = {k: v.outcome for k, v in findings.items()}
     assert told.pop("C1a") is Outcome.INCONCLUSIVE  # four seeds
@@ -171,7 +171,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
     worse.loc[worse["mode"] == "redundant", "iteration_seconds"] = 0.5
     worse.loc[worse["how"].isin(["grad", "plus"]) & worse["heldout"].notna(), "heldout"] += 1
     worse.loc[worse["in_order"].notna(), "in_order"] = False
-    told = {c.id: c.judge(worse).outcome for c in study.CLAIMS}
+    told = {c.id: judged(c, worse).outcome for c in study.CLAIMS}
     assert told.pop("C5c") is Outcome.REPRODUCED  # redundant computation is faster everywhere
     assert Outcome.REPRODUCED not in told.values(), told
 

@@ -1,5 +1,5 @@
 import pytest
-from trial import assert_flat_and_repeatable, records_of
+from trial import assert_flat_and_repeatable, judged, records_of
 
 from whp.experiment.study import Outcome
 from whp.studies import comp_sum_losses as study
@@ -31,7 +31,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     assert findings["C1a"].outcome is Outcome.REPRODUCED
     assert findings["C1d"].outcome is Outcome.NOT_REPRODUCED
@@ -42,7 +42,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
     worse.loc[worse["method"] == "ours", ["both", "robust", "clean"]] = 0.0
     claims = {c.id: c for c in study.CLAIMS}
     for name in ("C2a", "C3b", "C4a"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 def test_figures_and_showcase_draw(records):

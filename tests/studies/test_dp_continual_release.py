@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.datasets.streams import baskets, late_departures
 from whp.experiment.study import Outcome
@@ -44,12 +45,14 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(rows)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C1e"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C5a"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C5a"].judge(frame.assign(marginals_exact=1.0)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C4c"].judge(frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C4c"].judge(frame.assign(largest=0.0)).outcome == Outcome.REPRODUCED
-    assert claims["C1c"].judge(frame.assign(largest=frame["T"])).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C1e"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C5a"], frame).outcome == Outcome.REPRODUCED
+    assert (
+        judged(claims["C5a"], frame.assign(marginals_exact=1.0)).outcome == Outcome.NOT_REPRODUCED
+    )
+    assert judged(claims["C4c"], frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C4c"], frame.assign(largest=0.0)).outcome == Outcome.REPRODUCED
+    assert judged(claims["C1c"], frame.assign(largest=frame["T"])).outcome == Outcome.NOT_REPRODUCED
 
 
 def test_an_audit_of_the_study():

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trial import assert_flat_and_repeatable
+from trial import assert_flat_and_repeatable, judged
 
 from whp.distributed.links import why_not
 from whp.experiment.study import Outcome
@@ -52,7 +52,7 @@ def test_a_trial_is_flat_and_repeatable(experiment):
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     for name in (
         "C1a",
@@ -71,9 +71,9 @@ def test_claims_judge_and_can_come_out_either_way(records):
     ):
         assert findings[name].outcome is Outcome.REPRODUCED, name
     worse = records.assign(ms=records["ms"].where(records["variant"] != "EF21", 1e4))
-    assert {c.id: c.judge(worse) for c in study.CLAIMS}["C7a"].outcome is Outcome.NOT_REPRODUCED
+    assert {c.id: judged(c, worse) for c in study.CLAIMS}["C7a"].outcome is Outcome.NOT_REPRODUCED
     none = records[~records["experiment"].isin(["link", "training"])].drop(columns=["ms", "loss"])
-    assert {c.id: c.judge(none) for c in study.CLAIMS}["C7a"].outcome is Outcome.INCONCLUSIVE
+    assert {c.id: judged(c, none) for c in study.CLAIMS}["C7a"].outcome is Outcome.NOT_TESTED
 
 
 def test_figures(records):

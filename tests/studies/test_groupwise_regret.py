@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.experiment.study import Outcome
 from whp.studies import groupwise_regret as study
@@ -43,19 +44,19 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(rows)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C7a"].judge(frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C7a"], frame).outcome == Outcome.REPRODUCED
     assert (
-        claims["C7a"].judge(frame.assign(**{"verdict_group-regret": "fails"})).outcome
+        judged(claims["C7a"], frame.assign(**{"verdict_group-regret": "fails"})).outcome
         == Outcome.NOT_REPRODUCED
     )
-    assert claims["C3a"].judge(frame).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C3a"], frame).outcome == Outcome.NOT_REPRODUCED
     assert (
-        claims["C3a"].judge(frame.assign(ours=frame["global"] - 1 - 0.01 * frame["seed"])).outcome
+        judged(claims["C3a"], frame.assign(ours=frame["global"] - 1 - 0.01 * frame["seed"])).outcome
         == Outcome.REPRODUCED
     )
-    assert claims["C6c"].judge(frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C6c"], frame).outcome == Outcome.REPRODUCED
     assert (
-        claims["C6c"].judge(frame.assign(ours=1 + 0.01 * frame["seed"], bound=0.01)).outcome
+        judged(claims["C6c"], frame.assign(ours=1 + 0.01 * frame["seed"], bound=0.01)).outcome
         == Outcome.NOT_REPRODUCED
     )
 

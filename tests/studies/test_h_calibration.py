@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.calibration._h_calibration import h_calibration
 from whp.datasets import images, packaged
@@ -114,7 +115,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 
 def test_claims_judge_and_are_unique(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     assert findings["C4a"].outcome is Outcome.REPRODUCED
     assert findings["C4b"].ours.value > 0
@@ -129,7 +130,7 @@ def test_claims_can_come_out_either_way(records):
     worse["rejected"] = worse["instances"]
     claims = {c.id: c for c in study.CLAIMS}
     for name in ("C2a", "C3a", "C4a", "C7b"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 def test_figures_and_showcase_draw(records):

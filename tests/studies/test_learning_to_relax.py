@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.experiment.study import Outcome
 from whp.studies import learning_to_relax as study
@@ -29,16 +30,16 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(rows)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C4a"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C4a"].judge(frame.assign(bound=-1e9)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C4a"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4a"], frame.assign(bound=-1e9)).outcome == Outcome.NOT_REPRODUCED
     worse = frame.assign(
         mean=np.where(frame["learner"] == "chebcb", 1e6 + frame["seed"], frame["mean"])
     )
-    assert claims["C2a"].judge(worse).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C2a"], worse).outcome == Outcome.NOT_REPRODUCED
     better = frame.assign(
         mean=np.where(frame["learner"] == "chebcb", 1 + 0.01 * frame["seed"], frame["mean"])
     )
-    assert claims["C2a"].judge(better).outcome == Outcome.REPRODUCED
+    assert judged(claims["C2a"], better).outcome == Outcome.REPRODUCED
     part = frame[frame["experiment"] == "shifts"].set_index(["seed", "learner"])["mean"].unstack()
     assert (part["best ω of the grid per system"] <= part["best fixed ω"]).all()
     assert (part["young"] < part["ω = 1"]).all()

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.datasets import packaged, tables
 from whp.experiment.study import Outcome
@@ -101,19 +102,19 @@ def test_claims_can_come_out_either_way():
             ]
     frame = pd.DataFrame(records)
     claims = {c.id: c for c in study.CLAIMS}
-    assert claims["C6b"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C7"].judge(frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C6b"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C7"], frame).outcome == Outcome.REPRODUCED
     assert (
-        claims["C7"].judge(frame.assign(contrast=frame["contrast"] / 2)).outcome
+        judged(claims["C7"], frame.assign(contrast=frame["contrast"] / 2)).outcome
         == Outcome.NOT_REPRODUCED
     )
     assert (
-        claims["C6a"].judge(frame.assign(scaled_error=frame["scaled_error"] * 10)).outcome
+        judged(claims["C6a"], frame.assign(scaled_error=frame["scaled_error"] * 10)).outcome
         == Outcome.NOT_REPRODUCED
     )
     covered = pd.DataFrame(
         {"experiment": "diamonds", "sketch": "srht", "covered": [True] * 100, "seed": range(100)}
     )
-    assert claims["C4a"].judge(covered).outcome == Outcome.REPRODUCED
-    assert claims["C4a"].judge(covered.assign(covered=False)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C4a"], covered).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4a"], covered.assign(covered=False)).outcome == Outcome.NOT_REPRODUCED
     assert len(claims) == len(study.CLAIMS)

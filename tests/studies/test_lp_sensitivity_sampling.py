@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.datasets import tables
 from whp.experiment.study import Outcome
@@ -54,11 +55,11 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(records)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C1a"].judge(frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C1a"], frame).outcome == Outcome.REPRODUCED
     assert (
-        claims["C1a"].judge(frame.assign(total=frame["total"] * 2)).outcome
+        judged(claims["C1a"], frame.assign(total=frame["total"] * 2)).outcome
         == Outcome.NOT_REPRODUCED
     )
-    assert claims["C4b"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C4b"].judge(frame.assign(rank=63)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C6a"].judge(frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C4b"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4b"], frame.assign(rank=63)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C6a"], frame.assign(bound=0.0)).outcome == Outcome.NOT_REPRODUCED

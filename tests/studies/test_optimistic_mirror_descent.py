@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.datasets.streams import bikeshare_regression
 from whp.experiment.study import Outcome
@@ -90,14 +91,14 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(rows)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C4a"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C4a"].judge(frame.assign(variation=1.0)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C6a"].judge(frame).ours.value < 1.5
-    assert claims["C7b"].judge(frame).outcome == Outcome.REPRODUCED
-    assert claims["C7b"].judge(frame.assign(bound=1e-3)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C9"].judge(frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4a"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4a"], frame.assign(variation=1.0)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C6a"], frame).ours.value < 1.5
+    assert judged(claims["C7b"], frame).outcome == Outcome.REPRODUCED
+    assert judged(claims["C7b"], frame.assign(bound=1e-3)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C9"], frame).outcome == Outcome.REPRODUCED
     broken = frame.assign(**{"verdict_pathwise-regret": "fails"})
-    assert claims["C9"].judge(broken).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C9"], broken).outcome == Outcome.NOT_REPRODUCED
 
 
 def test_the_showcase_draws():

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from trial import judged
 
 from whp.bandits.recovering_bandits import plan_recovering
 from whp.experiment.study import Outcome
@@ -33,10 +34,10 @@ def test_claims_can_come_out_either_way():
     frame = pd.DataFrame(rows)
     claims = {c.id: c for c in study.CLAIMS}
     assert len(claims) == len(study.CLAIMS)
-    assert claims["C4c"].judge(frame.assign(bound_share=1.0)).outcome == Outcome.REPRODUCED
-    assert claims["C4b"].judge(frame.assign(plan_share=0.5)).outcome == Outcome.NOT_REPRODUCED
-    assert claims["C3b"].judge(frame).ours.value > 0
-    assert claims["C3d"].judge(frame.assign(broken=True)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C4c"], frame.assign(bound_share=1.0)).outcome == Outcome.REPRODUCED
+    assert judged(claims["C4b"], frame.assign(plan_share=0.5)).outcome == Outcome.NOT_REPRODUCED
+    assert judged(claims["C3b"], frame).ours.value > 0
+    assert judged(claims["C3d"], frame.assign(broken=True)).outcome == Outcome.NOT_REPRODUCED
     assert (frame["bound_share"].dropna() <= 1 + 1e-6).all()
     assert (frame["plan_share"].dropna() <= 1 + 1e-6).all()
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from trial import assert_flat_and_repeatable, records_of
+from trial import assert_flat_and_repeatable, judged, records_of
 
 from whp.experiment.study import Outcome
 from whp.studies import stability_gap as study
@@ -33,7 +33,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     assert findings["C6c"].outcome is Outcome.REPRODUCED
     assert findings["C7a"].outcome is Outcome.REPRODUCED
@@ -45,7 +45,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
     worse["missed"] = worse["instances"]
     claims = {c.id: c for c in study.CLAIMS}
     for name in ("C2a", "C7a", "C8a"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 def test_figures_draw(records):

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trial import assert_flat_and_repeatable
+from trial import assert_flat_and_repeatable, judged
 
 from whp.experiment.study import Outcome
 from whp.studies import target_surrogates as study
@@ -48,7 +48,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     for name in ("C1a", "C1c", "C2a", "C2b"):
         assert findings[name].outcome is Outcome.REPRODUCED, name
@@ -58,7 +58,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
     worse.loc[ours, "after_200"] = 5.0 + 0.001 * worse.loc[ours, "seed"]
     claims = {c.id: c for c in study.CLAIMS}
     for name in ("C1a", "C2b", "C4a"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 def test_figures_draw(records):

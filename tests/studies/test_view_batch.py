@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from trial import assert_flat_and_repeatable
+from trial import assert_flat_and_repeatable, judged
 
 from whp.experiment.study import Outcome
 from whp.studies import view_batch as study
@@ -55,7 +55,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: c.judge(records) for c in study.CLAIMS}
+    findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
     for name in ("C1a", "C6b", "C6c", "C6d"):
         assert findings[name].outcome is Outcome.REPRODUCED, name
@@ -66,7 +66,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
     worse.loc[views & worse["images"].notna(), "images"] += 7
     claims = {c.id: c for c in study.CLAIMS}
     for name in ("C1a", "C2a", "C2b", "C8a"):
-        assert claims[name].judge(worse).outcome is Outcome.NOT_REPRODUCED, name
+        assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
 def test_figures_draw(records):

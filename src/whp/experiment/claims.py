@@ -121,8 +121,13 @@ def select(records: pd.DataFrame, experiment: str | None = None, **wanted: Any) 
     NotTested
         If there is no such row; says what there was.
     """
-    if experiment is not None:
-        wanted = {"experiment": experiment, **wanted}
+    return rows_where(
+        records, wanted if experiment is None else {"experiment": experiment, **wanted}
+    )
+
+
+def rows_where(records: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
+    """Like :func:`select`, from a mapping."""
     rows = records
     for column, value in wanted.items():
         values = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
@@ -261,7 +266,7 @@ class Claim:
 
 
 def outcome(
-    ours: Estimate, relation: str, threshold: float, threshold_set: str, computed: bool
+    ours: Estimate, relation: str, threshold: float | int, threshold_set: str, computed: bool
 ) -> tuple[Outcome, str]:
     """What an estimate says about a threshold, and why it says no more where it does not."""
     if threshold_set == "after":

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from whp import intervals
-from whp.experiment.claims import NotTested, select
+from whp.experiment.claims import NotTested, rows_where
 from whp.intervals import Estimate
 
 __all__ = [
@@ -50,7 +50,7 @@ Measuring = Callable[..., Estimate | NotTested]  # of the records and, by name o
 
 
 def measure(function: Callable[[pd.DataFrame, float], Estimate]) -> Measuring:
-    """A measure from a function of (records, level) in which :func:`select` may raise."""
+    """A measure from a function of (records, level) in which :func:`~whp.experiment.claims.select` may raise."""
 
     @wraps(function)
     def measured(records: pd.DataFrame, level: float = LEVEL) -> Estimate | NotTested:
@@ -80,7 +80,7 @@ def pivot(
         If a needed value was not run, or no unit has all of them.
     """
     for value in needed:
-        select(rows, None, **{axis: value})
+        rows_where(rows, {axis: value})
     rows = _with(rows, column)
     table = rows.assign(**{column: rows[column].astype(float)}).pivot_table(
         index=by, columns=axis, values=column, aggfunc="mean"
@@ -107,7 +107,7 @@ def mean(column: Column, where: Where = None, by: str = "seed") -> Measuring:
         The column that tells independent units apart.
     """
     return measure(
-        lambda records, level: _mean(_units(select(records, **where or {}), column, by), level)
+        lambda records, level: _mean(_units(rows_where(records, where or {}), column, by), level)
     )
 
 
@@ -141,7 +141,7 @@ def share(
     """
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(select(records, **where or {}), column)
+        rows = _with(rows_where(records, where or {}), column)
         if at_most is None and at_least is None:
             flags = rows[column] == equals
         else:
@@ -166,7 +166,7 @@ def rate(events: str, per: str, where: Where = None) -> Measuring:
     """Events over attempts, both counted in columns, of attempts that are independent, Clopper-Pearson interval."""
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(select(records, **where or {}), events, per)
+        rows = _with(rows_where(records, where or {}), events, per)
         return intervals.proportion(int(rows[events].sum()), int(rows[per].sum()), level=level)
 
     return measure(measured)
@@ -193,7 +193,7 @@ def paired(
     name, ours = _axis(axis)
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        table = pivot(select(records, **where or {}), name, column, ours, less, by=by)
+        table = pivot(rows_where(records, where or {}), name, column, ours, less, by=by)
         values = (table[ours] - table[less]).to_numpy(dtype=float)
         return _named(_mean(values, level), "paired t")
 
@@ -209,8 +209,8 @@ def difference(
     def measured(records: pd.DataFrame, level: float) -> Estimate:
         from scipy.stats import ttest_ind
 
-        rows = select(records, **where or {})
-        a, b = (_units(select(rows, None, **{name: v}), column, by) for v in (ours, less))
+        rows = rows_where(records, where or {})
+        a, b = (_units(rows_where(rows, {name: v}), column, by) for v in (ours, less))
         value = float(a.mean() - b.mean())
         n = min(len(a), len(b))
         if n < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
@@ -246,7 +246,7 @@ def ratio(
     """
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = select(records, **where or {})
+        rows = rows_where(records, where or {})
         if axis:
             name, ours = _axis(axis)
             table = pivot(rows, name, column, ours, over, by=by)
@@ -292,7 +292,7 @@ def slope(
         return float(np.polyfit(*((np.log(x), np.log(y)) if log else (x, y)), 1)[0])
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(select(records, **where or {}), column, over)
+        rows = _with(rows_where(records, where or {}), column, over)
         return _mean(_units(rows, fit, by), level)
 
     return measure(measured)
@@ -307,7 +307,7 @@ def quantile(column: Column, q: float, where: Where = None, by: str = "seed") ->
     def measured(records: pd.DataFrame, level: float) -> Estimate:
         from scipy.stats import binom
 
-        values = np.sort(_units(select(records, **where or {}), column, by))
+        values = np.sort(_units(rows_where(records, where or {}), column, by))
         n, tail = len(values), (1 - level) / 2
         value = float(np.quantile(values, q))
         if n == 1:
@@ -330,7 +330,7 @@ def statistic(
     """Any number of all rows, with the bootstrap interval that draws whole units again."""
 
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = select(records, **where or {})
+        rows = rows_where(records, where or {})
         groups = [g for _, g in rows.groupby(by)]
         value = float(function(rows))
         if len(groups) < 2:
@@ -392,7 +392,7 @@ def least(column: str, where: Where = None) -> Measuring:
 
 def _extreme(column: str, where: Where, which: str) -> Measuring:
     def measured(records: pd.DataFrame, level: float) -> Estimate:
-        values = _with(select(records, **where or {}), column)[column].astype(float)
+        values = _with(rows_where(records, where or {}), column)[column].astype(float)
         value = float(getattr(values, which)())
         return Estimate(value, value, value, 1.0, len(values), f"{which} of all")
 

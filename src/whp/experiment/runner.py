@@ -219,8 +219,11 @@ def _workers(
 ) -> Iterator[Callable[[Iterable[Any]], Iterable[tuple[int, Rows]]]]:
     """Delayed calls to their results as they finish, on processes that are gone afterwards, however it ends."""
     with contextlib.ExitStack() as stack:
+        processes = _processes(jobs, threads)
         settings: dict[str, Any] = {
-            "n_jobs": _processes(jobs, threads),
+            "n_jobs": max(
+                2, processes
+            ),  # joblib would run one job in this process, and die with it
             "inner_max_num_threads": threads,
             "initializer": _end_with,
             "initargs": (os.getpid(),),
@@ -259,7 +262,9 @@ def _workers(
                 else:
                     # One trial a message: a result is cached when it is done, not when its batch is.
                     yield joblib.Parallel(
-                        return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
+                        return_as="generator_unordered",
+                        batch_size=1,
+                        pre_dispatch=1 if processes == 1 and backend == "loky" else "2*n_jobs",
                     )
         except KeyboardInterrupt:
             if backend == "loky":

@@ -193,10 +193,18 @@ class Study:
         return [config for e in self.experiments.values() for config in e.configs(scale)]
 
     def tasks(self, scale: Scale) -> list[Task]:
-        """What the runner is to do."""
+        """What the runner is to do.
+
+        Raises
+        ------
+        ValueError
+            If an experiment is a function inside a function, which no worker could import.
+        """
         tasks = []
         for e in self.experiments.values():
             module, name = e.function.__module__, e.function.__qualname__
+            if "<locals>" in name:
+                raise ValueError(f"experiment {e.name!r} must stand at the top of a module")
             source = fingerprint(module, name)
             tasks += [Task(f"{module}:{name}", c, source, e.threads) for c in e.configs(scale)]
         return tasks
