@@ -30,6 +30,7 @@ __all__ = [
     "least",
     "mean",
     "measure",
+    "measured",
     "paired",
     "pivot",
     "quantile",
@@ -53,13 +54,13 @@ def measure(function: Callable[[pd.DataFrame, float], Estimate]) -> Measuring:
     """A measure from a function of (records, level) in which :func:`~whp.experiment.claims.select` may raise."""
 
     @wraps(function)
-    def measured(records: pd.DataFrame, level: float = LEVEL) -> Estimate | NotTested:
+    def take(records: pd.DataFrame, level: float = LEVEL) -> Estimate | NotTested:
         try:
             return function(records, level)
         except NotTested as nothing:
             return nothing
 
-    return measured
+    return take
 
 
 def around(
@@ -81,7 +82,7 @@ def pivot(
     """
     for value in needed:
         rows_where(rows, {axis: value})
-    rows = _with(rows, column)
+    rows = measured(rows, column)
     table = rows.assign(**{column: rows[column].astype(float)}).pivot_table(
         index=by, columns=axis, values=column, aggfunc="mean"
     )
@@ -140,8 +141,8 @@ def share(
         The column that tells trials apart; the seed where the records have no such column.
     """
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(rows_where(records, where or {}), column)
+    def take(records: pd.DataFrame, level: float) -> Estimate:
+        rows = measured(rows_where(records, where or {}), column)
         if at_most is None and at_least is None:
             flags = rows[column] == equals
         else:
@@ -159,17 +160,17 @@ def share(
         counted = groups.any() if each == "any" else groups.all()
         return intervals.proportion(int(counted.sum()), len(counted), level=level)
 
-    return measure(measured)
+    return measure(take)
 
 
 def rate(events: str, per: str, where: Where = None) -> Measuring:
     """Events over attempts, both counted in columns, of attempts that are independent, Clopper-Pearson interval."""
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(rows_where(records, where or {}), events, per)
+    def take(records: pd.DataFrame, level: float) -> Estimate:
+        rows = measured(rows_where(records, where or {}), events, per)
         return intervals.proportion(int(rows[events].sum()), int(rows[per].sum()), level=level)
 
-    return measure(measured)
+    return measure(take)
 
 
 def paired(
@@ -192,12 +193,12 @@ def paired(
     """
     name, ours = _axis(axis)
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         table = pivot(rows_where(records, where or {}), name, column, ours, less, by=by)
         values = (table[ours] - table[less]).to_numpy(dtype=float)
         return _named(_mean(values, level), "paired t")
 
-    return measure(measured)
+    return measure(take)
 
 
 def difference(
@@ -206,7 +207,7 @@ def difference(
     """Difference of the means of two values of an axis whose units do not pair up, Welch's t interval; see :func:`paired`."""
     name, ours = _axis(axis)
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         from scipy.stats import ttest_ind
 
         rows = rows_where(records, where or {})
@@ -218,7 +219,7 @@ def difference(
         low, high = ttest_ind(a, b, equal_var=False).confidence_interval(level)
         return around(value, low, high, level, n, "Welch t")
 
-    return measure(measured)
+    return measure(take)
 
 
 def ratio(
@@ -245,14 +246,14 @@ def ratio(
         If a number is not positive.
     """
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         rows = rows_where(records, where or {})
         if axis:
             name, ours = _axis(axis)
             table = pivot(rows, name, column, ours, over, by=by)
             a, b = table[ours].to_numpy(float), table[over].to_numpy(float)
         else:
-            rows = _with(rows, column, str(over))
+            rows = measured(rows, column, str(over))
             a, b = (_units(rows, c, by) for c in (column, str(over)))
         if min(a.min(), b.min()) <= 0:
             raise ValueError(f"{column}: only positive numbers have a ratio")
@@ -260,7 +261,7 @@ def ratio(
         value, low, high = (math.exp(e) for e in (logs.value, logs.low, logs.high))
         return around(value, low, high, level, logs.n, "paired t of logs")
 
-    return measure(measured)
+    return measure(take)
 
 
 def slope(
@@ -291,11 +292,11 @@ def slope(
             raise ValueError(f"{column} over {over}: only positive numbers have logarithms")
         return float(np.polyfit(*((np.log(x), np.log(y)) if log else (x, y)), 1)[0])
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
-        rows = _with(rows_where(records, where or {}), column, over)
+    def take(records: pd.DataFrame, level: float) -> Estimate:
+        rows = measured(rows_where(records, where or {}), column, over)
         return _mean(_units(rows, fit, by), level)
 
-    return measure(measured)
+    return measure(take)
 
 
 def quantile(column: Column, q: float, where: Where = None, by: str = "seed") -> Measuring:
@@ -304,7 +305,7 @@ def quantile(column: Column, q: float, where: Where = None, by: str = "seed") ->
     With few units an end is infinite: below six no 95 % interval of a median exists.
     """
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         from scipy.stats import binom
 
         values = np.sort(_units(rows_where(records, where or {}), column, by))
@@ -318,7 +319,7 @@ def quantile(column: Column, q: float, where: Where = None, by: str = "seed") ->
         high = values[upper - 1] if upper <= n else math.inf
         return around(value, float(low), float(high), level, n, "order statistics")
 
-    return measure(measured)
+    return measure(take)
 
 
 def statistic(
@@ -329,7 +330,7 @@ def statistic(
 ) -> Measuring:
     """Any number of all rows, with the bootstrap interval that draws whole units again."""
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         rows = rows_where(records, where or {})
         groups = [g for _, g in rows.groupby(by)]
         value = float(function(rows))
@@ -342,7 +343,7 @@ def statistic(
         found = intervals.bootstrap(np.arange(len(groups)), drawn, level=level, resamples=resamples)
         return around(value, found.low, found.high, level, len(groups), "bootstrap")
 
-    return measure(measured)
+    return measure(take)
 
 
 def worst(part: Measuring, over: str | Sequence[str], *, least: bool = False) -> Measuring:
@@ -359,9 +360,9 @@ def worst(part: Measuring, over: str | Sequence[str], *, least: bool = False) ->
     """
     columns = [over] if isinstance(over, str) else list(over)
 
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
+    def take(records: pd.DataFrame, level: float) -> Estimate:
         pick = min if least else max
-        groups = [g for _, g in _with(records, *columns).groupby(columns)]
+        groups = [g for _, g in measured(records, *columns).groupby(columns)]
         first = [part(g, level) for g in groups]
         run = [g for g, e in zip(groups, first, strict=True) if isinstance(e, Estimate)]
         if not run:
@@ -377,7 +378,7 @@ def worst(part: Measuring, over: str | Sequence[str], *, least: bool = False) ->
             method=f"{'least' if least else 'largest'} of {len(ends)}, {ends[0].method}",
         )
 
-    return measure(measured)
+    return measure(take)
 
 
 def largest(column: str, where: Where = None) -> Measuring:
@@ -391,16 +392,22 @@ def least(column: str, where: Where = None) -> Measuring:
 
 
 def _extreme(column: str, where: Where, which: str) -> Measuring:
-    def measured(records: pd.DataFrame, level: float) -> Estimate:
-        values = _with(rows_where(records, where or {}), column)[column].astype(float)
+    def take(records: pd.DataFrame, level: float) -> Estimate:
+        values = measured(rows_where(records, where or {}), column)[column].astype(float)
         value = float(getattr(values, which)())
         return Estimate(value, value, value, 1.0, len(values), f"{which} of all")
 
-    return measure(measured)
+    return measure(take)
 
 
-def _with(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """Rows that have a value in these columns."""
+def measured(rows: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Rows that have a value in these columns.
+
+    Raises
+    ------
+    NotTested
+        If there is none.
+    """
     kept = rows.dropna(subset=list(columns)) if set(columns) <= set(rows) else rows.iloc[:0]
     if kept.empty:
         raise NotTested(f"nothing was measured of {', '.join(columns)}")
@@ -411,7 +418,7 @@ def _units(rows: pd.DataFrame, column: Column, by: str) -> np.ndarray:
     """One number a unit."""
     if callable(column):
         return np.array([column(g) for _, g in rows.groupby(by)], dtype=float)
-    rows = _with(rows, column)
+    rows = measured(rows, column)
     return rows[column].astype(float).groupby(rows[by]).mean().to_numpy(dtype=float)
 
 

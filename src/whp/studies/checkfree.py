@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from whp.distributed.checkfree.train import CheckFreeResult, checkfree, draw_failures
+from whp.experiment.claims import rows_where
 from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, exact, mean, paired, proportion, ratio
 
@@ -350,15 +351,15 @@ def _swaps_cost(records: pd.DataFrame) -> Estimate:
 
 
 def _curves(records: pd.DataFrame, how: str, rate: float) -> pd.DataFrame:
-    part = records[records["experiment"].isin(["rules", "rates"]) & (records["how"] == how)].dropna(
+    part = rows_where(records, {"experiment": ["rules", "rates"], "how": how}).dropna(
         subset=["heldout"]
     )
     return part[np.isclose(part["rate"], rate)]
 
 
 def _rates(records: pd.DataFrame) -> list[float]:
-    part = records[records["experiment"].isin(["rules", "rates"]) & (records["rate"] > 0)]
-    return sorted(part["rate"].unique())
+    part = rows_where(records, {"experiment": ["rules", "rates"]})
+    return sorted(part[part["rate"] > 0]["rate"].unique())
 
 
 def _iterations(records: pd.DataFrame, how: str, rate: float) -> pd.Series:

@@ -429,9 +429,8 @@ def _dial(
 
 def _worst_dial(records: pd.DataFrame) -> Estimate:
     """Share of seeds in which the smallest dial that was run has the largest clean error, both noise levels."""
-    part = records[
-        (records["experiment"] == "noise") & (records["data"] == "digits") & (records["noise"] > 0)
-    ]
+    part = select(records, "noise", data="digits")
+    part = part[part["noise"] > 0]
     table = part.pivot_table(index=["noise", "seed"], columns="tau", values="clean_error").dropna()
     return proportion(int((table.idxmax(axis=1) == table.columns.min()).sum()), len(table))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from whp.experiment.measures import measured
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean
 from whp.online.groupwise_regret import (
@@ -314,7 +315,8 @@ def _slope(records: pd.DataFrame) -> Estimate:
 
 
 def _broken(records: pd.DataFrame) -> Estimate:
-    return exact(float((records["verdict_group-regret"].dropna() == "fails").sum()))
+    verdicts = measured(records, "verdict_group-regret")["verdict_group-regret"]
+    return exact(float((verdicts == "fails").sum()))
 
 
 def _share(records: pd.DataFrame) -> Estimate:

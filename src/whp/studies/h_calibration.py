@@ -33,7 +33,8 @@ from whp.calibration._h_calibration.guarantee import band
 from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.metrics import METRICS, ece
 from whp.certificate import Certificate, Verdict
-from whp.experiment.measures import pivot
+from whp.experiment.claims import rows_where
+from whp.experiment.measures import measured, pivot
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, exact, mean, paired, proportion
 from whp.peers.calibration import dirichlet, isotonic, temperature_scaling
@@ -331,8 +332,9 @@ def _rejected(data: str, method: str) -> Callable[[pd.DataFrame], Estimate]:
 
 
 def _most_changed(records: pd.DataFrame) -> Estimate:
-    part = records[
-        records["method"]
+    part = measured(records, "method", "changed")
+    part = part[
+        part["method"]
         .fillna("")
         .astype(str)
         .str.match("ours|pooled|classwise|leave|piecewise|temperature")
@@ -341,7 +343,7 @@ def _most_changed(records: pd.DataFrame) -> Estimate:
 
 
 def _isotonic_changes(records: pd.DataFrame) -> Estimate:
-    part = records[records["method"] == "isotonic"]
+    part = rows_where(measured(records, "method"), {"method": "isotonic"})
     return mean(part["changed"].astype(float))
 
 

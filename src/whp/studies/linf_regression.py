@@ -18,7 +18,7 @@ import scipy.linalg as sl
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.datasets.linear_models import deceptive_map, dense_regression, spike
-from whp.experiment.study import Claim, Scale, Showcase
+from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, mean, proportion
 from whp.linalg._linf_regression import (
     SRHT,
@@ -306,8 +306,7 @@ def _deception(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def _where(records: pd.DataFrame, experiment: str, *sketches: str) -> pd.DataFrame:
-    found = records[records["experiment"] == experiment]
-    return found[found["sketch"].isin(sketches)] if sketches else found
+    return select(records, experiment, **({"sketch": sketches} if sketches else {}))
 
 
 def _growth(records: pd.DataFrame) -> Estimate:
@@ -335,8 +334,7 @@ def _rate(flags: pd.Series) -> Estimate:
 
 
 def _spiked(records: pd.DataFrame, *sketches: str) -> pd.DataFrame:
-    part = _where(records, "dimension", *sketches)
-    return part[part["design"] == "spike"]
+    return select(_where(records, "dimension", *sketches), design="spike")
 
 
 def _collisions(records: pd.DataFrame) -> Estimate:

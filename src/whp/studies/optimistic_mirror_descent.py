@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate
+from whp.experiment.measures import measured
 from whp.experiment.study import Claim, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, exact, mean
 from whp.online.optimistic_mirror_descent import (
@@ -425,8 +426,8 @@ def _moving(
 
 
 def _broken(records: pd.DataFrame) -> Estimate:
-    found = records["verdict_pathwise-regret"].dropna()
-    return exact(float((found == "fails").sum()))
+    verdicts = measured(records, "verdict_pathwise-regret")["verdict_pathwise-regret"]
+    return exact(float((verdicts == "fails").sum()))
 
 
 def _saddle_slope(records: pd.DataFrame) -> Estimate:
