@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from whp import __version__
 from whp.catalogue import Method
-from whp.certificate import Certificate, Verdict
+from whp.certificate import Certificate, Require, Verdict
 from whp.cli._console import STDIN, noted
 from whp.cli._console import console as make_console
 from whp.door import describe
@@ -31,7 +31,6 @@ from whp.result import Result
 __all__ = ["command"]
 
 SCHEMA = "whp-run/2"
-Require = Literal["holds", "stands", "checked"]
 OWN = ("seed", "out", "json", "require")
 TABLE = ("columns", "drop", "id", "missing", "sep")
 GRAPH = ("weight", "undirected")
@@ -171,8 +170,9 @@ def command(method: Method) -> Callable[..., int]:
             print(json.dumps(run.record(), allow_nan=False))
         else:
             run.show()
-        met = all(passes(c, own["require"]) for c in run.certificates)
-        return 3 if own["require"] and not met else 0
+        require = own["require"]
+        met = require is None or all(c.passes(require) for c in run.certificates)
+        return 0 if met else 3
 
     kinds = sorted({e for d in door.wants.values() for e in ACCEPTED[d.kind]})
     files_help = (
@@ -189,25 +189,6 @@ def command(method: Method) -> Callable[..., int]:
     run.__signature__ = inspect.Signature([files, *door.options], return_annotation=int)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (files, *door.options)} | {"return": int}
     return run
-
-
-def passes(certificate: Certificate, require: Require | None) -> bool:
-    """Whether a certificate comes up to what ``--require`` asks.
-
-    ``holds`` wants that verdict; ``stands`` also lets *unmeasured* pass; ``checked`` wants *holds* with no condition left
-    unchecked. A certificate about a fitted model says nothing of the law and passes none of them.
-    """
-    if require is None:
-        return True
-    own = getattr(certificate, "passes", None)
-    if own is not None:
-        return bool(own(require))
-    if str(getattr(certificate, "scope", "")).lower() == "fitted":
-        return False
-    if require == "stands" and certificate.verdict is Verdict.UNMEASURED:
-        return True
-    unchecked = any(str(a.status) == "unchecked" for a in certificate.assumptions)
-    return certificate.verdict is Verdict.HOLDS and not (require == "checked" and unchecked)
 
 
 def _help(described: Any) -> dict[str, str]:
@@ -356,7 +337,7 @@ def _draw(matplotlib: Any, result: Result, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=result.figure_size, layout="constrained")
     result.plot(figure.subplots())
     figure.savefig(path, dpi=150)
 

@@ -7,7 +7,7 @@ import csv
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,6 +143,7 @@ def read(
                 if told not in wants or told in found:
                     raise ValueError(f"{given}: one file too many; accepted are {', '.join(wants)}")
                 found[told] = reader.single(path, told)
+    reader.refuse_ignored(files)
     if missing := [name for name in required if name not in found]:
         raise ValueError(
             f"{', '.join(map(str, files))}: nothing there for {', '.join(missing)}; give a file for each, or name=file"
@@ -216,6 +217,19 @@ class _Reader:
     weight: str | None
     undirected: bool
     notes: list[str]
+    tables: bool = False  # whether one was a table, whose columns can be chosen
+    logs: bool = False  # or a log, which has a separator
+
+    def refuse_ignored(self, files: Sequence[str | Path]) -> None:
+        """What was said of columns must have been about something."""
+        given = [f.name for f in fields(Choice) if getattr(self.choice, f.name) != f.default]
+        if self.logs:
+            given = [name for name in given if name != "sep"]
+        given += [self.wants[n].column or n for n in self.columns]
+        if given and not self.tables:
+            raise ValueError(
+                f"{', '.join(map(str, files))}: {', '.join(given)} must go with a table ({', '.join(TABLES)})"
+            )
 
     def one(self, path: Path) -> dict[str, Any]:
         """All parameters out of one file."""
@@ -226,7 +240,7 @@ class _Reader:
         if alone or lazily or self._log(path, kind):
             return {first: self.single(path, first)}
         if suffix(path) in TABLES:
-            return _guarded(path, kind, lambda: self._table(path, self.wants, together=True))
+            return _guarded(path, kind, lambda: self._table(path, self.wants))
         if suffix(path) in ARCHIVES:
             return _guarded(path, kind, lambda: self._archive(path))
         return {first: self.single(path, first)}
@@ -244,6 +258,7 @@ class _Reader:
         kind, ending = self.wants[name].kind, suffix(path)
         if kind == "graph":
             notes: list[str] = []
+            self.tables |= ending in TABLES
             graph = read_graph(
                 path, self.choice, notes, weight=self.weight, undirected=self.undirected
             )
@@ -251,6 +266,7 @@ class _Reader:
             return graph
         if self._log(path, kind):
             log = Log(path, self.choice.sep)
+            self.logs = True
             self.notes.append(f"records with columns {', '.join(map(repr, log.header))}")
             return log
         if kind == "activations" and path.suffix.lower() in (".npy", ".safetensors"):
@@ -260,7 +276,7 @@ class _Reader:
             self.notes.append(f"{len(text):,} characters")
             return text
         if ending in TABLES:
-            found = self._table(path, {name: self.wants[name]}, together=False)
+            found = self._table(path, {name: self.wants[name]})
             return found[name]
         if ending == ".npz" and "format" in contents(path):
             return self._noted(name, read_sparse(path))
@@ -288,9 +304,10 @@ class _Reader:
         arrays = read_arrays(path, list(self.wants))
         return {n: self._noted(n, real(arrays[n])) for n in self.wants if n in arrays}
 
-    def _table(self, path: Path, wants: Mapping[str, Data], *, together: bool) -> dict[str, Any]:
+    def _table(self, path: Path, wants: Mapping[str, Data]) -> dict[str, Any]:
         """Parameters out of the columns of one table; with all that is wrong in one message."""
-        plan = _Plan(self, path, wants, together)
+        self.tables = True
+        plan = _Plan(self, path, wants)
         values = plan.values()
         self.notes.append("; ".join(plan.notes))
         return values
@@ -299,9 +316,8 @@ class _Reader:
 class _Plan:
     """Which column of a table is read as what."""
 
-    def __init__(
-        self, reader: _Reader, path: Path, wants: Mapping[str, Data], together: bool
-    ) -> None:
+    def __init__(self, reader: _Reader, path: Path, wants: Mapping[str, Data]) -> None:
+        together = len(wants) > 1  # so that columns must be told apart by their names
         self.wants, self.choice = wants, reader.choice
         self.faults: list[str] = []
         self.remedies: list[str] = []

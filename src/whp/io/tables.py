@@ -343,8 +343,11 @@ class _Look:
         self.like, self.example = "", ""
         for name, pattern in LOOKS:
             fits = np.array([bool(pattern.fullmatch(w)) for w in words], dtype=bool) & ~numbers
-            if counts[fits | numbers].sum() > 0.5 * total and fits.any():
-                self.like, self.example = name, words[int(fits.argmax())]
+            both = counts[fits | numbers].sum()
+            if both > 0.5 * total and counts[fits].sum() > SOME * both:
+                word = int(fits.argmax())
+                row = int((column.codes == word).argmax()) + 1
+                self.like, self.example = name, f"{_quote(words[word])} in row {row}"
                 break
         self.floats: np.ndarray | None = None
         if (numbers | ~filled).all() and numbers.any():
@@ -353,7 +356,7 @@ class _Look:
     def no_numbers(self) -> str:
         """What speaks against numbers, with the value and its row."""
         if self.like:
-            return f"looks like {self.like} ({_quote(self.example)}); write plain numbers"
+            return f"looks like {self.like} ({self.example}); write plain numbers"
         bad = ~self.numbers & self.filled
         codes = self.column.codes
         wrong = bad[codes] & (codes >= 0)
@@ -684,6 +687,8 @@ def _distinct(names: Sequence[str]) -> None:
 
 def open_table(path: Path, sep: str | None = None, *, names_wanted: bool = True) -> Any:
     """The table of a file: its `names` now, its columns by ``load(roles)``."""
+    if sep is not None and suffix(path) in (".parquet", ".jsonl"):
+        raise ValueError("sep must go with csv or tsv")
     match suffix(path):
         case ".parquet":
             return _Parquet(path)
