@@ -192,7 +192,7 @@ Edge = tuple[str, str, dict[str, Any]]
 
 
 def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[Edge], list[str]]:
-    table = open_table(path, choice.sep, names_wanted=False)
+    table = open_table(path, choice.sep, names="words")
     names = [n for n in table.names if n not in listed(choice.drop, table.names)]
     chosen = listed(choice.columns, table.names)
     for name in (*chosen, *listed(choice.drop, table.names)):
@@ -212,6 +212,7 @@ def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[
     if faults:
         raise ValueError("an edge lacks one of its ends: " + "; ".join(faults))
     ends = [columns[n].strings() for n in chosen]
+    _no_edge(chosen, ends)
     absent = getattr(getattr(table, "header", None), "absent", False)
     if absent and rest:  # the third column of a list without names is the weight
         carried = {"weight": _values(columns[rest[0]])}
@@ -225,6 +226,16 @@ def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[
         (u, v, {k: x for k, x in zip(keys, more, strict=True) if x is not None})
         for u, v, *more in rows
     ), keys
+
+
+def _no_edge(names: list[str], ends: list[Any]) -> None:
+    """Names of columns that are nodes as well stand for a first edge without a header before it."""
+    if all(name.lower().strip("# ") not in known for name, known in zip(names, ENDS, strict=True)):
+        nodes = {*ends[0], *ends[1]}
+        if twice := [n for n in names if n in nodes]:
+            raise ValueError(
+                f"its first line seems to be an edge, since {twice[0]!r} is a node as well; add a header such as source,target"
+            )
 
 
 def _lower(name: str) -> str:
@@ -293,7 +304,7 @@ def _fields(line: str, sep: str | None, number: int) -> tuple[list[str], dict[st
         line, _, text = line.partition("{")
         try:
             carried = ast.literal_eval("{" + text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             raise ValueError(f"edge {number} carries no dictionary of plain values") from None
         if not isinstance(carried, dict):
             raise ValueError(f"edge {number} carries no dictionary")

@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from whp.io.sources import open_binary
 
-__all__ = ["NUMBER", "SEPARATORS", "Header", "examine", "split"]
+__all__ = ["NUMBER", "SEPARATORS", "Header", "Names", "examine", "split"]
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 HEAD = 2**18  # bytes that are looked at
 SAMPLE = 200  # records of them
+
+Names = Literal["wanted", "optional", "words"]
 
 
 @dataclass
@@ -78,11 +81,13 @@ def _words(record: list[str]) -> list[str]:
     return [f.strip() for f in record]
 
 
-def looks_like_data(record: list[str]) -> bool:
-    """Whether a first line holds numbers that are no names: years or horizons in steps are."""
+def looks_like_data(record: list[str], names: Names) -> bool:
+    """Whether a first line holds numbers that are no names: years or horizons in steps may be."""
     words = _words(record)
     if not words or not all(NUMBER.fullmatch(w) for w in words):
         return False
+    if names == "words":
+        return True
     whole = all(w.isdigit() for w in words)
     steps = {int(b) - int(a) for a, b in pairwise(words)} if whole else set()
     return not (len(words) > 1 and len(steps) == 1 and steps.pop() > 0)
@@ -130,8 +135,11 @@ def _take(data: bytes, sep: str, whole: bool) -> list[tuple[list[str], int]]:
     return found
 
 
-def examine(path: Path, *, sep: str | None = None, names_wanted: bool = True) -> Header:
+def examine(path: Path, *, sep: str | None = None, names: Names = "wanted") -> Header:
     """Separator, names and start of the data of a csv or tsv file.
+
+    Names may be "wanted", so that there must be a header; "optional", so that a first line of numbers is data unless they rise
+    in steps as years do; or "words", so that a line of numbers never is a header.
 
     Leading lines that start with ``%`` or ``#`` and do not have as many fields as the next are comments.
 
@@ -170,22 +178,24 @@ def examine(path: Path, *, sep: str | None = None, names_wanted: bool = True) ->
     if not records:
         raise ValueError("it has no header line that ends")
     first, end = records[0]
-    names = _words(first)
+    titles = _words(first)
     sample = [r for r, _ in records[1:]]
-    if looks_like_data(first):
-        if names_wanted:
+    if looks_like_data(first, names):
+        if names == "wanted":
             raise ValueError(
-                f"its first line holds numbers ({', '.join(names[:3])}), not names of columns; add a header line"
+                f"its first line holds numbers ({', '.join(titles[:3])}), not names of columns; add a header line"
             )
         notes.append("no header line")
-        names = [f"column {j + 1}" for j in range(len(first))]
-        return Header(names, chosen, skipped, True, [first, *sample], notes)
+        titles = [f"column {j + 1}" for j in range(len(first))]
+        return Header(titles, chosen, skipped, True, [first, *sample], notes)
     widths = Counter(map(len, sample))
-    common = widths.most_common(1)[0][0] if widths else len(names)
-    if common == len(names) + 1:
-        names.append("")  # a separator at the end of every row, or numbers of rows without a name
-    elif common == len(names) - 1 and names[-1] == "":
-        names.pop()
-    if twice := [n for n, times in Counter(names).items() if times > 1 and n]:
-        raise ValueError(f"column {twice[0]!r} appears {names.count(twice[0])} times in its header")
-    return Header(names, chosen, skipped + end, False, sample, notes)
+    common = widths.most_common(1)[0][0] if widths else len(titles)
+    if common == len(titles) + 1:
+        titles.append("")  # a separator at the end of every row, or numbers of rows without a name
+    elif common == len(titles) - 1 and titles[-1] == "":
+        titles.pop()
+    if twice := [n for n, times in Counter(titles).items() if times > 1 and n]:
+        raise ValueError(
+            f"column {twice[0]!r} appears {titles.count(twice[0])} times in its header"
+        )
+    return Header(titles, chosen, skipped + end, False, sample, notes)

@@ -325,14 +325,14 @@ class _Plan:
         chosen = self.choice
         asked = chosen.columns or chosen.drop or chosen.id or set(wants) & set(reader.columns)
         needed = [n for n in reader.required if n in wants and wants[n].kind in ONE_COLUMN]
-        names_wanted = (
+        wanted = (
             bool(asked)
             or (together and bool(needed))
             or (
                 self.whole is not None and wants[self.whole].kind in ("table", "features", "design")
             )
         )
-        self.table = open_table(path, chosen.sep, names_wanted=names_wanted)
+        self.table = open_table(path, chosen.sep, names="wanted" if wanted else "optional")
         self.names: list[str] = self.table.names
         self.targets: dict[str, str] = {}  # parameter to column
         for name, data in wants.items():

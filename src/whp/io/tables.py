@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from whp.io.headers import NUMBER, Header, examine
+from whp.io.headers import NUMBER, Header, Names, examine
 from whp.io.sources import bounded, holds, open_binary, packing, suffix
 from whp.text import nearest
 
@@ -397,9 +397,9 @@ class _Text:
 
     declared = False
 
-    def __init__(self, path: Path, sep: str | None, names_wanted: bool) -> None:
+    def __init__(self, path: Path, sep: str | None, names: Names) -> None:
         self.path = path
-        self.header: Header = examine(path, sep=sep, names_wanted=names_wanted)
+        self.header: Header = examine(path, sep=sep, names=names)
         self.notes = list(self.header.notes)
         # A column without a name stays known by its place until its values say what it is.
         self.labels = [n or f"\0{j}" for j, n in enumerate(self.header.names)]
@@ -685,7 +685,7 @@ def _distinct(names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def open_table(path: Path, sep: str | None = None, *, names_wanted: bool = True) -> Any:
+def open_table(path: Path, sep: str | None = None, *, names: Names = "wanted") -> Any:
     """The table of a file: its `names` now, its columns by ``load(roles)``."""
     if sep is not None and suffix(path) in (".parquet", ".jsonl"):
         raise ValueError("sep must go with csv or tsv")
@@ -695,7 +695,7 @@ def open_table(path: Path, sep: str | None = None, *, names_wanted: bool = True)
         case ".jsonl":
             return _Jsonl(path)
         case _:
-            return _Text(path, sep, names_wanted)
+            return _Text(path, sep, names)
 
 
 def listed(given: Iterable[str], names: Sequence[str]) -> list[str]:
