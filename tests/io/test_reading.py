@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from whp.io import Data, read, save, write
+from whp.io import Data, read
 
 REGRESSION = {"A": Data("design"), "b": Data("vector", column="target")}
 SCORES = {
@@ -175,33 +175,3 @@ def test_hostile_bytes_never_raise_anything_else(tmp_path, content, ending, want
             read([path], wants, required=list(wants)[:1])
         except ValueError as error:
             assert str(path) in str(error)  # noqa: PT017
-
-
-def test_save_is_all_or_nothing(tmp_path):
-    def fail(path):
-        path.write_text("half")
-        raise RuntimeError("disk full")
-
-    with pytest.raises(RuntimeError):
-        save(tmp_path / "out", {"a.txt": "x", "b.txt": fail})
-    assert list(tmp_path.iterdir()) == []
-    files = save(
-        tmp_path / "out",
-        {
-            "a.txt": "x",
-            "a.npz": {"v": np.array(["n", 1], dtype=object)},
-            "t.csv": pd.DataFrame({"c": [1]}),
-        },
-    )
-    assert sorted(f.name for f in files) == ["a.npz", "a.txt", "t.csv"]
-    (tmp_path / "out" / "mine.txt").write_text("kept")
-    save(tmp_path / "out", {"a.txt": "y"})
-    assert (tmp_path / "out" / "mine.txt").read_text() == "kept"
-    assert (tmp_path / "out" / "a.txt").read_text() == "y"
-    assert {p.name for p in tmp_path.iterdir()} == {"out"}
-    with pytest.raises(ValueError, match="plain file name"):
-        save(tmp_path / "out", {"../a.txt": "y"})
-    with pytest.raises(ValueError, match="ending"):
-        write(tmp_path / "a.xyz", 1)
-    with pytest.raises(ValueError, match="this is a file"):
-        save(tmp_path / "out" / "a.txt", {"a.txt": "y"})

@@ -47,7 +47,7 @@ def bounded(claimed: int, path: Path) -> None:
     """
     if claimed > max(SMALL, RATIO * path.stat().st_size):
         raise ValueError(
-            f"it claims {claimed / 2**30:,.1f} GiB in a file of {path.stat().st_size:,} bytes"
+            f"it claims {claimed / 2**20:,.0f} MiB in a file of {path.stat().st_size:,} bytes"
         )
 
 

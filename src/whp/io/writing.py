@@ -22,15 +22,15 @@ from whp.text import visible
 __all__ = ["save", "write"]
 
 STALE = 60.0  # seconds after which what a killed run left behind may be cleaned away
-FORMULA = re.compile(r"[=+\-@\t\r]")
+FORMULA = re.compile(r"[=+\-@\t]")
 
 
 def write(path: Path, value: Any) -> None:
     """Write one object in the format that the ending of `path` names.
 
     Known are npy, npz, csv, parquet, json, safetensors, and txt, nwk, md, html, svg for text. In csv a cell of text that a
-    spreadsheet would take for a formula (it begins with ``= + - @``, tab or carriage return and is no number) gets an apostrophe
-    in front; take csv for people and parquet for programs. In text files control characters stand as escapes.
+    spreadsheet would take for a formula (it begins with ``= + - @`` or tab and is no number) gets an apostrophe in front. In csv
+    and in text files control characters stand as escapes. Take csv for people and parquet for programs.
 
     Raises
     ------
@@ -67,9 +67,10 @@ def _plain(value: Any) -> np.ndarray:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    shown = visible(value)
+    return f"'{shown}" if FORMULA.match(shown) and not NUMBER.fullmatch(shown) else shown
 
 
 def _harmless(table: Any) -> Any:
