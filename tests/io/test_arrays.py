@@ -46,6 +46,25 @@ def test_numbers_must_be_real(tmp_path):
             read([tmp_path / "c.mtx"], wants)
 
 
+@pytest.mark.parametrize("symmetry", ["general", "symmetric", "skew-symmetric"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_matrix_market_as_scipy_reads_it(tmp_path, symmetry, sparse):
+    matrix = np.round(np.random.default_rng(0).normal(size=(6, 6)), 3)
+    matrix *= np.abs(matrix) > 0.5
+    matrix = {"general": matrix, "symmetric": matrix + matrix.T}.get(symmetry, matrix - matrix.T)
+    for field in ("real", "integer", "pattern") if sparse else ("real", "integer"):
+        if field == "pattern" and symmetry == "skew-symmetric":
+            continue
+        given = matrix.astype(int) if field == "integer" else matrix
+        given = scipy.sparse.coo_array(given) if sparse else given
+        path = tmp_path / "m.mtx"
+        scipy.io.mmwrite(path, given, comment="a\nb", field=field, symmetry=symmetry)
+        wanted, found = scipy.io.mmread(path), read([path], MATRIX)["A"]
+        assert scipy.sparse.issparse(found) == sparse
+        both = [m.toarray() if sparse else m for m in (wanted, found)]
+        np.testing.assert_array_equal(*both, err_msg=field)
+
+
 def test_matrix_market_dense_sparse_symmetric_and_compressed(tmp_path):
     import gzip
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from whp.io.sources import bounded, open_binary, packing, suffix
+from whp.io.sources import bounded, open_binary, suffix
 
 __all__ = ["ARCHIVES", "contents", "only", "read_array", "read_arrays", "read_sparse", "real"]
 
 ARCHIVES = (".npz", ".safetensors")
+SYMMETRIES = {"general": 0, "symmetric": 1, "hermitian": 1, "skew-symmetric": -1}
 SPARE = 10**6  # empty rows and columns that any sparse matrix may have
 OBJECTS = "it holds Python objects, which are never loaded; save plain numbers"
 
@@ -217,45 +218,100 @@ def _blocks(
     return sp.csr_array(sp.bsr_array((data, indices, indptr), shape=shape))
 
 
-def _size_on_disk(path: Path) -> int:
-    if not packing(path):
-        return path.stat().st_size
-    count = 0
-    with open_binary(path) as file:
-        while piece := file.read(2**20):
-            count += len(piece)
-    return count
-
-
 def _matrix_market(path: Path) -> Any:
-    """A Matrix Market file, whose sizes are checked against its length first."""
-    import scipy.sparse as sp
-    from scipy.io import mmread
-
+    """A Matrix Market file; scipy's own reader can be made to write where it must not."""
     with open_binary(path) as file:
         banner = file.readline(1024).decode("latin-1").lower().split()
         if len(banner) < 5 or banner[:2] != ["%%matrixmarket", "matrix"]:
             raise ValueError("its first line is not that of a Matrix Market file")
+        form, field, symmetry = banner[2:5]
+        if field == "complex":
+            raise ValueError("it holds complex numbers; the entries must be real")
+        width = {"coordinate": 3, "array": 1}.get(form, 0) - (field == "pattern")
+        known = field in ("real", "double", "integer", "pattern") and symmetry in SYMMETRIES
+        if width < 1 or not known:
+            raise ValueError(f"a matrix that is {' '.join(banner[2:5])} is not known")
         line = file.readline(10**6)
         while line.lstrip()[:1] == b"%" or (line and not line.strip()):
             line = file.readline(10**6)
-    sizes = line.split()
-    form, field = banner[2], banner[3]
-    if field == "complex":
-        raise ValueError("it holds complex numbers; the entries must be real")
-    if len(sizes) != {"coordinate": 3, "array": 2}.get(form) or not all(s.isdigit() for s in sizes):
-        raise ValueError("its line of sizes is broken")
-    rows, columns, *entries = map(int, sizes)
-    size = _size_on_disk(path)
-    count = entries[0] if entries else rows * columns // (1 if banner[4] == "general" else 2)
-    least = 2 if not entries else 4  # bytes of the shortest entry, its end of line with it
-    if count * least > size + least:
-        raise ValueError(f"it claims {count:,} entries in {size:,} bytes")
-    if entries:
-        _roomy((rows, columns), count)
-    with open_binary(path) as file:
-        matrix = mmread(file)
-    return real(sp.csr_array(matrix) if sp.issparse(matrix) else np.asarray(matrix))
+        sizes = line.split()
+        if len(sizes) != (3 if form == "coordinate" else 2) or not all(
+            s.isdigit() and len(s) < 19 for s in sizes
+        ):
+            raise ValueError("its line of sizes is broken")
+        rows, columns, *claimed = map(int, sizes)
+        if symmetry != "general" and rows != columns:
+            raise ValueError(f"it is {symmetry} and has the shape {(rows, columns)}")
+        entries = _entries(file, width)
+    if form == "array":
+        return _packed(entries[:, 0], rows, columns, symmetry)
+    if len(entries) != claimed[0]:
+        raise ValueError(f"it claims {claimed[0]:,} entries and has {len(entries):,}")
+    _roomy((rows, columns), len(entries))
+    return _triplets(entries, (rows, columns), symmetry)
+
+
+def _entries(file: Any, width: int) -> np.ndarray:
+    """The lines after the sizes, numbers between blanks."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(
+            file,
+            sep=r"\s+",
+            header=None,
+            names=list(range(width)),
+            index_col=False,
+            comment="%",
+            dtype=np.float64,
+            na_filter=False,
+            engine="c",
+            on_bad_lines="error",
+        )
+    except pd.errors.EmptyDataError:
+        return np.empty((0, width))
+    entries = table.to_numpy()
+    if not np.isfinite(entries).all():
+        row = int((~np.isfinite(entries)).any(axis=1).argmax()) + 1
+        raise ValueError(f"entry {row} is not finite")
+    return entries
+
+
+def _triplets(entries: np.ndarray, shape: tuple[int, int], symmetry: str) -> Any:
+    import scipy.sparse as sp
+
+    row = _places(entries[:, 0], shape[0], "row")
+    col = _places(entries[:, 1], shape[1], "column")
+    data = entries[:, 2] if entries.shape[1] == 3 else np.ones(len(entries))
+    if symmetry != "general":
+        off = row != col
+        sign = SYMMETRIES[symmetry]
+        row, col = np.concatenate([row, col[off]]), np.concatenate([col, row[off]])
+        data = np.concatenate([data, sign * data[off]])
+    return sp.csr_array(sp.coo_array((data, (row, col)), shape=shape))
+
+
+def _places(numbers: np.ndarray, size: int, name: str) -> np.ndarray:
+    if (numbers != np.floor(numbers)).any() or (numbers < 1).any() or (numbers > size).any():
+        raise ValueError(f"a {name} is outside 1 to {size}")
+    return numbers.astype(np.int64) - 1
+
+
+def _packed(values: np.ndarray, rows: int, columns: int, symmetry: str) -> np.ndarray:
+    """A dense matrix, a column after the other, of symmetric ones the lower half."""
+    skew = symmetry == "skew-symmetric"
+    whole = rows * columns
+    if symmetry != "general":
+        whole = rows * (rows + 1) // 2 - rows * skew
+    if len(values) != whole:
+        raise ValueError(f"it claims {whole:,} entries and has {len(values):,}")
+    if symmetry == "general":
+        return values.reshape(columns, rows).T.copy()
+    matrix = np.zeros((rows, rows))
+    col, row = np.triu_indices(rows, int(skew))
+    matrix[row, col] = values
+    matrix[col, row] = SYMMETRIES[symmetry] * values
+    return matrix
 
 
 def read_sparse(path: Path) -> Any:

@@ -6,6 +6,7 @@ is missing: NA, None and null are words. Nothing is guessed without a note, and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -453,12 +454,11 @@ class _Text:
         """The columns, some of them as floats; ArrowInvalid then means that they must be read as text to find the fault."""
         import pyarrow as pa
 
-        wrong: list[Any] = []
         types = {n: pa.float64() if n in floats else pa.string() for n in chosen}
         table: Any = None
         for block in (BLOCK, LONGEST):
             try:
-                table = self._parse(chosen, types, wrong, threads, block)
+                table = self._parse(chosen, types, threads, block)
                 break
             except pa.ArrowInvalid as error:
                 told = str(error).partition("\n")[0]
@@ -466,27 +466,38 @@ class _Text:
                     continue
                 if threads:
                     raise
-                if not wrong:
-                    raise ValueError(self._fault(told)) from None
-                break
-        width = len(self.labels)
-        if wrong:
-            more = "" if len(wrong) == 1 else ", and there are more like it"
-            raise ValueError(
-                f"row {wrong[0].number} has {wrong[0].actual_columns} fields where the header has {width} names{more}; "
-                "a separator inside a value must stand in quotes"
-            )
-        return _without_end(table) if width == 1 else table
+                raise ValueError(self._fault(told, chosen, types, block)) from None
+        return _without_end(table) if len(self.labels) == 1 else table
 
-    def _parse(
-        self, chosen: Sequence[str], types: Any, wrong: list[Any], threads: bool, block: int
-    ) -> pa.Table:
+    def _fault(self, told: str, chosen: Sequence[str], types: Any, block: int) -> str:
+        """What is wrong with a file that arrow refuses."""
         import pyarrow as pa
-        import pyarrow.csv as pc
+
+        if "Empty CSV" in told:
+            return "it has no rows"
+        if line := self._undecoded():
+            return f"it is not UTF-8, first in line {line}; save it as UTF-8"
+        wrong: list[Any] = []
 
         def handle(row: Any) -> str:
             wrong.append(row)
-            return "skip" if not threads and len(wrong) < 3 else "error"
+            return "skip" if len(wrong) < 2 else "error"
+
+        with contextlib.suppress(pa.ArrowInvalid):
+            self._parse(chosen, types, False, block, handle)
+        if not wrong:
+            return told
+        more = "" if len(wrong) == 1 else ", and there are more like it"
+        return (
+            f"row {wrong[0].number} has {wrong[0].actual_columns} fields where the header has {len(self.labels)} names{more}; "
+            "a separator inside a value must stand in quotes"
+        )
+
+    def _parse(
+        self, chosen: Sequence[str], types: Any, threads: bool, block: int, handle: Any = None
+    ) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.csv as pc
 
         if packing(self.path):
             source: Any = pa.PythonFile(open_binary(self.path), mode="r")
@@ -514,19 +525,15 @@ class _Text:
                 ),
             )
 
-    def _fault(self, told: str) -> str:
-        if "Empty CSV" in told:
-            return "it has no rows"
-        return self._undecoded() if "UTF8" in told or "UTF-8" in told else told
-
-    def _undecoded(self) -> str:
+    def _undecoded(self) -> int:
+        """The first line that is not UTF-8, or 0."""
         with open_binary(self.path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError:
-                    return f"it is not UTF-8, first in line {number}; save it as UTF-8"
-        return "it is not UTF-8; save it as UTF-8"
+                    return number
+        return 0
 
     def _without_name(self, place: int, values: Any) -> None:
         import pyarrow.compute as pc
