@@ -48,7 +48,7 @@ def as_frame(value: Any) -> Any:
     TypeError
         If the library's own conversion fails.
     """
-    if isinstance(value, np.ndarray | list | tuple) or not hasattr(value, "columns"):
+    if isinstance(value, np.ndarray | list | tuple) or not hasattr(type(value), "columns"):
         return value
     import pandas as pd
 
@@ -276,7 +276,7 @@ def as_choice(value: Choice, argument: str, choices: Collection[str]) -> Choice:
 
 def column_names(value: Any) -> tuple[str, ...] | None:
     """Names of the columns of a data frame; None for anything else."""
-    if isinstance(value, np.ndarray | list | tuple) or not hasattr(value, "columns"):
+    if isinstance(value, np.ndarray | list | tuple) or not hasattr(type(value), "columns"):
         return None
     if type(value).__module__.partition(".")[0] == "pandas":
         return tuple(map(str, value.columns))
