@@ -91,12 +91,18 @@ def test_other_code_and_other_threads_are_other_trials(module, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("empty", "returned no row"), ("odd", "column 'x'"), ("none", "none")]
+    ("name", "reason"), [("odd", "column 'x'"), ("none", "has no attribute 'none'")]
 )
 def test_what_is_no_result_is_a_failure(module, name, reason):
     (row,) = execute(task(module, name))
     assert reason in row["error"]
     assert row["seed"] == 0
+
+
+def test_a_task_that_measures_nothing_is_still_counted(module, tmp_path):
+    (rows,) = run_tasks([task(module, "empty")], jobs=1, cache=tmp_path)
+    assert [(row["seed"], row["error"]) for row in rows] == [(0, "")]
+    assert list(rows[0]) == ["seed", "seconds_trial", "error"]
 
 
 def test_a_task_whose_worker_always_dies_is_one_failure_and_costs_no_other(module, tmp_path):
