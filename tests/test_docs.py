@@ -20,6 +20,14 @@ def test_the_code_of_a_methods_page_runs(slug, tmp_path, monkeypatch):
         exec(compile(block, f"docs/methods/{slug}.md", "exec"), namespace)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/certificates.md"])
+def test_the_code_of_other_pages_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.S):
+        exec(compile(block, page, "exec"), namespace)
+
+
 def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
