@@ -1,4 +1,5 @@
-from types import SimpleNamespace
+import sys
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ from whp.cli import _study
 from whp.experiment.claims import Claim, select
 from whp.experiment.findings import judge, published
 from whp.experiment.measures import mean
+from whp.experiment.study import Loaded
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_publishing_writes_findings_figures_and_the_ledger(root):
+def test_publishing_writes_findings_figures_and_the_ledger(root, monkeypatch):
     records = pd.DataFrame(
         {
             "experiment": "size",
@@ -27,13 +29,14 @@ def test_publishing_writes_findings_figures_and_the_ledger(root):
             "seconds_trial": 1.0,
         }
     )
-    fake = SimpleNamespace(
-        CLAIMS=(Claim("C1", "x", measure=mean("x"), at_most=100.0),),
-        FIGURES={
-            "all sizes": lambda r, ax: ax.plot(r["seed"], r["x"]),
-            "not run": lambda r, ax: ax.plot(select(r, "other")["x"]),
-        },
-    )
+    module = ModuleType("toy_published")
+    module.CLAIMS = (Claim("C1", "x", measure=mean("x"), at_most=100.0),)
+    module.FIGURES = {
+        "all sizes": lambda r, ax: ax.plot(r["seed"], r["x"]),
+        "not run": lambda r, ax: ax.plot(select(r, "other")["x"]),
+    }
+    monkeypatch.setitem(sys.modules, "toy_published", module)
+    fake = Loaded("toy_published")
     pages = root / "docs" / "ledger"
     pages.mkdir(parents=True)
     (pages / "linf-regression-old.svg").write_text("<svg/>")
