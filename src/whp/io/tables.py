@@ -768,18 +768,18 @@ def design(columns: dict[str, Column], notes: list[str]) -> pd.DataFrame:
 
     def arrays() -> Iterator[tuple[str, np.ndarray]]:
         nonlocal constant
+        yield "intercept", np.ones(rows)
         while parts:
             name, column, level = parts.pop()
             found = values(column, level)
             constant |= bool((found == found[0]).all())
             notes.extend(column.notes)
             yield name, found
-        yield "intercept", np.ones(rows)
 
     made = frame(arrays(), (rows, len(names) + 1))
-    if constant:  # it is an intercept already
-        return made.iloc[:, :-1]
-    return made[["intercept", *names]]
+    if "intercept" in names and not constant:
+        raise ValueError("column 'intercept' must be constant, or have another name")
+    return made.iloc[:, 1:] if constant else made  # a constant column is an intercept already
 
 
 def class_columns(names: Iterable[Any], classes: Iterable[Any]) -> list[int]:
