@@ -220,6 +220,17 @@ def test_few_words_are_a_category_and_many_are_not(given):
         given("c,target\na,1\nb,2\nc,3\n", {"X": Data("features"), "y": Data("labels", "target")})
 
 
+def test_a_constant_column_is_the_intercept(given):
+    A, _, _ = numbers(given, "one,x,target\n1,1,2\n1,2,5\n1,4,5\n")
+    assert list(A) == ["one", "x"]
+    A, _, _ = numbers(given, "intercept,x,target\n1,1,2\n1,2,5\n1,4,5\n")
+    assert list(A) == ["intercept", "x"]
+    with pytest.raises(ValueError, match="column 'intercept' must be constant"):
+        given("intercept,x,target\n1,1,2\n2,2,5\n1,4,5\n")
+    with pytest.raises(ValueError, match="column 'c_b' appears 2 times"):
+        given("c,c_b,target\na,1,2\nb,2,5\na,4,5\n")
+
+
 def test_json_lines_are_what_they_declare(given):
     rows = [
         {"x": 0.1, "wait_time": 45_000_000 + i, "code": f"00{i % 2}", "target": i} for i in range(9)

@@ -729,16 +729,21 @@ def frame(columns: Iterable[tuple[str, np.ndarray]], shape: tuple[int, int]) -> 
     import pandas as pd
 
     block = np.empty(shape[::-1])
-    found: dict[str, np.ndarray] = {}
+    names: list[str] = []
+    others: dict[int, np.ndarray] = {}
     for j, (name, values) in enumerate(columns):
+        names.append(name)
         if values.dtype == np.float64:
             block[j] = values
-            values = block[j]
-        found[name] = values
-    if all(v.dtype == np.float64 for v in found.values()):
-        return pd.DataFrame(block.T, columns=list(found), copy=False)
-    texts = {n: pd.Series(v, dtype="str") if v.dtype == object else v for n, v in found.items()}
-    return pd.DataFrame(texts)
+        else:
+            others[j] = values
+    if not others:
+        return pd.DataFrame(block.T, columns=names, copy=False)
+    found: dict[str, Any] = {}
+    for j, name in enumerate(names):
+        values = others.get(j, block[j])
+        found[name] = pd.Series(values, dtype="str") if values.dtype == object else values
+    return pd.DataFrame(found)
 
 
 def design(columns: dict[str, Column], notes: list[str]) -> pd.DataFrame:
@@ -768,18 +773,18 @@ def design(columns: dict[str, Column], notes: list[str]) -> pd.DataFrame:
 
     def arrays() -> Iterator[tuple[str, np.ndarray]]:
         nonlocal constant
+        yield "intercept", np.ones(rows)
         while parts:
             name, column, level = parts.pop()
             found = values(column, level)
             constant |= bool((found == found[0]).all())
             notes.extend(column.notes)
             yield name, found
-        yield "intercept", np.ones(rows)
 
     made = frame(arrays(), (rows, len(names) + 1))
-    if constant:  # it is an intercept already
-        return made.iloc[:, :-1]
-    return made[["intercept", *names]]
+    if "intercept" in names and not constant:
+        raise ValueError("column 'intercept' must be constant, or have another name")
+    return made.iloc[:, 1:] if constant else made  # a constant column is an intercept already
 
 
 def class_columns(names: Iterable[Any], classes: Iterable[Any]) -> list[int]:
