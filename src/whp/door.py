@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-from whp.validate import as_bool, as_int, as_real, as_rng
+from whp.validate import SMALLEST, as_bool, as_int, as_real, as_rng
 
 __all__ = [
     "Above",
@@ -55,6 +55,8 @@ class Range:
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+        if self.low == SMALLEST:
+            return f"at least {SMALLEST:g} and below 1"
         if self.open_low or self.open_high:
             left, right = "(["[not self.open_low], ")]"[not self.open_high]
             return f"in {left}{self.low:g}, {self.high:g}{right}"
@@ -77,8 +79,8 @@ def Between(low: float, high: float) -> Range:
 
 
 def Fraction() -> Range:
-    """Numbers strictly between 0 and 1."""
-    return Range(0.0, 1.0, open_low=True, open_high=True)
+    """Numbers strictly between 0 and 1, and not so small that a share of them would vanish."""
+    return Range(SMALLEST, 1.0, open_low=True, open_high=True)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ __all__ = [
     "column_names",
 ]
 
+SMALLEST = 1e-300  # a failure probability is divided among many events; below this that underflows
 Choice = TypeVar("Choice", bound=str)
 NAMED = {  # kinds of dtypes that numpy would cast to floats, or that a user may take for numbers
     "c": "complex numbers",
@@ -242,8 +243,11 @@ def as_real(
 
 
 def as_fraction(value: Any, argument: str) -> float:
-    """`value` as a float strictly between 0 and 1."""
-    return as_real(value, argument, low=0, high=1, open_ends=True)
+    """`value` as a float strictly between 0 and 1, and not so small that a share of it would vanish."""
+    number = as_real(value, argument, low=0, high=1, open_ends=True)
+    if number < SMALLEST:
+        raise ValueError(f"{argument} must be at least {SMALLEST:g}, got {number:g}")
+    return number
 
 
 def as_int(value: Any, argument: str, *, low: int | None = None, high: int | None = None) -> int:
