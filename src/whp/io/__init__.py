@@ -3,10 +3,11 @@
 Everything read is data: nothing is unpickled or evaluated, and what a file claims about itself is checked before use.
 """
 
+from whp.io.columns import MAX_LEVELS
 from whp.io.graphs import edge_weight
 from whp.io.reading import ACCEPTED, Data, read
 from whp.io.streams import Batch, Log
-from whp.io.tables import MAX_LEVELS, Choice, class_columns
+from whp.io.tables import Choice, class_columns
 from whp.io.writing import save, write
 
 __all__ = [

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from whp.io.arrays import contents, only, read_array, read_arrays, read_sparse, real
+from whp.io.columns import Column, Role
 from whp.io.headers import NUMBER
 from whp.io.sources import suffix, text_of
-from whp.io.tables import TABLES, Choice, Column, Role, listed, open_table, unknown
+from whp.io.tables import TABLES, Choice, listed, open_table, unknown
 from whp.text import nearest
 
 __all__ = ["edge_weight", "read_graph"]

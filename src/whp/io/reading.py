@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whp.io.arrays import ARCHIVES, contents, only, read_array, read_arrays, read_sparse, real
+from whp.io.columns import Column, Role
 from whp.io.graphs import LISTS, read_graph
 from whp.io.sources import suffix, text_of
 from whp.io.streams import PLAIN, Log
-from whp.io.tables import TABLES, Choice, Column, Role, design, frame, listed, open_table, unknown
+from whp.io.tables import TABLES, Choice, design, frame, listed, open_table, unknown
 
 __all__ = ["ACCEPTED", "STDIN", "Data", "read"]
 
