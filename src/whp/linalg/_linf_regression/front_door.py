@@ -172,7 +172,6 @@ def linf_regression(
             refine=refine,
             x_exact=x_exact,
             measure=measure,
-            seed=int(rng.integers(1 << 62)),
         )
     except np.linalg.LinAlgError as error:
         if not str(error).startswith("after"):
@@ -244,5 +243,4 @@ def sketch_and_solve(
         refine=refine,
         x_exact=x_exact,
         measure=measure,
-        seed=0,
     )

@@ -122,9 +122,10 @@ class LinfRegression(Result):
     def statistical_stderr(self) -> np.ndarray:
         """Ordinary standard error of the exact coefficients, for noise in b of any variance (HC3).
 
-        Exact, in one pass over A, where the exact solution is known (solved exactly, or measured);
-        else estimated in one pass, to about 9 %. Computed when first asked for, from the arrays that
-        were passed in, which must not have changed since.
+        Not of the sketch, which cannot know it: computed from all of A, with the exact solution,
+        when first asked for, from the arrays that were passed in, which must not have changed since.
+        It costs several times the exact solution. Infinite where a single row determines a
+        coefficient.
         """
         return self.statistics().reshape(self.x.shape)
 

@@ -90,7 +90,6 @@ def from_sketch(
     refine: int | Literal["lsqr"],
     x_exact: Any,
     measure: bool,
-    seed: int,
     solver: Callable[[Problem], tuple[Factored, np.ndarray]] | None = None,
 ) -> LinfRegression:
     """Solve the sketched problem, and say how far its solution is from that of A.
@@ -172,7 +171,6 @@ def from_sketch(
         certificates = (theorems.error_bars(evidence), theorems.linf_bound(evidence))
     else:
         certificates = (theorems.refined_error_bars(evidence),)
-    known = (truth, truth.y, None) if truth is not None else (fit, y, m)
     return _result(
         problem,
         y,
@@ -186,7 +184,7 @@ def from_sketch(
         certificates=certificates,
         degrees=uneven.degrees,
         embedding_rows=uneven.rows,
-        statistics=Statistics(problem, *known, seed=seed),
+        statistics=Statistics(problem, truth, solver),
     )
 
 
@@ -217,7 +215,7 @@ def exactly(problem: Problem, delta: float) -> LinfRegression:
         certificates=(certificate,),
         degrees=np.full(y.shape[1], float(n - d)),
         embedding_rows=float(n),
-        statistics=Statistics(problem, fit, y),
+        statistics=Statistics(problem, fit, factor.factor_exact),
     )
 
 

@@ -120,7 +120,6 @@ def tensor_linf_regression(
     m = as_int(rows, "rows", low=1)
     if m <= d:
         raise ValueError(f"rows must be more than d1 d2 = {d}, got {m}")
-    rng = np.random.default_rng(rng)
     operator = TensorSRHT(len(left), len(right), m, rng, replace=replace)
     norms = np.kron(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
     problem = Problem(
@@ -140,6 +139,5 @@ def tensor_linf_regression(
         refine=0,
         x_exact=None,
         measure=measure,
-        seed=int(rng.integers(1 << 62)),
         solver=_factor_separately,
     )
