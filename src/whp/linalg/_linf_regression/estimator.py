@@ -6,7 +6,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
@@ -117,7 +116,7 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             if sample_weight is not None:
                 root = np.sqrt(sample_weight).astype(X.dtype)
                 centred, target = ((v.T * root).T for v in (centred, target))
-            solution = sl.lstsq(centred, target, check_finite=False)[0]
+            solution = np.linalg.lstsq(centred, target)[0]
         self.coef_ = solution.T
         self.intercept_ = y_mean - x_mean @ solution
         if y.ndim == 1:
@@ -132,7 +131,6 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 
 def _average(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Means of the columns, summed in double precision."""
-    return np.average(values.astype(np.float64, copy=False), axis=0, weights=weights).astype(
-        values.dtype
-    )
+    """Means of the columns, or of the vector, summed in double precision."""
+    wide = values.astype(np.float64, copy=False)
+    return np.asarray(np.average(wide, axis=0, weights=weights)).astype(values.dtype)

@@ -59,9 +59,10 @@ class Factored:
         reached = np.linalg.norm(y, axis=0) + self.size + self.condition * residual
         return ROUNDING * self.unit * float(np.linalg.norm(self.R)) * reached
 
-    def rounding(self, y: np.ndarray, residual: np.ndarray) -> np.ndarray:
-        """Radius (d, k) that rounding may have moved a solution y by."""
-        return np.sqrt(self.diagonal)[:, None] * self.leaves(y, residual)
+    def rounding(self, y: np.ndarray, residual: np.ndarray, kept: Any) -> np.ndarray:
+        """Radius (d, k) that rounding may have moved a solution y by, itself kept as type `kept`."""
+        last = float(np.finfo(kept).eps) * np.abs(y)
+        return np.sqrt(self.diagonal)[:, None] * self.leaves(y, residual) + last
 
     def solve(self, gradient: np.ndarray) -> np.ndarray:
         """(RᵀR)⁻¹ g."""

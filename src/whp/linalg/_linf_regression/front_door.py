@@ -184,8 +184,8 @@ def _ignored(
     sketch: str,
     replace: bool,
     block_rows: int | None,
-    epsilon: float | None,
-    rows: int | None,
+    epsilon: Any,
+    rows: Any,
     measure: bool,
     x_exact: Any,
 ) -> None:

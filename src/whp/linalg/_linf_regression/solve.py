@@ -120,7 +120,7 @@ def from_sketch(
     residual = np.sqrt(m * fit.rss / (m - d))
     if refine == 0:
         y, spreads = fit.y, deviation * np.sqrt(variance * fit.rss / (m - d))
-        rounding = fit.rounding(y, np.sqrt(fit.rss))
+        rounding = fit.rounding(y, np.sqrt(fit.rss), problem.A.dtype)
         quantile = bounds.student_quantile(delta, d * k, uneven.degrees)
     else:
         y = refined(problem, fit, m, refine)
@@ -128,9 +128,8 @@ def from_sketch(
         residual = np.linalg.norm(left, axis=0)
         gradient = fit.inverse.T @ problem.gradient(left)
         spreads = deviation * np.linalg.norm(gradient, axis=0)
-        rounding = wider * fit.rounding(y, residual)
+        rounding = wider * fit.rounding(y, residual, problem.A.dtype)
         quantile = bounds.refined_quantile(delta, uneven.rows, d)
-    rounding = rounding + np.finfo(problem.A.dtype).eps * np.abs(y)
     half = quantile * spreads + rounding
 
     truth = error = radius = None
@@ -193,7 +192,7 @@ def exactly(problem: Problem, delta: float) -> LinfRegression:
     fit, remaining = factor.factor_exact(problem)
     y, residual = fit.y, np.sqrt(fit.rss)
     n, d = problem.A.shape
-    rounding = fit.rounding(y, residual) + np.finfo(problem.A.dtype).eps * np.abs(y)
+    rounding = fit.rounding(y, residual, problem.A.dtype)
     certificate = theorems.exact_solution(
         remaining,
         fit.leaves(y, residual),
