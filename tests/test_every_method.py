@@ -73,7 +73,7 @@ def classification():
 
 def linf():
     A, b = regression()
-    return {"A": A, "b": b, "rows": 100, "verify": True, "rng": 0}
+    return {"A": A, "b": b, "rows": 100, "measure": True, "rng": 0}
 
 
 def lp():
@@ -227,8 +227,9 @@ EXAMPLES = {
         {
             "layout": (fortran("A"), ("residual_norm",)),
             "strides": (strided("A"), ("residual_norm",)),
+            "units of A": (scale("A", 1e-150), ("residual_norm", "widest_bar_in_units_of_b")),
         },
-        unrefused=frozenset({"replace", "scale", "verify"}),
+        unrefused=frozenset({"replace", "scale", "measure"}),
     ),
     "lp-sensitivity-sampling": Example(
         lp,

@@ -103,6 +103,7 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="every coefficient lies within its own error bar of the exact least-squares solution, all at once",
         cost="O(n d log n + m d²) time, (n + m)(d + 1) numbers, for an m-row sketch of an n×d matrix",
         front_door="whp.linalg:linf_regression",
+        theorems="whp.linalg._linf_regression.theorems",
     ),
     Method(
         "lp-sensitivity-sampling",

@@ -4,7 +4,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from whp.certificate import Verdict
-from whp.linalg._linf_regression import SketchedLinearRegression
+from whp.linalg import SketchedLinearRegression
 
 
 @parametrize_with_checks(
@@ -48,3 +48,32 @@ def test_dependent_columns_get_the_solution_of_least_norm():
     model = SketchedLinearRegression().fit(X, X[:, 0])
     np.testing.assert_allclose(model.coef_, [0.5, 0, 0, 0.5], atol=1e-10)
     assert model.result_ is None
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("options", [{}, {"rows": 200, "refine": "lsqr"}])
+def test_weights_are_those_of_linear_regression(fit_intercept, options):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 5)) + 3
+    y = X @ rng.standard_normal((5, 2)) + 7 + rng.standard_normal((2000, 2))
+    weights = rng.integers(0, 5, 2000)
+    theirs = LinearRegression(fit_intercept=fit_intercept).fit(X, y, weights)
+    ours = SketchedLinearRegression(fit_intercept=fit_intercept, random_state=0, **options)
+    ours.fit(X, y, sample_weight=weights)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-9)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-8)
+
+
+def test_weights_count_in_the_solution_of_least_norm():
+    X = np.random.default_rng(0).standard_normal((100, 3))
+    X = np.column_stack([X, X[:, 0]])
+    y = X[:, 0] + np.r_[np.zeros(50), np.full(50, 1e3)]
+    model = SketchedLinearRegression().fit(X, y, np.r_[np.ones(50), np.zeros(50)])
+    np.testing.assert_allclose(model.coef_, [0.5, 0, 0, 0.5], atol=1e-10)
+
+
+@pytest.mark.parametrize("rows", [5, 1500])
+def test_rows_that_do_not_pay_are_said_to_be_ignored(rows):
+    X = np.random.default_rng(0).standard_normal((2000, 5))
+    with pytest.warns(UserWarning, match=f"rows = {rows} does not pay"):
+        assert SketchedLinearRegression(rows=rows).fit(X, X[:, 0]).result_.exact

@@ -6,11 +6,12 @@ import warnings
 from typing import Any
 
 import numpy as np
-import scipy.linalg as sl
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from whp.linalg._linf_regression.regression import LinfRegression, linf_regression
+from whp.linalg._linf_regression.front_door import linf_regression
+from whp.linalg._linf_regression.solution import LinfRegression
 
 __all__ = ["SketchedLinearRegression"]
 
@@ -18,15 +19,16 @@ __all__ = ["SketchedLinearRegression"]
 class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Linear regression from a short sketch, with error bars on the coefficients.
 
-    Where a sketch would not pay, that is for few rows or columns, the exact solution is computed; for dependent columns, or
-    fewer rows than columns, the exact solution of least norm.
+    Where a sketch would not pay, that is for few rows or columns, the exact solution is computed;
+    for dependent columns, or fewer rows than columns, the exact solution of least norm.
 
     Parameters
     ----------
     fit_intercept : bool
         Centre the data first.
     epsilon, delta, rows, sketch, replace, refine
-        As in :func:`linf_regression`; `rows` is ignored where there are not twice as many rows of data.
+        As in :func:`linf_regression`; where there are not twice as many rows of data as `rows`, or
+        more columns, it warns and solves exactly.
     random_state : int, RandomState or None
         Source of randomness.
 
@@ -36,13 +38,20 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     intercept_ : float or ndarray
     result_ : LinfRegression or None
         Error bars and certificates, for the centred data; None after the solution of least norm.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).standard_normal((4000, 5))
+    >>> model = SketchedLinearRegression(rows=200, random_state=0).fit(X, X.sum(axis=1))
+    >>> model.result_.solved
+    'sketched'
     """
 
     def __init__(  # parameters are checked by fit, as scikit-learn wants it
         self,
         fit_intercept=True,
         *,
-        epsilon=0.5,
+        epsilon=None,
         delta=0.05,
         rows=None,
         sketch: Any = "srht",
@@ -59,32 +68,37 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.refine = refine
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> SketchedLinearRegression:
-        """Fit to data X (n, d) and targets y (n,) or (n, k)."""
-        from sklearn.utils import check_random_state
-
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SketchedLinearRegression:
+        """Fit to data X (n, d) and targets y (n,) or (n, k), rows weighted by `sample_weight`."""
         X, y = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
         )
         y = y.astype(X.dtype, copy=False)
-        x_mean = (
-            X.mean(axis=0, dtype=np.float64).astype(X.dtype)
-            if self.fit_intercept
-            else np.zeros(X.shape[1], X.dtype)
-        )
-        y_mean = y.mean(axis=0) if self.fit_intercept else np.zeros(y.shape[1:], X.dtype)
-        centred, target = (X - x_mean, y - y_mean) if self.fit_intercept else (X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        x_mean, y_mean = np.zeros(X.shape[1], X.dtype), np.zeros(y.shape[1:], X.dtype)
+        centred, target = X, y
+        if self.fit_intercept:
+            x_mean, y_mean = (_average(v, sample_weight) for v in (X, y))
+            centred, target = X - x_mean, y - y_mean
         n, d = X.shape
-        rows = self.rows if self.rows is not None and d < self.rows <= n // 2 else None
+        rows = self.rows
+        if rows is not None and not d < rows <= n // 2:
+            warnings.warn(
+                f"rows = {rows} does not pay for data of shape {(n, d)}; solving exactly. Leave rows "
+                "out, or choose it between the columns and half of the rows",
+                stacklevel=2,
+            )
+            rows = None
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         self.result_: LinfRegression | None = None
         try:
             if n <= d:
                 raise np.linalg.LinAlgError
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # the fallback to the exact solution is part of the contract
+            with warnings.catch_warnings():  # falling back to the exact solution is as promised
+                warnings.simplefilter("ignore", UserWarning)
                 self.result_ = linf_regression(
                     centred,
                     target,
@@ -94,11 +108,15 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     sketch=self.sketch,
                     replace=self.replace,
                     refine=self.refine,
+                    sample_weight=sample_weight,
                     rng=seed,
                 )
             solution = self.result_.x
         except np.linalg.LinAlgError:
-            solution = sl.lstsq(centred, target, check_finite=False)[0]
+            if sample_weight is not None:
+                root = np.sqrt(sample_weight).astype(X.dtype)
+                centred, target = ((v.T * root).T for v in (centred, target))
+            solution = np.linalg.lstsq(centred, target)[0]
         self.coef_ = solution.T
         self.intercept_ = y_mean - x_mean @ solution
         if y.ndim == 1:
@@ -110,3 +128,9 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
         return X @ self.coef_.T + self.intercept_
+
+
+def _average(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Means of the columns, or of the vector, summed in double precision."""
+    wide = values.astype(np.float64, copy=False)
+    return np.asarray(np.average(wide, axis=0, weights=weights)).astype(values.dtype)

@@ -1,8 +1,12 @@
-"""Random maps S with E SᵀS = I, as scipy linear operators: ``S @ X`` sketches, ``S.T @ Y`` is the adjoint."""
+"""Random maps S with E SᵀS = I as scipy linear operators: ``S @ X``, and the adjoint ``S.T @ Y``.
+
+A sketch whose every random part this process drew is registered (:mod:`whp.provenance`): what a
+theorem says of its rows then holds by construction. One with signs or rows passed by hand is not.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -17,11 +21,11 @@ from whp.linalg._linf_regression.hadamard import (
     next_power_of_two,
     sampled_fwht,
 )
+from whp.provenance import register
 from whp.validate import as_int
 
 __all__ = [
     "SRHT",
-    "BlockSRHT",
     "GaussianSketch",
     "PooledHadamard",
     "Sketch",
@@ -30,10 +34,9 @@ __all__ = [
 ]
 
 Rng = np.random.Generator | int | None
-Rows = Literal["gaussian", "asymptotic", "sampled", "unknown"]
 
 
-def _floats(x: np.ndarray) -> np.ndarray:
+def floats(x: np.ndarray) -> np.ndarray:
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
 
@@ -44,16 +47,17 @@ class Sketch(LinearOperator):
     ----------
     family : str
         Its name.
-    row_law : {"gaussian", "asymptotic", "sampled", "unknown"}
-        Law of its rows: iid Gaussian; mixing every entry, hence Gaussian in the limit; single entries of the input; or
-        not known to be any of these.
     inflation : float
-        Variance of ``gᵀSᵀSh`` for flat g ⊥ h, relative to that of a Gaussian sketch; error bars are widened by its root.
+        Variance of ``gᵀSᵀSh`` for flat g ⊥ h, relative to that of a Gaussian sketch; error bars are
+        widened by its root.
     """
 
     family = "custom"
-    row_law: Rows = "unknown"
-    inflation = 1.0
+
+    @property
+    def inflation(self) -> float:
+        """See the attributes of the class."""
+        return 1.0
 
     def __init__(self, n: int, m: int) -> None:
         super().__init__(np.float64, (as_int(m, "m", low=1), as_int(n, "n", low=1)))
@@ -65,7 +69,7 @@ class Sketch(LinearOperator):
         return self._rmatmat(np.reshape(x, (-1, 1)))[:, 0]
 
 
-def _draw_rows(total: int, m: int, replace: bool, rng: np.random.Generator) -> np.ndarray:
+def draw_rows(total: int, m: int, replace: bool, rng: np.random.Generator) -> np.ndarray:
     if not replace and m > total:
         raise ValueError(f"m must be at most {total} without replacement, got {m}")
     return rng.integers(total, size=m) if replace else rng.choice(total, m, replace=False)
@@ -89,7 +93,6 @@ class SRHT(Sketch):
     """
 
     family = "srht"
-    row_law: Rows = "asymptotic"
 
     def __init__(
         self,
@@ -102,6 +105,7 @@ class SRHT(Sketch):
         rows: np.ndarray | None = None,
     ) -> None:
         super().__init__(n, m)
+        drawn = signs is None and rows is None
         rng = np.random.default_rng(rng)
         self.padded = next_power_of_two(n)
         self.signs = (
@@ -110,7 +114,7 @@ class SRHT(Sketch):
             else np.asarray(signs, dtype=np.float64)
         )
         self.rows = (
-            _draw_rows(self.padded, m, replace, rng)
+            draw_rows(self.padded, m, replace, rng)
             if rows is None
             else np.asarray(rows, dtype=np.int64)
         )
@@ -120,12 +124,14 @@ class SRHT(Sketch):
             raise ValueError(
                 f"rows must be {m} numbers in 0..{self.padded - 1}, got shape {self.rows.shape}"
             )
+        if drawn:
+            register(self, "signs", "rows", "padded", "shape")
 
     def _matmat(self, X: Any) -> np.ndarray:
         return sampled_fwht(X, self.signs, self.rows, self.padded, self.shape[0] ** -0.5)
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        Y = _floats(Y)
+        Y = floats(Y)
         spread = np.zeros((self.padded, Y.shape[1]), dtype=Y.dtype)
         np.add.at(spread, self.rows, Y)
         spread = fwht(spread, overwrite=True)[: self.shape[1]]
@@ -136,8 +142,9 @@ class SRHT(Sketch):
 class PooledHadamard(Sketch):
     """Balanced Gaussian pooling of the flattened input, ``B D_γ Π (H/√N) D_σ J`` (Song & Zhang 2026, Section 10).
 
-    Pad, flip signs, transform, permute, multiply by iid N(0, 1), add up m consecutive blocks whose sizes differ by one at
-    most. Given signs and permutation its rows are independent Gaussian vectors, which is what the complete proof rests on.
+    Pad, flip signs, transform, permute, multiply by iid N(0, 1), add up m consecutive blocks whose
+    sizes differ by one at most. Given signs and permutation its rows are independent Gaussian
+    vectors, which is what the complete proof rests on.
 
     Parameters
     ----------
@@ -148,7 +155,6 @@ class PooledHadamard(Sketch):
     """
 
     family = "pooled"
-    row_law: Rows = "asymptotic"
 
     def __init__(self, n: int, m: int, rng: Rng = None) -> None:
         super().__init__(n, m)
@@ -160,12 +166,19 @@ class PooledHadamard(Sketch):
         self.order = rng.permutation(self.padded)
         self.weights = rng.standard_normal(self.padded)
         self.starts = (np.arange(m) * self.padded) // m
-        # A block of s entries shares its weights between g and h: E (Σγg)²(Σγh)² = ‖g‖²‖h‖² + 2⟨g, h⟩², E⟨g, h⟩² = ‖g‖²‖h‖²/s.
-        self.inflation = 1 + 2 * m / self.padded
+        register(self, "signs", "order", "weights", "starts", "padded", "shape")
+
+    @property
+    def inflation(self) -> float:
+        """A block of s entries shares its weights between g and h.
+
+        E (Σγg)²(Σγh)² = ‖g‖²‖h‖² + 2⟨g, h⟩², and E ⟨g, h⟩² = ‖g‖²‖h‖²/s.
+        """
+        return 1 + 2 * self.shape[0] / self.padded
 
     def flatten(self, X: np.ndarray) -> np.ndarray:
         """Rows of ``Π (H/√N) D_σ J X``, before weights and pooling."""
-        X = _floats(X)
+        X = floats(X)
         v = np.zeros((self.padded, X.shape[1]), dtype=X.dtype)
         np.multiply(X, self.signs[:, None], out=v[: len(X)], casting="same_kind")
         _dense_transform(v, self.padded)
@@ -173,7 +186,10 @@ class PooledHadamard(Sketch):
         return v[self.order]
 
     def distortion(self, U: np.ndarray) -> float:
-        """Largest ``‖m W_iᵀW_i - I‖`` over the blocks W_i of the flattened orthonormal `U`: what Theorem 10.1 needs ≤ κ."""
+        """Largest ``‖m W_iᵀW_i - I‖`` over blocks W_i of the flattened orthonormal `U`.
+
+        Theorem 10.1 needs it to be at most κ.
+        """
         blocks = np.split(self.flatten(U), self.starts[1:])
         eye = np.eye(U.shape[1])
         return max(float(np.linalg.norm(self.shape[0] * w.T @ w - eye, 2)) for w in blocks)
@@ -194,7 +210,7 @@ class PooledHadamard(Sketch):
         return out
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        Y = _floats(Y)
+        Y = floats(Y)
         sizes = np.diff(np.append(self.starts, self.padded))
         v = np.empty((self.padded, Y.shape[1]), dtype=Y.dtype)
         v[self.order] = np.repeat(Y, sizes, axis=0) * self.weights[:, None]
@@ -204,7 +220,7 @@ class PooledHadamard(Sketch):
 
 
 class SubsampledCirculant(Sketch):
-    """Subsampled randomized circulant ``(1/√m) P G D``, G the circulant matrix of random signs, applied by FFT.
+    """Subsampled randomized circulant ``(1/√m) P G D``, G the circulant of random signs, by FFT.
 
     Parameters
     ----------
@@ -217,7 +233,6 @@ class SubsampledCirculant(Sketch):
     """
 
     family = "circulant"
-    row_law: Rows = "asymptotic"
 
     def __init__(self, n: int, m: int, rng: Rng = None, *, replace: bool = False) -> None:
         super().__init__(n, m)
@@ -225,7 +240,8 @@ class SubsampledCirculant(Sketch):
         signs = np.array([-1.0, 1.0])
         self.signs = rng.choice(signs, n)
         self.generator = rng.choice(signs, n)
-        self.rows = _draw_rows(n, m, replace, rng)
+        self.rows = draw_rows(n, m, replace, rng)
+        register(self, "signs", "generator", "rows", "shape")
 
     def _convolve(self, X: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
         if X.dtype == np.float32:
@@ -249,7 +265,7 @@ class SubsampledCirculant(Sketch):
         return out
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        Y = _floats(Y)
+        Y = floats(Y)
         spread = np.zeros((self.shape[1], Y.shape[1]), dtype=Y.dtype)
         np.add.at(spread, self.rows, Y)
         result = self._convolve(spread, np.conj(scipy.fft.rfft(self.generator)))
@@ -264,16 +280,17 @@ class GaussianSketch(Sketch):
     n, m : int
         Rows of the input and of the sketch.
     rng : numpy.random.Generator or int, optional
-        Source of the entries, which are drawn again, from the same state, at every application instead of being stored.
+        Source of the entries, which are drawn again, from the same state, at every application
+        instead of being stored.
     """
 
     family = "gaussian"
-    row_law: Rows = "gaussian"
     chunk = 1 << 22  # entries of S held at a time
 
     def __init__(self, n: int, m: int, rng: Rng = None) -> None:
         super().__init__(n, m)
         self.seed = int(np.random.default_rng(rng).integers(1 << 62))
+        register(self, "seed", "shape")
 
     def _pieces(self) -> Any:
         m, n = self.shape
@@ -285,7 +302,7 @@ class GaussianSketch(Sketch):
 
     def _matmat(self, X: Any) -> np.ndarray:
         dense = not hasattr(X, "toarray")
-        X = _floats(X) if dense else X.tocsr()
+        X = floats(X) if dense else X.tocsr()
         out = np.zeros(
             (self.shape[0], X.shape[1]), dtype=np.float32 if X.dtype == np.float32 else np.float64
         )
@@ -294,68 +311,11 @@ class GaussianSketch(Sketch):
         return out
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        Y = _floats(Y)
+        Y = floats(Y)
         out = np.empty((self.shape[1], Y.shape[1]), dtype=Y.dtype)
         for start, stop, piece in self._pieces():
             out[start:stop] = piece @ Y
         return out
-
-
-class BlockSRHT(Sketch):
-    """One SRHT for each block of rows, for data that arrive in blocks: block-diagonal, m_i rows in proportion to the block.
-
-    Parameters
-    ----------
-    n, m : int
-        Rows of the input and of the sketch in all.
-    block_rows : int
-        Rows of a block; powers of two need no padding.
-    rng : numpy.random.Generator or int, optional
-        Source of all randomness.
-    replace : bool
-        Draw rows with replacement within a block.
-
-    Attributes
-    ----------
-    blocks : tuple of SRHT
-        The sketch of each block of rows, to be applied as the block arrives.
-    edges : ndarray
-        Block i has rows ``edges[i]:edges[i + 1]`` of the input, ``row_edges[i]:row_edges[i + 1]`` of the sketch.
-    """
-
-    family = "block-srht"
-    row_law: Rows = "asymptotic"
-
-    def __init__(
-        self, n: int, m: int, block_rows: int, rng: Rng = None, *, replace: bool = False
-    ) -> None:
-        super().__init__(n, m)
-        block_rows = as_int(block_rows, "block_rows", low=2)
-        rng = np.random.default_rng(rng)
-        self.edges = np.append(np.arange(0, n, block_rows), n)
-        if m < len(self.edges) - 1:
-            raise ValueError(
-                f"block_rows must leave each of the {len(self.edges) - 1} blocks a row of the sketch, got {block_rows} "
-                f"with rows = {m}"
-            )
-        self.row_edges = np.round(self.edges * (m / n)).astype(np.int64)
-        sizes, counts = np.diff(self.edges), np.diff(self.row_edges)
-        if counts.min() < 1:
-            self.row_edges = np.unique(np.linspace(0, m, len(self.edges)).round().astype(np.int64))
-            counts = np.diff(self.row_edges)
-        self.blocks = tuple(
-            SRHT(int(s), int(c), rng, replace=replace) for s, c in zip(sizes, counts, strict=True)
-        )
-
-    def _matmat(self, X: Any) -> np.ndarray:
-        X = X.tocsr() if hasattr(X, "tocsr") else X
-        return np.concatenate(
-            [s @ X[i:j] for s, i, j in zip(self.blocks, self.edges, self.edges[1:], strict=False)]
-        )
-
-    def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        ends = zip(self.blocks, self.row_edges, self.row_edges[1:], strict=False)
-        return np.concatenate([s.T @ Y[i:j] for s, i, j in ends])
 
 
 class TensorSRHT(Sketch):
@@ -372,7 +332,6 @@ class TensorSRHT(Sketch):
     """
 
     family = "tensor-srht"
-    row_law: Rows = "asymptotic"
 
     def __init__(self, n1: int, n2: int, m: int, rng: Rng = None, *, replace: bool = True) -> None:
         super().__init__(as_int(n1, "n1", low=1) * as_int(n2, "n2", low=1), m)
@@ -380,12 +339,13 @@ class TensorSRHT(Sketch):
         self.sizes = (n1, n2)
         self.padded = (next_power_of_two(n1), next_power_of_two(n2))
         self.signs = tuple(rng.choice(np.array([-1.0, 1.0]), size) for size in self.sizes)
-        pairs = _draw_rows(self.padded[0] * self.padded[1], m, replace, rng)
+        pairs = draw_rows(self.padded[0] * self.padded[1], m, replace, rng)
         self.rows = np.divmod(pairs, self.padded[1])
+        register(self, "sizes", "padded", "signs", "rows", "shape")
 
     def _factor(self, k: int, X: np.ndarray) -> np.ndarray:
         """``(H D_k [X; 0])[rows_k]``."""
-        return sampled_fwht(_floats(X), self.signs[k], self.rows[k], self.padded[k], 1.0)
+        return sampled_fwht(floats(X), self.signs[k], self.rows[k], self.padded[k], 1.0)
 
     def kron(self, A1: np.ndarray, A2: np.ndarray) -> np.ndarray:
         """``S (A1 ⊗ A2)`` in O(n₁d₁ log n₁ + n₂d₂ log n₂ + m d₁d₂), without the product."""
@@ -394,7 +354,7 @@ class TensorSRHT(Sketch):
         return rows.reshape(self.shape[0], -1)
 
     def _matmat(self, X: Any) -> np.ndarray:
-        X = _floats(X.toarray() if hasattr(X, "toarray") else X)
+        X = floats(X.toarray() if hasattr(X, "toarray") else X)
         (n1, n2), (N1, N2), (i, j) = self.sizes, self.padded, self.rows
         cube = np.zeros((N1, N2, X.shape[1]), dtype=X.dtype)
         cube[:n1, :n2] = X.reshape(n1, n2, -1) * np.multiply.outer(*self.signs)[:, :, None]
@@ -402,7 +362,7 @@ class TensorSRHT(Sketch):
         return cube[i, j] * X.dtype.type(self.shape[0] ** -0.5)
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
-        Y = _floats(Y)
+        Y = floats(Y)
         (n1, n2), (N1, N2), (i, j) = self.sizes, self.padded, self.rows
         cube = np.zeros((N1, N2, Y.shape[1]), dtype=Y.dtype)
         np.add.at(cube, (i, j), Y)

@@ -6,14 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from whp.linalg._linf_regression.regression import (
-    LinfRegression,
-    _factor_sketch,
-    _Factored,
-    _finish,
-    _norms,
-)
+from whp.linalg._linf_regression.factor import Factored, factor_sketch, gradient_norm
+from whp.linalg._linf_regression.problem import Problem
 from whp.linalg._linf_regression.sketches import TensorSRHT
+from whp.linalg._linf_regression.solution import LinfRegression
+from whp.linalg._linf_regression.solve import Sketched, from_sketch
 from whp.validate import as_fraction, as_int, as_matrix
 
 __all__ = ["tensor_linf_regression"]
@@ -32,40 +29,41 @@ class _Kronecker:
     def T(self) -> _Kronecker:
         return _Kronecker(self.factors[0].T, self.factors[1].T)
 
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        left, right = self.factors
+        i, j = np.divmod(np.arange(self.shape[0])[rows], len(right))
+        return (left[i][:, :, None] * right[j][:, None, :]).reshape(len(i), -1)
+
     def __matmul__(self, X: np.ndarray) -> np.ndarray:
         left, right = self.factors
         cube = X.reshape(left.shape[1], right.shape[1], -1)
-        return np.einsum("ai,bj,ijk->abk", left, right, cube, optimize=True).reshape(
-            self.shape[0], -1
-        )
+        product = np.einsum("ai,bj,ijk->abk", left, right, cube, optimize=True)
+        return product.reshape(self.shape[0], -1)
 
 
-def _factor_separately(factors: tuple[np.ndarray, np.ndarray], B: np.ndarray) -> _Factored:
+def _factor_separately(problem: Problem) -> tuple[Factored, np.ndarray]:
     """The exact solution: the pseudo-inverse of a Kronecker product is that of its factors."""
-    norms = [_norms(A) for A in factors]
-    parts = [
-        _factor_sketch(
-            A,
-            np.zeros((len(A), 1)),
-            c,
-            float(np.finfo(float).eps),
-            tuple(f"A{i}[{j}]" for j in range(A.shape[1])),
-        )
-        for i, (A, c) in enumerate(zip(factors, norms, strict=True), start=1)
-    ]
-    pseudo = [
-        p.inverse @ (p.inverse.T @ (A / p.norms).T) for p, A in zip(parts, factors, strict=True)
-    ]
-    y = pseudo[0] @ B @ pseudo[1].T
-    left = B - (factors[0] / norms[0]) @ y @ (factors[1] / norms[1]).T
-    return _Factored(
+    factors, unit = problem.A.factors, float(np.finfo(float).eps)
+    parts = []
+    for i, A in enumerate(factors, start=1):
+        names = tuple(f"A{i}[{j}]" for j in range(A.shape[1]))
+        norms = np.linalg.norm(A, axis=0)
+        norms = np.where(norms > 0, norms, 1.0)
+        parts.append(factor_sketch(A, np.zeros((len(A), 1)), norms, unit, names))
+    inverse = np.kron(parts[0].inverse, parts[1].inverse)
+    moment = problem.gradient(problem.b)
+    y = inverse @ (inverse.T @ moment)
+    y = y + inverse @ (inverse.T @ problem.gradient(problem.left(y)))
+    fit = Factored(
         np.kron(parts[0].R, parts[1].R),
-        np.kron(parts[0].inverse, parts[1].inverse),
-        y.reshape(-1, 1),
-        np.array([np.einsum("ij,ij->", left, left)]),
-        np.kron(*norms),
+        inverse,
+        y,
+        np.array([np.square(problem.left(y)).sum()]),
+        np.linalg.norm(problem.b, axis=0),
         np.sort(np.multiply.outer(parts[0].singular, parts[1].singular).ravel())[::-1],
+        unit,
     )
+    return fit, gradient_norm(problem, y, fit)
 
 
 def tensor_linf_regression(
@@ -76,13 +74,13 @@ def tensor_linf_regression(
     rows: int,
     delta: float = 0.05,
     replace: bool = True,
-    verify: bool = False,
+    measure: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> LinfRegression:
     """Minimise ``‖(A1 ⊗ A2) x − vec(B)‖₂`` from a TensorSRHT sketch, without forming the product.
 
-    The exact solution is ``A1⁺ B A2⁺ᵀ`` and often as cheap; the sketch is for losses and stacked problems that do not
-    separate, and is here as the paper has it.
+    The exact solution is ``A1⁺ B A2⁺ᵀ`` and often as cheap; the sketch is for losses and stacked
+    problems that do not separate, and is here as the paper has it.
 
     Parameters
     ----------
@@ -96,7 +94,7 @@ def tensor_linf_regression(
         Probability with which the certificates may fail.
     replace : bool
         Draw pairs of rows with replacement, as the theory does.
-    verify : bool
+    measure : bool
         Also compute the exact solution, and so measure what the certificates promise.
     rng : numpy.random.Generator, int or None
         Source of randomness.
@@ -118,24 +116,28 @@ def tensor_linf_regression(
         raise ValueError(f"B must have shape ({len(left)}, {len(right)}), got {target.shape}")
     delta = as_fraction(delta, "delta")
     product = _Kronecker(left, right)
+    d = product.shape[1]
     m = as_int(rows, "rows", low=1)
-    if m <= product.shape[1]:
-        raise ValueError(f"rows must be more than d1 d2 = {product.shape[1]}, got {m}")
+    if m <= d:
+        raise ValueError(f"rows must be more than d1 d2 = {d}, got {m}")
     operator = TensorSRHT(len(left), len(right), m, rng, replace=replace)
-    names = tuple(f"x{i},{j}" for i in range(left.shape[1]) for j in range(right.shape[1]))
-    vec = target.reshape(-1, 1)
-    return _finish(
+    norms = np.kron(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
+    problem = Problem(
         product,
-        vec,
-        names,
-        np.kron(_norms(left), _norms(right)),
-        operator,
-        operator.kron(left, right),
-        operator @ vec,
+        target.reshape(-1, 1),
+        tuple(f"x{i},{j}" for i in range(left.shape[1]) for j in range(right.shape[1])),
+        np.where(norms > 0, norms, 1.0),
+        True,
+        np.zeros(d, dtype=np.int64),
+        np.zeros(1, dtype=np.int64),
+    )
+    return from_sketch(
+        problem,
+        Sketched(operator, operator.kron(left, right), operator @ problem.b),
         delta=delta,
+        scale=True,
         refine=0,
         x_exact=None,
-        verify=verify,
-        flat=True,
-        truth=_factor_separately((left, right), target) if verify else None,
+        measure=measure,
+        solver=_factor_separately,
     )

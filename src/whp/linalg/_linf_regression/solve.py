@@ -1,0 +1,287 @@
+"""From a problem and its sketch to a solution with certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.sparse.linalg import LinearOperator
+
+from whp.certificate import Certificate
+from whp.linalg._linf_regression import bounds, factor, theorems
+from whp.linalg._linf_regression.blocks import BlockSRHT, Spread, spread
+from whp.linalg._linf_regression.factor import Factored
+from whp.linalg._linf_regression.problem import Problem, one_or_two
+from whp.linalg._linf_regression.refine import refined
+from whp.linalg._linf_regression.sketches import (
+    SRHT,
+    GaussianSketch,
+    PooledHadamard,
+    SubsampledCirculant,
+    TensorSRHT,
+)
+from whp.linalg._linf_regression.solution import LinfRegression
+from whp.linalg._linf_regression.statistical import Statistics
+from whp.linalg._linf_regression.theorems import Evidence, Law
+from whp.provenance import made_here
+
+__all__ = ["Sketched", "exactly", "from_sketch"]
+
+PROBES = 32
+MIXING: tuple[type, ...] = (SRHT, PooledHadamard, SubsampledCirculant, BlockSRHT, TensorSRHT)
+
+
+@dataclass(frozen=True, eq=False)
+class Sketched:
+    """A sketch of a problem, SA and Sb.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+        S.
+    SA, Sb : ndarray
+        ``S @ A`` and ``S @ b``.
+    """
+
+    operator: LinearOperator
+    SA: np.ndarray
+    Sb: np.ndarray
+
+    @property
+    def family(self) -> str:
+        """Name of the sketch."""
+        return str(getattr(self.operator, "family", "this sketch"))
+
+    @property
+    def law(self) -> Law:
+        """What is known of its rows by its making; nothing that a caller's class can claim."""
+        S = self.operator
+        if made_here(S, GaussianSketch):
+            return "gaussian"
+        if isinstance(S, BlockSRHT) and not all(made_here(part, SRHT) for part in S.blocks):
+            return "unknown"
+        return "here" if made_here(S, *MIXING) else "unknown"
+
+    def probed(self) -> tuple[int, int] | None:
+        """How many of some rows of S were looked at, and how many of them have one entry."""
+        looked = single = 0
+        m = self.operator.shape[0]
+        try:
+            for i in np.unique(np.linspace(0, m - 1, min(m, PROBES)).astype(int)):
+                unit = np.zeros(m)
+                unit[i] = 1.0
+                row = np.abs(self.operator.T @ unit)
+                entries = int((row > 1e-12 * row.max()).sum())
+                looked += entries > 0
+                single += entries == 1
+        except (NotImplementedError, AttributeError, TypeError):
+            return None
+        return looked, single
+
+
+def from_sketch(
+    problem: Problem,
+    sketched: Sketched,
+    *,
+    delta: float,
+    scale: bool,
+    refine: int | Literal["lsqr"],
+    x_exact: Any,
+    measure: bool,
+    solver: Callable[[Problem], tuple[Factored, np.ndarray]] | None = None,
+) -> LinfRegression:
+    """Solve the sketched problem, and say how far its solution is from that of A.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the sketch has not the rank of A, or A not that of its columns; the message says which.
+    """
+    solver = solver or factor.factor_exact
+    SA, Sb = sketched.SA, sketched.Sb
+    m, (d, k) = len(SA), (SA.shape[1], Sb.shape[1])
+    fit = _factor(problem, sketched, solver)
+    even = Spread(np.ones((d, k)), np.full(k, float(m - d)), float(m))
+    operator = sketched.operator
+    uneven = (
+        spread(operator.row_edges, SA / problem.norms, Sb, fit)
+        if isinstance(operator, BlockSRHT)
+        else even
+    )
+    # A caller's class may make its bars wider, never narrower.
+    inflation = max(1.0, float(getattr(operator, "inflation", 1.0)))
+    variance = inflation * uneven.factor
+    distortion = bounds.embedding_distortion(uneven.rows, d, delta)
+    wider = (1 + distortion) ** 2
+    deviation = np.sqrt(fit.diagonal)[:, None]
+    size = np.linalg.norm(problem.b, axis=0)
+    residual = np.sqrt(m * fit.rss / (m - d))
+    if refine == 0:
+        y, spreads = fit.y, deviation * np.sqrt(variance * fit.rss / (m - d))
+        rounding = fit.rounding(y, np.sqrt(fit.rss), problem.A.dtype)
+        quantile = bounds.student_quantile(delta, d * k, uneven.degrees)
+    else:
+        y = refined(problem, fit, m, refine)
+        left = problem.left(y)
+        residual = np.linalg.norm(left, axis=0)
+        gradient = fit.inverse.T @ problem.gradient(left)
+        spreads = deviation * np.linalg.norm(gradient, axis=0)
+        rounding = wider * fit.rounding(y, residual, problem.A.dtype)
+        quantile = bounds.refined_quantile(delta, uneven.rows, d)
+    half = quantile * spreads + rounding
+
+    truth = error = radius = None
+    pinv = (max(1 - distortion, 0.0), 1 + distortion)
+    smallest = _smallest(fit, problem, scale)
+    if x_exact is not None:
+        reference = problem.from_user(_as_solution(x_exact, d, k))
+        gap = factor.gradient_norm(problem, reference, fit)
+        error, radius = y - reference, wider * deviation * gap
+        residual = np.linalg.norm(problem.left(reference), axis=0)
+    elif measure:
+        truth, gap = solver(problem)
+        error, residual = y - truth.y, np.sqrt(truth.rss)
+        own = truth.leaves(truth.y, residual) / factor.ROUNDING if factor.ROUNDING else 0.0
+        radius = np.sqrt(truth.diagonal)[:, None] * (gap + own)
+        pinv, smallest = (1.0, 1.0), _smallest(truth, problem, scale)
+    evidence = Evidence(
+        d=d,
+        m=m,
+        embedding_rows=uneven.rows,
+        delta=delta,
+        sketch=sketched.family,
+        law=sketched.law,
+        probed=sketched.probed() if sketched.law == "unknown" else None,
+        condition=fit.condition,
+        backward=fit.backward,
+        half=half,
+        rounding=rounding,
+        reach=np.abs(y) + (1 + distortion) * deviation * size,
+        variance=float(variance.max()),
+        residual=residual,
+        pinv=(pinv[0] / smallest, pinv[1] / smallest),
+        scale=np.ones((d, 1)) if scale else 1 / problem.norms[:, None],
+        error=error,
+        radius=radius,
+    )
+    if refine == 0:
+        certificates = (theorems.error_bars(evidence), theorems.linf_bound(evidence))
+    else:
+        certificates = (theorems.refined_error_bars(evidence),)
+    return _result(
+        problem,
+        y,
+        spreads + rounding,
+        rounding,
+        rows=m,
+        residual=residual,
+        sketch=sketched.family,
+        solved="sketched" if refine == 0 else "refined",
+        delta=delta,
+        certificates=certificates,
+        degrees=uneven.degrees,
+        embedding_rows=uneven.rows,
+        statistics=Statistics(problem, truth, solver),
+    )
+
+
+def exactly(problem: Problem, delta: float) -> LinfRegression:
+    """The exact solution, each coefficient with the radius of rounding."""
+    fit, remaining = factor.factor_exact(problem)
+    y, residual = fit.y, np.sqrt(fit.rss)
+    n, d = problem.A.shape
+    rounding = fit.rounding(y, residual, problem.A.dtype)
+    certificate = theorems.exact_solution(
+        remaining,
+        fit.leaves(y, residual),
+        np.linalg.norm(fit.R @ y, axis=0),
+        factor.ROUNDING,
+        fit.condition,
+        fit.backward,
+    )
+    return _result(
+        problem,
+        y,
+        rounding,
+        rounding,
+        rows=n,
+        residual=residual,
+        sketch="none",
+        solved="exactly",
+        delta=delta,
+        certificates=(certificate,),
+        degrees=np.full(y.shape[1], float(n - d)),
+        embedding_rows=float(n),
+        statistics=Statistics(problem, fit, factor.factor_exact),
+    )
+
+
+def _factor(
+    problem: Problem, sketched: Sketched, solver: Callable[[Problem], tuple[Factored, np.ndarray]]
+) -> Factored:
+    """The factor of the sketch; where it has lost rank, an error that says whether A has."""
+    unit = float(np.finfo(problem.A.dtype).eps)
+    SA, Sb = sketched.SA, sketched.Sb
+    if not (np.isfinite(SA).all() and np.isfinite(Sb).all()):
+        raise ValueError("operator must give finite numbers, got NaN or infinity")
+    try:
+        return factor.factor_sketch(SA, Sb, problem.norms, unit, problem.names)
+    except np.linalg.LinAlgError:
+        solver(problem)  # says so where the columns of A depend
+        raise np.linalg.LinAlgError(
+            f"after {sketched.family}, the {len(SA)} rows of the sketch have lost the rank of A, "
+            "which is full; take more rows, another seed, or sketch='pooled'"
+        ) from None
+
+
+def _smallest(fit: Factored, problem: Problem, scale: bool) -> float:
+    """Smallest singular value of A, its columns scaled to norm 1 or as they are."""
+    if scale:
+        return float(fit.singular[-1])
+    return float(np.linalg.svd(fit.R * problem.norms, compute_uv=False)[-1])
+
+
+def _as_solution(x_exact: Any, d: int, k: int) -> np.ndarray:
+    solution = one_or_two(x_exact, "x_exact")
+    if solution.size != d * k:
+        raise ValueError(
+            f"x_exact must have the shape of the solution, {d} by {k}, got {solution.shape}"
+        )
+    return solution.reshape(d, k)
+
+
+def _result(
+    problem: Problem,
+    y: np.ndarray,
+    stderr: np.ndarray,
+    rounding: np.ndarray,
+    *,
+    residual: np.ndarray,
+    certificates: tuple[Certificate, ...],
+    **others: Any,
+) -> LinfRegression:
+    """Everything in the user's units and shapes."""
+    n, d = problem.A.shape
+    shape = (d,) if problem.flat else y.shape
+    with np.errstate(over="ignore"):
+        x = problem.to_user(y).astype(problem.A.dtype).reshape(shape)
+    if not np.isfinite(x).all():
+        at = int(np.flatnonzero(~np.isfinite(x.reshape(d, -1)).all(axis=1))[0])
+        raise ValueError(
+            f"A must leave coefficients in the range of {problem.A.dtype}, that of column "
+            f"{problem.names[at]} is not; divide the column or b by a constant"
+        )
+    norm = np.ldexp(residual, problem.targets)
+    return LinfRegression(
+        x=x,
+        stderr=problem.to_user(stderr).reshape(shape),
+        rounding=problem.to_user(rounding).reshape(shape),
+        residual_estimate=float(norm[0]) if problem.flat else norm,
+        shape=(int(n), int(d)),
+        names=problem.names,
+        certificates=certificates,
+        column_norms=problem.user_norms,
+        **others,
+    )
