@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from scipy.sparse.linalg import LinearOperator
 
+from whp.door import Above, AtLeast, Fraction, front_door
 from whp.io import Data
 from whp.linalg._linf_regression.blocks import BlockSRHT
 from whp.linalg._linf_regression.bounds import rows_needed
 from whp.linalg._linf_regression.hadamard import next_power_of_two
-from whp.linalg._linf_regression.problem import as_refine, prepare
+from whp.linalg._linf_regression.problem import prepare
 from whp.linalg._linf_regression.sketches import (
     SRHT,
     GaussianSketch,
@@ -22,11 +23,9 @@ from whp.linalg._linf_regression.sketches import (
 )
 from whp.linalg._linf_regression.solution import LinfRegression
 from whp.linalg._linf_regression.solve import Sketched, exactly, from_sketch
-from whp.validate import as_choice, as_fraction, as_int, as_real
 
 __all__ = ["exact_is_cheaper", "linf_regression", "sketch_and_solve"]
 
-SKETCHES = ("srht", "pooled", "gaussian", "circulant")
 EPSILON = 0.5
 # A sketch pays if it is 1.5 times faster. Measured (benchmarks/linf_regression.py): one entry of A
 # costs the sketch as much as COLUMNS columns cost the Gram matrix, a row of the sketch a column of
@@ -42,18 +41,19 @@ def exact_is_cheaper(n: int, d: int, m: int) -> bool:
     return 2 * m >= n or n * d <= n * COLUMNS + ROWS * m * d
 
 
+@front_door
 def linf_regression(
     A: Annotated[Any, Data("design")],
     b: Annotated[Any, Data("vector", column="target")],
     *,
-    epsilon: float | None = None,
-    delta: float = 0.05,
-    rows: int | None = None,
+    epsilon: Annotated[float, Above(0)] | None = None,
+    delta: Annotated[float, Fraction()] = 0.05,
+    rows: Annotated[int, AtLeast(1)] | None = None,
     sketch: Literal["srht", "pooled", "gaussian", "circulant"] = "srht",
     replace: bool = False,
     scale: bool = True,
-    refine: int | Literal["lsqr"] = 0,
-    block_rows: int | None = None,
+    refine: Annotated[int, AtLeast(0)] | Literal["lsqr"] = 0,
+    block_rows: Annotated[int, AtLeast(2)] | None = None,
     sample_weight: Annotated[Any, Data("vector")] = None,
     measure: bool = False,
     x_exact: Annotated[Any, Data("vector")] = None,
@@ -120,15 +120,11 @@ def linf_regression(
     >>> [str(c.verdict) for c in result.certificates]
     ['holds', 'holds']
     """
-    delta = as_fraction(delta, "delta")
-    as_choice(sketch, "sketch", SKETCHES)
-    refine = as_refine(refine)
     _ignored(sketch, replace, block_rows, epsilon, rows, measure, x_exact)
     problem = prepare(A, b, sample_weight)
     (n, d), k = problem.A.shape, problem.b.shape[1]
     if rows is None:
         accuracy = EPSILON if epsilon is None else epsilon
-        accuracy = as_real(accuracy, "epsilon", low=0, high=np.inf, open_ends=True)
         m = rows_needed(d, accuracy, delta, k)
         if exact_is_cheaper(n, d, m):
             if x_exact is not None:
@@ -143,7 +139,7 @@ def linf_regression(
                 )
             return exactly(problem, delta)
     else:
-        m = as_int(rows, "rows", low=1)
+        m = rows
         if m <= d:
             raise ValueError(f"rows must be more than d = {d}, the columns of A, got {m}")
         limit = n if sketch == "circulant" else next_power_of_two(n)
@@ -184,18 +180,16 @@ def _ignored(
     sketch: str,
     replace: bool,
     block_rows: int | None,
-    epsilon: Any,
-    rows: Any,
+    epsilon: float | None,
+    rows: int | None,
     measure: bool,
     x_exact: Any,
 ) -> None:
     """Refuse what would be given and ignored."""
-    if block_rows is not None:
-        as_int(block_rows, "block_rows", low=2)
-        if sketch != "srht":
-            raise ValueError(
-                f"block_rows must be None for sketch {sketch!r}: only srht is offered in blocks"
-            )
+    if block_rows is not None and sketch != "srht":
+        raise ValueError(
+            f"block_rows must be None for sketch {sketch!r}: only srht is offered in blocks"
+        )
     if replace and sketch not in ("srht", "circulant"):
         raise ValueError(f"replace must be False for sketch {sketch!r}, which samples no rows")
     if epsilon is not None and rows is not None:
@@ -204,14 +198,15 @@ def _ignored(
         raise ValueError("x_exact must be None where measure is True: both are the reference")
 
 
+@front_door
 def sketch_and_solve(
     operator: LinearOperator,
     A: Any,
     b: Any,
     *,
-    delta: float = 0.05,
+    delta: Annotated[float, Fraction()] = 0.05,
     scale: bool = True,
-    refine: int | Literal["lsqr"] = 0,
+    refine: Annotated[int, AtLeast(0)] | Literal["lsqr"] = 0,
     measure: bool = False,
     x_exact: Any = None,
 ) -> LinfRegression:
@@ -225,7 +220,6 @@ def sketch_and_solve(
         The sketch, scaled so that E SᵀS = I. Of an operator that this library did not draw in this
         process the certificates take nothing for granted; a few of its rows are looked at.
     """
-    delta, refine = as_fraction(delta, "delta"), as_refine(refine)
     _ignored("srht", False, None, None, None, measure, x_exact)
     problem = prepare(A, b)
     m, n = operator.shape

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.sparse import diags_array, issparse
 
-from whp.validate import as_int, as_matrix, as_vector, column_names
+from whp.validate import as_frame, as_matrix, as_vector, column_names
 
-__all__ = ["Problem", "adjoint", "as_refine", "prepare", "product", "row_blocks"]
+__all__ = ["Problem", "adjoint", "one_or_two", "prepare", "product", "row_blocks"]
 
 BLOCK_ENTRIES = 1 << 20
 # Columns and targets whose peak leaves 2^±limit are multiplied by a power of two, which is exact.
@@ -136,17 +136,9 @@ def one_or_two(value: Any, argument: str) -> np.ndarray:
     return convert(value, argument, dtype=np.float64)
 
 
-def as_refine(refine: Any) -> int | Literal["lsqr"]:
-    """`refine` as steps or "lsqr"."""
-    if isinstance(refine, str):
-        if refine != "lsqr":
-            raise ValueError(f"refine must be a number of steps or 'lsqr', got {refine!r}")
-        return "lsqr"
-    return as_int(refine, "refine", low=0)
-
-
 def _design(A: Any) -> tuple[Any, tuple[str, ...]]:
     """A as a finite float array (or CSC array) and the names of its columns."""
+    A = as_frame(A)
     names = column_names(A)
     if issparse(A):
         if A.dtype.kind not in "fiub":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from whp.door import AtLeast, Fraction, front_door
 from whp.linalg._linf_regression.factor import Factored, factor_sketch, gradient_norm
 from whp.linalg._linf_regression.problem import Problem
 from whp.linalg._linf_regression.sketches import TensorSRHT
 from whp.linalg._linf_regression.solution import LinfRegression
 from whp.linalg._linf_regression.solve import Sketched, from_sketch
-from whp.validate import as_fraction, as_int, as_matrix
+from whp.validate import as_matrix
 
 __all__ = ["tensor_linf_regression"]
 
@@ -66,13 +67,14 @@ def _factor_separately(problem: Problem) -> tuple[Factored, np.ndarray]:
     return fit, gradient_norm(problem, y, fit)
 
 
+@front_door
 def tensor_linf_regression(
     A1: Any,
     A2: Any,
     B: Any,
     *,
-    rows: int,
-    delta: float = 0.05,
+    rows: Annotated[int, AtLeast(1)],
+    delta: Annotated[float, Fraction()] = 0.05,
     replace: bool = True,
     measure: bool = False,
     rng: np.random.Generator | int | None = None,
@@ -114,13 +116,11 @@ def tensor_linf_regression(
             )
     if target.shape != (len(left), len(right)):
         raise ValueError(f"B must have shape ({len(left)}, {len(right)}), got {target.shape}")
-    delta = as_fraction(delta, "delta")
     product = _Kronecker(left, right)
     d = product.shape[1]
-    m = as_int(rows, "rows", low=1)
-    if m <= d:
-        raise ValueError(f"rows must be more than d1 d2 = {d}, got {m}")
-    operator = TensorSRHT(len(left), len(right), m, rng, replace=replace)
+    if rows <= d:
+        raise ValueError(f"rows must be more than d1 d2 = {d}, got {rows}")
+    operator = TensorSRHT(len(left), len(right), rows, rng, replace=replace)
     norms = np.kron(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
     problem = Problem(
         product,

@@ -30,7 +30,7 @@ Rng = np.random.Generator
 
 
 def extended(A: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The exact solution to about 1e-18 of its size, for a condition number up to 1e7."""
+    """The exact solution in extended precision, off by about κ² 1e-19 of its size."""
     wide, right = A.astype(np.longdouble), b.astype(np.longdouble)
     norms = np.linalg.norm(A, axis=0)
     R = sl.qr(A / norms, mode="r")[0][: A.shape[1]]
