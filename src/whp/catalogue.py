@@ -141,6 +141,7 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="no inversion in the tree; every supported branch is denser than what surrounds it, all at once",
         cost="O(K · edges · Lanczos steps + K²) for K leaves; never a dense n×n array",
         front_door="whp.graph:hierarchical_communities",
+        theorems="whp.graph._hierarchical_communities.theorems",
     ),
     Method(
         "h-calibration",
