@@ -257,12 +257,11 @@ class HierarchicalCommunitiesResult(Result):
             ax.plot(
                 x[[child, child]], height[[child, parent]], color=quiet, linewidth=1.5, zorder=1
             )
-        marks = np.arange(tree.nodes - 1)
         for chosen, fill, label in (
             (self.supported, ours, "supported"),
             (~self.supported, "none", "not shown"),
         ):
-            at = marks[chosen]
+            at = np.flatnonzero(chosen & (not self.void))
             ax.scatter(
                 x[at],
                 height[at],
