@@ -159,10 +159,10 @@ def _edges(path: Path, choice: Choice, notes: list[str]) -> Any:
     import networkx as nx
 
     if suffix(path) in TABLES:
-        rows, attributes, named = _from_table(path, choice, notes)
+        rows, _, named = _from_table(path, choice, notes)
         directed = None
     else:
-        rows, attributes, directed = _from_list(path, notes)
+        rows, _, directed = _from_list(path, notes)
         named = False
     ends: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for u, v, carried in rows:
@@ -198,17 +198,17 @@ def _edges(path: Path, choice: Choice, notes: list[str]) -> Any:
 def _one_way(ends: dict[tuple[str, str], list[dict[str, Any]]], named: bool) -> bool:
     """Whether the order of ends means something: some pairs stand in both orders and some in one.
 
-    A log, in which an ordered pair comes again, is no such list unless its columns are named so.
+    Not so where both orders carry the same, and not in a log, in which edges carry something or
+    come again, unless its columns are named as the ends of arrows.
     """
-    kinds = {
-        str(c.get("Type", c.get("type", ""))).lower() for found in ends.values() for c in found
-    }
-    if kinds and kinds <= {"undirected"}:
+    carried = [c for found in ends.values() for c in found]
+    if {str(c.get("Type", c.get("type", ""))).lower() for c in carried} == {"undirected"}:
         return False
-    if not named and any(len(found) > 1 for found in ends.values()):
+    if not named and (len(carried) > len(ends) or any(carried)):
         return False
-    both = sum((v, u) in ends for u, v in ends if u != v)
-    return 0 < both < sum(u != v for u, v in ends)
+    both = [(u, v) for u, v in ends if u != v and (v, u) in ends]
+    same = any(carried) and all(ends[u, v] == ends[v, u] for u, v in both)
+    return not same and 0 < len(both) < sum(u != v for u, v in ends)
 
 
 Edge = tuple[str, str, dict[str, Any]]

@@ -195,6 +195,8 @@ def own_labels(leaves: Any, nodes: tuple[Any, ...]) -> np.ndarray:
         if missing := [v for v in nodes if v not in leaves]:
             raise ValueError(f"leaves must name every node, {missing[0]!r} is missing")
         leaves = [leaves[v] for v in nodes]
+    if isinstance(leaves, list | tuple) and len({isinstance(v, str) for v in leaves}) > 1:
+        raise ValueError("leaves must hold either whole numbers or text, not both")
     values = np.asarray(leaves)
     if values.ndim != 1 or len(values) != len(nodes):
         raise ValueError(
