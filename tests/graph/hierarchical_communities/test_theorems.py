@@ -15,6 +15,7 @@ from whp.graph import (
     hierarchical_communities,
     linkage_lemma,
 )
+from whp.graph._hierarchical_communities.theorems import THEOREMS
 
 X1 = np.array([0.432, 1.44, 4.8, 16])
 
