@@ -246,9 +246,7 @@ EXAMPLES = {
         unrefused=frozenset({"warm_start", "bins"}),
     ),
     "hierarchical-communities": Example(
-        communities,
-        {"layout": (fortran("graph"), ("communities", "supported_communities"))},
-        unrefused=frozenset({"weighted", "labels_independent"}),
+        communities, {"layout": (fortran("graph"), ("communities", "supported_communities"))}
     ),
     "h-calibration": Example(
         calibration,

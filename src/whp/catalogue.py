@@ -138,9 +138,11 @@ CATALOGUE: tuple[Method, ...] = (
         "2306.00833",
         "graph",
         "Find the tree of nested communities of a graph, and say for every branch whether the graph supports it.",
-        guarantee="no inversion in the tree; every supported branch is denser than what surrounds it, all at once",
-        cost="O(K · edges · Lanczos steps + K²) for K leaves; never a dense n×n array",
+        guarantee="no inversion in the tree; every supported branch is denser than what surrounds it, all at once, where edges "
+        "are independent, which triangles test",
+        cost="O(K · edges · Lanczos steps + K²) for K leaves, O(edges^1.5) to count triangles; never a dense n×n array",
         front_door="whp.graph:hierarchical_communities",
+        theorems="whp.graph._hierarchical_communities.theorems",
     ),
     Method(
         "h-calibration",

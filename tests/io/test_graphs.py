@@ -210,3 +210,25 @@ def test_matrices_of_every_format_give_the_same_graph(tmp_path):
         np.testing.assert_array_equal(one.toarray(), matrix.toarray(), err_msg=form)
     with pytest.raises(ValueError, match="no edge attribute"):
         read([tmp_path / "m.npz"], GRAPH, weight="value")
+
+
+def test_arrows_are_told_from_edges(given):
+    mixed = "a,b\nb,a\nb,c\n"
+    assert given("source,target\n" + mixed, "follows.csv")[0].is_directed()
+    assert given(mixed.replace(",", " "), "follows.txt")[0].is_directed()
+    assert given("source,target\n" + mixed + "a,b\n", "mails.csv")[0].is_directed()
+    for text in (
+        "source,target\na,b\nb,c\n",  # all in one order, as networkx writes them
+        "source,target\na,b\nb,a\n",  # all in both
+        "source,target,Type\na,b,Undirected\nb,a,Undirected\nb,c,Undirected\n",  # Gephi
+        "t,i,j\n1,a,b\n2,b,a\n3,b,c\n".replace("t,i,j", "i,j,t").replace("1,a,b", "a,b,1"),
+        "i,j\na,b\na,b\nb,a\nb,c\n",  # a log
+    ):
+        assert not given(text, "edges.csv")[0].is_directed(), text
+
+
+def test_pairs_that_come_again_are_kept_apart(given):
+    graph, notes = given("i,j\na,b\na,b\nb,a\nb,c\n", "log.csv")
+    assert graph.is_multigraph()
+    assert graph.number_of_edges("a", "b") == 3
+    assert "1 edges come more than once" in notes

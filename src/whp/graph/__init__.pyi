@@ -1,5 +1,8 @@
 from ._hierarchical_communities import HierarchicalCommunities as HierarchicalCommunities
 from ._hierarchical_communities import (
+    HierarchicalCommunitiesResult as HierarchicalCommunitiesResult,
+)
+from ._hierarchical_communities import (
     HierarchicalCommunityClustering as HierarchicalCommunityClustering,
 )
 from ._hierarchical_communities import Tree as Tree

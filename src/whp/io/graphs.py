@@ -158,20 +158,28 @@ def _gml(path: Path) -> Any:
 def _edges(path: Path, choice: Choice, notes: list[str]) -> Any:
     import networkx as nx
 
-    directed = False
     if suffix(path) in TABLES:
-        rows, attributes = _from_table(path, choice, notes)
+        rows, _, named = _from_table(path, choice, notes)
+        directed = None
     else:
-        rows, attributes, directed = _from_list(path, notes)
-    graph: Any = nx.DiGraph() if directed else nx.Graph()
-    pairs: dict[tuple[str, str], list[Any]] = {}
+        rows, _, directed = _from_list(path, notes)
+        named = False
+    ends: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for u, v, carried in rows:
-        pairs.setdefault((u, v) if directed or u <= v else (v, u), []).append(((u, v), carried))
-        graph.add_edge(u, v)
-        graph.edges[u, v].update(carried)
-    repeated = {p: found for p, found in pairs.items() if len(found) > 1}
-    if not graph:
+        ends.setdefault((u, v), []).append(carried)
+    if not ends:
         raise ValueError("it has no edges")
+    if directed is not True:
+        directed = _one_way(ends, named)
+    pairs: dict[tuple[str, str], list[Any]] = {}
+    graph: Any = nx.DiGraph() if directed else nx.Graph()
+    for (u, v), found in ends.items():
+        key = (u, v) if directed or u <= v else (v, u)
+        pairs.setdefault(key, []).extend(((u, v), carried) for carried in found)
+        graph.add_edge(u, v)
+        for carried in found:
+            graph.edges[u, v].update(carried)
+    repeated = {p: found for p, found in pairs.items() if len(found) > 1}
     if not repeated:
         return graph
     mirrored = all(
@@ -182,17 +190,34 @@ def _edges(path: Path, choice: Choice, notes: list[str]) -> Any:
         notes.append(f"{len(repeated):,} edges stand in both directions")
         return graph
     notes.append(f"{len(repeated):,} edges come more than once")
-    if not attributes:
-        return graph
     graph = nx.MultiDiGraph() if directed else nx.MultiGraph()
     graph.add_edges_from((u, v, c) for found in pairs.values() for (u, v), c in found)
     return graph
 
 
+def _one_way(ends: dict[tuple[str, str], list[dict[str, Any]]], named: bool) -> bool:
+    """Whether the order of ends means something: some pairs stand in both orders and some in one.
+
+    Not so where both orders carry the same, and not in a log, in which edges carry something or
+    come again, unless its columns are named as the ends of arrows.
+    """
+    carried = [c for found in ends.values() for c in found]
+    if {str(c.get("Type", c.get("type", ""))).lower() for c in carried} == {"undirected"}:
+        return False
+    if not named and (len(carried) > len(ends) or any(carried)):
+        return False
+    both = [(u, v) for u, v in ends if u != v and (v, u) in ends]
+    same = any(carried) and all(ends[u, v] == ends[v, u] for u, v in both)
+    return not same and 0 < len(both) < sum(u != v for u, v in ends)
+
+
 Edge = tuple[str, str, dict[str, Any]]
 
 
-def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[Edge], list[str]]:
+def _from_table(
+    path: Path, choice: Choice, notes: list[str]
+) -> tuple[Iterator[Edge], list[str], bool]:
+    """Edges, what they carry, and whether the columns are named as the ends of arrows."""
     table = open_table(path, choice.sep, names="words")
     names = [n for n in table.names if n not in listed(choice.drop, table.names)]
     chosen = listed(choice.columns, table.names)
@@ -220,13 +245,19 @@ def _from_table(path: Path, choice: Choice, notes: list[str]) -> tuple[Iterator[
     else:
         carried = {_lower(n): _values(columns[n]) for n in rest}
     keys = list(carried)
+    low = [n.lower().strip("# ") for n in chosen]
+    named = low[0] in ENDS[0] - {"node1"} and low[1] in ENDS[1] - {"node2"}
     if not keys:
-        return ((u, v, {}) for u, v in zip(*ends, strict=True)), keys
+        return ((u, v, {}) for u, v in zip(*ends, strict=True)), keys, named
     rows = zip(*ends, *carried.values(), strict=True)
     return (
-        (u, v, {k: x for k, x in zip(keys, more, strict=True) if x is not None})
-        for u, v, *more in rows
-    ), keys
+        (
+            (u, v, {k: x for k, x in zip(keys, more, strict=True) if x is not None})
+            for u, v, *more in rows
+        ),
+        keys,
+        named,
+    )
 
 
 def _no_edge(names: list[str], ends: list[Any]) -> None:

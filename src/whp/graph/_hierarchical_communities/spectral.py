@@ -1,4 +1,4 @@
-"""Flat communities: spectral clustering with the Bethe-Hessian, its refinement, and recursive bisection as the baseline."""
+"""Flat communities: spectral clustering, its refinement, and recursive bisection as the baseline."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-__all__ = ["bisect", "refine", "spectral_leaves"]
+__all__ = ["bisect", "block_counts", "count_communities", "refine", "spectral_leaves"]
 
-HALF = 2000  # nodes from which single precision, ample for the tolerance, saves half of the memory traffic
+HALF = 2000  # nodes from which single precision, ample for the tolerance, halves the traffic
 TAU = 0.1  # regularisation of the top-down baseline, in mean degrees (the paper's value)
-TOLERANCE = 1e-2  # of eigenvalues, relative: counting needs their signs, k-means directions, and the rest is refined
+TOLERANCE = 1e-2  # of eigenvalues, relative: counting needs signs, k-means directions
 DENSE = 64  # nodes up to which all eigenvalues are computed
 
 
@@ -37,12 +37,45 @@ def _extreme(matrix: Any, k: int, rng: np.random.Generator) -> tuple[np.ndarray,
 
 
 def _negative_bethe_hessian(A: sp.csr_array) -> tuple[sp.csr_array, float]:
-    """−H_r = rA − D − (r² − 1)I with r² = ρ = Σd²/Σd − 1, and ρ."""
-    degree = np.asarray(A.sum(axis=1)).ravel()
-    rho = float((degree**2).sum() / degree.sum() - 1) if degree.sum() else 0.0
-    r = np.sqrt(max(rho, 1.0))
-    negative = sp.csr_array(r * A - sp.diags_array(degree + (r * r - 1)))
+    """The Bethe-Hessian with its sign turned, and the branching number: no more than 1, no structure.
+
+    ``-H_r = rA - D - (r^2 - 1)I`` with r^2 = sum d^2 / sum d - 1 for plain edges. With weights
+    ``H_ij = [1 + sum_k w_ik^2 / (r^2 - w_ik^2)] - r w_ij / (r^2 - w_ij^2)`` (Saade et al. 2014), r^2
+    the branching number of squared weights: nothing depends on their unit. It needs weights below
+    r, so the largest are cut down to a quantile where a few rule the graph.
+    """
+    squares = _tamed(A)
+    degree = np.asarray(squares.sum(axis=1)).ravel()
+    total = degree.sum()
+    rho = float(((degree**2).sum() - (squares.data**2).sum()) / total) if total else 0.0
+    r2 = max(rho, 1.0)
+    if squares.nnz == 0 or np.ptp(squares.data) == 0:
+        negative = np.sqrt(r2) * squares - sp.diags_array(degree + (r2 - 1))
+    else:
+        off, on = A.copy(), squares.copy()
+        on.data = (r2 - 1) * squares.data / (r2 - squares.data)
+        off.data = (r2 - 1) * np.sqrt(r2 * squares.data) / (r2 - squares.data)
+        negative = off - sp.diags_array(np.asarray(on.sum(axis=1)).ravel() + (r2 - 1))
+    negative = sp.csr_array(negative)
     return negative.astype(np.float32) if A.shape[0] > HALF else negative, rho
+
+
+def _tamed(A: sp.csr_array) -> sp.csr_array:
+    """Squared weights of mean 1, none above half of their branching number."""
+    squares = A.copy()
+    if A.nnz == 0 or np.ptp(A.data) == 0:
+        squares.data = np.ones_like(A.data)
+        return squares
+    plain = (A.data / A.data.max()) ** 2
+    for quantile in (1.0, 0.99, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5):
+        squares.data = np.minimum(plain, np.quantile(plain, quantile))
+        degree = np.asarray(squares.sum(axis=1)).ravel()
+        rho = ((degree**2).sum() - (squares.data**2).sum()) / degree.sum()
+        if rho > 2 * squares.data.max():
+            squares.data /= squares.data.mean()
+            return squares
+    squares.data = np.ones_like(plain)  # too sparse for weights to tell anything
+    return squares
 
 
 def _cluster(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
@@ -56,6 +89,29 @@ def _cluster(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarra
         return np.zeros(len(rows), dtype=np.int64)
     model = KMeans(min(k, distinct), n_init=10, random_state=int(rng.integers(1 << 31)))
     return np.unique(model.fit_predict(rows), return_inverse=True)[1].astype(np.int64)
+
+
+def _spectrum(
+    matrix: Any, limit: int, rng: np.random.Generator, start: int = 8
+) -> tuple[np.ndarray, np.ndarray]:
+    """Largest eigenvalues, down to the first that is not positive or at most `limit`, and vectors."""
+    n = matrix.shape[0]
+    wanted = min(start, n)
+    while True:
+        values, vectors = _extreme(matrix, wanted, rng)
+        if values[-1] <= 0 or wanted >= min(limit, n):
+            return values, vectors
+        # Values beyond the last community lie dense and converge slowly: ask for few of them.
+        wanted = min(wanted + max(8, wanted // 4), limit, n)
+
+
+def count_communities(A: sp.csr_array, limit: int, rng: np.random.Generator, near: int = 8) -> int:
+    """Number of negative eigenvalues of the Bethe-Hessian, from 1 to `limit`; `near` is a guess."""
+    matrix, rho = _negative_bethe_hessian(A)
+    if rho <= 1:
+        return 1
+    values = _spectrum(matrix, limit, rng, near + 2)[0]
+    return max(1, min(limit, int((values > 0).sum())))
 
 
 def spectral_leaves(
@@ -83,13 +139,7 @@ def spectral_leaves(
     if k is not None:
         values, vectors = _extreme(matrix, min(k, n), rng)
     else:
-        wanted = min(8, n)
-        while True:
-            values, vectors = _extreme(matrix, wanted, rng)
-            if values[-1] <= 0 or wanted >= min(limit, n):
-                break
-            # Values beyond the last community lie dense and converge slowly: ask for few of them.
-            wanted = min(wanted + max(8, wanted // 4), limit, n)
+        values, vectors = _spectrum(matrix, limit, rng)
         k = max(1, min(limit, int((values > 0).sum())))
     if leaves == "adjacency":
         vectors = _extreme(A, k, rng)[1]

@@ -15,7 +15,7 @@ __all__ = [
     "btsbm_top_down_threshold",
     "chernoff_hellinger",
     "divergences",
-    "finite_divergences",
+    "overlaps",
 ]
 
 GOLDEN = (np.sqrt(5) - 1) / 2
@@ -40,52 +40,57 @@ def _maximise(
 
 
 def divergences(
-    x: Float[np.ndarray, "K K"],
-    weight: Float[np.ndarray, " K"],
-    pairs: Int[np.ndarray, "P 2"],
-    steps: int = 50,
+    x: Float[np.ndarray, "K K"], weight: Float[np.ndarray, " K"], pairs: Int[np.ndarray, "P 2"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chernoff-Hellinger divergence of each pair of communities and the t that attains it.
 
-    ``I(a, b) = max_t Σ_c π_c [t x_ac + (1 − t) x_bc − x_ac^t x_bc^(1−t)]`` with ``x = p n / log n`` (Abbe & Sandon 2015).
+    ``I(a, b) = max_t Σ_c π_c [t x_ac + (1 − t) x_bc − x_ac^t x_bc^(1−t)]`` with x = p n / log n
+    (Abbe & Sandon 2015).
     """
-    return divergences_of_rows(x[pairs[:, 0]], x[pairs[:, 1]], weight, steps)
-
-
-def divergences_of_rows(
-    a: Float[np.ndarray, "P K"],
-    b: Float[np.ndarray, "P K"],
-    weight: Float[np.ndarray, " K"],
-    steps: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`divergences` of communities given by their rows of densities."""
+    a, b = x[pairs[:, 0]], x[pairs[:, 1]]
 
     def value(t: np.ndarray) -> np.ndarray:
         u = t[:, None]
         return (u * a + (1 - u) * b - a**u * b ** (1 - u)) @ weight
 
-    return _maximise(value, len(a), steps)
+    return _maximise(value, len(a), 50)
 
 
-def finite_divergences(
-    p: Float[np.ndarray, "K K"],
-    sizes: Float[np.ndarray, " K"],
+def overlaps(
+    low: Float[np.ndarray, "K K"],
+    high: Float[np.ndarray, "K K"],
+    entry: Int[np.ndarray, "K K"],
     pairs: Int[np.ndarray, "P 2"],
-    steps: int = 50,
-) -> np.ndarray:
-    """``C_ab = max_t −Σ_c n_c log(p_ac^t p_bc^(1−t) + (1 − p_ac)^t (1 − p_bc)^(1−t))``, the same for binomial edges.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least and largest ``-log(sqrt(p_ac p_bc) + sqrt((1 - p_ac)(1 - p_bc)))`` of pairs a, b, each (P, K).
 
-    Derived here (Chernoff): a node of a, all other labels known, is taken for one of b with probability at most exp(−C_ab).
+    Summed over the other nodes, c being the leaf of each, they bound from above and below the
+    logarithm of the probability (Bhattacharyya) that a node of a, all other labels known, is taken
+    for one of b.
+
+    Parameters
+    ----------
+    low, high : (K, K) ndarray
+        Ends of the densities' intervals; the same twice where densities are known.
+    entry : (K, K) ndarray of int
+        Which density each is: equal numbers are one and the same, however wide its interval.
+    pairs : (P, 2) ndarray
+        Leaves a and b.
     """
-    a, b = p[pairs[:, 0]], p[pairs[:, 1]]
+    a, b = pairs[:, 0], pairs[:, 1]
 
-    def value(t: np.ndarray) -> np.ndarray:
-        u = t[:, None]
+    def apart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
-            logs = np.log(a**u * b ** (1 - u) + (1 - a) ** u * (1 - b) ** (1 - u))
-        return -np.maximum(logs, -1e12) @ sizes
+            logs = np.log(np.sqrt(x * y) + np.sqrt((1 - x) * (1 - y)))
+        return np.clip(-logs, 0.0, 1e12)
 
-    return _maximise(value, len(pairs), steps)[0]
+    far = np.maximum(apart(low[a], high[b]), apart(high[a], low[b]))
+    near = np.where(
+        low[a] > high[b],
+        apart(low[a], high[b]),
+        np.where(low[b] > high[a], apart(high[a], low[b]), 0.0),
+    )
+    return near, np.where(entry[a] == entry[b], 0.0, far)
 
 
 def chernoff_hellinger(x: Any, weight: Any, a: int = 0, b: int = 1) -> tuple[float, float]:

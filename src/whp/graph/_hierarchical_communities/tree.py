@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "node_pairs", "paths"]
 
 
 class Tree:
@@ -117,6 +117,26 @@ class Tree:
             dtype=np.int64,
         )
         return position, Tree(children)
+
+
+def paths(tree: Tree, kept: np.ndarray) -> list[list[int]]:
+    """For each leaf the nodes from below the root down to it, of those branches that are `kept`."""
+    ways = []
+    for leaf in range(tree.leaves):
+        way, node = [], leaf
+        while node != tree.root:
+            if kept[node]:
+                way.append(node)
+            node = int(tree.parent[node])
+        ways.append(way[::-1])
+    return ways
+
+
+def node_pairs(sizes: np.ndarray) -> np.ndarray:
+    """Pairs of graph nodes between leaves, and within them on the diagonal."""
+    pairs = np.outer(sizes, sizes).astype(np.float64)
+    np.fill_diagonal(pairs, sizes * (sizes - 1) / 2)
+    return pairs
 
 
 def _by_appearance(cluster: np.ndarray) -> np.ndarray:

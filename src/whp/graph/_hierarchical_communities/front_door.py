@@ -1,0 +1,283 @@
+"""From a graph to its tree of communities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+
+from whp.door import Above, AtLeast, Fraction, Range, front_door
+from whp.graph._hierarchical_communities import spectral
+from whp.graph._hierarchical_communities.fit import fit
+from whp.graph._hierarchical_communities.graphs import adjacency, own_labels, split
+from whp.graph._hierarchical_communities.linkage import average_linkage
+from whp.graph._hierarchical_communities.result import HierarchicalCommunitiesResult
+from whp.graph._hierarchical_communities.support import Evidence, Split
+from whp.graph._hierarchical_communities.theorems import certificates
+from whp.graph._hierarchical_communities.tree import Tree, node_pairs
+from whp.io import Data
+from whp.validate import as_rng
+
+__all__ = ["hierarchical_communities"]
+
+MOST = 200  # communities that are looked for unless told otherwise
+BITS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+
+
+@front_door
+def hierarchical_communities(
+    graph: Annotated[Any, Data("graph")],
+    n_communities: Annotated[int, AtLeast(1)] | None = None,
+    *,
+    method: Literal["bottom-up", "top-down"] = "bottom-up",
+    leaves: Literal["bethe-hessian", "adjacency"]
+    | Mapping[Any, Any]
+    | Sequence[Any]
+    | np.ndarray = "bethe-hessian",
+    refine: Annotated[int, AtLeast(0)] | None = None,
+    weighted: bool = False,
+    at_least: Annotated[float, Above(0)] | None = None,
+    holdout: Annotated[float, Range(0.0, 1.0, open_high=True)] = 0.2,
+    delta: Annotated[float, Fraction()] = 0.05,
+    max_communities: Annotated[int, AtLeast(1)] | None = None,
+    labels_independent: bool = False,
+    rng: np.random.Generator | np.random.SeedSequence | int | None = None,
+) -> HierarchicalCommunitiesResult:
+    """Tree of nested communities, with a test of every branch.
+
+    Parameters
+    ----------
+    graph : networkx or igraph graph, data frame, sparse or dense matrix
+        Undirected. A data frame is an adjacency matrix with node names as index and columns.
+    n_communities : int, optional
+        Number of leaves; by default estimated on the training edges, by the negative eigenvalues of
+        the Bethe-Hessian.
+    method : {"bottom-up", "top-down"}
+        Average linkage of spectral communities, or the baseline, recursive spectral bisection.
+    leaves : {"bethe-hessian", "adjacency"}, sequence or mapping
+        Eigenvectors that give the smallest communities, or labels of your own, e.g. Leiden's, which
+        stay as they are: whole numbers or text, in the order of nodes or by name; -1 is outside.
+    refine : int, optional
+        Passes of likelihood refinement of the leaves; by default 1 for plain edges. The published
+        method has none; without it plain spectral leaves are often too far from optimal.
+    weighted : bool
+        Use weights, whose unit does not matter. There is then no refinement, and no test of
+        branches, which needs plain edges.
+    at_least : float, optional
+        Pairs of a smaller weight, or of fewer parallel edges, are no edges.
+    holdout : float
+        Share of the edges that is kept from the method and tests the branches; 0 leaves all of them
+        to the method, and the branches untested.
+    delta : float
+        Probability with which each of the certificates may fail.
+    max_communities : int, optional
+        Most communities that are looked for when their number is estimated; 200 by default.
+    labels_independent : bool
+        Say that labels of your own come from elsewhere than the edges of this graph, so that edges
+        can test them.
+    rng : numpy.random.Generator, int or None
+        Source of randomness.
+
+    Returns
+    -------
+    HierarchicalCommunitiesResult
+        Labels, tree, densities, support of every branch and the certificates.
+
+    Raises
+    ------
+    ValueError
+        If the graph is directed or empty, has negative or NaN weights, an argument is out of range,
+        or one is given that would be ignored.
+    TypeError
+        If `graph` is not a graph.
+
+    Examples
+    --------
+    >>> import networkx as nx
+    >>> result = hierarchical_communities(
+    ...     nx.planted_partition_graph(3, 50, 0.5, 0.02, seed=0), rng=0
+    ... )
+    >>> result.n_communities, sorted(result.sizes.tolist())
+    (3, [50, 50, 50])
+    """
+    A, nodes = adjacency(graph, weighted, at_least)
+    n = A.shape[0]
+    if n_communities is not None and n_communities > n:
+        raise ValueError(f"n_communities must be at most {n}, the nodes, got {n_communities}")
+    own = None if isinstance(leaves, str) else own_labels(leaves, nodes)
+    _refuse_ignored(
+        own, method, leaves, refine, weighted, n_communities, max_communities, labels_independent
+    )
+    generator = as_rng(rng)
+    limit = MOST if max_communities is None else max_communities
+
+    # Split before anything is looked at: whether a node has edges, their number, the labels.
+    train, test = split(A, holdout, generator) if holdout > 0 else (A, sp.csr_array(A * 0))
+    if own is not None:
+        linked = own >= 0
+    else:
+        linked = np.asarray(train.sum(axis=1)).ravel() > 0
+        if not linked.any():
+            linked[:] = True  # without any edge all nodes are one community
+    train, test, inside = (M[linked][:, linked] for M in (train, test, A))
+    labels, tree, values = _leaves(
+        train,
+        own[linked] if own is not None else None,
+        method,
+        str(leaves) if own is None else "",
+        n_communities,
+        refine,
+        weighted,
+        limit,
+        generator,
+    )
+    k = int(labels.max()) + 1
+    sizes = np.bincount(labels, minlength=k)
+    counts = spectral.block_counts(train, labels, k)
+    if tree is None:
+        tree = Tree(average_linkage(counts, sizes)[0])
+    first = np.full(k, len(labels))
+    np.minimum.at(first, labels, np.arange(len(labels)))
+    position, tree = tree.canonical(sizes, first)
+    order = np.argsort(position)
+    labels, sizes, counts = position[labels], sizes[order], counts[np.ix_(order, order)]
+    held = spectral.block_counts(test, labels, k)
+
+    evidence = Evidence(
+        tree=tree,
+        sizes=sizes,
+        train=counts,
+        test=held,
+        holdout=holdout,
+        delta=delta,
+        split=_how_split(own is not None, labels_independent, holdout, generator),
+        bottom_up=method == "bottom-up",
+        weighted=weighted,
+        fit=None if weighted else fit(inside, labels, tree, counts + held, node_pairs(sizes)),
+    )
+    on_all = None
+    if own is None and n_communities is None and method == "bottom-up" and holdout > 0:
+        on_all = _communities_of_all(A, limit, k)
+    full = np.full(n, -1, dtype=np.int64)
+    full[linked] = labels
+    return HierarchicalCommunitiesResult(
+        labels=full,
+        nodes=nodes,
+        linkage=_linkage(tree, evidence.built),
+        density=evidence.density,
+        support=evidence.margins,
+        inversions=evidence.inversions,
+        n_communities=k,
+        n_communities_on_all_edges=on_all,
+        eigenvalues=values,
+        sizes=sizes,
+        delta=delta,
+        certificates=certificates(evidence),
+        built=evidence.built,
+        between=counts / node_pairs(sizes).clip(1),
+    )
+
+
+def _refuse_ignored(
+    own: np.ndarray | None,
+    method: str,
+    leaves: Any,
+    refine: int | None,
+    weighted: bool,
+    n_communities: int | None,
+    max_communities: int | None,
+    labels_independent: bool,
+) -> None:
+    """Whatever would be given and ignored."""
+    if own is None:
+        if labels_independent:
+            raise ValueError("labels_independent is about leaves of your own, and none are given")
+        if method == "top-down" and leaves != "bethe-hessian":
+            raise ValueError("leaves must be left out for method 'top-down', which makes its own")
+    else:
+        if method == "top-down":
+            raise ValueError(
+                "leaves must be 'bethe-hessian' for method 'top-down', which makes its own"
+            )
+        there = int(own.max()) + 1
+        if n_communities not in (None, there):
+            raise ValueError(
+                f"n_communities must agree with leaves, which has {there} communities, got "
+                f"{n_communities}"
+            )
+    if refine and (own is not None or method == "top-down" or weighted):
+        why = "weights" if weighted else "leaves of your own" if own is not None else "top-down"
+        raise ValueError(f"refine must be 0 with {why}: there is no refinement, got {refine}")
+    if max_communities is not None and (own is not None or n_communities is not None):
+        raise ValueError("max_communities is only looked at where n_communities is estimated")
+
+
+def _how_split(own: bool, independent: bool, holdout: float, rng: np.random.Generator) -> Split:
+    if holdout == 0:
+        return "none"
+    if own:
+        return "labels said independent" if independent else "labels given"
+    bits = type(rng.bit_generator)
+    numpys = bits.__name__ in BITS and bits is getattr(np.random, bits.__name__)
+    return "ours" if type(rng) is np.random.Generator and numpys else "own generator"
+
+
+def _leaves(
+    train: sp.csr_array,
+    own: np.ndarray | None,
+    method: str,
+    kind: str,
+    n_communities: int | None,
+    refine: int | None,
+    weighted: bool,
+    limit: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, Tree | None, np.ndarray]:
+    """Label of each node, the tree where recursive splits made it, and eigenvalues."""
+    if own is not None:
+        return own, None, np.empty(0)
+    k = None if n_communities is None else min(n_communities, train.shape[0])
+    if method == "top-down":
+        parts, splits = spectral.bisect(train, k, limit, rng)
+        labels = np.unique(parts, return_inverse=True)[1].astype(np.int64)
+        return labels, _tree_of_splits(parts, splits), np.empty(0)
+    labels, values = spectral.spectral_leaves(train, k, kind, limit, rng)
+    if k is None and int((values < 0).sum()) >= limit < train.shape[0]:
+        warnings.warn(
+            f"there may be more than {limit} communities; raise max_communities", stacklevel=4
+        )
+    if not weighted:
+        labels = spectral.refine(train, labels, 1 if refine is None else refine)
+    return labels, None, values
+
+
+def _communities_of_all(A: sp.csr_array, limit: int, near: int) -> int:
+    """How many communities all edges show; a source of randomness of its own."""
+    linked = np.asarray(A.sum(axis=1)).ravel() > 0
+    if not linked.any():
+        return 1
+    return spectral.count_communities(A[linked][:, linked], limit, np.random.default_rng(0), near)
+
+
+def _tree_of_splits(parts: np.ndarray, splits: list[tuple[int, int, int]]) -> Tree:
+    """The tree of recursive splits, the last split first."""
+    name = {int(part): i for i, part in enumerate(np.unique(parts))}
+    leaves = len(name)
+    children: list[tuple[int, int]] = []
+    for part, left, right in reversed(splits):  # a part is split before its parts are
+        name[part] = leaves + len(children)
+        children.append((name[left], name[right]))
+    return Tree(np.array(children, dtype=np.int64).reshape(-1, 2))
+
+
+def _linkage(tree: Tree, built: np.ndarray) -> np.ndarray:
+    merges = built[tree.leaves :]
+    with np.errstate(divide="ignore"):
+        distance = -np.log(merges / max(built.max(initial=0), np.finfo(float).tiny))
+    finite = distance[np.isfinite(distance)]
+    distance[~np.isfinite(distance)] = 1 + finite.max(initial=0)
+    below = tree.below[tree.leaves :].sum(axis=1)
+    return np.column_stack([tree.children, distance, below]).reshape(-1, 4).astype(np.float64)

@@ -1,0 +1,105 @@
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from block_graphs import planted
+
+from whp.datasets.graph_models import block_model
+from whp.graph._hierarchical_communities.fit import (
+    _expected,
+    count_triangles,
+    equal_degrees,
+    fit,
+    one_density,
+)
+from whp.graph._hierarchical_communities.spectral import block_counts
+from whp.graph._hierarchical_communities.tree import Tree, node_pairs
+
+PAIR = Tree(np.array([[0, 1]]))
+
+
+def fitted(A, labels, tree=PAIR):
+    A = sp.csr_array(A)
+    sizes = np.bincount(labels)
+    return fit(A, labels, tree, block_counts(A, labels, len(sizes)), node_pairs(sizes))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_triangles_are_those_of_networkx(seed):
+    graph = nx.powerlaw_cluster_graph(80, 4, 0.5, seed=seed)
+    wanted = sum(nx.triangles(graph).values()) // 3
+    assert count_triangles(nx.to_scipy_sparse_array(graph, format="csr")) == wanted
+
+
+def test_expected_triangles_by_summing_over_all_triples():
+    p, sizes = np.array([[0.6, 0.2], [0.2, 0.4]]), np.array([5, 4])
+    Q = p[np.ix_(np.repeat([0, 1], sizes), np.repeat([0, 1], sizes))]
+    n, triples, shared = 9, 0.0, 0.0
+    for i in range(n):
+        for j in range(i):
+            others = [k for k in range(n) if k not in (i, j)]
+            paths = sum(Q[i, k] * Q[j, k] for k in others)
+            shared += Q[i, j] * (1 - Q[i, j]) * paths**2
+            triples += sum(Q[i, j] * Q[i, k] * Q[j, k] for k in others if k < j)
+    found = _expected(0, 1.0, p, sizes)
+    assert found.expected == pytest.approx(triples)
+    assert found.spread == pytest.approx(math.sqrt(triples + shared))
+
+
+def test_independent_edges_are_seldom_refuted():
+    p, refuted, worst = [], 0, 0
+    for rng in np.random.default_rng(0).spawn(200):
+        A, labels = planted(rng, k=2, size=60, inside=0.25, between=0.05)
+        made = fitted(A, labels)
+        p += [made.plain.p, made.scaled.p]
+        refuted += made.density[0] < 0.01
+        worst += made.degrees[0] < 0.01
+    assert min(p) > 1e-4
+    assert refuted == 0  # there is one leaf pair: nothing to compare
+    assert worst <= 9
+
+
+def test_few_triangles_are_judged_by_poisson():
+    A = sp.csr_array(nx.to_scipy_sparse_array(nx.path_graph(60), format="csr"))
+    made = fitted(A, np.arange(60) // 30)
+    assert made.plain.counted == 0
+    assert made.plain.p == 1
+
+
+@pytest.mark.parametrize("tail", [2.0, 4.0])
+def test_uneven_degrees_are_seen_and_taken_out_of_the_triangles(tail):
+    seen = closed = 0
+    for rng in np.random.default_rng(1).spawn(20):
+        weight = (1 - rng.random(300)) ** (-1 / tail)
+        weight /= weight.mean()
+        labels = np.repeat([0, 1], 150)
+        P = np.array([[0.16, 0.02], [0.02, 0.16]])[np.ix_(labels, labels)]
+        upper = np.triu(rng.random(P.shape) < P * np.outer(weight, weight), 1)
+        made = fitted((upper | upper.T).astype(float), labels)
+        seen += made.degrees[0] < 0.01
+        closed += made.scaled.p < 0.00135
+        assert made.plain.z > made.scaled.z
+    assert seen == 20
+    assert tail < 3 or closed == 0
+
+
+def test_leaf_pairs_under_a_merge_are_compared():
+    tree = Tree(np.array([[0, 1], [2, 3]]))
+    pairs = node_pairs(np.full(3, 100))
+    counts = np.array([[2000, 500, 300], [500, 2000, 300], [300, 300, 2000]], float)
+    assert one_density(tree, counts, pairs)[0] == pytest.approx(1)
+    counts[0, 2] = counts[2, 0] = 500
+    assert one_density(tree, counts, pairs)[0] < 1e-9
+    assert one_density(PAIR, counts[:2, :2], pairs[:2, :2])[1] == 0
+
+
+def test_equal_degrees_have_the_dispersion_of_the_model():
+    p_values = []
+    for rng in np.random.default_rng(2).spawn(300):
+        A, labels = block_model(np.array([[0.05]]), np.array([150]), rng)
+        counts = block_counts(A, labels, 1) / node_pairs(np.array([150]))
+        p_values.append(equal_degrees(np.diff(A.indptr).astype(float), labels, counts)[0])
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.04)
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
