@@ -11,8 +11,9 @@ from whp.provenance import forget, made_here, register
 class Sketch:
     def __init__(self, rows=None):
         self.rows = np.arange(4) if rows is None else rows
+        self.signs = (np.ones(3), np.zeros(0))
         if rows is None:
-            register(self, "rows")
+            register(self, "rows", "signs")
 
     def draw(self):
         return self.rows
@@ -46,6 +47,19 @@ def test_what_was_drawn_here_is_known():
 )
 def test_nothing_else_is(other):
     assert not made_here(other(Sketch()), Sketch)
+
+
+@pytest.mark.parametrize("array", [lambda s: s.rows, lambda s: s.signs[0]])
+def test_entries_that_were_overwritten_are_noticed(array):
+    made = Sketch()
+    entries = array(made)
+    with pytest.raises(ValueError, match="read-only"):
+        entries[0] = 7
+    entries.setflags(write=True)
+    assert made_here(made, Sketch)
+    entries[0] = 7
+    entries.setflags(write=False)
+    assert not made_here(made, Sketch)
 
 
 def test_frozen_arrays_cannot_be_written():

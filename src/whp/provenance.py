@@ -8,13 +8,16 @@ object, a subclass, the child of a fork, or an object with a replaced method is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from typing import Any
 
+import numpy as np
+
 __all__ = ["forget", "made_here", "register"]
 
-_made: dict[int, tuple[weakref.ref[Any], int, dict[str, Any]]] = {}
+_made: dict[int, tuple[weakref.ref[Any], int, dict[str, Any], dict[str, bytes]]] = {}
 
 
 def register(made: Any, *frozen: str) -> None:
@@ -25,18 +28,19 @@ def register(made: Any, *frozen: str) -> None:
     made : object
         Must be weakly referable.
     frozen : str
-        Attributes that must remain the very same objects (arrays are made read-only), such as the
-        rows of a sketch.
+        Attributes that must remain what they are, such as the rows of a sketch: the very same
+        objects, and arrays (also in tuples) with the same entries. Arrays are made read-only.
     """
     key = id(made)
-    for name in frozen:
-        value = getattr(made, name)
-        if hasattr(value, "setflags"):
-            value.setflags(write=False)
+    values = {name: getattr(made, name) for name in frozen}
+    for value in values.values():
+        for array in _arrays(value):
+            array.setflags(write=False)
     _made[key] = (
         weakref.ref(made, lambda _: _made.pop(key, None)),
         os.getpid(),
-        {name: getattr(made, name) for name in frozen},
+        values,
+        {name: _digest(value) for name, value in values.items()},
     )
 
 
@@ -50,10 +54,25 @@ def made_here(made: Any, *classes: type) -> bool:
     entry = _made.get(id(made))
     if entry is None or type(made) not in classes:
         return False
-    reference, pid, frozen = entry
+    reference, pid, frozen, digests = entry
     if reference() is not made or pid != os.getpid():
         return False
-    if any(getattr(made, name, None) is not value for name, value in frozen.items()):
-        return False
+    for name, value in frozen.items():
+        if getattr(made, name, None) is not value or _digest(value) != digests[name]:
+            return False
     own = getattr(made, "__dict__", {})
     return not any(callable(getattr(type(made), name, None)) for name in own)
+
+
+def _arrays(value: Any) -> list[np.ndarray]:
+    if isinstance(value, tuple | list):
+        return [array for part in value for array in _arrays(part)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+def _digest(value: Any) -> bytes:
+    """Of the entries of all arrays in `value`: a read-only flag can be taken off again."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in _arrays(value):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()
