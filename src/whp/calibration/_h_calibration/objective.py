@@ -116,10 +116,8 @@ class Objective:
     def _sorted(
         self, p: np.ndarray, o: np.ndarray, window: int, wanted: bool
     ) -> tuple[float, np.ndarray]:
-        order = np.argsort(
-            p
-        )  # ties share their mean outcome, so a stable sort would change nothing
-        values, hits = p[order], o[order]
+        values, order = kernels.order_of(np.ascontiguousarray(p))
+        hits = o[order]
         kernels.tie_means(values, hits)
         bounds = kernels.bounds_of(values, WEIGHTS[self.weights], self.clusters)
         if not wanted:
@@ -130,20 +128,20 @@ class Objective:
         back[order] = slope
         return value, back
 
-    def over_temperatures(self, z: np.ndarray, y: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """The error of softmax(beta z) for each beta."""
+    def over_temperatures(self, u: np.ndarray, y: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """The error of softmax(beta u) for each beta; u has row maxima 0."""
         out = np.empty(len(betas))
-        scores, keys = np.empty(z.shape), np.empty(z.size, dtype=np.int64)
+        scores = np.empty(u.shape)
+        keys, spare = np.empty(u.size, dtype=np.int64), np.empty(u.size, dtype=np.int64)
         for i, beta in enumerate(betas):
-            np.multiply(z, beta, out=scores)
+            np.multiply(u, beta, out=scores)
             np.exp(scores, out=scores)
             if self.kind != "pooled":
                 out[i] = self(scores / scores.sum(axis=1, keepdims=True), y)
                 continue
             kernels.interleave(scores, y, keys)
-            keys.view(np.float64).sort()
             out[i] = kernels.packed_loss(
-                keys, self.window, self.tolerance, WEIGHTS[self.weights], self.clusters
+                keys, spare, self.window, self.tolerance, WEIGHTS[self.weights], self.clusters
             )
         return out
 
