@@ -15,7 +15,7 @@ __all__ = ["CLASS", "POOLED", "TOP", "band", "blocks_for", "kl_interval", "rows_
 
 TOP, POOLED, CLASS = "top label", "all classes", "one class"
 FEWEST, MOST = 5, 20
-PER_BLOCK = 300  # rows that bring a calibrated block within .1 at 95 %, five or more blocks at once
+PER_BLOCK = 300  # rows a block that bring a calibrated model within .1 at 95 %, all blocks at once
 ROUNDING = 1e-9  # of the beta quantiles and the means
 
 
@@ -54,9 +54,9 @@ def band(
     y : array_like of int, shape (n,)
         Classes 0 to C - 1.
     blocks : int, optional
-        Number of blocks of top labels, and of all entries (of each class); cut by probability and
-        never by outcome, equal probabilities together. By default as many as the rows can decide
-        for `epsilon`, from 5 to 20, about 300 rows a block at .1.
+        Number of blocks of all entries (of each class), and two fifths as many of top labels; cut by
+        probability and never by outcome, equal probabilities together. By default as many as the
+        rows can decide for `epsilon`, from 5 to 20, about 300 rows a block at .1.
     delta : float
         Failure probability for all of them.
     classwise : bool
@@ -85,7 +85,9 @@ def band(
     if units is not None and len(units) != n:
         raise ValueError(f"groups must have {n} entries, one a row, got {len(units)}")
     rows, best = np.arange(n), P.argmax(axis=1)
-    found = [_rows(TOP, -1, P[rows, best], best == labels, rows, count, units)]
+    # Of top labels a row owns one entry, of all entries one a class: fewer blocks, more rows each.
+    tops = max(min(2, count), 2 * count // 5)
+    found = [_rows(TOP, -1, P[rows, best], best == labels, rows, tops, units)]
     if classwise:
         found += [
             _rows(CLASS, c, P[:, c], labels == c, rows, count, units) for c in range(classes)

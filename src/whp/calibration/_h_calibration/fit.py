@@ -103,13 +103,15 @@ def fit_temperature(z: np.ndarray, y: np.ndarray, objective: Objective) -> Fitte
             "likeliest; compare metrics before and after",
             stacklevel=2,
         )
-    step = grid[1] - grid[0]
+    step = float(grid[1] - grid[0])
     fine = np.linspace(grid[best] - step, grid[best] + step, FINE)
-    history = [*values, *(exact := objective.over_temperatures(u, y, np.exp(fine)))]
-    at = int(exact.argmin())
-    found, least = float(fine[at]), float(exact[at])
+    around = objective.over_temperatures(few, labels, np.exp(fine))
+    history = [*values, *around]
+    at = float(fine[around.argmin()])
+    found, least = at, np.inf
     ratio = (np.sqrt(5) - 1) / 2
-    low, high = fine[max(0, at - 1)], fine[min(FINE - 1, at + 1)]
+    reach = (fine[1] - fine[0]) * (1 if every == 1 else 3)  # the part's minimum is a little off
+    low, high = at - reach, at + reach
 
     def error(at: float) -> float:
         nonlocal found, least
@@ -119,6 +121,7 @@ def fit_temperature(z: np.ndarray, y: np.ndarray, objective: Objective) -> Fitte
             found, least = at, value
         return value
 
+    error(at)
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     at_left, at_right = error(left), error(right)
     for _ in range(GOLDEN - 2):

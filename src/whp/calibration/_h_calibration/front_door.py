@@ -114,8 +114,8 @@ def h_calibration(
     delta : float
         Failure probability of each certificate; of the two bands together.
     blocks : int, optional
-        Blocks of the top label, and of all entries (of each class with objective classwise); by
-        default 5 to 20, as many as the certified rows can decide for `epsilon`.
+        Blocks of all entries (of each class with objective classwise), and two fifths as many of the
+        top label; by default 5 to 20, as many as the certified rows can decide for `epsilon`.
     resamples : int
         Draws of labels for the test of calibration.
     certify : float

@@ -10,10 +10,10 @@ __all__ = [
     "bounds_of",
     "drop_class",
     "ensemble_backward",
-    "ensemble_forward",
     "gradient",
     "interleave",
     "loss",
+    "mixed",
     "order_of",
     "packed_loss",
     "piecewise_backward",
@@ -302,17 +302,15 @@ def temperature_moments(z, y, beta):
 
 
 @compiled
-def ensemble_forward(u, betas, weights, parts, out):
-    """Σ_k weights[k] softmax(betas[k] u), with each softmax in `parts` (K, n, C); u (n, C) has row maxima 0."""
-    for i in range(u.shape[0]):
+def mixed(weights, parts, out):
+    """Normalise each row of each of `parts` (K, n, C) in place, and their weighted sum."""
+    for i in range(out.shape[0]):
         out[i] = 0.0
-        for k in range(len(betas)):
+        for k in range(len(weights)):
             total = 0.0
-            for c in range(u.shape[1]):
-                e = np.exp(betas[k] * u[i, c])
-                parts[k, i, c] = e
-                total += e
-            for c in range(u.shape[1]):
+            for c in range(out.shape[1]):
+                total += parts[k, i, c]
+            for c in range(out.shape[1]):
                 parts[k, i, c] /= total
                 out[i, c] += weights[k] * parts[k, i, c]
 

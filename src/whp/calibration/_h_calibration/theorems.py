@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from whp.calibration._h_calibration import kernels
-from whp.calibration._h_calibration.band import CLASS, TOP, band, rows_needed
+from whp.calibration._h_calibration.band import CLASS, TOP, band, blocks_for, rows_needed
 from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import WEIGHTS, Objective
 from whp.certificate import Answer, Certificate
@@ -193,7 +193,8 @@ def error_band(
             groups=groups,
             epsilon=epsilon,
         )
-    wanted = rows_needed(int((table["part"] == TOP).sum()), epsilon)
+    count = blocks_for(len(y), epsilon) if blocks is None else blocks
+    wanted = rows_needed(count, epsilon)
     made = []
     for theorem, part in (
         (TOP_LABEL_ERROR, table[table["part"] == TOP]),
@@ -215,7 +216,7 @@ def error_band(
         made.append(
             theorem.variant(
                 claim=claim,
-                needs=f"with {len(part)} blocks a calibrated model needs about {wanted:,} certified "
+                needs=f"with {count} blocks a calibrated model needs about {wanted:,} certified "
                 f"rows for epsilon = {epsilon:g}; there were {len(y):,}.",
             )(
                 bound=epsilon,
