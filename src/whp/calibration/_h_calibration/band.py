@@ -89,9 +89,7 @@ def band(
     tops = max(min(2, count), 2 * count // 5)
     found = [_rows(TOP, -1, P[rows, best], best == labels, rows, tops, units)]
     if classwise:
-        found += [
-            _rows(CLASS, c, P[:, c], labels == c, rows, count, units) for c in range(classes)
-        ]
+        found += [_rows(CLASS, c, P[:, c], labels == c, rows, count, units) for c in range(classes)]
     else:
         hits = np.zeros(n * classes, dtype=bool)
         hits[rows * classes + labels] = True

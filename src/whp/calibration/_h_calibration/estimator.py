@@ -237,9 +237,5 @@ def _parted(X: Any, y: np.ndarray, share: float, state: Any) -> Any:
         raise ValueError(f"y must hold at least 2 classes, got {len(counts)} class")
     enough = counts.min() >= 2 and min(share, 1 - share) * _num_samples(X) >= len(counts)
     return train_test_split(
-        X,
-        y,
-        test_size=share,
-        stratify=y if enough else None,
-        random_state=state.randint(1 << 31),
+        X, y, test_size=share, stratify=y if enough else None, random_state=state.randint(1 << 31)
     )

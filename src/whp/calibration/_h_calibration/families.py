@@ -49,7 +49,10 @@ class Ensemble:
         weights = self._weights(theta)
         scores, by_beta = kernels.ensemble_backward(self.z, self.parts, upstream)
         return np.concatenate(
-            [weights * np.exp(theta[: self.members]) * by_beta, weights * (scores - weights @ scores)]
+            [
+                weights * np.exp(theta[: self.members]) * by_beta,
+                weights * (scores - weights @ scores),
+            ]
         )
 
     def finish(self, theta: np.ndarray) -> HCalibrationMap:
@@ -181,7 +184,12 @@ def descend(
 
 
 def _adam(
-    parts: list[Any], labels: list[np.ndarray], objective: Objective, theta: Any, steps: int, rate: float
+    parts: list[Any],
+    labels: list[np.ndarray],
+    objective: Objective,
+    theta: Any,
+    steps: int,
+    rate: float,
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """The best iterate, the last one, and the errors along the way; `parts` take turns."""
     history: list[float] = []

@@ -10,13 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from whp.calibration._h_calibration import kernels
-from whp.calibration._h_calibration.families import (
-    Ensemble,
-    Fitted,
-    Monotone,
-    Piecewise,
-    descend,
-)
+from whp.calibration._h_calibration.families import Ensemble, Fitted, Monotone, Piecewise, descend
 from whp.calibration._h_calibration.maps import HCalibrationMap
 from whp.calibration._h_calibration.objective import Objective
 
@@ -82,7 +76,8 @@ def fit_temperature(z: np.ndarray, y: np.ndarray, objective: Objective) -> Fitte
     """
     u, scale = scaled(z)
     start = _likeliest(u, y)
-    if not LOG_BETA[0] + 1e-3 < start < LOG_BETA[1] - 1e-3:
+    edge = not LOG_BETA[0] + 1e-3 < start < LOG_BETA[1] - 1e-3
+    if edge:
         warnings.warn(
             "the likeliest temperature is at the edge of the search: "
             + (
@@ -97,7 +92,7 @@ def fit_temperature(z: np.ndarray, y: np.ndarray, objective: Objective) -> Fitte
     grid = np.linspace(start - SPAN, start + SPAN, COARSE)
     values = objective.over_temperatures(few, labels, np.exp(grid))
     best = int(values.argmin())
-    if best in (0, COARSE - 1) and values[best] < np.delete(values, best).min():
+    if not edge and best in (0, COARSE - 1) and values[best] < np.delete(values, best).min():
         warnings.warn(
             "the windowed error still falls at the edge of the temperatures tried, e³ times off the "
             "likeliest; compare metrics before and after",

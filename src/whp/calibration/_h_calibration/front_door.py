@@ -189,13 +189,7 @@ def h_calibration(
             *((every.z, probs) if test_z is None else _stacked(every.z, probs, test_z, probs_test))
         ),
         theorems.overfit(
-            made.apply(fit.z),
-            fit.y,
-            used,
-            delta=delta,
-            rng=rng,
-            groups=fit.groups,
-            answers=known,
+            made.apply(fit.z), fit.y, used, delta=delta, rng=rng, groups=fit.groups, answers=known
         ),
     )
     if refit and certified is not fit:

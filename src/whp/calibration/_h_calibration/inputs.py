@@ -94,7 +94,7 @@ def _first(flags: Any) -> int:
 
 def _text(value: Any) -> str:
     """A label as text: 1, 1.0 and "1" are one class."""
-    if isinstance(value, bool | np.bool_) or isinstance(value, str):
+    if isinstance(value, str | bool | np.bool_):
         return str(value)
     try:
         return str(int(value)) if float(value) == int(value) else str(value)

@@ -84,9 +84,7 @@ def answers(fit: Rows, certify: Rows, *, split: bool, refitted: bool) -> dict[st
         found.append(_one_law(fit.once(), certify.once()))
     if every.ids is not None:
         share = 1 - len(np.unique(every.ids)) / len(every.ids)
-        found.append(
-            INDEPENDENT.check(share <= REPEATED, f"{share:.2%} of the rows repeat an id")
-        )
+        found.append(INDEPENDENT.check(share <= REPEATED, f"{share:.2%} of the rows repeat an id"))
     elif every.groups is not None:
         found.append(
             INDEPENDENT.unchecked(
@@ -149,9 +147,7 @@ def _one_law(fit: Rows, certify: Rows) -> Answer:
         p = np.exp(z)
         return p.max(axis=1), -(p * z).sum(axis=1)
 
-    tests = [
-        conditions.same_law(a, b) for a, b in zip(views(fit.z), views(certify.z), strict=True)
-    ]
+    tests = [conditions.same_law(a, b) for a, b in zip(views(fit.z), views(certify.z), strict=True)]
     counts = np.array([np.bincount(r.y, minlength=fit.z.shape[1]) for r in (fit, certify)])
     rare = counts.sum(axis=0) * counts.sum(axis=1).min() < 5 * counts.sum()  # expected below 5
     counts = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])

@@ -18,25 +18,9 @@ from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import WEIGHTS, Objective
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate, exact
-from whp.theorem import (
-    AT_LEAST,
-    AT_MOST,
-    FITTED,
-    POPULATION,
-    THIS_RUN,
-    Condition,
-    Derived,
-    Theorem,
-)
+from whp.theorem import AT_LEAST, AT_MOST, FITTED, POPULATION, THIS_RUN, Condition, Derived, Theorem
 
-__all__ = [
-    "THEOREMS",
-    "accuracy_preserved",
-    "calibration_test",
-    "error_band",
-    "overfit",
-    "unknown",
-]
+__all__ = ["THEOREMS", "accuracy_preserved", "calibration_test", "error_band", "overfit", "unknown"]
 
 INDEPENDENT = Condition(
     "independent-events",
@@ -193,6 +177,7 @@ def error_band(
             groups=groups,
             epsilon=epsilon,
         )
+    assert table is not None
     count = blocks_for(len(y), epsilon) if blocks is None else blocks
     wanted = rows_needed(count, epsilon)
     made = []
@@ -241,9 +226,9 @@ def upper_quantile(null: np.ndarray, delta: float) -> float:
     return float(np.sort(null)[len(null) - allowed]) if allowed >= 1 else math.inf
 
 
-def thinned(rows: int, classes: int, most: int) -> slice:
+def thinned(shape: tuple[int, ...], most: int) -> slice:
     """Every k-th row, so that at most `most` entries remain; chosen without a look at labels."""
-    return slice(None, None, max(1, math.ceil(rows * classes / most)))
+    return slice(None, None, max(1, math.ceil(math.prod(shape) / most)))
 
 
 def one_a_group(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -274,7 +259,7 @@ def calibration_test(
     if groups is not None:
         kept = one_a_group(np.asarray(groups), rng)
         probs, y = probs[kept], y[kept]
-    kept = thinned(*probs.shape, MOST_TESTED)
+    kept = thinned(probs.shape, MOST_TESTED)
     probs, y = np.ascontiguousarray(probs[kept]), y[kept]
     value, null = objective(probs, y), objective.null(probs, resamples, rng)
     limit = upper_quantile(null, delta)
@@ -353,7 +338,7 @@ def overfit(
     the map's own error is minimised over the same temperatures. For a map of one temperature the
     two are alike. A map that leaves less has fitted more noise than one parameter can.
     """
-    kept = thinned(*np.shape(probs), MOST_REFITTED)
+    kept = thinned(np.shape(probs), MOST_REFITTED)
     P, labels = np.ascontiguousarray(np.asarray(probs, float)[kept]), np.asarray(y)[kept]
     if objective.kind == "leave-one-class-out":
         objective = Objective("pooled", objective.window, objective.tolerance, objective.clusters)
@@ -373,7 +358,11 @@ def overfit(
         trivial=0.0,
         measured=exact(value),
         answers=_of(OVERFIT, known),
-        inputs={"rows": len(labels), "refits": draws, "median after a refit": float(np.median(null))},
+        inputs={
+            "rows": len(labels),
+            "refits": draws,
+            "median after a refit": float(np.median(null)),
+        },
     )
 
 

@@ -51,7 +51,13 @@ def _claim(
     bound = more if {"at_least", "at_most"} & set(more) else {"at_most": 0.0, **more}
     origin = OURS if paper == EXTRA else PAPER
     return Claim(
-        id, statement, paper, quantity, measure=measure, origin=origin, **{"threshold_set": "before", **bound}
+        id,
+        statement,
+        paper,
+        quantity,
+        measure=measure,
+        origin=origin,
+        **{"threshold_set": "before", **bound},
     )
 
 

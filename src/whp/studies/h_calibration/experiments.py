@@ -175,9 +175,7 @@ def imbalanced(config: dict[str, Any], rng: np.random.Generator) -> list[dict[st
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # leaving classes out runs to the edge
             fitted = fit_temperature(z, y, Objective(kind, window=window))[0]
-        rows.append(
-            {"beta": fitted.beta, **_row(kind, np.exp(t), fitted.apply(t), labels, rng)}
-        )
+        rows.append({"beta": fitted.beta, **_row(kind, np.exp(t), fitted.apply(t), labels, rng)})
     return rows
 
 

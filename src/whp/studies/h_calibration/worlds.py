@@ -174,7 +174,7 @@ def sorted_by_label(rng: np.random.Generator, strength: float) -> Instance:
 def visits_with_groups(rng: np.random.Generator, strength: float) -> Instance:
     """Each patient comes several times with one label and slightly other scores; groups are given."""
     g = int(strength)
-    C, z, y = law(rng, [0.5] * 3, 1000)
+    _, z, y = law(rng, [0.5] * 3, 1000)
     D, w, u = law(rng, [0.5] * 3, 400)
     D = softmax((np.repeat(w, g, axis=0) + 0.05 * rng.normal(size=(400 * g, 3))) / SHARPER)
     given = {"logits": z, "y": y, "groups": np.arange(1000)}
@@ -245,9 +245,7 @@ def swapped_classes(rng: np.random.Generator, strength: float) -> Instance:
 # Broken worlds
 
 
-@worlds.world(
-    run=h_calibration, breaks=t.INDEPENDENT, strengths=(1, 2, 5, 20), noticeable=False
-)
+@worlds.world(run=h_calibration, breaks=t.INDEPENDENT, strengths=(1, 2, 5, 20), noticeable=False)
 def visits_without_groups(rng: np.random.Generator, strength: float) -> Instance:
     """Each patient comes several times with one label and slightly other scores, and nothing says so."""
     made = visits_with_groups.make(rng, strength)
@@ -270,7 +268,9 @@ def _repeated(
     return given, fitted(C, D)
 
 
-@worlds.world(run=h_calibration, breaks=t.INDEPENDENT, strengths=(0.02, 0.05, 1.0), broken_from=0.05)
+@worlds.world(
+    run=h_calibration, breaks=t.INDEPENDENT, strengths=(0.02, 0.05, 1.0), broken_from=0.05
+)
 def concatenated_file(rng: np.random.Generator, strength: float) -> Instance:
     """A share of the certified rows is there twice, and ids are given."""
     return Instance(*_repeated(rng, strength, 0.0))
@@ -364,9 +364,7 @@ def _memorised(rng: np.random.Generator, share: float, n: int, d: int) -> Instan
     return Instance(given, truths)
 
 
-@worlds.world(
-    run=h_calibration, breaks=t.NEW_TO_MODEL, strengths=(0.0, 0.5, 1.0), noticeable=False
-)
+@worlds.world(run=h_calibration, breaks=t.NEW_TO_MODEL, strengths=(0.0, 0.5, 1.0), noticeable=False)
 def rows_of_the_training(rng: np.random.Generator, strength: float) -> Instance:
     """A share of the calibration rows trained the classifier, 400 rows in 200 dimensions."""
     return _memorised(rng, strength, 400, 200)
