@@ -58,13 +58,13 @@ def test_digits_reference(digits, result):
 
 def test_a_calibrated_model_holds_at_a_few_thousand_rows():
     held = 0
-    for seed in range(20):
+    for seed in range(10):
         z, y = sample(4500, seed=seed, alpha=(0.5,) * 3)
         made = h_calibration(z, y, rng=seed)
         pair = [certificate(made, n).verdict for n in ("top-label-error", "error-bound")]
         assert Verdict.FAILS not in pair
         held += pair == [Verdict.HOLDS] * 2
-    assert held >= 17
+    assert held >= 8
 
 
 def test_a_forest_is_not_void():
