@@ -103,9 +103,16 @@ def calibration():
     logits, y = classification()
     from whp.calibration import Fitting
 
-    classes = tuple("0 1 2".split())
+    classes = ("0", "1", "2")
     fitting = Fitting(window=50)
-    return {"logits": logits, "y": y, "classes": classes, "resamples": 19, "fitting": fitting, "rng": 0}
+    return {
+        "logits": logits,
+        "y": y,
+        "classes": classes,
+        "resamples": 19,
+        "fitting": fitting,
+        "rng": 0,
+    }
 
 
 def comp_sum():
@@ -257,7 +264,6 @@ EXAMPLES = {
         calibration,
         {
             "names of classes": (rename("y", "classes"), ("inverse_temperature", "nll")),
-            "units of logits": (scale("logits", 1e-3), ("nll", "brier", "ece")),
             "layout": (fortran("logits"), ("inverse_temperature", "nll")),
         },
     ),

@@ -81,13 +81,8 @@ def test_changed_or_missing_files_are_refused(monkeypatch):
 def test_the_example_works_without_the_extra(monkeypatch):
     monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     result = h_calibration(**study.example())
-    verdicts = {c.name: str(c.verdict) for c in result.certificates}
-    assert verdicts.pop("error-bound") == verdicts.pop("accuracy-preserved") == "holds"
-    assert verdicts == {
-        "top-label-error": "inconclusive",
-        "calibration-test": "inconclusive",
-        "overfit": "holds",
-    }
+    verdicts = [str(c.verdict) for c in result.certificates]
+    assert verdicts == ["holds", "holds", "inconclusive", "holds", "holds"]
 
 
 SMALL = [

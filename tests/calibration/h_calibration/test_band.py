@@ -8,6 +8,7 @@ from scipy.stats import beta
 
 from whp.calibration import band, kl_interval
 from whp.calibration._h_calibration.band import blocks_for, cut, rows_needed
+from whp.concentration import simultaneous_proportions
 from whp.studies.h_calibration.worlds import labels_of as draw
 
 
@@ -16,7 +17,7 @@ def test_intervals_are_those_of_clopper_and_pearson():
     P = rng.dirichlet([1, 1, 1], 600)
     table = band(P, draw(P, rng), blocks=10, delta=0.1)
     assert (table["part"] == "top label").sum() == 4
-    tail = 0.1 / 2 / len(table)
+    tail = 1 - np.exp(-0.1 / 2 / len(table))
     for row in table.itertuples():
         hits, m = row.frequency * row.entries, row.events
         low = beta.ppf(tail, hits, m - hits + 1) if hits else 0.0
@@ -30,7 +31,21 @@ def test_of_no_hits_the_upper_end_has_a_closed_form():
     table = band(P, np.zeros(50, int), blocks=2)
     zeros = table[(table["part"] == "all classes") & (table["mean_predicted"] == 0)].iloc[0]
     assert zeros["lower"] == 0
-    assert zeros["upper"] == pytest.approx(1 - (0.05 / 2 / len(table)) ** (1 / 50), abs=2e-9)
+    assert zeros["upper"] == pytest.approx(
+        1 - (1 - np.exp(-0.05 / 2 / len(table))) ** (1 / 50), abs=2e-9
+    )
+
+
+@pytest.mark.parametrize("m", [1, 2, 10, 50])
+def test_unequal_events_are_covered_next_to_both_ends(m):
+    """One event that can fail among certain ones: the binomial law of the same mean fails less often."""
+    delta, blocks = 0.4, 2  # wide, so that the difference would show
+    for missing in np.linspace(1e-3, 0.3, 200):
+        mean = (m - missing) / m  # that event fails with probability `missing`
+        hits = np.array([m - 1, m])
+        low, high = simultaneous_proportions(hits, m, -4 * np.expm1(-delta / 4))
+        missed = np.array([missing, 1 - missing])[(mean < low) | (mean > high)].sum()
+        assert missed <= delta / blocks + 1e-12
 
 
 def test_kl_interval():

@@ -80,26 +80,30 @@ def band(
     n, classes = P.shape
     labels = as_labels(y, "y", size=n, classes=classes)
     delta = as_fraction(delta, "delta")
-    count = blocks_for(n, epsilon) if blocks is None else as_int(blocks, "blocks", low=1)
+    wanted = blocks_for(n, epsilon) if blocks is None else as_int(blocks, "blocks", low=1)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if units is not None and len(units) != n:
         raise ValueError(f"groups must have {n} entries, one a row, got {len(units)}")
     rows, best = np.arange(n), P.argmax(axis=1)
     # Of top labels a row owns one entry, of all entries one a class: fewer blocks, more rows each.
-    tops = max(min(2, count), 2 * count // 5)
+    tops = max(min(2, wanted), 2 * wanted // 5)
     found = [_rows(TOP, -1, P[rows, best], best == labels, rows, tops, units)]
     if classwise:
-        found += [_rows(CLASS, c, P[:, c], labels == c, rows, count, units) for c in range(classes)]
+        found += [
+            _rows(CLASS, c, P[:, c], labels == c, rows, wanted, units) for c in range(classes)
+        ]
     else:
         hits = np.zeros(n * classes, dtype=bool)
         hits[rows * classes + labels] = True
         owner = np.repeat(rows, classes)
-        found.append(_rows(POOLED, -1, P.ravel(), hits, owner, count, units))
+        found.append(_rows(POOLED, -1, P.ravel(), hits, owner, wanted, units))
     table = pd.DataFrame([row for part in found for row in part])
     events, largest = table["events"].to_numpy(), table.pop("largest").to_numpy()
     total, entries = table.pop("sum").to_numpy(), table["entries"].to_numpy()
     if (largest == 1).all():
-        low, high = simultaneous_proportions(total, events, delta)
+        # Next to 0 and m unequal events miss a little more often than equal ones: -ln(1 - tail) = wanted.
+        count = 2 * len(table)
+        low, high = simultaneous_proportions(total, events, -count * math.expm1(-delta / count))
     else:
         low, high = chernoff(total / (events * largest), events, delta / len(table))
     scale = events * largest / entries

@@ -150,7 +150,8 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         cv = self.cv
         if isinstance(cv, str) and cv == "prefit":
             return "share" if self.estimator is None else "prefit"
-        if hasattr(cv, "split") or (isinstance(cv, Integral) and int(cv) >= 2):
+        splits = hasattr(cv, "split") and not isinstance(cv, str)
+        if splits or (isinstance(cv, Integral) and int(cv) >= 2):
             return "folds"
         if isinstance(cv, Real) and not isinstance(cv, Integral) and 0 < float(cv) < 1:
             return "share"
