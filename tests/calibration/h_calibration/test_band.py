@@ -45,7 +45,7 @@ def test_unequal_events_are_covered_next_to_both_ends(m):
         hits = np.array([m - 1, m])
         low, high = simultaneous_proportions(hits, m, -4 * np.expm1(-delta / 4))
         missed = np.array([missing, 1 - missing])[(mean < low) | (mean > high)].sum()
-        assert missed <= delta / blocks + 1e-12
+        assert missed <= delta / blocks / 2 + 1e-12
 
 
 def test_kl_interval():
@@ -144,6 +144,10 @@ def test_the_number_of_blocks_follows_rows_and_error():
         ({"blocks": 0}, "blocks"),
         ({"groups": [1]}, "groups must have 4"),
         ({"probs": [0.5] * 4}, "probs"),
+        (
+            {"probs": np.full((4, 2), -0.5)},
+            r"probs must hold probabilities in \[0, 1\], which row 0",
+        ),
     ],
 )
 def test_bad_input_is_named(change, message):

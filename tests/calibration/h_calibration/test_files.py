@@ -61,7 +61,7 @@ def test_labels_named_as_the_columns_need_nothing_more(tmp_path, capsys):
     table.drop(columns="patient_id").to_csv(path, index=False)
     code, out, _ = whp(capsys, path, "--y", "label", "--json")
     assert code == 0
-    assert json.loads(out)["summary"]["inverse_temperature"] > 0
+    assert json.loads(out)["result"]["inverse_temperature"] > 0
 
 
 def test_a_score_that_may_be_either_is_asked_about(tmp_path, capsys):
@@ -101,4 +101,4 @@ def test_an_archive_of_logits(tmp_path, capsys):
     np.savez(tmp_path / "scores.npz", logits=z.astype(np.float32), y=y)
     code, out, _ = whp(capsys, tmp_path / "scores.npz", "--window", "60", "--json")
     assert code == 0
-    assert json.loads(out)["summary"]["inverse_temperature"] == pytest.approx(0.5, rel=0.3)
+    assert json.loads(out)["result"]["inverse_temperature"] == pytest.approx(0.5, rel=0.3)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from whp.calibration._h_calibration.inputs import as_probabilities
 from whp.concentration import chernoff, simultaneous_proportions
-from whp.validate import as_fraction, as_int, as_labels, as_matrix
+from whp.validate import as_fraction, as_int
 
 __all__ = ["CLASS", "POOLED", "TOP", "band", "blocks_for", "kl_interval", "rows_needed"]
 
@@ -76,9 +77,8 @@ def band(
         occur), ``lowest``, ``highest``, ``mean_predicted``, ``frequency``, ``lower``, ``upper``, and
         for the error of the mean ``error``, ``error_low``, ``error_high``.
     """
-    P = as_matrix(probs, "probs", dtype=np.float64)
+    P, labels = as_probabilities(probs, y)
     n, classes = P.shape
-    labels = as_labels(y, "y", size=n, classes=classes)
     delta = as_fraction(delta, "delta")
     wanted = blocks_for(n, epsilon) if blocks is None else as_int(blocks, "blocks", low=1)
     units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]

@@ -183,7 +183,7 @@ def h_calibration(
         answers=known,
     )
     certificates = (
-        *theorems.error_band(after, certified.y, table=table, answers=known, **options),
+        *theorems.of_band(table, len(certified.y), epsilon, delta, blocks, known),
         tested,
         theorems.accuracy_preserved(
             *((every.z, probs) if test_z is None else _stacked(every.z, probs, test_z, probs_test))

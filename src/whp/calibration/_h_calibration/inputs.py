@@ -9,13 +9,32 @@ from typing import Any
 import numpy as np
 
 from whp.io import class_columns
-from whp.validate import as_floats, as_labels, as_sequence, column_names
+from whp.validate import as_floats, as_labels, as_matrix, as_sequence, column_names
 
-__all__ = ["as_classes", "as_logits", "as_units"]
+__all__ = ["as_classes", "as_logits", "as_probabilities", "as_units"]
 
 EXACT, ROUNDED = 1e-6, 0.05  # how far sums of probabilities may be from 1, silently and said
 LEAST_LOGIT = -700.0  # a logit of -infinity is put this far below its row's maximum
 LEAST = 1e-300
+
+
+def as_probabilities(value: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, C) in float64 and class numbers (n,), of which nothing has to be guessed.
+
+    Raises
+    ------
+    ValueError
+        If there is one column, or an entry outside [0, 1].
+    """
+    probs = as_matrix(value, "probs", dtype=np.float64)
+    if probs.shape[1] < 2:
+        raise ValueError(f"probs must have at least 2 columns, got {probs.shape[1]}")
+    outside = (probs < 0) | (probs > 1 + EXACT)
+    if outside.any():
+        raise ValueError(
+            f"probs must hold probabilities in [0, 1], which row {_first(outside)} does not"
+        )
+    return probs, as_labels(y, "y", size=len(probs), classes=probs.shape[1])
 
 
 def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.ndarray, bool]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from whp.calibration._h_calibration import kernels
-from whp.validate import as_choice, as_int, as_labels, as_matrix, as_real
+from whp.calibration._h_calibration.inputs import as_probabilities
+from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["Objective", "windowed_calibration_error"]
 
@@ -223,8 +224,5 @@ def windowed_calibration_error(
     √(2 p(1 − p) / (π (M + 1))). Compare with the resampled law (:meth:`Objective.null`).
     """
     made = Objective(objective, window, tolerance, clusters, weights)
-    matrix = as_matrix(probs, "probs", dtype=np.float64)
-    if matrix.shape[1] < 2:
-        raise ValueError(f"probs must have at least 2 columns, got {matrix.shape[1]}")
-    labels = as_labels(y, "y", size=len(matrix), classes=matrix.shape[1])
+    matrix, labels = as_probabilities(probs, y)
     return made.with_gradient(matrix, labels) if return_grad else made(matrix, labels)

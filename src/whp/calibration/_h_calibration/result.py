@@ -81,6 +81,15 @@ class HCalibrationResult(Result):
             out[str(row.metric)] = f"{row.before:.4g} before, {row.after:.4g} after"
         return out
 
+    def numbers(self) -> dict[str, bool | int | float | str | None]:
+        """The summary with one number an entry, as a record of the run holds it."""
+        out = dict(list(self.summary().items())[:4])
+        kinds = ("before", "after", "calibrated")
+        out |= {f"windowed_error_{k}": getattr(self, f"objective_{k}") for k in kinds}
+        for row in self.metrics.to_dict("records"):
+            out |= {f"{row['metric']}_{k}": float(row[k]) for k in kinds[:2]}
+        return out
+
     def artifacts(self) -> dict[str, Any]:
         """Probabilities, reliability band, metrics and the map."""
         arrays = {"probs": self.probs}

@@ -14,11 +14,13 @@ import pandas as pd
 
 from whp.calibration._h_calibration import kernels
 from whp.calibration._h_calibration.band import CLASS, TOP, band, blocks_for, rows_needed
+from whp.calibration._h_calibration.inputs import as_probabilities
 from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import WEIGHTS, Objective
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate, exact
 from whp.theorem import AT_LEAST, AT_MOST, FITTED, POPULATION, THIS_RUN, Condition, Derived, Theorem
+from whp.validate import as_fraction, as_int, as_matrix
 
 __all__ = ["THEOREMS", "accuracy_preserved", "calibration_test", "error_band", "overfit", "unknown"]
 
@@ -110,7 +112,7 @@ OVERFIT = Theorem(
 THEOREMS = (TOP_LABEL_ERROR, ERROR_BOUND, CALIBRATION_TEST, ACCURACY_PRESERVED, OVERFIT)
 
 ORDER_TOLERANCE = 1e-12
-MOST_TESTED = 2_000_000  # entries of the resampled tests; more are thinned out evenly
+MOST_TESTED = 500_000  # entries of the resampled tests; more are thinned out evenly
 MOST_REFITTED = 200_000
 REFITS, STEPS = 39, np.linspace(-0.75, 0.75, 31)
 
@@ -146,8 +148,6 @@ def error_band(
     blocks: int | None = None,
     classwise: bool = False,
     groups: np.ndarray | None = None,
-    answers: Answers | None = None,
-    table: pd.DataFrame | None = None,
 ) -> tuple[Certificate, Certificate]:
     """Certificates of the top label and of all entries: no block is off by more than `epsilon`.
 
@@ -157,28 +157,28 @@ def error_band(
         As in :func:`band`; `probs` must not depend on `y`.
     epsilon : float
         The error that can be lived with.
-    answers : mapping of str to Answer, optional
-        What is known of the conditions, by their names; else they are unchecked.
-    table : DataFrame, optional
-        The band, if it was computed already with these arguments.
 
     Returns
     -------
     tuple of Certificate
         ``top-label-error`` and ``error-bound``, which hold together with probability 1 - delta.
+        Where the rows came from is unchecked.
     """
-    if table is None:
-        table = band(
-            probs,
-            y,
-            blocks=blocks,
-            delta=delta,
-            classwise=classwise,
-            groups=groups,
-            epsilon=epsilon,
-        )
-    assert table is not None
-    count = blocks_for(len(y), epsilon) if blocks is None else blocks
+    table = band(probs, y, blocks, delta, classwise, groups=groups, epsilon=epsilon)
+    return of_band(table, len(y), epsilon, delta, blocks, unknown())
+
+
+def of_band(
+    table: pd.DataFrame,
+    rows: int,
+    epsilon: float,
+    delta: float,
+    blocks: int | None,
+    answers: Answers,
+) -> tuple[Certificate, Certificate]:
+    """The certificates of a band that was computed from so many rows."""
+    epsilon = as_fraction(epsilon, "epsilon")
+    count = blocks_for(rows, epsilon) if blocks is None else blocks
     wanted = rows_needed(count, epsilon)
     made = []
     for theorem, part in (
@@ -192,8 +192,8 @@ def error_band(
             float(part["error_low"].max()),
             float(part["error_high"].max()),
             value=float(part["error"].max()),
-            n=len(y),
-            method="simultaneous Clopper-Pearson" if groups is None else "simultaneous Chernoff",
+            n=rows,
+            method="simultaneous",
         )
         claim = theorem.claim
         if (part["part"] == CLASS).any():
@@ -202,7 +202,7 @@ def error_band(
             theorem.variant(
                 claim=claim,
                 needs=f"with {count} blocks a calibrated model needs about {wanted:,} certified "
-                f"rows for epsilon = {epsilon:g}; there were {len(y):,}.",
+                f"rows for epsilon = {epsilon:g}; there were {rows:,}.",
             )(
                 bound=epsilon,
                 confidence=1 - delta,
@@ -210,7 +210,7 @@ def error_band(
                 measured=measured,
                 answers=_of(theorem, answers),
                 inputs={
-                    "rows": len(y),
+                    "rows": rows,
                     "blocks": len(part),
                     "delta": delta,
                     "least independent events in a block": int(part["events"].min()),
@@ -255,7 +255,8 @@ def calibration_test(
     fixed map. Of rows in groups, one a group is tested; of very many rows, every k-th.
     """
     rng = np.random.default_rng(rng)
-    probs, y = np.asarray(probs, dtype=np.float64), np.asarray(y)
+    probs, y = as_probabilities(probs, y)
+    delta, resamples = as_fraction(delta, "delta"), as_int(resamples, "resamples", low=1)
     if groups is not None:
         kept = one_a_group(np.asarray(groups), rng)
         probs, y = probs[kept], y[kept]
@@ -300,6 +301,9 @@ def accuracy_preserved(before: np.ndarray, after: np.ndarray) -> Certificate:
     after : ndarray, shape (n, C)
         Probabilities of any map, a stranger's as well: the rows are counted.
     """
+    before, after = as_matrix(before, "before"), as_matrix(after, "after")
+    if before.shape != after.shape:
+        raise ValueError(f"before and after must agree, got {before.shape} and {after.shape}")
     return ACCURACY_PRESERVED(
         bound=0.0,
         confidence=1.0,
@@ -338,8 +342,10 @@ def overfit(
     the map's own error is minimised over the same temperatures. For a map of one temperature the
     two are alike. A map that leaves less has fitted more noise than one parameter can.
     """
-    kept = thinned(np.shape(probs), MOST_REFITTED)
-    P, labels = np.ascontiguousarray(np.asarray(probs, float)[kept]), np.asarray(y)[kept]
+    probs, y = as_probabilities(probs, y)
+    delta, resamples = as_fraction(delta, "delta"), as_int(resamples, "resamples", low=1)
+    kept = thinned(probs.shape, MOST_REFITTED)
+    P, labels = np.ascontiguousarray(probs[kept]), y[kept]
     if objective.kind == "leave-one-class-out":
         objective = Objective("pooled", objective.window, objective.tolerance, objective.clusters)
     draws = max(resamples, math.ceil(2 / delta) - 1)
@@ -376,7 +382,7 @@ def refitted_errors(
     drawn = [
         np.minimum((cumulative < rng.random((len(P), 1))).sum(axis=1), last) for _ in range(draws)
     ]
-    labels = np.stack([np.asarray(y, dtype=np.int64), *drawn])
+    labels = np.stack([y, *drawn])
     logs = np.log(np.maximum(P, 1e-300))
     least = np.full(draws + 1, np.inf)
     for step in STEPS:
