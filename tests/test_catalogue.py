@@ -14,12 +14,12 @@ def test_all_33_methods_have_a_row():
     "method", [m for m in CATALOGUE if m.status == "built"], ids=lambda m: m.slug
 )
 def test_built_methods_are_complete(method):
-    import importlib
+    from whp.experiment.study import load
 
     assert callable(method.load())
     assert method.guarantee
     assert method.cost
-    study = importlib.import_module(f"whp.studies.{method.slug.replace('-', '_')}")
+    study = load(method.slug)
     assert study.CLAIMS
     assert len({c.id for c in study.CLAIMS}) == len(study.CLAIMS)
 

@@ -101,7 +101,18 @@ def communities():
 
 def calibration():
     logits, y = classification()
-    return {"logits": logits, "y": y, "resamples": 19, "window": 50, "rng": 0}
+    from whp.calibration import Fitting
+
+    classes = ("0", "1", "2")
+    fitting = Fitting(window=50)
+    return {
+        "logits": logits,
+        "y": y,
+        "classes": classes,
+        "resamples": 19,
+        "fitting": fitting,
+        "rng": 0,
+    }
 
 
 def comp_sum():
@@ -214,9 +225,10 @@ def reorder(*names):
     return change
 
 
-def rename(name):
+def rename(name, classes):
     def change(arguments):
         arguments[name] = np.array(["x", "y", "z"])[arguments[name]]
+        arguments[classes] = ("x", "y", "z")
 
     return change
 
@@ -251,7 +263,7 @@ EXAMPLES = {
     "h-calibration": Example(
         calibration,
         {
-            "names of classes": (rename("y"), ("inverse_temperature", "nll")),
+            "names of classes": (rename("y", "classes"), ("inverse_temperature", "nll")),
             "layout": (fortran("logits"), ("inverse_temperature", "nll")),
         },
     ),

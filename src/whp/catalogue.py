@@ -152,9 +152,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2506.17968",
         "calibration",
         "Recalibrate a classifier's probabilities without changing its decisions, with a band for what error is left.",
-        guarantee="in every window of stated probabilities the true frequency lies in the band, all windows at once",
-        cost="O(N log N) once and O(N) an evaluation, N = samples × classes",
+        guarantee="in every block of top labels, and of all entries, the true frequency lies in the band, all blocks at once",
+        cost="O(N) an evaluation of the error, N = samples × classes",
         front_door="whp.calibration:h_calibration",
+        theorems="whp.calibration._h_calibration.theorems",
     ),
     Method(
         "comp-sum-losses",

@@ -1,7 +1,10 @@
+from ._h_calibration import Fitting as Fitting
 from ._h_calibration import HCalibration as HCalibration
 from ._h_calibration import HCalibrationMap as HCalibrationMap
+from ._h_calibration import HCalibrationResult as HCalibrationResult
 from ._h_calibration import HCalibrator as HCalibrator
 from ._h_calibration import Objective as Objective
+from ._h_calibration import accuracy_preserved as accuracy_preserved
 from ._h_calibration import band as band
 from ._h_calibration import calibration_test as calibration_test
 from ._h_calibration import error_band as error_band

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from whp.calibration._h_calibration import kernels
-from whp.validate import as_choice, as_int, as_labels, as_matrix, as_real
+from whp.calibration._h_calibration.inputs import as_probabilities
+from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["Objective", "windowed_calibration_error"]
 
@@ -116,10 +117,8 @@ class Objective:
     def _sorted(
         self, p: np.ndarray, o: np.ndarray, window: int, wanted: bool
     ) -> tuple[float, np.ndarray]:
-        order = np.argsort(
-            p
-        )  # ties share their mean outcome, so a stable sort would change nothing
-        values, hits = p[order], o[order]
+        values, order = kernels.order_of(np.ascontiguousarray(p))
+        hits = o[order]
         kernels.tie_means(values, hits)
         bounds = kernels.bounds_of(values, WEIGHTS[self.weights], self.clusters)
         if not wanted:
@@ -130,20 +129,20 @@ class Objective:
         back[order] = slope
         return value, back
 
-    def over_temperatures(self, z: np.ndarray, y: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """The error of softmax(beta z) for each beta."""
+    def over_temperatures(self, u: np.ndarray, y: np.ndarray, betas: np.ndarray) -> np.ndarray:
+        """The error of softmax(beta u) for each beta; u has row maxima 0."""
         out = np.empty(len(betas))
-        scores, keys = np.empty(z.shape), np.empty(z.size, dtype=np.int64)
+        scores = np.empty(u.shape)
+        keys, spare = np.empty(u.size, dtype=np.int64), np.empty(u.size, dtype=np.int64)
         for i, beta in enumerate(betas):
-            np.multiply(z, beta, out=scores)
+            np.multiply(u, beta, out=scores)
             np.exp(scores, out=scores)
             if self.kind != "pooled":
                 out[i] = self(scores / scores.sum(axis=1, keepdims=True), y)
                 continue
             kernels.interleave(scores, y, keys)
-            keys.view(np.float64).sort()
             out[i] = kernels.packed_loss(
-                keys, self.window, self.tolerance, WEIGHTS[self.weights], self.clusters
+                keys, spare, self.window, self.tolerance, WEIGHTS[self.weights], self.clusters
             )
         return out
 
@@ -225,8 +224,5 @@ def windowed_calibration_error(
     √(2 p(1 − p) / (π (M + 1))). Compare with the resampled law (:meth:`Objective.null`).
     """
     made = Objective(objective, window, tolerance, clusters, weights)
-    matrix = as_matrix(probs, "probs", dtype=np.float64)
-    if matrix.shape[1] < 2:
-        raise ValueError(f"probs must have at least 2 columns, got {matrix.shape[1]}")
-    labels = as_labels(y, "y", size=len(matrix), classes=matrix.shape[1])
+    matrix, labels = as_probabilities(probs, y)
     return made.with_gradient(matrix, labels) if return_grad else made(matrix, labels)

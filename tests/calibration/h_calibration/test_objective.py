@@ -3,14 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whp.calibration._h_calibration import (
-    HCalibrationMap,
-    Objective,
-    kernels,
-    windowed_calibration_error,
-)
-from whp.calibration._h_calibration import fit as fitting
-from whp.calibration._h_calibration.fit import fit_temperature, nll_beta
+from whp.calibration._h_calibration import Objective, kernels, windowed_calibration_error
 from whp.calibration._h_calibration.maps import softmax, standardise
 
 error = windowed_calibration_error
@@ -185,110 +178,6 @@ def test_search_over_temperatures_sees_the_same_error():
         np.testing.assert_allclose(made.over_temperatures(z, y, betas)[:3], expected[:3], atol=1e-9)
         # Saturated: the last bit decides what is tied with 1, and with it which cluster an entry is in.
         assert made.over_temperatures(z, y, betas)[3] == pytest.approx(expected[3], rel=0.03)
-
-
-def test_likelihood_temperature_is_the_minimum_and_its_bracket_is_wide():
-    from scipy.optimize import minimize_scalar
-
-    rng = np.random.default_rng(0)
-    for factor in (0.01, 1.0, 200.0):
-        C = rng.dirichlet([1, 1, 1], 400)
-        y = draw(C, rng)
-        z = standardise(np.log(C) * factor)
-
-        def nll(at, z=z, y=y):
-            return -np.log(np.maximum(softmax(np.exp(at) * z)[np.arange(400), y], 1e-300)).sum()
-
-        found = minimize_scalar(nll, bounds=(-9, 3), method="bounded", options={"xatol": 1e-9}).x
-        assert np.log(nll_beta(z, y)) == pytest.approx(found, abs=1e-5)
-
-
-def test_temperature_fit_finds_the_truth_and_beats_the_grid():
-    rng = np.random.default_rng(0)
-    C = rng.dirichlet([1, 1, 1], 4000)
-    z, y = standardise(2 * np.log(C)), draw(C, rng)
-    fitted, history = fit_temperature(z, y, Objective())
-    assert fitted.beta == pytest.approx(0.5, rel=0.06)
-    assert len(history) == 400
-    assert Objective()(fitted.apply(z), y) <= history.min() + 1e-12
-
-
-@pytest.mark.parametrize("family", ["ensemble", "piecewise", "monotone"])
-def test_gradients_of_the_maps(family):
-    if family == "monotone":
-        pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    z = standardise(5 * rng.standard_normal((30, 4)))
-    made = {
-        "ensemble": lambda: fitting.Ensemble(z, 0.5, 3),
-        "piecewise": lambda: fitting.Piecewise(z, 0.5, 6),
-        "monotone": lambda: fitting.Monotone(z, 0.5, 4, 0),
-    }[family]()
-    theta = made.start + 0.05 * rng.standard_normal(len(made.start))
-    upstream = rng.standard_normal(z.shape)
-    made.forward(theta)
-    gradient = made.backward(theta, upstream)
-    for j in range(len(theta)):
-        step = np.zeros(len(theta))
-        step[j] = 1e-6
-        slope = ((made.forward(theta + step) - made.forward(theta - step)) * upstream).sum() / 2e-6
-        assert slope == pytest.approx(gradient[j], abs=1e-6)
-
-
-@pytest.mark.parametrize("mapping", ["ensemble", "piecewise", "monotone", "auto"])
-def test_flexible_maps_lower_the_objective_and_keep_ranks(mapping):
-    if mapping == "monotone":
-        pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    C = rng.dirichlet([0.3] * 4, 500)
-    z, y = standardise(3 * np.log(np.maximum(C, 1e-12))), draw(C, rng)
-    made, _ = fitting.fit_map(z, y, mapping, Objective(window=50), 60, np.random.default_rng(0))
-    assert Objective(window=50)(made.apply(z), y) < 0.5 * Objective(window=50)(np.exp(z), y)
-    order = np.argsort(z, axis=1, kind="stable")
-    assert np.diff(np.take_along_axis(made.apply(z), order, axis=1), axis=1).min() >= -1e-12
-
-
-def test_maps_survive_a_dictionary_and_ignore_constants():
-    rng = np.random.default_rng(0)
-    logits = 3 * rng.standard_normal((20, 4))
-    maps = [
-        HCalibrationMap.temperature(0.3),
-        HCalibrationMap("ensemble", betas=np.array([0.2, 2.0]), weights=np.array([0.25, 0.75])),
-        HCalibrationMap(
-            "piecewise", edges=np.array([0.0, 1.0, 4.0]), slopes=np.array([0.5, 2.0, 0.1])
-        ),
-    ]
-    for made in maps:
-        again = HCalibrationMap.from_dict(made.to_dict())
-        np.testing.assert_array_equal(again(logits), made(logits))
-        np.testing.assert_allclose(made(logits + 1000), made(logits), atol=1e-12)
-        np.testing.assert_allclose(made(logits).sum(axis=1), 1, atol=1e-12)
-    np.testing.assert_allclose(
-        HCalibrationMap.temperature(1.0)(logits), softmax(logits), atol=1e-14
-    )
-    straight = HCalibrationMap("piecewise", edges=np.array([0.0, 1.0, 4.0]), slopes=np.full(3, 0.7))
-    np.testing.assert_allclose(
-        straight(logits), HCalibrationMap.temperature(0.7)(logits), atol=1e-12
-    )
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"kind": "temperature"},
-        {"kind": "temperature", "betas": [1.0], "weights": [0.5]},
-        [],
-        {"kind": "piecewise", "edges": [1.0], "slopes": [1.0]},
-        {"kind": "temperature", "betas": [-1.0], "weights": [1.0]},
-        {"kind": "piecewise", "edges": [0.0, 1.0], "slopes": [1.0]},
-        {"kind": "other", "betas": [1.0], "weights": [1.0]},
-        {"kind": "piecewise", "edges": [0.0], "slopes": [0.0]},
-        {"kind": "temperature", "betas": ["a"], "weights": [1.0]},
-    ],
-)
-def test_broken_maps_are_refused(bad):
-    with pytest.raises(ValueError, match=r"map|betas|weights|edges|slopes|kind|convert"):
-        HCalibrationMap.from_dict(bad)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+"""Scores and labels as users have them, read without guessing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from whp.io import class_columns
+from whp.validate import as_floats, as_labels, as_matrix, as_sequence, column_names
+
+__all__ = ["as_classes", "as_logits", "as_probabilities", "as_units"]
+
+EXACT, ROUNDED = 1e-6, 0.05  # how far sums of probabilities may be from 1, silently and said
+LEAST_LOGIT = -700.0  # a logit of -infinity is put this far below its row's maximum
+LEAST = 1e-300
+
+
+def as_probabilities(value: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, C) in float64 and class numbers (n,), of which nothing has to be guessed.
+
+    Raises
+    ------
+    ValueError
+        If there is one column, or an entry outside [0, 1].
+    """
+    probs = as_matrix(value, "probs", dtype=np.float64)
+    if probs.shape[1] < 2:
+        raise ValueError(f"probs must have at least 2 columns, got {probs.shape[1]}")
+    outside = (probs < 0) | (probs > 1 + EXACT)
+    if outside.any():
+        raise ValueError(
+            f"probs must hold probabilities in [0, 1], which row {_first(outside)} does not"
+        )
+    return probs, as_labels(y, "y", size=len(probs), classes=probs.shape[1])
+
+
+def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.ndarray, bool]:
+    """Logits (n, C) in float64, and whether they were probabilities.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the scores are no numbers, or could be probabilities as well as logits.
+    """
+    array = np.array(as_floats(value, argument), dtype=np.float64, order="C")
+    if array.ndim == 1 and array.size:
+        array = array[:, None]
+    if array.ndim != 2 or array.size == 0:
+        raise ValueError(
+            f"{argument} must have one row a sample and one column a class, got shape {array.shape}"
+        )
+    if np.isnan(array).any() or (array == np.inf).any():
+        raise ValueError(
+            f"{argument} must not hold NaN or +infinity, first in row {_first(~(array < np.inf))}"
+        )
+    single = array.shape[1] == 1
+    outside = (array < 0) | (array > 1 + EXACT)
+    off = np.zeros(1) if single else np.abs(array.sum(axis=1) - 1)
+    if from_probs is None:
+        from_probs = not outside.any() and not single and off.max() <= ROUNDED
+        if not from_probs and not outside.any():
+            _refuse_unclear(argument, array, off)
+    if from_probs:
+        if outside.any():
+            raise ValueError(
+                f"{argument} must hold probabilities in [0, 1], which row {_first(outside)} does not"
+            )
+        if off.max() > ROUNDED:
+            row = int(off.argmax())
+            raise ValueError(
+                f"{argument} must have rows that sum to 1, row {row} sums to {array[row].sum():g}"
+            )
+        if off.max() > EXACT:
+            warnings.warn(
+                f"rows of {argument} sum to 1 within {off.max():.2g} only, as rounded probabilities "
+                "do; each row is divided by its sum",
+                stacklevel=3,
+            )
+        array = np.column_stack([1 - array, array]) if single else array
+        array = array / array.sum(axis=1, keepdims=True)
+        return np.log(np.clip(array, LEAST, 1.0)), True
+    if single:
+        array = np.column_stack([np.zeros(len(array)), array[:, 0]])
+    absent = np.isneginf(array)
+    if absent.all(axis=1).any():
+        row = _first(absent.all(axis=1))
+        raise ValueError(f"{argument} must have a finite entry in every row; row {row} has none")
+    if absent.any():
+        array = np.where(absent, array.max(axis=1, keepdims=True) + LEAST_LOGIT, array)
+    return array, False
+
+
+def _refuse_unclear(argument: str, array: np.ndarray, off: np.ndarray) -> None:
+    """Scores that lie in [0, 1] and are not plainly probabilities."""
+    if array.shape[1] == 1:
+        raise ValueError(
+            f"{argument} lies in [0, 1]: say from_probs=True (the probability of the second class) "
+            "or from_probs=False (a margin)"
+        )
+    row = int(off.argmax())
+    raise ValueError(
+        f"{argument} lies in [0, 1], but row {row} sums to {array[row].sum():g}: say "
+        "from_probs=False if these are scores, or divide each row by its sum if they are probabilities"
+    )
+
+
+def _first(flags: Any) -> int:
+    return int(np.argwhere(flags)[0][0])
+
+
+def _text(value: Any) -> str:
+    """A label as text: 1, 1.0 and "1" are one class."""
+    if isinstance(value, str | bool | np.bool_):
+        return str(value)
+    try:
+        return str(int(value)) if float(value) == int(value) else str(value)
+    except (TypeError, ValueError, OverflowError):
+        return str(value)
+
+
+def as_classes(
+    value: Any, argument: str, size: int, scores: Any, classes: Sequence[Any] | None, columns: int
+) -> np.ndarray:
+    """Column number of each row's class.
+
+    Numbers 0 to C - 1 are columns unless `classes` or the columns' names say otherwise; names are
+    bound by `classes` or by the columns' names, never by the alphabet.
+    """
+    array = np.asarray(value)
+    if array.ndim != 1 or len(array) != size or array.dtype.kind not in "OUSbiuf":
+        return as_labels(value, argument, size=size, classes=columns)
+    if any(v is None or v != v for v in array.tolist()):
+        raise ValueError(f"{argument} must hold a class in every row, and lacks one")
+    told = [_text(v) for v in array.tolist()]
+    present = sorted(set(told))
+    names = column_names(scores)
+    numbers = array.dtype.kind in "biuf" or all(t.lstrip("-").isdigit() for t in present)
+    if classes is not None:
+        known = [_text(c) for c in as_sequence(classes, "classes")]
+        if len(known) != columns or len(set(known)) != columns:
+            raise ValueError(
+                f"classes must name each of the {columns} columns once, got {len(known)}"
+            )
+        if unknown := [t for t in present if t not in known]:
+            raise ValueError(f"{argument} holds {unknown[0]!r}, which classes do not name")
+        place = {name: i for i, name in enumerate(known)}
+    else:
+        try:
+            if names is None or len(names) != columns:
+                raise ValueError("columns have no names")
+            place = dict(zip(present, class_columns(names, present), strict=True))
+        except ValueError as error:
+            if numbers and set(present) <= {str(c) for c in range(columns)}:
+                return np.array([int(t) for t in told], dtype=np.int64)
+            if numbers:
+                detail = f"numbers other than 0 to {columns - 1} ({_few(present)})"
+            else:
+                detail = ", ".join(map(repr, present[:4])) + (", …" if len(present) > 4 else "")
+            shown = "have no such names" if names is None else f"are {_few(names)}"
+            raise ValueError(
+                f"{argument} holds {detail}, but the columns {shown}: pass classes=, the classes "
+                "in the columns' order (alphabetical order is not assumed)"
+            ) from error
+    return np.array([place[t] for t in told], dtype=np.int64)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+
+
+def as_units(value: Any, argument: str, size: int) -> np.ndarray | None:
+    """Ids or groups of rows as an array of text or numbers that can be compared."""
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.ndim != 1 or len(array) != size:
+        raise ValueError(f"{argument} must have {size} entries, one a row, got shape {array.shape}")
+    return array.astype(str)

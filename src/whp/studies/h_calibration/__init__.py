@@ -1,0 +1,1 @@
+"""h-calibration: windowed calibration error against log-loss and other recalibrators."""

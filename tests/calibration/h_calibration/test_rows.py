@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from whp.calibration import h_calibration
+from whp.calibration._h_calibration.maps import standardise
+from whp.calibration._h_calibration.rows import Rows, answers, held_back
+from whp.certificate import Status
+from whp.studies.h_calibration.worlds import law
+
+pytestmark = pytest.mark.filterwarnings("ignore:window is reduced")
+
+
+def rows(n=400, seed=0, alpha=(0.5,) * 3, **more):
+    _, z, y = law(np.random.default_rng(seed), alpha, n)
+    return Rows(standardise(z), y, **more)
+
+
+def answer(fit, certify, name, *, split=False, refitted=False):
+    return answers(fit, certify, split=split, refitted=refitted)[name]
+
+
+@pytest.mark.parametrize("alpha", [(1, 1), (0.5,) * 3, (0.3,) * 10])
+def test_continuous_scores_of_different_rows_are_no_copies(alpha):
+    found = answer(rows(2000, 0, alpha), rows(2000, 1, alpha), "no-near-copies")
+    assert found.status is Status.MET
+
+
+def test_two_classes_and_very_many_rows_are_no_copies():
+    found = answer(rows(60_000, 0, (1, 1)), rows(60_000, 1, (1, 1)), "no-near-copies")
+    assert found.status is Status.MET, found.evidence
+
+
+@pytest.mark.parametrize("jitter", [1e-9, 1e-7])
+def test_copies_with_another_rounding_are_found(jitter):
+    a = rows()
+    b = Rows(a.z * (1 + jitter * np.random.default_rng(1).normal(size=a.z.shape)), a.y)
+    assert answer(a, b, "no-near-copies").status is Status.VIOLATED
+    single = Rows(a.z.astype(np.float32).astype(float), a.y)
+    assert answer(a, single, "no-near-copies").status is Status.VIOLATED
+
+
+def test_a_few_extreme_logits_do_not_make_copies_of_the_others():
+    a, b = rows(500, 0, (1, 1)), rows(500, 1, (1, 1))
+    a.z[0] = [-1e8, 0]
+    assert answer(a, b, "no-near-copies").status is Status.MET
+
+
+def test_ties_are_no_copies_and_cannot_be_told_from_them():
+    a, b = (
+        Rows(np.log(np.round(np.exp(rows(500, s).z), 1) + 1e-3), rows(500, s).y) for s in (0, 1)
+    )
+    found = answer(a, b, "no-near-copies")
+    assert found.status is Status.UNCHECKED
+    assert "trees" in found.evidence
+
+
+def test_groups_may_hold_copies():
+    a = rows(300)
+    twice = np.repeat(np.arange(300), 2)
+    z = a.z[twice] * (1 + 1e-9 * np.random.default_rng(0).normal(size=(600, 3)))
+    grouped = Rows(z, a.y[twice], groups=twice.astype(str))
+    other = rows(300, 1, groups=np.arange(1000, 1300).astype(str))
+    assert answer(other, grouped, "no-near-copies").status is Status.MET
+    assert answer(other, grouped, "independent-events").status is Status.UNCHECKED
+
+
+def test_repeated_ids_are_violations_with_a_remedy_that_keeps_the_rows():
+    ids = np.arange(400).astype(str)
+    clean = answer(rows(ids=ids), rows(seed=1, ids=np.char.add("b", ids)), "independent-events")
+    assert clean.status is Status.MET
+    ids_twice = np.where(np.arange(400) < 20, "same", np.char.add("b", ids))
+    broken = answer(rows(ids=ids), rows(seed=1, ids=ids_twice), "independent-events")
+    assert broken.status is Status.VIOLATED
+    assert "groups=" in broken.remedy
+    assert "drop" not in broken.remedy
+
+
+def test_what_the_map_was_fitted_to_is_known_only_of_rows_held_back_here():
+    a, b = rows(), rows(seed=1)
+    assert answer(a, b, "unused-rows", split=True).status is Status.BY_CONSTRUCTION
+    assert answer(a, b, "unused-rows").status is Status.UNCHECKED
+    assert answer(a, b, "unused-rows", split=True, refitted=True).status is Status.UNCHECKED
+    assert answer(a, a, "unused-rows").status is Status.VIOLATED
+
+
+def test_no_array_of_a_user_gets_round_the_rows_held_back():
+    """An array that hides rows behind its indexing is copied to a plain one before it is parted."""
+
+    class Sly(np.ndarray):
+        def __getitem__(self, which):
+            return np.asarray(self)
+
+    a = rows(300)
+    plain, sly = (h_calibration(z, a.y, from_probs=False, rng=0) for z in (a.z, a.z.view(Sly)))
+    assert plain.rows == sly.rows == (200, 100)
+    np.testing.assert_array_equal(plain.probs, sly.probs)
+    assert plain.certificates == sly.certificates
+
+
+@pytest.mark.parametrize("name", ["groups", "ids"])
+def test_a_group_is_held_back_whole(name):
+    rng = np.random.default_rng(0)
+    units = rng.integers(100, size=600).astype(str)
+    chosen = held_back(rows(600, **{name: units}), 1 / 3, rng)
+    assert not set(units[chosen]) & set(units[~chosen])
+    assert 0.28 < chosen.mean() < 0.36
+
+
+def test_without_groups_every_class_is_held_back_alike():
+    a = rows(600)
+    chosen = held_back(a, 1 / 3, np.random.default_rng(0))
+    assert chosen.sum() == 200
+    np.testing.assert_allclose(np.bincount(a.y[chosen]), np.bincount(a.y) / 3, atol=1)
+
+
+def test_one_law_is_tested_and_says_what_it_would_have_seen():
+    a, b = rows(1000), rows(1000, 1)
+    same = answer(a, b, "one-law")
+    assert same.status is Status.NOT_REFUTED
+    assert "would have seen" in same.evidence
+    kept = b.y != 0
+    moved = Rows(b.z[kept], b.y[kept])
+    assert answer(a, moved, "one-law").status is Status.VIOLATED
+    rare = rows(300, 2, (0.02,) * 60)
+    assert answer(rare, rows(300, 3, (0.02,) * 60), "one-law").status is Status.NOT_REFUTED
+
+
+def test_training_of_the_classifier_is_never_checked():
+    assert answer(rows(), rows(seed=1), "new-to-the-model").status is Status.UNCHECKED
