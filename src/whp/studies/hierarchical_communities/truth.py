@@ -171,6 +171,7 @@ def truths(
     *only : str
         Theorems to judge; all by default.
     """
+
     def judge(r: HierarchicalCommunities) -> dict[str, bool | None]:
         density = _densities(r, P)
         answers = {INVERSION: _inversion(r)}

@@ -112,7 +112,8 @@ def flat(rng: np.random.Generator, strength: float) -> Instance:
 @worlds.world(run=hierarchical_communities)
 def half_held_out(rng: np.random.Generator, strength: float) -> Instance:
     """Four blocks of 50, densities .05, .15, .4, half of the edges held out."""
-    return _blocks(rng, btsbm_densities(np.array([0.05, 0.15, 0.4])), np.full(4, 50), holdout=0.5)
+    p = btsbm_densities(np.array([0.05, 0.15, 0.4]))
+    return _blocks(rng, p, np.full(4, 50), TREE, LEMMA, INVERSION, holdout=0.5)
 
 
 @worlds.world(run=hierarchical_communities)
