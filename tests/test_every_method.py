@@ -241,7 +241,6 @@ EXAMPLES = {
             "strides": (strided("A"), ("residual_norm",)),
             "units of A": (scale("A", 1e-150), ("residual_norm", "widest_bar_in_units_of_b")),
         },
-        unrefused=frozenset({"replace", "scale", "measure"}),
     ),
     "lp-sensitivity-sampling": Example(
         lp,

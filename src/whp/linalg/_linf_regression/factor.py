@@ -15,7 +15,7 @@ from whp.progress import track
 
 __all__ = ["RANK_LOST", "ROUNDING", "Factored", "factor_exact", "factor_sketch", "gradient_norm"]
 
-# Backward error of least squares in units of u ‖A‖_F; the largest seen was .06 (docs: rounding).
+# Backward error of least squares in units of u ‖A‖_F; the largest seen was 0.25 (docs: rounding).
 ROUNDING = 8.0
 # A smallest singular value below this many u ‖R‖_F is rounding: the columns are dependent.
 RANK_LOST = 16.0

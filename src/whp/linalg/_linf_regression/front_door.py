@@ -27,10 +27,9 @@ from whp.linalg._linf_regression.solve import Sketched, exactly, from_sketch
 __all__ = ["exact_is_cheaper", "linf_regression", "sketch_and_solve"]
 
 EPSILON = 0.5
-# A sketch pays if it is 1.5 times faster. Measured (benchmarks/linf_regression.py): one entry of A
-# costs the sketch as much as COLUMNS columns cost the Gram matrix, a row of the sketch a column of
-# A as much as ROWS of its rows.
-COLUMNS, ROWS = 100, 6
+# Nanoseconds an entry of A, measured on one thread: the exact solution takes 4.5 + d/37, a sketch
+# 6 + m d/(5 n). It pays if it is 1.5 times faster.
+COLUMNS, ROWS = 170, 11
 
 
 def exact_is_cheaper(n: int, d: int, m: int) -> bool:
