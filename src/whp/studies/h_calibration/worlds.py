@@ -155,6 +155,15 @@ def no_fit(rng: np.random.Generator, strength: float) -> Instance:
     return stated(C, C, y, rng, True, blocks=20)
 
 
+@worlds.world(run=t.error_band)
+def twenty_blocks(rng: np.random.Generator, strength: float) -> Instance:
+    """The true probabilities themselves, three classes, 600 rows, 20 blocks of all entries."""
+    C, _, y = law(rng, [0.5] * 3, 600)
+    made = stated(C, C, y, rng, True, blocks=20)
+    given = {k: v for k, v in made.arguments.items() if k != "rng"}
+    return Instance({"probs": given.pop("P"), **given}, made.truths)
+
+
 @worlds.world(run=given_probabilities)
 def around_a_half(rng: np.random.Generator, strength: float) -> Instance:
     """Two classes with probabilities near one half, where intervals are tightest, 200 rows."""
@@ -390,14 +399,14 @@ for theorem in BANDS:
         "half the logarithm of 1 over delta",
         target=INTERVALS,
         change=lambda f: lambda hits, n, delta: f(hits, n, np.sqrt(2 * delta * np.size(hits))),
-        world=no_fit,
+        world=twenty_blocks,
     )
 worlds.mutant(
     "calibration-test",
     "quantile at eight delta",
     target=QUANTILE,
     change=lambda f: lambda null, delta: f(null, 8 * delta),
-    world=no_fit,
+    world=around_a_half,
     caught_by="false fails",
 )
 worlds.mutant(
