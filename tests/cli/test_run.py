@@ -83,6 +83,15 @@ def test_gates(homes, capsys, monkeypatch):
     assert whp(*run, "--require", "perhaps", capsys=capsys)[0] == 2
 
 
+def test_a_gate_may_look_at_some_certificates_only(homes, capsys):
+    run = ("run", "linf-regression", homes, "--target", "price", "--drop", "sold on", "--seed", 1)
+    chosen = (*run, "--require", "holds", "--only", "exact-solution")
+    assert whp(*chosen, capsys=capsys)[0] == 0
+    code, _, err = whp(*run, "--require", "holds", "--only", "error-bars", capsys=capsys)
+    assert code == 2
+    assert "error-bars; there are exact-solution" in err
+
+
 def test_standard_input_is_a_csv(homes, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(homes.read_bytes())))
     code, out, err = whp(

@@ -31,7 +31,7 @@ from whp.result import Result
 __all__ = ["command"]
 
 SCHEMA = "whp-run/2"
-OWN = ("seed", "out", "json", "require")
+OWN = ("seed", "out", "json", "require", "only")
 TABLE = ("columns", "drop", "id", "missing", "sep")
 GRAPH = ("weight", "undirected")
 PLURAL = {Verdict.HOLDS: "hold", Verdict.FAILS: "fail"}
@@ -171,7 +171,8 @@ def command(method: Method) -> Callable[..., int]:
         else:
             run.show()
         require = own["require"]
-        met = require is None or all(c.passes(require) for c in run.certificates)
+        gated = _gated(run.certificates, own["only"] or ())
+        met = require is None or all(c.passes(require) for c in gated)
         return 0 if met else 3
 
     kinds = sorted({e for d in door.wants.values() for e in ACCEPTED[d.kind]})
@@ -189,6 +190,18 @@ def command(method: Method) -> Callable[..., int]:
     run.__signature__ = inspect.Signature([files, *door.options], return_annotation=int)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (files, *door.options)} | {"return": int}
     return run
+
+
+def _gated(certificates: Sequence[Certificate], only: Sequence[str]) -> list[Certificate]:
+    """The certificates that a gate looks at: those of these names, all if none is named."""
+    names = [name for part in only for name in part.split(",")]
+    known = {c.name for c in certificates}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(
+            f"--only must name certificates of this run, got {', '.join(unknown)}; there are "
+            f"{', '.join(sorted(known))}"
+        )
+    return [c for c in certificates if not names or c.name in names]
 
 
 def _help(described: Any) -> dict[str, str]:
@@ -245,6 +258,12 @@ def _output_options() -> list[inspect.Parameter]:
             None,
             "Exit with code 3 unless every certificate holds (holds), holds or is unmeasured (stands), or holds with nothing "
             "unchecked (checked).",
+        ),
+        _option(
+            "only",
+            tuple[str, ...],
+            (),
+            "Names of the certificates that --require looks at; by default all. May be repeated.",
         ),
     ]
 
