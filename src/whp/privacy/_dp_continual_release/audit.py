@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 from scipy.stats import beta, norm
 
 from whp.certificate import Certificate
@@ -147,7 +146,7 @@ def _judged(plan: ReleasePlan, seen: Seen, n: int, delta: float, confidence: flo
         return _epsilon(F, G, delta)
 
     # Errors of a shift are best told apart in the middle.
-    eps, eps_test = _chosen(seen, epsilon_at, level, 0.001)
+    eps, _ = _chosen(seen, epsilon_at, level, 0.001)
     mu, mu_test = _chosen(seen, _mu, level, 0.25)
     tested = len(seen.test[0][0])
     edge = proportion(0, tested, level=1 - 2 * level).high

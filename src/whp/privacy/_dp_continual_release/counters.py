@@ -36,7 +36,7 @@ class Drawing:
     """
 
     t: int
-    law: str
+    law: Literal["gaussian", "laplace"]
     noise: Noise
     least: Fraction | None = None
     _noted: Fraction | None = None
@@ -97,7 +97,7 @@ class Counter(Drawing):
 
     def __init__(self, plan: ReleasePlan, source: BitSource, width: int) -> None:
         self.t, self.width, self.T = 0, width, plan.T
-        self.law: Literal["gaussian", "laplace"] = "laplace" if plan.budget.pure else "gaussian"
+        self.law = "laplace" if plan.budget.pure else "gaussian"
         self.sums = np.zeros(width, dtype=np.int64)
         self._take(Noise(self.law, plan.scale, source))
 

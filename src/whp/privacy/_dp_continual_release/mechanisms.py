@@ -430,7 +430,7 @@ class Mechanism(ABC):
         fresh.faults = list(dict.fromkeys([*fresh.faults, *self.faults]))
         fresh.exposed += self.exposed
         forget(self)
-        self.__dict__.update(fresh.__dict__)
+        vars(self).update(vars(fresh))
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.identity = str(state["identity"])

@@ -122,9 +122,10 @@ class Records:
         self, log: Log, column: str | None, categories: str | Sequence[str] | None
     ) -> None:
         if column is None and (categories is None or len(log.header) > 1):
-            self.names = log.header if categories is None else self._named(categories, log.header)
+            named = log.header if categories is None else self._named(categories, log.header)
+            self.names: tuple[str, ...] = named
             return
-        name = log.header[0] if column is None else column
+        name = next(iter(log.header)) if column is None else column
         if name not in log.header:
             raise ValueError(f"column must be one of {', '.join(log.header)}, got {name!r}")
         self.column, self._at = name, log.header.index(name)
@@ -182,7 +183,8 @@ class Records:
             raise ValueError("stream must have at least one record")
         if np.ndim(first) != 1 or np.size(first) == 0:
             raise ValueError(
-                f"stream must give rows of zeros and ones, or categories must list what it gives; got an entry of shape {np.shape(first)}"
+                "stream must give rows of zeros and ones, or categories must list what it gives; got an entry of shape "
+                f"{np.shape(first)}"
             )
         self.stream = chain([first], rows)
         self.names = tuple(f"column {j}" for j in range(np.size(first)))
