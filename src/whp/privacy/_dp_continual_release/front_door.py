@@ -43,7 +43,7 @@ def release_stream(
     delta: Annotated[float, Range(0, 1, open_high=True)] | None = None,
     strategy: Strategy = "auto",
     column: str | None = None,
-    categories: str | Sequence[str] | None = None,
+    categories: str | Sequence[Any] | None = None,
     on_unknown: Literal["error", "other", "none"] = "error",
     max_ones: Annotated[int, AtLeast(1)] | None = None,
     neighbours: Neighbours = "replace",
@@ -196,7 +196,7 @@ class _Play:
             # The square root transforms the whole stream at once; the others forget what they have counted.
             size = records.count if mechanism.plan.strategy == "sqrt" else None
             for block in records.blocks(mechanism.t, place, size):
-                if len(block.rows):
+                if block.rows.shape[0]:
                     self._answer(block.rows, block.place)
                     place = block.place
                 if block.bad:

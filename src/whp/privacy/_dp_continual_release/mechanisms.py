@@ -418,11 +418,14 @@ class Mechanism(ABC):
         if self.t:
             raise ValueError("state must be loaded before the first record")
         if (given := state["settings"]) != self.settings():
-            other = [k for k, v in self.settings().items() if dict(given).get(k) != v]
+            known: Any = given if isinstance(given, Mapping) else {}
+            other = [k for k, v in self.settings().items() if known.get(k) != v]
             raise ValueError(f"state was written with another {', '.join(other) or 'setting'}")
         try:
             fresh._restore(state)
-        except (KeyError, TypeError, ZeroDivisionError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            if isinstance(error, ValueError) and str(error).startswith("state"):
+                raise
             raise ValueError(f"state is damaged: {error}") from error
         t, identity = fresh.t, fresh.identity
         if _ANSWERED.get(identity, 0) > t:

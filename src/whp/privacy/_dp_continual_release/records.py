@@ -77,7 +77,7 @@ class Records:
         self,
         stream: Any,
         column: str | None,
-        categories: str | Sequence[str] | None,
+        categories: str | Sequence[Any] | None,
         on_unknown: Unknown,
         *,
         follow: bool = False,
@@ -119,7 +119,7 @@ class Records:
         }
 
     def _from_log(
-        self, log: Log, column: str | None, categories: str | Sequence[str] | None
+        self, log: Log, column: str | None, categories: str | Sequence[Any] | None
     ) -> None:
         if column is None and (categories is None or len(log.header) > 1):
             named = log.header if categories is None else self._named(categories, log.header)
@@ -139,7 +139,7 @@ class Records:
         self._list(categories, f"the values of {name!r}", seen)
 
     def _from_memory(
-        self, stream: Any, column: str | None, categories: str | Sequence[str] | None
+        self, stream: Any, column: str | None, categories: str | Sequence[Any] | None
     ) -> None:
         self.column = column
         if column is not None:
@@ -171,7 +171,7 @@ class Records:
         self.stream = array.tocsr() if issparse(array) else array
         self.count = array.shape[0]
 
-    def _from_iterator(self, rows: Iterator[Any], categories: str | Sequence[str] | None) -> None:
+    def _from_iterator(self, rows: Iterator[Any], categories: str | Sequence[Any] | None) -> None:
         if categories is not None:
             if categories == FROM_DATA:
                 raise ValueError("categories must be listed for an iterable, which is read once")
@@ -189,7 +189,7 @@ class Records:
         self.stream = chain([first], rows)
         self.names = tuple(f"column {j}" for j in range(np.size(first)))
 
-    def _list(self, categories: str | Sequence[str] | None, what: str, seen: Any) -> None:
+    def _list(self, categories: str | Sequence[Any] | None, what: str, seen: Any) -> None:
         if categories is None:
             raise ValueError(
                 f"categories must list {what} from public knowledge; names read from the data would themselves be published "
@@ -209,7 +209,7 @@ class Records:
         self.names = tuple(listed)
         self.categories = {name: j for j, name in enumerate(listed)}
 
-    def _named(self, categories: str | Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    def _named(self, categories: str | Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:
         if categories == FROM_DATA:
             raise ValueError("categories must be names of the columns where records are rows")
         given = tuple(_split(categories))
@@ -392,7 +392,7 @@ class Records:
         return rows, told
 
 
-def _split(categories: str | Sequence[str]) -> list[str]:
+def _split(categories: str | Sequence[Any]) -> list[str]:
     return [
         _label(c) for c in (categories.split(",") if isinstance(categories, str) else categories)
     ]
