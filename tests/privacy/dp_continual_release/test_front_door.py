@@ -157,3 +157,73 @@ def test_the_measured_error_of_cut_records_is_that_of_the_stream_as_it_came():
     kept = release_stream(X, **options)
     assert kept.certificates[1].verdict == Verdict.UNMEASURED
     assert "private" in str(kept.certificates[1].conditions[-1].evidence)
+
+
+def ran(capsys, *arguments):
+    from whp.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in arguments])
+    return stop.value.code, *capsys.readouterr()
+
+
+def test_a_users_visits_by_ward(tmp_path, capsys):
+    path = tmp_path / "visits.csv"
+    wards = np.random.default_rng(0).choice(list("ABCD"), 3000)
+    lines = (f"2024-01-{i % 28 + 1:02},{w},note" for i, w in enumerate(wards))
+    path.write_text("day,ward,text\n" + "\n".join(lines) + "\n")
+    code, out, err = ran(
+        capsys,
+        "run",
+        "dp-continual-release",
+        path,
+        "--column",
+        "ward",
+        "--categories",
+        "A,B,C,D",
+        "--query",
+        "counts",
+        "--epsilon",
+        1,
+        "--delta",
+        "1e-6",
+        "--out",
+        tmp_path / "o",
+    )
+    assert code == 0, err
+    text = " ".join(out.split())
+    assert "one category of 4 (two entries change)" in text
+    for owner in ("2 records has", "5 records has", "10 records has"):
+        assert owner in text
+    assert "error bound" in text
+    import pandas as pd
+
+    last = pd.read_csv(tmp_path / "o" / "answers.csv").iloc[-1]
+    assert last["record"] == 3000
+    assert abs(last["A"] - (wards == "A").sum()) < 400
+
+
+def test_a_users_baskets_are_cut(tmp_path, capsys):
+    import pandas as pd
+
+    path = tmp_path / "baskets.parquet"
+    X = np.random.default_rng(0).integers(0, 2, (400, 12))
+    pd.DataFrame(X, columns=[f"p{j}" for j in range(12)]).to_parquet(path)
+    code, out, err = ran(
+        capsys, "run", "dp-continual-release", path, "--max-ones", 5, "--t", 400, "--rho", 5
+    )
+    assert code == 0, err
+    text = " ".join(out.replace("│", " ").split())
+    assert "where records are cut to max_ones ones, from the cut stream" in text
+    assert "stream cut to 5 of 12 ones a record; how many were cut is private" in text
+
+
+def test_a_users_diagnoses_are_not_published(tmp_path, capsys):
+    path = tmp_path / "log.csv"
+    path.write_text("diagnosis,day\n" + "rare disease of Person A,1\nflu,2\n" * 5)
+    code, out, err = ran(capsys, "run", "dp-continual-release", path, "--column", "diagnosis")
+    assert code == 2
+    told = " ".join((out + err).split())
+    assert "categories must list the values of 'diagnosis' from public knowledge" in told
+    assert "Person" not in told
+    assert "flu" not in told

@@ -27,7 +27,8 @@ def test_verdicts_of_a_stream():
         Verdict.VACUOUS,
     ]
     assert kept.errors is None
-    shown = release_stream(X, query="counts", T=500, rho=0.5, measure=True, reveal=True)
+    sure = {"beta": 1e-6, "measure": True, "reveal": True}
+    shown = release_stream(X, query="counts", T=500, rho=0.5, **sure)
     assert [c.verdict for c in shown.certificates] == [Verdict.HOLDS, Verdict.HOLDS]
     hidden = release_stream(X, query="counts", T=500, rho=0.5, measure=True)
     assert hidden.certificates[1].verdict == Verdict.UNMEASURED
