@@ -191,7 +191,7 @@ def test_a_users_visits_by_ward(tmp_path, capsys):
         tmp_path / "o",
     )
     assert code == 0, err
-    text = " ".join(out.split())
+    text = " ".join(out.replace("│", " ").split())
     assert "one category of 4 (two entries change)" in text
     for owner in ("2 records has", "5 records has", "10 records has"):
         assert owner in text

@@ -530,13 +530,14 @@ def continued_twice(X: np.ndarray) -> Played:
     """One state, continued by two processes that do not know of each other."""
     first = ContinualCounter(X.shape[1], T=200, rho=RHO, strategy="tree")
     first.run(X[:33])
-    state = first.state_dict()
-    for _ in range(2):
+
+    def elsewhere() -> Played:
         made = ContinualCounter(X.shape[1], T=200, rho=RHO, strategy="tree")
         mechanisms._ANSWERED.pop(first.identity)  # as another process has it
-        made.load_state_dict(state)
-        last = made.run(X[33:])
-    return played(made, X[33:], last, False)
+        made.load_state_dict(first.state_dict())
+        return played(made, X[33:], made.run(X[33:]), False)
+
+    return [elsewhere() for _ in range(2)][-1]
 
 
 @worlds.world(run=continued_twice, breaks=FRESH, noticeable=False)
