@@ -282,9 +282,7 @@ EXAMPLES = {
     "groupwise-regret": Example(groupwise, unrefused=frozenset({"track"})),
     "recovering-bandits": Example(recovering, unrefused=frozenset({"local_search"})),
     "dp-continual-release": Example(
-        private,
-        {"layout": (fortran("stream"), ("largest_count", "error_bound"))},
-        unrefused=frozenset({"insecure_seed"}),
+        private, {"layout": (fortran("stream"), ("largest_count", "error_bound"))}
     ),
     "sae-gba": Example(
         sparse,

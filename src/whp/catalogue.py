@@ -328,6 +328,7 @@ CATALOGUE: tuple[Method, ...] = (
         "must pay",
         cost="O(d) a record by recomputing; O(d) noise a record and O(d log T) memory by the tree",
         front_door="whp.privacy:release_stream",
+        theorems="whp.privacy._dp_continual_release.theorems",
     ),
     Method(
         "dp2unlearning",

@@ -13,7 +13,7 @@ from typing import IO
 
 from whp.io.headers import examine
 
-__all__ = ["PLAIN", "Batch", "Log"]
+__all__ = ["PLAIN", "BadRecord", "Batch", "Log"]
 
 PLAIN = (".csv", ".tsv")
 WAIT = 0.1  # seconds between looks at a file that is followed
@@ -35,6 +35,10 @@ class Batch(list[list[str]]):
     def __init__(self, records: list[list[str]], end: int) -> None:
         super().__init__(records)
         self.end = end
+
+
+class BadRecord(ValueError):
+    """A record cannot be read; those before it were given."""
 
 
 class _Unfinished(Exception):
@@ -86,7 +90,7 @@ class Log:
 
         The digest is empty while there is no whole record.
         """
-        first = next(self.batches(size=1), None)
+        first = next(self.batches(size=1, encoding_errors="surrogateescape"), None)
         with self.path.open("rb") as file:
             inode = os.fstat(file.fileno()).st_ino
             data = b"" if first is None else file.read(first.end)
@@ -94,7 +98,13 @@ class Log:
         return inode, digest
 
     def batches(
-        self, *, start: int | None = None, skip: int = 0, follow: bool = False, size: int = 4096
+        self,
+        *,
+        start: int | None = None,
+        skip: int = 0,
+        follow: bool = False,
+        size: int = 4096,
+        encoding_errors: str = "strict",
     ) -> Iterator[Batch]:
         """Records after the header, or after byte `start`, and after `skip` more, at most `size` at a time.
 
@@ -111,12 +121,15 @@ class Log:
             Whether to wait for more.
         size : int
             Records in a batch.
+        encoding_errors : str
+            What becomes of bytes that are not UTF-8, as in :meth:`bytes.decode`.
 
         Raises
         ------
+        BadRecord
+            If a record cannot be read, after those before it were given. No message quotes a record.
         ValueError
-            If a record cannot be read, or the file was cut short, overwritten, or replaced by another one while it was
-            followed. No message quotes a record.
+            If the file was cut short, overwritten, or replaced by another one while it was followed.
         """
         number = 0
         records: list[list[str]] = []
@@ -126,7 +139,12 @@ class Log:
             last = file.read(min(end, MEMORY))
             while True:
                 try:
-                    record, length, line = self._next(file, end, number + 1, follow)
+                    at = (end, number + 1, follow, encoding_errors)
+                    record, length, line = self._next(file, *at)
+                except BadRecord:
+                    if records:
+                        yield Batch(records, end)
+                    raise
                 except _Unfinished:
                     file.seek(end)
                     if records:
@@ -161,7 +179,7 @@ class Log:
         return start
 
     def _next(
-        self, file: IO[bytes], begin: int, number: int, follow: bool
+        self, file: IO[bytes], begin: int, number: int, follow: bool, encoding_errors: str
     ) -> tuple[list[str], int, bytes]:
         """The record at the place of the file, its length in bytes, and its last line."""
         length = 0
@@ -178,7 +196,7 @@ class Log:
                     raise _Unfinished
                 length += len(more)
                 line = more
-                yield more.decode("utf-8")
+                yield more.decode("utf-8", encoding_errors)
             closed = True
             if follow:
                 raise _Unfinished
@@ -193,7 +211,7 @@ class Log:
         except csv.Error as error:
             fault = f"cannot be read: {error}"
         if fault:
-            raise ValueError(f"{self.path}: record {number} (at byte {begin}) {fault}")
+            raise BadRecord(f"{self.path}: record {number} (at byte {begin}) {fault}")
         return record, length, line
 
     def _same(self, file: IO[bytes], end: int, last: bytes) -> None:

@@ -32,6 +32,7 @@ from whp.privacy._dp_continual_release.budget import (
     gaussian_epsilon,
     rho_of_epsilon,
 )
+from whp.privacy._dp_continual_release.front_door import release_stream
 from whp.privacy._dp_continual_release.mechanisms import (
     ContinualArgmax,
     ContinualCounter,
@@ -40,8 +41,8 @@ from whp.privacy._dp_continual_release.mechanisms import (
 )
 from whp.privacy._dp_continual_release.noise import Noise, discrete_gaussian, discrete_laplace
 from whp.privacy._dp_continual_release.price import Price, hard_stream, marginals, price
+from whp.privacy._dp_continual_release.result import PrivateStream
 from whp.privacy._dp_continual_release.state import StateFile
-from whp.privacy._dp_continual_release.stream import PrivateStream, release_stream
 
 __all__ = [
     "Budget",

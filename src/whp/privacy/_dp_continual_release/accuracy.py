@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "Alternative",
     "ReleasePlan",
     "levels",
+    "over_epochs",
     "plan_release",
     "root_above",
     "square_root",
@@ -31,6 +33,7 @@ Neighbours = Literal["replace", "add-remove"]
 QUERIES = ("counts", "maxsum", "sumselect")
 STRATEGIES = ("recompute", "tree", "sqrt", "naive")
 ROOM = 5 * 10**7  # entries that the square-root factorisation may hold
+ROUNDING = 2.0**-40  # of an answer of the square-root factorisation, for each record
 
 
 def levels(T: int) -> int:
@@ -113,11 +116,6 @@ class ReleasePlan:
     def releases(self) -> int:
         """Releases of "recompute"."""
         return self.T // self.period
-
-    @property
-    def trivial(self) -> float:
-        """Largest error of an answer that looks at nothing."""
-        return float(self.T) if self.query == "sumselect" else self.T / 2
 
 
 def plan_release(
@@ -250,7 +248,25 @@ def _counts(
         else:
             size, count = np.ones(1), np.array([T])
         bound = _gaussian_bound(float(scale) ** 2 * size, count, d, beta)
+    if name == "sqrt":  # transforms in doubles, whose answers are off by less
+        bound += T * ROUNDING
     return Alternative(name, 1, scale, 2 * bound if query == "sumselect" else bound)
+
+
+def over_epochs(plans: Sequence[ReleasePlan]) -> float:
+    """Bound on the largest error over epochs that followed each other, the running one last.
+
+    Noisy counts carry the last total along, so that errors add. A recomputed answer outlives its epoch: until the first
+    release of the next one it is stale by what was left over of its own epoch and by r − 1 records of the next.
+    """
+    if plans[0].strategy != "recompute":
+        return sum(p.bound for p in plans)
+    stale = 1.0 if plans[0].query == "sumselect" else 0.5  # MaxSum answers in the middle
+    worst = max(p.bound for p in plans)
+    for old, new in pairwise(plans):
+        noise = old.bound - stale * (old.period - 1)
+        worst = max(worst, noise + stale * (old.T % old.period + new.period - 1))
+    return worst
 
 
 def _popcounts(T: int) -> Int[np.ndarray, " h"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,22 +19,28 @@ from whp.privacy._dp_continual_release.accuracy import (
     Query,
     ReleasePlan,
     Strategy,
+    over_epochs,
     plan_release,
     planned,
 )
-from whp.privacy._dp_continual_release.budget import Budget
-from whp.privacy._dp_continual_release.counters import Counter, counter
-from whp.privacy._dp_continual_release.guarantee import certify
-from whp.privacy._dp_continual_release.noise import BitSource, OsEntropy, SeededEntropy
+from whp.privacy._dp_continual_release.counters import (
+    Counter,
+    NaiveCounter,
+    SquareRootCounter,
+    TreeCounter,
+    counter,
+)
+from whp.privacy._dp_continual_release.noise import BitSource, Noise, OsEntropy, SeededEntropy
 from whp.privacy._dp_continual_release.releases import Recompute
+from whp.privacy._dp_continual_release.theorems import Evidence, certify
+from whp.provenance import forget, made_here, register
 from whp.validate import as_choice, as_fraction, as_int
 
 __all__ = ["ContinualArgmax", "ContinualCounter", "ContinualMaxSum", "Mechanism"]
 
 BLOCK = 4096  # records taken at once where only the largest count leaves
-_ANSWERED: dict[
-    str, int
-] = {}  # stream to the last record that was answered, by anyone in this process
+INNER = (TreeCounter, SquareRootCounter, NaiveCounter, Recompute)
+_ANSWERED: dict[str, int] = {}  # stream to the last record that anyone in this process answered
 
 
 class Mechanism(ABC):
@@ -85,32 +92,18 @@ class Mechanism(ABC):
         insecure_seed: int | np.random.Generator | None = None,
     ) -> None:
         as_choice(horizon, "horizon", ("fixed", "double"))
-        if (
-            horizon == "double" and strategy == "auto"
-        ):  # one strategy for all epochs: the best after some of them
-            strategy = plan_release(
-                self.query,
-                128 * T,
-                d,
-                rho=rho,
-                epsilon=epsilon,
-                delta=delta,
-                max_ones=max_ones,
-                neighbours=neighbours,
-                beta=beta,
-            ).strategy  # type: ignore[assignment]
-        plan = plan_release(
-            self.query,
-            T,
-            d,
-            rho=rho,
-            epsilon=epsilon,
-            delta=delta,
-            strategy=strategy,
-            max_ones=max_ones,
-            neighbours=neighbours,
-            beta=beta,
-        )
+        options: dict[str, Any] = {
+            "rho": rho,
+            "epsilon": epsilon,
+            "delta": delta,
+            "max_ones": max_ones,
+            "neighbours": neighbours,
+            "beta": beta,
+        }
+        if horizon == "double" and strategy == "auto":
+            # One strategy for all epochs: the best after some of them.
+            strategy = plan_release(self.query, 128 * T, d, **options).strategy  # type: ignore[assignment]
+        plan = plan_release(self.query, T, d, strategy=strategy, **options)
         source: BitSource = OsEntropy() if insecure_seed is None else SeededEntropy(insecure_seed)
         self._begin(plan, source, horizon)
 
@@ -130,30 +123,34 @@ class Mechanism(ABC):
         self.order = np.random.default_rng(plan.column_seed).permutation(plan.d)
         self.t, self.epoch, self._start = 0, 0, 0
         self._carried = np.zeros(plan.d)  # noisy totals of finished epochs
-        self._bound = 0.0  # errors of finished epochs, which add up for counts
+        self._latest = np.zeros(plan.d)  # noisy totals after the last record
         self._spent = Fraction(0)
+        self._process = os.getpid()
         self.faults: list[str] = []
+        self.exposed = 0
+        self.restored = 0
+        self.seeded = not source.secure
         self.plan = self._epoch_plan()
+        self._plans = [self.plan]
         self._inner = self._make()
+        register(self, "source", "base", "_inner")
 
-    def _epoch_plan(self) -> ReleasePlan:
-        base, i = self.base, self.epoch
-        if self.horizon == "fixed":
+    def _epoch_plan(self, epoch: int | None = None, beta: float | None = None) -> ReleasePlan:
+        base, i = self.base, self.epoch if epoch is None else epoch
+        beta = base.beta if beta is None else beta
+        period = base.period if beta != base.beta and base.strategy == "recompute" else None
+        length, budget = base.T, base.budget
+        if self.horizon == "double":
+            # Σ 6/(π²(i+1)²) = 1; the fraction is rounded down.
+            share = Fraction(math.floor(6 / (math.pi**2 * (i + 1) ** 2) * 2**40), 2**40)
+            if base.strategy == "recompute":
+                budget = budget.scaled(share)
+                period = self._epoch_plan(i).period if beta != base.beta else None
+            length, beta = length * 2**i, beta * float(share)
+        elif beta == base.beta:
             return base
-        # Σ 6/(π²(i+1)²) = 1; the fraction is rounded down.
-        share = Fraction(math.floor(6 / (math.pi**2 * (i + 1) ** 2) * 2**40), 2**40)
-        budget: Budget = base.budget.scaled(share) if base.strategy == "recompute" else base.budget
-        beta = base.beta * float(share)
-        return planned(
-            base.query,
-            base.T * 2**i,
-            base.d,
-            budget,
-            base.strategy,
-            base.max_ones,
-            base.neighbours,
-            beta,
-        )
+        kind = (budget, base.strategy, base.max_ones, base.neighbours, beta, period)
+        return planned(base.query, length, base.d, *kind)
 
     def _make(self) -> Counter | Recompute:
         if self.plan.strategy == "recompute":
@@ -164,6 +161,19 @@ class Mechanism(ABC):
     def d(self) -> int:
         """Columns of a record."""
         return self.base.d
+
+    @property
+    def drawn_here(self) -> bool:
+        """Whether this process drew all noise, from the operating system, by the unaltered code of this library."""
+        inner = self._inner
+        noise = getattr(inner, "noise", None)
+        return (
+            made_here(self, ContinualCounter, ContinualMaxSum, ContinualArgmax)
+            and made_here(inner, *INNER)
+            and made_here(self.source, OsEntropy)
+            and (noise is None or (made_here(noise, Noise) and noise.source is self.source))
+            and inner.t == self.t - self._start
+        )
 
     def step(self, x: Any) -> Any:
         """Take one record, give the answer after it.
@@ -196,8 +206,23 @@ class Mechanism(ABC):
         Returns
         -------
         ndarray, shape (n, d) or (n,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a record is not as described; none is counted then.
+        RuntimeError
+            If the stream was already continued elsewhere, or this is another process than the one that made the mechanism.
         """
-        rows = self.checked(X)
+        return self.answer(self.checked(X))
+
+    def answer(self, rows: UInt8[np.ndarray, "n d"]) -> np.ndarray:
+        """Like :meth:`run`, for records that :meth:`checked` gave."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                "this mechanism belongs to another process, which may go on with the same noise: "
+                "make it in the process that uses it, and hand a stream over by its state"
+            )
         if _ANSWERED.get(self.identity, 0) > self.t:
             raise RuntimeError(
                 f"state at t={self.t} was already continued to t={_ANSWERED[self.identity]}"
@@ -206,22 +231,21 @@ class Mechanism(ABC):
         while done < len(rows):
             if self.t - self._start == self.plan.T:
                 self._next_epoch()
-            room = self.plan.T - (self.t - self._start)
-            size = min(len(rows) - done, room)
-            if self.query != "counts":
-                size = min(size, BLOCK if self.plan.strategy in ("tree", "naive") else size)
+            size = min(len(rows) - done, self.plan.T - (self.t - self._start))
+            if self.query != "counts" and self.plan.strategy in ("tree", "naive"):
+                size = min(size, BLOCK)
             out.append(self._advance(rows[done : done + size]))
             self.t += size
             done += size
         _ANSWERED[self.identity] = self.t
-        return np.concatenate(out)
+        return out[0] if len(out) == 1 else np.concatenate(out)
 
     def _advance(self, rows: np.ndarray) -> np.ndarray:
         answers = self._inner.advance(rows)
         if isinstance(self._inner, Recompute):
             return answers.astype(np.int64) if self.query == "sumselect" else answers
-        counts = answers + self._carried
-        self._latest = counts[-1]
+        counts = answers + self._carried if self.epoch else answers
+        self._latest = counts[-1].copy()
         return self._answer(counts)
 
     @abstractmethod
@@ -231,6 +255,8 @@ class Mechanism(ABC):
         """Records as they are counted: zeros and ones, cut to `max_ones`; ValueError or TypeError otherwise."""
         if hasattr(X, "toarray"):
             X = X.toarray()
+        if isinstance(X, np.ma.MaskedArray):
+            raise TypeError("X must be no masked array: what is masked would be counted")
         rows = np.asarray(X)
         if rows.ndim != 2 or rows.shape[1] != self.d:
             shape = rows.shape[1:] if rows.ndim > 1 else rows.shape
@@ -239,12 +265,12 @@ class Mechanism(ABC):
             raise ValueError("X must have at least one record")
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"X must hold zeros and ones, got dtype {rows.dtype}")
-        wrong = (rows != 0) & (rows != 1)
-        if wrong.any():
-            t = self.t + 1 + int(np.flatnonzero(wrong.any(axis=1))[0])
-            raise ValueError(
-                f"record {t} must hold zeros and ones only"
-            )  # the record itself is nobody's business
+        if rows.dtype != np.bool_:
+            right = (rows == 0) | (rows == 1)
+            if not right.all():
+                t = self.t + 1 + int(np.flatnonzero(~right.all(axis=1))[0])
+                # The record itself is nobody's business.
+                raise ValueError(f"record {t} must hold zeros and ones only")
         if self.horizon == "fixed" and self.t + len(rows) > self.plan.T:
             raise ValueError(
                 f"X must end at the horizon T = {self.plan.T}, got {len(rows)} records after t = {self.t}; "
@@ -263,28 +289,28 @@ class Mechanism(ABC):
         return out
 
     def _next_epoch(self) -> None:
-        spent = self._inner.spent(self.plan.sensitivity)
-        sums = getattr(self._inner, "sums", None)
-        if isinstance(self._inner, Recompute):
-            self._spent += spent
-        else:
-            self._spent = max(self._spent, spent)
-            self._carried = self._latest
-            self._bound += self.plan.bound / (2 if self.query == "sumselect" else 1)
+        intact = self.drawn_here
+        old, before = self.plan, self._inner
+        spent = before.spent(old.sensitivity)
         self._start, self.epoch = self.t, self.epoch + 1
-        last = getattr(self._inner, "last", None)
         self.plan = self._epoch_plan()
+        self._plans.append(self.plan)
         self._inner = self._make()
-        if isinstance(self._inner, Recompute):
-            assert sums is not None
-            assert last is not None
-            self._inner.sums, self._inner.last = sums, last
+        if isinstance(before, Recompute):
+            self._spent += spent  # earlier records are looked at again
+            self._inner.resume(before, old.T % old.period)  # type: ignore[union-attr]
+        else:
+            self._spent = max(self._spent, spent)  # a record lives in one epoch
+            self._carried = self._latest
+        forget(self)
+        if intact:
+            register(self, "source", "base", "_inner")
 
     def spent(self) -> float:
-        """ρ, or ε, that the first record has cost by now, out of the noise that was really drawn."""
-        now = self._inner.spent(self.plan.sensitivity)
+        """ρ, or ε, that the noise drawn so far has cost the record it cost most: what the noise was, not what was planned."""
+        spent = self._inner.spent(self.plan.sensitivity)
         return float(
-            self._spent + now if self.plan.strategy == "recompute" else max(self._spent, now)
+            self._spent + spent if isinstance(self._inner, Recompute) else max(self._spent, spent)
         )
 
     def error_bound(self, beta: float | None = None) -> float:
@@ -295,90 +321,149 @@ class Mechanism(ABC):
         beta : float, optional
             By default that of the plan. With ``horizon="double"``, up to the end of the running epoch.
         """
-        plan = self.plan
-        if beta is not None:
-            period = plan.period if plan.strategy == "recompute" else None
-            beta = as_fraction(beta, "beta")
-            plan = planned(
-                plan.query,
-                plan.T,
-                plan.d,
-                plan.budget,
-                plan.strategy,
-                plan.max_ones,
-                plan.neighbours,
-                beta,
-                period,
-            )
-        return plan.bound + self._bound * (2 if self.query == "sumselect" else 1)
+        if beta is None:
+            return over_epochs(self._plans)
+        beta = as_fraction(beta, "beta")
+        return over_epochs([self._epoch_plan(i, beta) for i in range(self.epoch + 1)])
 
     def certificates(
-        self, errors: Float[np.ndarray, " n"] | None = None
+        self, errors: Float[np.ndarray, " n"] | None = None, *, cut: float | None = None
     ) -> tuple[Certificate, ...]:
-        """Privacy spent, the error bound, and the price; `errors` are those of the answers, if they may be known."""
+        """Privacy spent, the error bound, and the price.
+
+        Parameters
+        ----------
+        errors : ndarray, optional
+            Errors of the answers against the stream as it came, if they may be known.
+        cut : float, optional
+            Share of the ones that `max_ones` cut, if it may be known.
+        """
         return certify(
-            self.base,
-            self.plan,
-            self.t,
-            self.spent(),
-            self.error_bound(),
-            self.source,
-            self.horizon,
-            errors,
-            self.faults,
+            Evidence(
+                base=self.base,
+                plan=self.plan,
+                t=self.t,
+                room=self.plan.T - (self.t - self._start),
+                spent=self.spent(),
+                bound=self.error_bound(),
+                horizon=self.horizon,
+                drawn_here=self.drawn_here,
+                seeded=self.seeded or not self.source.secure,
+                restored=self.restored,
+                faults=tuple(self.faults),
+                exposed=self.exposed,
+                error=None if errors is None else float(np.max(errors)),
+                cut=cut,
+            )
         )
 
+    def settings(self) -> dict[str, Any]:
+        """What two runs must agree on to be one stream; in a state."""
+        plan = self.base
+        return {
+            "query": plan.query,
+            "strategy": plan.strategy,
+            "T": plan.T,
+            "columns": plan.d,
+            "budget": f"{'epsilon' if plan.budget.pure else 'rho'} {plan.budget.epsilon or plan.budget.rho}",
+            "delta": plan.budget.delta,
+            "beta": plan.beta,
+            "max_ones": plan.max_ones,
+            "neighbours": plan.neighbours,
+            "horizon": self.horizon,
+            "period": plan.period,
+            "column_seed": plan.column_seed,
+        }
+
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the stream depends on, **secret**: exact sums and noise. Settings are the constructor's.
+        """All that the rest of the stream depends on, **secret**: exact sums and noise, settings, and what made it void.
 
         Never answer twice from one state: after :meth:`load_state_dict`, a state that someone has already continued is
         refused.
         """
+        least = self._inner.least
         return {
+            "settings": self.settings(),
             "identity": self.identity,
             "t": self.t,
             "epoch": self.epoch,
             "start": self._start,
             "carried": self._carried.copy(),
-            "bound": self._bound,
+            "latest": self._latest.copy(),
             "spent": [self._spent.numerator, self._spent.denominator],
+            "least": None if least is None else [least.numerator, least.denominator],
+            "seeded": self.seeded,
+            "faults": list(self.faults),
+            "exposed": self.exposed,
             "inner": self._inner.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken, in a mechanism of the same settings.
 
+        Whether somebody else goes on from the same state in another process cannot be seen: that noise is fresh is
+        *unchecked* from then on. What made the first part void keeps the whole void.
+
         Raises
         ------
         ValueError
-            If something is missing or does not fit.
+            If something is missing or does not fit, or this mechanism has answered already.
         RuntimeError
             If that state was already continued: answering again would draw new noise for the same records.
         """
-        wanted = {"identity", "t", "epoch", "start", "carried", "bound", "spent", "inner"}
-        if set(state) != wanted:
-            raise ValueError(f"state must hold {', '.join(sorted(wanted))}")
-        identity, t = str(state["identity"]), as_int(int(state["t"]), "state['t']", low=0)
+        fresh = type(self).__new__(type(self))
+        fresh._begin(self.base, self.source, self.horizon)
+        if set(state) != set(fresh.state_dict()):
+            raise ValueError(f"state must hold {', '.join(sorted(fresh.state_dict()))}")
+        if self.t:
+            raise ValueError("state must be loaded before the first record")
+        if (given := state["settings"]) != self.settings():
+            known: Any = given if isinstance(given, Mapping) else {}
+            other = [k for k, v in self.settings().items() if known.get(k) != v]
+            raise ValueError(f"state was written with another {', '.join(other) or 'setting'}")
+        try:
+            fresh._restore(state)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            if isinstance(error, ValueError) and str(error).startswith("state"):
+                raise
+            raise ValueError(f"state is damaged: {error}") from error
+        t, identity = fresh.t, fresh.identity
         if _ANSWERED.get(identity, 0) > t:
             raise RuntimeError(f"state at t={t} was already continued to t={_ANSWERED[identity]}")
-        carried = np.asarray(state["carried"], dtype=np.float64)
-        if carried.shape != (self.d,):
-            raise ValueError(f"state['carried'] must have shape ({self.d},), got {carried.shape}")
-        before = (self.epoch, self.plan, self._inner)
-        try:
-            self.epoch = as_int(int(state["epoch"]), "state['epoch']", low=0)
-            self.plan = self._epoch_plan()
-            self._inner = self._make()
-            start = as_int(int(state["start"]), "state['start']", low=0, high=t)
-            if t - start > self.plan.T:
-                raise ValueError(f"state['t'] must lie within the horizon {self.plan.T}, got {t}")
-            self._inner.restore(t - start, state["inner"])
-        except (KeyError, ValueError):
-            self.epoch, self.plan, self._inner = before
-            raise
-        self.identity, self.t, self._start, self._carried = identity, t, start, carried.copy()
-        self._latest = carried.copy()
-        self._bound, self._spent = float(state["bound"]), Fraction(*map(int, state["spent"]))
+        fresh.faults = list(dict.fromkeys([*fresh.faults, *self.faults]))
+        fresh.exposed += self.exposed
+        forget(self)
+        vars(self).update(vars(fresh))
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.identity = str(state["identity"])
+        self.t = as_int(state["t"], "state['t']", low=0)
+        self.epoch = as_int(state["epoch"], "state['epoch']", low=0, high=40)
+        self._plans = [self._epoch_plan(i) for i in range(self.epoch + 1)]
+        self.plan = self._plans[-1]
+        self._inner = self._make()
+        self._start = as_int(state["start"], "state['start']", low=0, high=self.t)
+        inside = self.t - self._start
+        if (
+            self._start != sum(self.base.T * 2**i for i in range(self.epoch))
+            or inside > self.plan.T
+        ):
+            raise ValueError(f"state['t'] must lie within its epoch, got {self.t}")
+        for name in ("carried", "latest"):
+            array = np.array(state[name], dtype=np.float64)
+            if array.shape != (self.d,) or not np.isfinite(array).all():
+                raise ValueError(
+                    f"state[{name!r}] must be finite of shape ({self.d},), got {array.shape}"
+                )
+            setattr(self, f"_{name}", array)
+        self._inner.restore(inside, state["inner"])
+        self._spent = Fraction(*map(int, state["spent"]))
+        if state["least"] is not None:
+            self._inner.least = Fraction(*map(int, state["least"]))
+        self.seeded = self.seeded or bool(state["seeded"])
+        self.faults = [str(f) for f in state["faults"]]
+        self.exposed = as_int(state["exposed"], "state['exposed']", low=0)
+        self.restored = self.t
 
 
 class ContinualCounter(Mechanism):

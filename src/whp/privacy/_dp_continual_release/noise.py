@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from abc import abstractmethod
 from fractions import Fraction
 from typing import Literal
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import Int, UInt64
 
 from whp.kernel import compiled
+from whp.provenance import register
 
 __all__ = [
     "CHUNK",
@@ -37,14 +39,31 @@ ROOM = 1 << 31  # products of two numbers below it, doubled, stay below 2⁶³
 CHUNK = 1 << 14
 
 
+_sources: weakref.WeakSet[BitSource] = weakref.WeakSet()
+
+
+def _forget_bits() -> None:
+    """Parent and child of a fork must not draw the same noise from what was fetched ahead."""
+    for source in list(_sources):
+        source._ahead = np.zeros(0, np.uint64)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_bits)
+
+
 class BitSource:
-    """Unbiased bits, one after the other: what is looked at and not used is there again."""
+    """Unbiased bits, one after the other: what is looked at and not used is there again.
+
+    What was fetched ahead is dropped in the child of a fork.
+    """
 
     name = ""
     secure = False
 
     def __init__(self) -> None:
         self._ahead = np.zeros(0, np.uint64)
+        _sources.add(self)
 
     @abstractmethod
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
@@ -66,6 +85,10 @@ class OsEntropy(BitSource):
     """The operating system's generator, which no one can seed or foresee."""
 
     name, secure = "os.urandom", True
+
+    def __init__(self) -> None:
+        super().__init__()
+        register(self)
 
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
         """Fresh bits."""
@@ -229,6 +252,7 @@ class Noise:
             raise ValueError(f"scale must be at least 0 and below 2³¹, got {float(scale):g}")
         self.law, self.source = law, source
         self.scale = _rounded(Fraction(scale), law)
+        register(self, "law", "scale", "source")
 
     def draw(self, count: int) -> Int[np.ndarray, " count"]:
         """So many independent draws, int64."""

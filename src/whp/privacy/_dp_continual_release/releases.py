@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +9,9 @@ from jaxtyping import Float, UInt8
 
 from whp.kernel import compiled
 from whp.privacy._dp_continual_release.accuracy import ReleasePlan
+from whp.privacy._dp_continual_release.counters import Drawing
 from whp.privacy._dp_continual_release.noise import BitSource, Noise, below, happens
+from whp.provenance import register
 
 __all__ = ["Recompute"]
 
@@ -47,7 +48,7 @@ def _select(words, sums, numerator, denominator):
     return -1, at
 
 
-class Recompute:
+class Recompute(Drawing):
     """Answers of MaxSum or SumSelect that are made anew every r records and repeated in between.
 
     MaxSum only climbs, by 0 to r − 1 between two releases: (r − 1)/2 is added, which halves what staleness costs at worst.
@@ -62,11 +63,11 @@ class Recompute:
         if plan.query == "maxsum":
             self.last[0] = (plan.period - 1) / 2
             self.noise = Noise("laplace" if plan.budget.pure else "gaussian", plan.scale, source)
-            self.scale = self.noise.scale
+            register(self, "noise", "period")
         else:
             # exp(ε′ S/2): the exponent is rounded down, so that selections are no sharper than the plan says.
-            self._numerator = int(plan.scale * PLACES / 2)
-            self.scale = Fraction(2 * self._numerator, PLACES)
+            self.numerator = int(plan.scale * PLACES / 2)
+            register(self, "source", "numerator", "period")
 
     def advance(self, rows: UInt8[np.ndarray, "n width"]) -> Float[np.ndarray, " n"]:
         """Answers after each of the rows."""
@@ -85,39 +86,40 @@ class Recompute:
 
     def _release(self) -> float:
         if self.query == "maxsum":
-            return float(self.sums.max() + self.noise.draw(1)[0]) + (self.period - 1) / 2
-        if self._numerator == 0:  # a budget too small to tell columns apart
-            return float(self._draw(np.zeros_like(self.sums)))
-        return float(self._draw(self.sums))
+            return float(self.sums.max() + self.drawn(1)[0]) + (self.period - 1) / 2
+        sharpness = Fraction(2 * self.numerator, PLACES)
+        self.least = sharpness if self.least is None else max(self.least, sharpness)
+        if self.numerator == 0:  # a budget too small to tell columns apart
+            return float(self._select(np.zeros_like(self.sums)))
+        return float(self._select(self.sums))
 
-    def _draw(self, sums: np.ndarray) -> int:
+    def _select(self, sums: np.ndarray) -> int:
         wanted = 16 * self.width + 256
         while True:
-            column, used = _select(self.source.peek(wanted), sums, self._numerator, PLACES)
+            column, used = _select(self.source.peek(wanted), sums, self.numerator, PLACES)
             if column >= 0:
                 self.source.drop(used)
                 return int(column)
             wanted *= 2
 
+    def resume(self, before: Recompute, left: int) -> None:
+        """Take over the sums and the answer of the epoch before, `left` records after its last release.
+
+        Until the first release here the largest count climbs by 0 to left + r − 1, and half of that is added.
+        """
+        self.sums = before.sums
+        shift = (left + self.period - before.period) / 2 if self.query == "maxsum" else 0.0
+        self.last = before.last + shift
+
     def spent(self, changed: int) -> Fraction:
         """ρ, or ε, of all releases so far: each has sensitivity 1, or is a selection of bounded range ε′."""
         k = self.t // self.period
+        if self.least is None:
+            return Fraction(0)
         if self.query == "sumselect":
-            return k * self.scale if self.law == "laplace" else k * self.scale**2 / 8
-        if self.scale == 0:
-            return Fraction(10**9)
-        return Fraction(k) / (self.scale if self.law == "laplace" else 2 * self.scale**2)
+            return k * self.least if self.law == "laplace" else k * self.least**2 / 8
+        return self.cost(Fraction(k))
 
     def state(self) -> dict[str, np.ndarray]:
         """Exact sums, and the answer in force."""
         return {"sums": self.sums.copy(), "last": self.last.copy()}
-
-    def restore(self, t: int, state: Mapping[str, np.ndarray]) -> None:
-        """Go on after t records."""
-        for name, array in self.state().items():
-            given = np.asarray(state[name])
-            if given.shape != array.shape or given.dtype != array.dtype:
-                raise ValueError(
-                    f"state[{name!r}] must be {array.dtype} of shape {array.shape}, got {given.shape}"
-                )
-        self.t, self.sums, self.last = t, np.array(state["sums"]), np.array(state["last"])

@@ -1,14 +1,20 @@
 """State of a mechanism on disk: there before an answer leaves, and never continued twice.
 
-The state is secret (exact sums and noise) and readable by its owner alone. Beside it a ledger remembers how far the stream was
-answered; a state from a backup that is behind the ledger is refused, for its noise would be drawn anew.
+The state is secret (exact sums and noise) and readable by its owner alone. Beside it a ledger says how far the stream was
+answered, and the digest of the state that it was answered from: no other state is continued. A new state is staged, then entered
+into the ledger, then put in place, so that a crash between any two of them loses nothing and repeats nothing.
+
+What cannot be seen: state and ledger copied together to another place. A mechanism that was loaded says so in its certificate.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,19 @@ import numpy as np
 from whp.privacy._dp_continual_release.mechanisms import Mechanism
 
 __all__ = ["StateFile"]
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+DAMAGED = (
+    OSError,
+    EOFError,
+    BadZipFile,
+    ValueError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    zlib.error,
+)
 
 
 class StateFile:
@@ -32,7 +51,10 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.ledger = self.path.with_name(self.path.name + ".ledger")
+        self.ledger = self._beside("ledger")
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{ending}")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -45,9 +67,7 @@ class StateFile:
         """
         import fcntl
 
-        handle = os.open(
-            self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600
-        )
+        handle = os.open(self._beside("lock"), os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,90 +79,145 @@ class StateFile:
         finally:
             os.close(handle)
 
-    def save(self, mechanism: Mechanism, answers: np.ndarray) -> None:
-        """Write state and the answers that are about to leave; both are there whole, or as they were."""
+    def exists(self) -> bool:
+        """Whether there is a stream to continue.
+
+        Raises
+        ------
+        RuntimeError
+            If only its ledger is left: answering the same records anew would spend the budget twice.
+        """
+        if os.path.lexists(self.path):
+            return True
+        if not os.path.lexists(self.ledger):
+            return False
+        ledger = self._read_ledger()
+        if self._staged(ledger):
+            return True
+        raise RuntimeError(
+            f"{self.path}: the state is gone, and its ledger says that {ledger['t']} records were answered; restore it. "
+            f"Answering them anew spends the budget twice: for another stream take another path, or remove {self.ledger}"
+        )
+
+    def _staged(self, ledger: Mapping[str, Any]) -> bool:
+        """Whether a crash came just before the state that the ledger knows was put in place."""
+        staged = self._beside("new")
+        return os.path.lexists(staged) and _digest(_read(staged)) == ledger["digest"]
+
+    def save(
+        self, mechanism: Mechanism, answers: np.ndarray, source: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write state and the answers that are about to leave; both are there whole, or as they were.
+
+        Parameters
+        ----------
+        mechanism : Mechanism
+            After the answers.
+        answers : ndarray
+            Not yet given away.
+        source : mapping, optional
+            Where the records came from: JSON.
+        """
         state = mechanism.state_dict()
-        inner = state.pop("inner")
-        carried = state.pop("carried")
-        header = {"settings": settings(mechanism), **state}
-        arrays = {f"inner_{k}": v for k, v in inner.items()}
-        stage = self.path.with_name(self.path.name + ".new")
-        handle = os.open(stage, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        inner, arrays = state.pop("inner"), {k: state.pop(k) for k in ("carried", "latest")}
+        header = json.dumps({**state, "source": dict(source or {})})
+        arrays |= {f"inner_{k}": v for k, v in inner.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, header=np.array(header), answers=answers, **arrays)
+        data = buffer.getvalue()
+        entry = {"identity": mechanism.identity, "t": mechanism.t, "digest": _digest(data)}
+        staged = self._write("new", data)
+        os.replace(self._write("ledger.new", json.dumps(entry).encode()), self.ledger)
+        self._settle()
+        os.replace(staged, self.path)
+        self._settle()
+
+    def _write(self, ending: str, data: bytes) -> Path:
+        """A new file that only its owner can read; what a crash left under its name goes."""
+        path = self._beside(ending)
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o600)
         with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                header=np.array(json.dumps(header)),
-                carried=carried,
-                answers=answers,
-                **arrays,
-            )
+            os.fchmod(file.fileno(), 0o600)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(stage, self.path)
-        self._write_ledger(mechanism.identity, mechanism.t)
+        return path
 
-    def _write_ledger(self, identity: str, t: int) -> None:
-        known = self._read_ledger()
-        known[identity] = max(t, known.get(identity, 0))
-        stage = self.ledger.with_name(self.ledger.name + ".new")
-        handle = os.open(stage, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as file:
-            json.dump(known, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(stage, self.ledger)
-
-    def _read_ledger(self) -> dict[str, int]:
+    def _settle(self) -> None:
+        """A power cut must not undo what was renamed."""
+        handle = os.open(self.path.parent, os.O_RDONLY)
         try:
-            return {str(k): int(v) for k, v in json.loads(self.ledger.read_text()).items()}
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _read_ledger(self) -> dict[str, Any]:
+        try:
+            known = json.loads(_read(self.ledger))
+            return {
+                "identity": str(known["identity"]),
+                "t": int(known["t"]),
+                "digest": str(known["digest"]),
+            }
         except FileNotFoundError:
-            return {}
-        except (ValueError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{self.ledger}: it is missing, and without it no state can be continued"
+            ) from None
+        except DAMAGED as error:
             raise ValueError(
                 f"{self.ledger}: it is damaged: {error}; without it no state can be continued"
             ) from error
 
-    def load(self, mechanism: Mechanism) -> np.ndarray:
-        """Continue a mechanism; the answers that were about to leave when the state was written are returned.
+    def load(self, mechanism: Mechanism) -> tuple[np.ndarray, dict[str, Any]]:
+        """Continue a mechanism.
+
+        Returns
+        -------
+        answers : ndarray
+            Those that were about to leave when the state was written.
+        source : dict
+            As it was given to :meth:`save`.
 
         Raises
         ------
         ValueError
-            If the file is damaged or was written with other settings.
+            If state or ledger are damaged or missing, or were written with other settings.
         RuntimeError
             If the stream was already answered further than this state.
         """
+        ledger = self._read_ledger()
+        if self._staged(ledger):
+            os.replace(self._beside("new"), self.path)
+            self._settle()
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
+            data = _read(self.path)
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            header: dict[str, Any] = json.loads(str(arrays.pop("header")))
-            answers, carried = arrays.pop("answers"), arrays.pop("carried")
-            told = header.pop("settings")
-        except (OSError, EOFError, BadZipFile, ValueError, KeyError, AttributeError) as error:
+            state: dict[str, Any] = dict(json.loads(str(arrays.pop("header"))))
+            answers, source = arrays.pop("answers"), dict(state.pop("source"))
+            identity, t = str(state["identity"]), int(state["t"])
+        except DAMAGED as error:
             raise ValueError(f"{self.path}: not a state of a private stream: {error}") from error
-        if told != settings(mechanism):
-            differ = [k for k, v in settings(mechanism).items() if told.get(k) != v]
-            raise ValueError(
-                f"{self.path}: it was written with another {', '.join(differ) or 'setting'}"
-            )
-        answered = self._read_ledger().get(str(header.get("identity")), 0)
-        if answered > int(header.get("t", 0)):
-            raise RuntimeError(f"state at t={header['t']} was already continued to t={answered}")
-        inner = {name.removeprefix("inner_"): a for name, a in arrays.items()}
-        mechanism.load_state_dict({**header, "carried": carried, "inner": inner})
-        return answers
+        if _digest(data) != ledger["digest"]:
+            if identity == ledger["identity"] and t < ledger["t"]:
+                raise RuntimeError(f"state at t={t} was already continued to t={ledger['t']}")
+            raise ValueError(f"{self.path}: it is not the state that {self.ledger} was written for")
+        state["inner"] = {
+            n.removeprefix("inner_"): arrays.pop(n) for n in list(arrays) if n.startswith("inner_")
+        }
+        try:
+            mechanism.load_state_dict({**state, **arrays})
+        except ValueError as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        return answers, source
 
 
-def settings(mechanism: Mechanism) -> dict[str, Any]:
-    """What two runs must agree on to be one stream."""
-    plan = mechanism.base
-    return {
-        "query": plan.query,
-        "strategy": plan.strategy,
-        "T": plan.T,
-        "columns": plan.d,
-        "budget": str(plan.budget),
-        "max_ones": plan.max_ones,
-        "neighbours": plan.neighbours,
-        "horizon": mechanism.horizon,
-    }
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    """A file's bytes, and no link's."""
+    with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK), "rb") as file:
+        return file.read()

@@ -1,0 +1,431 @@
+"""Rows of zeros and ones out of whatever a stream is given as, and the place in it from which to go on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+from scipy.sparse import issparse
+
+from whp.io import Log
+from whp.io.streams import BadRecord, Batch
+from whp.progress import track
+from whp.validate import column_names
+
+__all__ = ["FROM_DATA", "Block", "Records"]
+
+BATCH = 4096
+OTHER = "(other)"
+FROM_DATA = "from-data"
+MOST = 10_000  # categories read from data
+TAIL = 64  # bytes before the place reached, which must stay as they were
+BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+Unknown = Literal["error", "other", "none"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some records, and the place after them.
+
+    Parameters
+    ----------
+    rows : array_like, shape (n, d)
+    place : dict
+        For a state: of a file the byte where it ends, and digests of what was read.
+    bad : str
+        What is wrong with the record after the last one here; empty if nothing is.
+    """
+
+    rows: Any
+    place: dict[str, Any] = field(default_factory=dict)
+    bad: str = ""
+
+
+class Records:
+    """A stream as rows of zeros and ones.
+
+    Parameters
+    ----------
+    stream : array_like, scipy.sparse, iterable of rows, or Log
+    column : str, optional
+        Of a table, that holds a category.
+    categories : sequence of str, or str, optional
+        Public list; names of the columns where records are rows; ``"from-data"`` to read them from the data.
+    on_unknown : {"error", "other", "none"}
+        What becomes of a record that is not as described.
+    follow : bool
+        Whether to wait for more of a file.
+    rotated : {"error", "continue"}
+        Whether another file may have taken the place of the one that was read before.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the columns.
+    count : int or None
+        Records, where they are known.
+    faults : list of str
+        What was read from the data and should be public.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        column: str | None,
+        categories: str | Sequence[Any] | None,
+        on_unknown: Unknown,
+        *,
+        follow: bool = False,
+        rotated: Literal["error", "continue"] = "error",
+    ) -> None:
+        self.stream: Any = stream
+        self.follow, self.rotated = follow, rotated
+        self.faults: list[str] = []
+        self.count: int | None = None
+        self.on_unknown = on_unknown
+        self.categories: dict[str, int] | None = None
+        self.column: str | None = None
+        self._at = -1
+        if stream is None:
+            raise TypeError("stream must be an array, an iterable of rows or a file, got None")
+        if isinstance(stream, Log):
+            self._from_log(stream, column, categories)
+        else:
+            self._from_memory(stream, column, categories)
+        if self.categories is None and on_unknown == "other":
+            raise ValueError(
+                "on_unknown must be 'error' or 'none' where records are rows, got 'other'"
+            )
+
+    @property
+    def described(self) -> str:
+        """What a record is, in words."""
+        if self.categories is None:
+            return f"zeros and ones in {len(self.names)} columns"
+        return f"one category of {len(self.names)} (two entries change)"
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What two runs must agree on to be one stream, beside the settings of the mechanism."""
+        return {
+            "column": self.column,
+            "categories": list(self.names),
+            "one category a record": self.categories is not None,
+        }
+
+    def _from_log(
+        self, log: Log, column: str | None, categories: str | Sequence[Any] | None
+    ) -> None:
+        if column is None and (categories is None or len(log.header) > 1):
+            named = log.header if categories is None else self._named(categories, log.header)
+            self.names: tuple[str, ...] = named
+            return
+        name = next(iter(log.header)) if column is None else column
+        if name not in log.header:
+            raise ValueError(f"column must be one of {', '.join(log.header)}, got {name!r}")
+        self.column, self._at = name, log.header.index(name)
+        at = self._at
+
+        def seen() -> Iterable[str]:
+            if self.follow:
+                raise ValueError("categories must be listed for a file that is still growing")
+            return (row[at] for batch in log.batches() for row in batch if at < len(row))
+
+        self._list(categories, f"the values of {name!r}", seen)
+
+    def _from_memory(
+        self, stream: Any, column: str | None, categories: str | Sequence[Any] | None
+    ) -> None:
+        self.column = column
+        if column is not None:
+            if not hasattr(stream, "columns") or column not in stream.columns:
+                raise ValueError(f"column {column!r} is not in the stream")
+            stream = stream[column].to_numpy()
+        if isinstance(stream, np.ma.MaskedArray):
+            raise TypeError("stream must be no masked array: what is masked would be counted")
+        names = column_names(stream)
+        if isinstance(stream, Iterable) and not hasattr(stream, "__len__") and not issparse(stream):
+            self._from_iterator(iter(stream), categories)
+            return
+        try:
+            array: Any = stream if issparse(stream) else np.asarray(stream)
+        except ValueError as error:
+            raise ValueError("stream must have records of one width") from error
+        if array.ndim == 1 and column is None and categories is None and array.dtype.kind in "biuf":
+            array = array[:, None]  # one column of zeros and ones
+        if array.ndim == 1 and array.size:
+            labels = [_label(v) for v in array.tolist()]
+            what = "the values of the stream" if column is None else f"the values of {column!r}"
+            self._list(categories, what, lambda: labels)
+            self.stream, self.count = labels, len(labels)
+            return
+        if array.ndim != 2 or 0 in array.shape:
+            raise ValueError(f"stream must have records and columns, got shape {array.shape}")
+        names = names or tuple(f"column {j}" for j in range(array.shape[1]))
+        self.names = names if categories is None else self._named(categories, names)
+        self.stream = array.tocsr() if issparse(array) else array
+        self.count = array.shape[0]
+
+    def _from_iterator(self, rows: Iterator[Any], categories: str | Sequence[Any] | None) -> None:
+        if categories is not None:
+            if categories == FROM_DATA:
+                raise ValueError("categories must be listed for an iterable, which is read once")
+            self._list(categories, "the values of the stream", list)
+            self.stream = rows
+            return
+        first = next(rows, None)
+        if first is None:
+            raise ValueError("stream must have at least one record")
+        if np.ndim(first) != 1 or np.size(first) == 0:
+            raise ValueError(
+                "stream must give rows of zeros and ones, or categories must list what it gives; got an entry of shape "
+                f"{np.shape(first)}"
+            )
+        self.stream = chain([first], rows)
+        self.names = tuple(f"column {j}" for j in range(np.size(first)))
+
+    def _list(self, categories: str | Sequence[Any] | None, what: str, seen: Any) -> None:
+        if categories is None:
+            raise ValueError(
+                f"categories must list {what} from public knowledge; names read from the data would themselves be published "
+                f"(say categories={FROM_DATA!r} to do that anyway: the privacy certificate is then void)"
+            )
+        if categories == FROM_DATA:
+            self.faults.append("categories were read from the data")
+            listed = sorted({_label(v) for v in seen()})
+            if len(listed) > MOST:
+                raise ValueError(f"categories must be listed: the data have {len(listed)} of them")
+        else:
+            listed = _split(categories)
+        if self.on_unknown == "other":
+            listed.append(OTHER)
+        if len(set(listed)) != len(listed) or not listed:
+            raise ValueError("categories must be a list of different names")
+        self.names = tuple(listed)
+        self.categories = {name: j for j, name in enumerate(listed)}
+
+    def _named(self, categories: str | Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:
+        if categories == FROM_DATA:
+            raise ValueError("categories must be names of the columns where records are rows")
+        given = tuple(_split(categories))
+        if len(given) != len(names):
+            raise ValueError(f"categories must name the {len(names)} columns, got {len(given)}")
+        return given
+
+    def blocks(self, skip: int, place: dict[str, Any], size: int | None) -> Iterator[Block]:
+        """Records after the first `skip`, which end at `place`, some at a time.
+
+        A bad record ends the blocks with an error in their last one, unless it counts as none or other: the records before
+        it come first.
+
+        Raises
+        ------
+        ValueError
+            If what was read before is no longer there.
+        """
+        if isinstance(self.stream, Log):
+            yield from self._of_log(self.stream, skip, place)
+        elif self.count is not None:
+            yield from self._of_array(skip, place, size or BATCH)
+        else:
+            yield from self._of_iterator(skip, place)
+
+    def _of_array(self, skip: int, place: dict[str, Any], size: int) -> Iterator[Block]:
+        assert self.count is not None
+        if skip > self.count or (skip and place != self._digests(skip)):
+            raise ValueError(f"stream must begin with the {skip} records that were answered before")
+        rows = self.stream
+        bad = "" if self.on_unknown != "error" else self._first_bad(rows)
+        if bad:  # before anything is answered
+            yield Block(np.zeros((0, len(self.names)), np.uint8), {}, bad)
+            return
+        for start in track(range(skip, self.count, size), "answering"):
+            end = min(start + size, self.count)
+            part = rows[start:end]
+            if self.categories is not None:
+                part, _ = self._one_hot(part, start)
+            elif self.on_unknown == "none":
+                part = _zeroed(part)
+            yield Block(part, self._digests(end))
+
+    def _first_bad(self, rows: Any) -> str:
+        if self.categories is not None:
+            known = self.categories
+            at = next((i for i, label in enumerate(rows) if label not in known), None)
+            return "" if at is None else self._unlisted(at + 1)
+        if issparse(rows):
+            right = (rows.data == 0) | (rows.data == 1)
+            at = None if right.all() else np.searchsorted(rows.indptr, right.argmin(), "right") - 1
+        elif rows.dtype.kind not in "biuf":
+            raise TypeError(f"stream must hold zeros and ones, got dtype {rows.dtype}")
+        else:
+            right = ((rows == 0) | (rows == 1)).all(axis=1)
+            at = None if right.all() else int(right.argmin())
+        return "" if at is None else f"record {at + 1} must hold zeros and ones only"
+
+    def _unlisted(self, number: int) -> str:
+        return (
+            f"record {number} has a category that is not in categories; with on_unknown='none' such records count for no "
+            "category, and which ones is not told"
+        )
+
+    def _digests(self, t: int) -> dict[str, Any]:
+        """Of the first and the last of t records."""
+        if self.categories is not None:
+            ends = [str(self.stream[i]).encode() for i in (0, t - 1)]
+        else:
+            ends = [_bytes(self.stream[[i]]) for i in (0, t - 1)]
+        return {"first": _digest(ends[0]), "last": _digest(ends[1])}
+
+    def _of_iterator(self, skip: int, place: dict[str, Any]) -> Iterator[Block]:
+        first = ""
+        for number, row in enumerate(self.stream):
+            if self.categories is not None:
+                data, (rows, bad) = _label(row).encode(), self._one_hot([_label(row)], number)
+            else:
+                rows, bad = np.asarray(row)[None], ""
+                if self.on_unknown == "none":
+                    fits = rows.shape == (1, len(self.names))
+                    rows = _zeroed(rows) if fits else np.zeros((1, len(self.names)), np.uint8)
+                data = _bytes(rows)
+            last = _digest(data)
+            first = first or last
+            here = {"first": first, "last": last}
+            if number == skip - 1 and here != place:
+                raise ValueError(
+                    f"stream must begin with the {skip} records that were answered before"
+                )
+            if number >= skip:
+                yield Block(rows, here, bad)
+                if bad:
+                    return
+
+    def _of_log(self, log: Log, skip: int, place: dict[str, Any]) -> Iterator[Block]:
+        start = self._continued(log, place) if place else None
+        at = start
+        done = skip
+        lenient = "surrogateescape" if self.on_unknown != "error" else "strict"
+        batches = log.batches(start=start, follow=self.follow, encoding_errors=lenient)
+        while True:
+            try:
+                batch = next(batches, None)
+            except BadRecord as error:
+                yield Block(np.zeros((0, len(self.names)), np.uint8), {}, str(error))
+                return
+            if batch is None:
+                return
+            rows, bad, good = self._parsed(batch, done)
+            if bad and good:
+                # Where the records before the bad one end, only reading them again can tell.
+                again = next(log.batches(start=at, size=good))
+                yield Block(rows, self._mark(log, again))
+            if bad:
+                yield Block(rows[:0], {}, bad)
+                return
+            at = batch.end
+            done += len(batch)
+            yield Block(rows, self._mark(log, batch))
+
+    def _mark(self, log: Log, batch: Batch) -> dict[str, Any]:
+        inode, digest = log.identity
+        return {"inode": inode, "digest": digest, "end": batch.end, "tail": _tail(log, batch.end)}
+
+    def _continued(self, log: Log, place: dict[str, Any]) -> int | None:
+        """The byte from which to go on; None for the beginning of another file."""
+        inode, digest = log.identity
+        end = int(place["end"])
+        if digest == place["digest"] and _tail(log, end) == place["tail"]:
+            return end
+        if self.rotated == "continue" and digest != place["digest"]:
+            return None
+        if digest == place["digest"]:
+            told = "what was answered before is no longer as it was, or no longer there"
+        else:
+            how = (
+                "it was written anew" if inode == place["inode"] else "another file took its place"
+            )
+            told = (
+                f"{how} since it was answered: its first record is not the one it was; say rotated='continue' to take all of "
+                "its records as those that come next"
+            )
+        raise ValueError(f"{log.path}: {told}")
+
+    def _parsed(self, batch: list[list[str]], done: int) -> tuple[np.ndarray, str, int]:
+        """Rows, what is wrong with the first bad one, and how many come before it."""
+        if self.categories is not None:
+            at = self._at
+            # A record without that field has no category, and none can be listed that is called so.
+            labels = [row[at].strip() if at < len(row) else "\n" for row in batch]
+            rows, bad = self._one_hot(labels, done)
+            return rows, bad, len(rows)
+        rows = np.zeros((len(batch), len(self.names)), dtype=np.uint8)
+        for i, row in enumerate(batch):
+            bits = [BITS.get(v.strip(), -1) for v in row]
+            if len(bits) == len(self.names) and min(bits) >= 0:
+                rows[i] = bits
+            elif self.on_unknown == "error":
+                told = (
+                    f"record {done + i + 1} must have {len(self.names)} columns of zeros and ones (for one category a record "
+                    "say which column holds it, and list the categories)"
+                )
+                return rows[:i], told, i
+        return rows, "", len(rows)
+
+    def _one_hot(self, labels: Sequence[str], start: int) -> tuple[np.ndarray, str]:
+        """Rows up to the first label that is not listed, and an error about that one."""
+        assert self.categories is not None
+        rest = self.categories[OTHER] if self.on_unknown == "other" else -1
+        where = np.array([self.categories.get(label, rest) for label in labels])
+        told = ""
+        if self.on_unknown == "error" and (where < 0).any():
+            good = int(np.flatnonzero(where < 0)[0])
+            where = where[:good]
+            told = self._unlisted(start + good + 1)
+        rows = np.zeros((len(where), len(self.categories)), dtype=np.uint8)
+        known = np.flatnonzero(where >= 0)
+        rows[known, where[known]] = 1
+        return rows, told
+
+
+def _split(categories: str | Sequence[Any]) -> list[str]:
+    return [
+        _label(c) for c in (categories.split(",") if isinstance(categories, str) else categories)
+    ]
+
+
+def _label(value: Any) -> str:
+    """A category's name: 1.0 is 1."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def _zeroed(rows: Any) -> Any:
+    """Rows of which those that hold anything but zeros and ones are zero."""
+    dense = rows.toarray() if issparse(rows) else np.asarray(rows)
+    if dense.dtype.kind not in "biuf":
+        return dense
+    right = ((dense == 0) | (dense == 1)).all(axis=1)
+    return np.where(right[:, None], dense, 0).astype(np.uint8)
+
+
+def _bytes(row: Any) -> bytes:
+    dense = row.toarray() if issparse(row) else np.asarray(row)
+    return str(dense.tolist()).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _tail(log: Log, end: int) -> str:
+    with log.path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size < end:
+            return ""
+        start = max(0, end - TAIL)
+        return _digest(os.pread(file.fileno(), end - start, start))

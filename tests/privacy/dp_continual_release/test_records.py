@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from whp.io import Log
+from whp.privacy import release_stream
+from whp.privacy._dp_continual_release.records import Records
+
+SHARP = {"query": "counts", "T": 500, "rho": 1e5}
+
+
+def log(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return Log(path)
+
+
+def answered(stream, **options):
+    return release_stream(stream, **SHARP, **options).answers.round().astype(int).tolist()
+
+
+def test_names_are_not_published_unasked(tmp_path):
+    stream = log(tmp_path, "diagnosis,day\nPerson A,1\nPerson B,2\n")
+    with pytest.raises(ValueError, match="categories must list the values of 'diagnosis'") as told:
+        release_stream(stream, column="diagnosis")
+    assert "from-data" in str(told.value)
+    assert "Person" not in str(told.value)
+    asked = release_stream(stream, column="diagnosis", categories="from-data", T=9)
+    assert asked.names == ("Person A", "Person B")
+    assert str(asked.certificates[0].verdict) == "void"
+
+
+def test_a_file_of_one_column_is_zeros_and_ones_unless_categories_are_listed(tmp_path):
+    assert answered(log(tmp_path, "clicks\n1\n0\n1\n")) == [[1], [1], [2]]
+    stream = log(tmp_path, "patient\nPerson A\nPerson B\n")
+    with pytest.raises(ValueError, match="record 1 must have 1 columns of zeros and ones") as told:
+        release_stream(stream)
+    assert "Person" not in str(told.value)
+    assert answered(log(tmp_path, "c\na\nb\na\n"), categories="a,b")[-1] == [2, 1]
+
+
+def test_what_pandas_writes_of_a_column_with_a_gap_is_read(tmp_path):
+    assert answered(log(tmp_path, "a,b\n1.0,0.0\n0.0,1\n")) == [[1, 0], [1, 1]]
+
+
+def test_labels_are_stripped(tmp_path):
+    assert answered(log(tmp_path, "c,d\n a,1\nb ,2\n"), column="c", categories=" a, b")[-1] == [
+        1,
+        1,
+    ]
+
+
+def test_a_column_of_a_frame_holds_categories():
+    import pandas as pd
+
+    frame = pd.DataFrame({"id": [1, 2, 3], "ward": ["A", "B", "A"]})
+    assert answered(frame, column="ward", categories="A,B")[-1] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("x\n", "record 3 has a category that is not in categories"),
+        (b"\xe9\n", "is not UTF-8"),
+        ('"never closed\n', "quote that never closes"),
+    ],
+)
+def test_good_records_before_a_bad_one_are_answered(tmp_path, bad, said):
+    tail = bad if isinstance(bad, bytes) else bad.encode()
+    stream = log(tmp_path, b"c\na\nb\n" + tail + b"a\nb\n")
+    options = {"categories": "a,b", "state": tmp_path / "state", "column": "c"}
+    with pytest.raises(ValueError, match=said) as told:
+        release_stream(stream, **SHARP, **options)
+    assert "the 2 before it are answered" in str(told.value)
+    if "quote" in said:
+        return
+    # It takes its place in the stream and counts for nothing; the others are not lost.
+    made = release_stream(stream, **SHARP, **options, on_unknown="none")
+    assert made.answers.round().tolist() == [[1, 0], [1, 1], [1, 1], [2, 1], [2, 2]]
+    broken = next(a for a in made.certificates[0].conditions if a.name == "records")
+    assert str(broken.status) == "violated"
+    assert str(made.certificates[0].verdict) == "void"
+
+
+def test_bad_rows_of_a_file_count_as_zeros_where_that_is_asked(tmp_path):
+    text = "a,b\n1,0\n0,2\n1\n0,1\n\n1,1,1\n0,1\n"
+    assert answered(log(tmp_path, text), on_unknown="none") == [
+        [1, 0],
+        [1, 0],
+        [1, 0],
+        [1, 1],
+        [1, 1],
+        [1, 2],
+    ]
+
+
+def test_an_iterator_stops_at_a_bad_record_and_says_which():
+    with pytest.raises(ValueError, match="record 2 has a category"):
+        release_stream(iter(["a", "x"]), categories="a,b", T=9)
+
+
+@pytest.mark.parametrize("kind", ["array", "labels", "iterator"])
+def test_a_stream_in_memory_must_begin_as_it_did(kind, tmp_path):
+    rng = np.random.default_rng(0)
+    rows, others = rng.integers(0, 2, (30, 3)), rng.integers(0, 2, (40, 3))
+    others[0] = 1 - rows[0]
+    options = {"query": "counts", "T": 100, "rho": 0.5, "state": tmp_path / "state"}
+    if kind == "labels":
+        rows, others = (np.array(list("abc"))[r.argmax(axis=1)] for r in (rows, others))
+        rows[0], others[0] = "a", "b"
+        options["categories"] = "a,b,c"
+
+    def given(data):
+        return iter(data) if kind == "iterator" else data
+
+    release_stream(given(rows), **options)
+    with pytest.raises(ValueError, match="begin with the 30 records"):
+        release_stream(given(others), **options)
+    more = np.concatenate([rows, others])
+    # Of an iterator each answer leaves by itself, and only the last one comes again.
+    again = 1 if kind == "iterator" else 30
+    assert len(release_stream(given(more), **options).answers) == again + 40
+    if kind != "iterator":
+        with pytest.raises(ValueError, match="begin with the 70 records"):
+            release_stream(given(rows), **options)
+
+
+def test_a_record_is_described():
+    assert Records([[1, 0]], None, None, "error").described == "zeros and ones in 2 columns"
+    told = Records(["a"], None, "a,b,c,d", "error").described
+    assert told == "one category of 4 (two entries change)"
