@@ -143,9 +143,21 @@ def test_brackets_are_text(capsys, tmp_path):
     file = tmp_path / "log.csv"
     file.write_text("c\n" + "[/]\n" * 50 + "[red]\n")
     code, out, err = whp(
-        "run", "dp-continual-release", file, "--column", "c", "--categories", "[/],[red]",
-        "--query", "sumselect", "--t", 100, "--epsilon", 10, capsys=capsys,
-    )  # fmt: skip
+        "run",
+        "dp-continual-release",
+        file,
+        "--column",
+        "c",
+        "--categories",
+        "[/],[red]",
+        "--query",
+        "sumselect",
+        "--t",
+        100,
+        "--epsilon",
+        10,
+        capsys=capsys,
+    )
     assert code == 0, err
     assert "[/]" in out
 
@@ -177,10 +189,21 @@ def test_warnings_are_one_line_without_source_and_are_recorded(homes, capsys):
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "utf-8"])
 def test_any_encoding_of_the_output_will_do(homes, encoding):
     done = subprocess.run(
-        [sys.executable, "-m", "whp", "run", "linf-regression", homes, "--target", "price", "--drop", "sold on"],
+        [
+            sys.executable,
+            "-m",
+            "whp",
+            "run",
+            "linf-regression",
+            homes,
+            "--target",
+            "price",
+            "--drop",
+            "sold on",
+        ],
         env={**__import__("os").environ, "PYTHONIOENCODING": encoding},
         capture_output=True,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     text = done.stdout.decode(encoding)
     assert ("✓" if encoding == "utf-8" else "+ ") in text
@@ -252,11 +275,14 @@ def test_what_the_library_says_on_purpose_is_one_line_whatever_its_type(capsys):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("bomb.npy", b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000)}\n"),
+        (
+            "bomb.npy",
+            b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000)}\n",
+        ),
         ("mixed.csv", b"a,target\r1,2\r\n3,4\n"),
         ("nnz.mtx", b"%%MatrixMarket matrix coordinate real general\n3 3 1000000000000\n1 1 1\n"),
     ],
-)  # fmt: skip
+)
 def test_files_that_broke_the_program_are_refused(name, content, tmp_path, capsys):
     path = tmp_path / name
     path.write_bytes(content)
@@ -293,9 +319,22 @@ def test_a_stream_is_continued_by_records(tmp_path, capsys):
     path = tmp_path / "b.csv"
     path.write_text('id,country\n1,"DE"\n\n2,DE\n\n"3\n",DE\n')
     run = (
-        "run", "dp-continual-release", path, "--query", "counts", "--t", 100, "--rho", 900000,
-        "--column", "country", "--categories", "DE,FR", "--state", tmp_path / "s",
-    )  # fmt: skip
+        "run",
+        "dp-continual-release",
+        path,
+        "--query",
+        "counts",
+        "--t",
+        100,
+        "--rho",
+        900000,
+        "--column",
+        "country",
+        "--categories",
+        "DE,FR",
+        "--state",
+        tmp_path / "s",
+    )
     assert whp(*run, capsys=capsys)[0] == 0
     with path.open("a") as file:
         file.write("4,FR\n")
@@ -309,9 +348,20 @@ def test_categories_from_parquet(tmp_path, capsys):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"id": range(60), "country": ["DE", "NA", "DE"] * 20}).to_parquet(path)
     code, out, err = whp(
-        "run", "dp-continual-release", path, "--column", "country", "--categories", "DE,NA",
-        "--t", 100, "--rho", 1, "--json", capsys=capsys,
-    )  # fmt: skip
+        "run",
+        "dp-continual-release",
+        path,
+        "--column",
+        "country",
+        "--categories",
+        "DE,NA",
+        "--t",
+        100,
+        "--rho",
+        1,
+        "--json",
+        capsys=capsys,
+    )
     assert code == 0, err
     assert json.loads(out)["result"]["records"] == 60
 
