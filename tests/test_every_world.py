@@ -34,7 +34,7 @@ def test_world(worlds, world, strength):
 @pytest.mark.parametrize(("worlds", "mutant"), MUTANTS)
 def test_mutant_is_caught(worlds, mutant):
     world = worlds.worlds[mutant.world]
-    counts = count(worlds, world, mutant.strength, range(mutant.seeds), mutant=mutant, seconds=4)
+    counts = count(worlds, world, mutant.strength, range(mutant.seeds), mutant=mutant, seconds=8)
     assert caught(mutant, counts, LEVEL), counts
 
 

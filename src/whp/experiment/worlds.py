@@ -337,7 +337,7 @@ def count(
     mutant: Mutant | None = None,
     seconds: float = math.inf,
 ) -> dict[str, Counts]:
-    """Run a world over `seeds`, for at most about `seconds`, and judge every theorem that it judges.
+    """Run a world over `seeds`, for at most about `seconds` of computing, and judge every theorem that it judges.
 
     Returns
     -------
@@ -347,11 +347,11 @@ def count(
     """
     totals: dict[str, Counts] = {}
     blank = Counts()
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock's: a busy machine must not decide how many
     takes = "measure" in inspect.signature(world.run).parameters
     with _mutated(mutant):
         for done, seed in enumerate(seeds):
-            if done >= 5 and time.perf_counter() - start > seconds:
+            if done >= 5 and time.process_time() - start > seconds:
                 break
             rng = np.random.default_rng([zlib.crc32(f"{worlds.slug}/{world.name}".encode()), seed])
             try:

@@ -76,7 +76,11 @@ class Sketched:
                 entries = int((row > 1e-12 * row.max()).sum())
                 looked += entries > 0
                 single += entries == 1
-        except (NotImplementedError, AttributeError, TypeError):  # scipy: an operator without rmatvec
+        except (
+            NotImplementedError,
+            AttributeError,
+            TypeError,
+        ):  # scipy: an operator without rmatvec
             return None
         return looked, single
 
