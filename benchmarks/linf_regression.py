@@ -20,7 +20,7 @@ def problem(n: int, d: int) -> Any:
     return setup
 
 
-def ours(sketch: str) -> Any:
+def ours(sketch: Any) -> Any:
     return lambda data: linf_regression(
         data["A"], data["b"], rows=data["rows"], sketch=sketch, rng=0
     )

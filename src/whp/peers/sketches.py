@@ -7,7 +7,7 @@ import scipy.linalg as sl
 from scipy.sparse import csr_array
 
 from whp.experiment.benchmark import Peer
-from whp.linalg._linf_regression import Sketch
+from whp.linalg import Sketch
 
 __all__ = [
     "ABSENT",
@@ -44,7 +44,6 @@ class RowSampling(Sketch):
     """Rows drawn with the given probabilities, uniform by default, and weighted to be unbiased."""
 
     family = "row sampling"
-    row_law = "sampled"
 
     def __init__(
         self,

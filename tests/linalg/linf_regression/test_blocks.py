@@ -72,9 +72,9 @@ def test_one_sorted_file_is_covered_as_often_as_promised():
         b[1024:] *= 0.1
         result = linf_regression(A, b, rows=256, block_rows=1024, rng=s)
         hits.append(coverage(result, np.linalg.lstsq(A, b)[0]))
-        wider = result.certificates[0].inputs["bars wider by"]
+        wider = result.certificates[0].inputs["wider for uneven blocks"]
         assert wider == pytest.approx(np.sqrt(2), abs=0.15)
-        assert result.summary()["bars_wider_for_uneven_rows"] == wider
+        assert result.summary()["bars_wider_for_uneven_blocks"] == wider
     assert np.mean(hits) > 0.85  # 0.61 without the factor; 0.95 promised
 
 

@@ -92,12 +92,12 @@ def test_a_log_sorted_by_day_has_bars_as_wide_as_its_blocks_are_uneven(tmp_path,
     run = (path, "--target", "latency", "--rows", 1024, "--block-rows", 2048, "--seed", 2)
     code, out, _ = whp(*run, "--measure", capsys=capsys)
     assert code == 0
-    assert "bars wider for uneven rows" in out
+    assert "bars wider for uneven blocks" in out
     assert "holds, given 2 unchecked" in out
     _, out, _ = whp(*run, "--json", capsys=capsys)
     record = json.loads(out)
     assert record["certificates"][0]["verdict"] == "unmeasured"
-    assert 1.3 < record["result"]["bars_wider_for_uneven_rows"] < 3
+    assert 1.3 < record["result"]["bars_wider_for_uneven_blocks"] < 3
 
 
 def test_weights_come_from_a_column(houses, capsys):

@@ -9,6 +9,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from whp.certificate import Status, Verdict
 from whp.datasets.linear_models import deceptive_map, dense_regression, spike
 from whp.linalg import SRHT, GaussianSketch, linf_regression, sketch_and_solve
+from whp.linalg._linf_regression.theorems import exact_solution
 from whp.peers.sketches import CountSketch, RowSampling
 
 
@@ -288,3 +289,21 @@ def test_an_unscaled_bound_is_looser_and_the_answer_the_same():
     np.testing.assert_array_equal(scaled.stderr, plain.stderr)
     assert verdicts(scaled) == verdicts(plain) == [Verdict.HOLDS] * 2
     assert scaled.certificates[1].tightness > plain.certificates[1].tightness
+
+
+def test_a_solution_that_does_not_solve_the_normal_equations_fails():
+    ones = np.ones(2)
+    for remaining, verdict in (
+        (0.5, Verdict.HOLDS),
+        (1.05, Verdict.INCONCLUSIVE),
+        (2, Verdict.FAILS),
+    ):
+        made = exact_solution(remaining * ones, ones, 1e9 * ones, 8.0, 10.0, 1e-15)
+        assert made.verdict is verdict
+
+
+def test_a_reference_that_was_passed_in_costs_confidence():
+    A, b = problem(2048, 8)
+    given = linf_regression(A, b, rows=256, rng=0, x_exact=exact(A, b)).certificates[0]
+    computed = linf_regression(A, b, rows=256, rng=0, measure=True).certificates[0]
+    assert (given.sure, computed.sure) == (pytest.approx(0.9), pytest.approx(0.95))

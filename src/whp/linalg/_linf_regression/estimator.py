@@ -37,7 +37,8 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
     coef_ : ndarray, shape (d,) or (k, d)
     intercept_ : float or ndarray
     result_ : LinfRegression or None
-        Error bars and certificates, for the centred data; None after the solution of least norm.
+        Error bars and certificates, for the centred data, which it holds until it is pickled; None
+        after the solution of least norm.
 
     Examples
     --------

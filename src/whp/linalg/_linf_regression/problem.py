@@ -60,6 +60,15 @@ class Problem:
         shift = self.exponents[:, None] - self.targets[None, :]
         return np.ldexp(x, shift) * self.norms[:, None]
 
+    def kept(self, y: np.ndarray) -> np.ndarray:
+        """The user's coefficients in the type of A; infinite where that has no such numbers."""
+        with np.errstate(over="ignore"):
+            return self.to_user(y).astype(self.A.dtype)
+
+    def given(self, y: np.ndarray) -> np.ndarray:
+        """y as the user's coefficients have it, to the last bit that their type keeps."""
+        return self.from_user(self.kept(y).astype(np.float64))
+
     def left(self, y: np.ndarray) -> np.ndarray:
         """b − A x for coefficients y of the scaled columns."""
         return self.b - product(self.A, y / self.norms[:, None])

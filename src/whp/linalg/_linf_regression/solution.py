@@ -178,13 +178,13 @@ class LinfRegression(Result):
             "exactly": "exactly, which is cheaper here than a sketch",
         }
         residual = float(np.max(self.residual_estimate))
-        wider = max(float(c.inputs.get("bars wider by", 1.0)) for c in self.certificates)
+        wider = max(float(c.inputs.get("wider for uneven blocks", 1.0)) for c in self.certificates)
         return {
             "rows_of_A": n,
             "columns_of_A": d,
             "solved": how[self.solved],
             "sketch": self.sketch,
-            **({"bars_wider_for_uneven_rows": wider} if wider > 1 else {}),
+            **({"bars_wider_for_uneven_blocks": wider} if wider > 1 else {}),
             "residual_norm": residual,
             "residual_rms": residual / math.sqrt(n),
             "widest_bar_in_units_of_b": float(

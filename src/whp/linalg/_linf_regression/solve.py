@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from whp.provenance import made_here
 
 __all__ = ["Sketched", "exactly", "from_sketch"]
 
-PROBES = 32
+PROBES = 16
 MIXING: tuple[type, ...] = (SRHT, PooledHadamard, SubsampledCirculant, BlockSRHT, TensorSRHT)
 
 
@@ -117,7 +118,7 @@ def from_sketch(
     # A caller's class may make its bars wider, never narrower.
     inflation = max(1.0, float(getattr(operator, "inflation", 1.0)))
     variance = inflation * uneven.factor
-    distortion = bounds.embedding_distortion(uneven.rows, d, delta)
+    distortion = bounds.embedding_distortion(uneven.rows, d, delta / 2)  # of both ends
     wider = (1 + distortion) ** 2
     deviation = np.sqrt(fit.diagonal)[:, None]
     size = np.linalg.norm(problem.b, axis=0)
@@ -136,20 +137,20 @@ def from_sketch(
         quantile = bounds.refined_quantile(delta, uneven.rows, d)
     half = quantile * spreads + rounding
 
-    truth = error = radius = None
-    pinv = (max(1 - distortion, 0.0), 1 + distortion)
     smallest = _smallest(fit, problem, scale)
+    pinv = (max(1 - distortion, 0.0) / smallest, (1 + distortion) / smallest)
+    known = _Reference(residual, pinv)
     if x_exact is not None:
         reference = problem.from_user(_as_solution(x_exact, d, k))
-        gap = factor.gradient_norm(problem, reference, fit)
-        error, radius = y - reference, wider * deviation * gap
-        residual = np.linalg.norm(problem.left(reference), axis=0)
+        known = _Reference(
+            np.linalg.norm(problem.left(reference), axis=0),
+            pinv,
+            problem.given(y) - reference,
+            wider * deviation * factor.gradient_norm(problem, reference, fit),
+            1 - delta,
+        )
     elif measure:
-        truth, gap = solver(problem)
-        error, residual = y - truth.y, np.sqrt(truth.rss)
-        own = truth.leaves(truth.y, residual) / factor.ROUNDING if factor.ROUNDING else 0.0
-        radius = np.sqrt(truth.diagonal)[:, None] * (gap + own)
-        pinv, smallest = (1.0, 1.0), _smallest(truth, problem, scale)
+        known = _measured(problem, y, solver, scale)
     evidence = Evidence(
         d=d,
         m=m,
@@ -164,11 +165,13 @@ def from_sketch(
         rounding=rounding,
         reach=np.abs(y) + (1 + distortion) * deviation * size,
         variance=float(variance.max()),
-        residual=residual,
-        pinv=(pinv[0] / smallest, pinv[1] / smallest),
+        uneven=math.sqrt(uneven.factor.max()) if refine == 0 else 1.0,
+        residual=known.residual,
+        pinv=known.pinv,
         scale=np.ones((d, 1)) if scale else 1 / problem.norms[:, None],
-        error=error,
-        radius=radius,
+        error=known.error,
+        radius=known.radius,
+        level=known.level,
     )
     if refine == 0:
         certificates = (theorems.error_bars(evidence), theorems.linf_bound(evidence))
@@ -180,15 +183,42 @@ def from_sketch(
         spreads + rounding,
         rounding,
         rows=m,
-        residual=residual,
+        residual=known.residual,
         sketch=sketched.family,
         solved="sketched" if refine == 0 else "refined",
         delta=delta,
         certificates=certificates,
         degrees=uneven.degrees,
         embedding_rows=uneven.rows,
-        statistics=Statistics(problem, truth, solver),
+        statistics=Statistics(problem, known.factor, solver),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """What is known of the exact solution; norms alone, estimated, where there is no reference."""
+
+    residual: np.ndarray
+    pinv: tuple[float, float]
+    error: np.ndarray | None = None
+    radius: np.ndarray | None = None
+    level: float = 1.0
+    factor: Factored | None = None
+
+
+def _measured(
+    problem: Problem,
+    y: np.ndarray,
+    solver: Callable[[Problem], tuple[Factored, np.ndarray]],
+    scale: bool,
+) -> _Reference:
+    """The distance to the exact solution, which is computed and checked by its own gradient."""
+    truth, gap = solver(problem)
+    residual = np.sqrt(truth.rss)
+    own = truth.leaves(truth.y, residual) / factor.ROUNDING
+    radius = np.sqrt(truth.diagonal)[:, None] * (gap + own)
+    pinv = 1 / _smallest(truth, problem, scale)
+    return _Reference(residual, (pinv, pinv), problem.given(y) - truth.y, radius, 1.0, truth)
 
 
 def exactly(problem: Problem, delta: float) -> LinfRegression:
@@ -269,8 +299,7 @@ def _result(
     """Everything in the user's units and shapes."""
     n, d = problem.A.shape
     shape = (d,) if problem.flat else y.shape
-    with np.errstate(over="ignore"):
-        x = problem.to_user(y).astype(problem.A.dtype).reshape(shape)
+    x = problem.kept(y).reshape(shape)
     if not np.isfinite(x).all():
         at = int(np.flatnonzero(~np.isfinite(x.reshape(d, -1)).all(axis=1))[0])
         raise ValueError(

@@ -108,7 +108,7 @@ POOLED_BOUND = LINF_BOUND.variant(
 EXACT_SOLUTION = Theorem(
     "exact-solution",
     claim="the coefficients are the exact least-squares solution, each within its rounding radius "
-    "√[(AᵀA)⁻¹]ⱼⱼ 8u√d (‖b‖ + ‖y‖ + κ‖r‖)",
+    "√[(AᵀA)⁻¹]ⱼⱼ 8u√d (‖b‖ + ‖y‖ + κ‖r‖) and its last bit",
     quantity="‖R⁻ᵀAᵀ(b − Ax)‖ over 8u√d (‖b‖ + ‖y‖ + κ‖r‖)",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -145,10 +145,13 @@ class Evidence:
         Half-widths of the error bars at `delta`, and the part of them that is rounding.
     reach : ndarray, shape (d, k)
         How far the exact solution could be at worst, by ‖b‖ alone.
-    variance : float
-        Largest variance of a coefficient over that of a Gaussian sketch.
+    variance, uneven : float
+        Largest variance of a coefficient over that of a Gaussian sketch; what uneven blocks widen a
+        bar by.
     error, radius : ndarray, optional
         Distance to the reference, and how far that may be from the exact solution.
+    level : float
+        Probability that it is no farther.
     residual : ndarray, shape (k,)
         ‖b − Ax*‖ of the reference, else an estimate.
     pinv : tuple of float
@@ -170,11 +173,13 @@ class Evidence:
     rounding: Float[np.ndarray, "d k"]
     reach: Float[np.ndarray, "d k"]
     variance: float
+    uneven: float
     residual: Float[np.ndarray, " k"]
     pinv: tuple[float, float]
     scale: Float[np.ndarray, "d 1"]
     error: Float[np.ndarray, "d k"] | None = None
     radius: Float[np.ndarray, "d k"] | None = None
+    level: float = 1.0
 
 
 def error_bars(e: Evidence) -> Certificate:
@@ -196,6 +201,7 @@ def _bars(theorem: Theorem, e: Evidence) -> Certificate:
             float((np.maximum(distance - e.radius, 0) / half).max()),
             float(((distance + e.radius) / half).max()),
             value=float((distance / half).max()),
+            level=e.level,
             method="exact",
         )
     return theorem(
@@ -209,7 +215,7 @@ def _bars(theorem: Theorem, e: Evidence) -> Certificate:
             "d": e.d,
             "delta": e.delta,
             "share of rounding in a bar": float((e.rounding / half).max()),
-            "bars wider by": math.sqrt(e.variance),
+            "wider for uneven blocks": e.uneven,
         },
     )
 
@@ -235,6 +241,7 @@ def linf_bound(e: Evidence) -> Certificate:
             relative(np.maximum(distance - e.radius, 0), high),
             relative(distance + e.radius, low) if low > 0 else math.inf,
             value=relative(distance, high),
+            level=e.level,
             method="exact",
         )
     bound = epsilon / math.sqrt(e.d)

@@ -35,7 +35,7 @@ def showcase() -> Showcase:
     exact = linf_regression(A, b).x
     hits: dict[str, list[bool]] = {"srht": [], "uniform rows": []}
     shown: dict[str, LinfRegression] = {}
-    draws = 200
+    draws = 100
     for rng in np.random.default_rng(0).spawn(draws):
         for name in hits:
             make: Any = SRHT if name == "srht" else RowSampling
