@@ -74,16 +74,14 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X, y = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
         )
-        y = y.astype(X.dtype, copy=False)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-        x_mean, y_mean = np.zeros(X.shape[1], X.dtype), np.zeros(y.shape[1:], X.dtype)
+        x_mean, y_mean = np.zeros(X.shape[1]), np.zeros(y.shape[1:])
         centred, target = X, y
         if self.fit_intercept:
-            x_mean, y_mean = (_average(v, sample_weight) for v in (X, y))
-            centred, target = X - x_mean, y - y_mean
+            (centred, x_mean), (target, y_mean) = (_centred(v, sample_weight) for v in (X, y))
         n, d = X.shape
         rows = self.rows
         if rows is not None and not d < rows <= n // 2:
@@ -115,7 +113,7 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
             solution = self.result_.x
         except np.linalg.LinAlgError:
             if sample_weight is not None:
-                root = np.sqrt(sample_weight).astype(X.dtype)
+                root = np.sqrt(sample_weight)
                 centred, target = ((v.T * root).T for v in (centred, target))
             solution = np.linalg.lstsq(centred, target)[0]
         self.coef_ = solution.T
@@ -131,7 +129,13 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return X @ self.coef_.T + self.intercept_
 
 
-def _average(values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Means of the columns, or of the vector, summed in double precision."""
+def _centred(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Columns, or the vector, less their means, in double precision; and the means.
+
+    A mean that is off by e adds n e² to a sum of squares; the second pass takes out what rounding
+    left of it in the first.
+    """
     wide = values.astype(np.float64, copy=False)
-    return np.asarray(np.average(wide, axis=0, weights=weights)).astype(values.dtype)
+    mean = np.asarray(np.average(wide, axis=0, weights=weights))
+    mean = mean + np.average(wide - mean, axis=0, weights=weights)
+    return wide - mean, np.asarray(mean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,15 @@ from scipy.sparse import issparse
 from whp.linalg._linf_regression.problem import Problem, row_blocks
 from whp.progress import track
 
-__all__ = ["RANK_LOST", "ROUNDING", "Factored", "factor_exact", "factor_sketch", "gradient_norm"]
+__all__ = [
+    "RANK_LOST",
+    "ROUNDING",
+    "Factored",
+    "corrected",
+    "factor_exact",
+    "factor_sketch",
+    "gradient_norm",
+]
 
 # Backward error of least squares in units of u ‖A‖_F; the largest seen was 0.25 (docs: rounding).
 ROUNDING = 8.0
@@ -64,14 +72,19 @@ class Factored:
         last = float(np.finfo(kept).eps) * np.abs(y)
         return np.sqrt(self.diagonal)[:, None] * self.leaves(y, residual) + last
 
+    # By substitution, which is backward stable; a product with the inverse is not.
+    def reduce(self, gradient: np.ndarray) -> np.ndarray:
+        """R⁻ᵀ g."""
+        return sl.solve_triangular(self.R, gradient, trans="T", check_finite=False)
+
     def solve(self, gradient: np.ndarray) -> np.ndarray:
         """(RᵀR)⁻¹ g."""
-        return self.inverse @ (self.inverse.T @ gradient)
+        return sl.solve_triangular(self.R, self.reduce(gradient), check_finite=False)
 
 
 def gradient_norm(problem: Problem, y: np.ndarray, factor: Factored) -> np.ndarray:
     """``‖R⁻ᵀAᵀ(b − Ay)‖``, the distance of y to the solution in the metric of A."""
-    return np.linalg.norm(factor.inverse.T @ problem.gradient(problem.left(y)), axis=0)
+    return np.linalg.norm(factor.reduce(problem.gradient(problem.left(y))), axis=0)
 
 
 def _inverse(R: np.ndarray, unit: float, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -101,18 +114,19 @@ def factor_sketch(
     inverse, singular = _inverse(R, unit, names)
     rss = np.einsum("ij,ij->j", right[d:], right[d:])
     size = np.linalg.norm(right, axis=0)
-    return Factored(R, inverse, inverse @ right[:d], rss, size, singular, unit)
+    y = sl.solve_triangular(R, right[:d], check_finite=False)
+    return Factored(R, inverse, y, rss, size, singular, unit)
 
 
 def factor_exact(problem: Problem) -> tuple[Factored, np.ndarray]:
     """Exact least squares, with ``‖R⁻ᵀAᵀ(b − Ay)‖`` of each right-hand side.
 
-    By the Gram matrix while its condition allows, else by QR. The seminormal equations with
-    corrections (Björck 1987) are as accurate as QR while κ² u ≪ 1; the corrections stop once the
-    gradient is no larger than rounding leaves it.
+    R is of the Gram matrix while its condition allows, else of QR; the seminormal equations with
+    corrections (Björck 1987) do the rest, which contract by κ² u or κ u, and stop once the gradient
+    is no larger than rounding leaves it.
     """
     A, b, norms = problem.A, problem.b, problem.norms
-    given, unit = float(np.finfo(A.dtype).eps), float(np.finfo(np.float64).eps)
+    given, unit = float(np.finfo(problem.dtype).eps), float(np.finfo(np.float64).eps)
     gram, moment = _gram(A, b)
     gram /= np.multiply.outer(norms, norms)
     values = sl.eigvalsh(gram, check_finite=False)
@@ -121,20 +135,26 @@ def factor_exact(problem: Problem) -> tuple[Factored, np.ndarray]:
         fit = factor_sketch(np.asarray(dense, np.float64), b, norms, unit, problem.names)
         if fit.singular[-1] <= RANK_LOST * given * np.linalg.norm(fit.R):
             _inverse(fit.R, given, problem.names)
-        return fit, gradient_norm(problem, fit.y, fit)
-    R = sl.cholesky(gram, check_finite=False)
-    inverse, singular = _inverse(R, given, problem.names)
-    size = np.linalg.norm(b, axis=0)
-    y = inverse @ (inverse.T @ (moment / norms[:, None]))
+    else:
+        R = sl.cholesky(gram, check_finite=False)
+        inverse, singular = _inverse(R, given, problem.names)
+        blank = np.zeros((len(R), b.shape[1]))
+        size = np.linalg.norm(b, axis=0)
+        fit = Factored(R, inverse, blank, size**2, size, singular, unit)
+        fit = replace(fit, y=fit.solve(moment / norms[:, None]))
+    return corrected(problem, fit)
+
+
+def corrected(problem: Problem, fit: Factored) -> tuple[Factored, np.ndarray]:
+    """Two corrections of y at most, and ``‖R⁻ᵀAᵀ(b − Ay)‖`` after them."""
     for last in (False, False, True):
-        left = problem.left(y)
-        step = inverse.T @ problem.gradient(left)
-        rss = np.einsum("ij,ij->j", left, left)
-        fit = Factored(R, inverse, y, rss, size, singular, unit)
-        remaining = np.linalg.norm(step, axis=0)
-        if last or (4 * ROUNDING * remaining <= fit.leaves(y, np.sqrt(rss))).all():
+        left = problem.left(fit.y)
+        gradient = problem.gradient(left)
+        fit = replace(fit, rss=np.einsum("ij,ij->j", left, left))
+        remaining = np.linalg.norm(fit.reduce(gradient), axis=0)
+        if last or (4 * ROUNDING * remaining <= fit.leaves(fit.y, np.sqrt(fit.rss))).all():
             return fit, remaining
-        y = y + inverse @ step
+        fit = replace(fit, y=fit.y + fit.solve(gradient))
     raise AssertionError("the loop returns")
 
 

@@ -13,6 +13,9 @@ from whp.validate import as_frame, as_matrix, as_vector, column_names
 __all__ = ["Problem", "adjoint", "one_or_two", "prepare", "product", "row_blocks"]
 
 BLOCK_ENTRIES = 1 << 20
+# Sums over rows are of so many terms, then pairwise: in a file sorted by outcome rounding of one
+# value, repeated, would add up, n/4 times for n rows.
+TERMS = 64
 # Columns and targets whose peak leaves 2^±limit are multiplied by a power of two, which is exact.
 LIMIT = {np.dtype(np.float64): 400, np.dtype(np.float32): 40}
 
@@ -25,6 +28,8 @@ class Problem:
     ----------
     A : array, CSC array or anything with ``@``, ``.T``, `shape` and `dtype`
         The design, of float32 or float64.
+    dtype : dtype
+        Of the user's design, which coefficients are returned in.
     b : ndarray
         The right-hand sides, float64.
     names : tuple of str
@@ -38,6 +43,7 @@ class Problem:
     """
 
     A: Any
+    dtype: Any
     b: np.ndarray
     names: tuple[str, ...]
     norms: np.ndarray
@@ -63,7 +69,7 @@ class Problem:
     def kept(self, y: np.ndarray) -> np.ndarray:
         """The user's coefficients in the type of A; infinite where that has no such numbers."""
         with np.errstate(over="ignore"):
-            return self.to_user(y).astype(self.A.dtype)
+            return self.to_user(y).astype(self.dtype)
 
     def given(self, y: np.ndarray) -> np.ndarray:
         """y as the user's coefficients have it, to the last bit that their type keeps."""
@@ -92,12 +98,33 @@ def product(A: Any, x: np.ndarray) -> np.ndarray:
 
 
 def adjoint(A: Any, left: np.ndarray) -> np.ndarray:
-    """Aᵀ left in double precision."""
-    if isinstance(A, np.ndarray) and A.dtype == np.float32:
-        step = row_blocks(A).step
-        parts = (A[i : i + step].astype(np.float64).T @ left[i : i + step] for i in row_blocks(A))
-        return np.sum(list(parts), axis=0)
-    return np.asarray(A.T @ left, dtype=np.float64)
+    """Aᵀ left in double precision, its sums short and pairwise (docs: rounding)."""
+    d, k = A.shape[1], left.shape[1]
+    if issparse(A):
+        result, filled = np.zeros((d, k)), np.flatnonzero(np.diff(A.indptr))
+        for t in range(k if len(filled) else 0):
+            terms = A.data * left[A.indices, t]
+            result[filled, t] = np.add.reduceat(terms, A.indptr[filled])  # sums pairwise
+        return result
+    if not isinstance(A, np.ndarray):
+        return np.asarray(A.T @ left, dtype=np.float64)
+    sums = []
+    step = -(-row_blocks(A).step // TERMS) * TERMS
+    for i in range(0, len(A), step):
+        part, other = A[i : i + step].astype(np.float64, copy=False), left[i : i + step]
+        whole = len(part) // TERMS * TERMS
+        rows = part[:whole].reshape(-1, TERMS, d).transpose(0, 2, 1)
+        sums.append(_pairwise(rows @ other[:whole].reshape(-1, TERMS, k)))
+        sums.append(part[whole:].T @ other[whole:])
+    return _pairwise(np.stack(sums))
+
+
+def _pairwise(parts: np.ndarray) -> np.ndarray:
+    """Sum over the first axis: each term takes part in log₂ of its length additions."""
+    while len(parts) > 1:
+        even = len(parts) // 2 * 2
+        parts = np.concatenate([parts[0:even:2] + parts[1:even:2], parts[even:]])
+    return parts.sum(axis=0)
 
 
 def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
@@ -118,6 +145,7 @@ def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
     _same_order(A, b, "b")
     flat = target.ndim == 1
     target = target.reshape(n, -1)
+    dtype = design.dtype
     if sample_weight is not None:
         _same_order(A, sample_weight, "sample_weight")
         weights = as_vector(sample_weight, "sample_weight", size=n, dtype=np.float64)
@@ -128,7 +156,7 @@ def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
             )
         root = np.sqrt(weights)
         target = target * root[:, None]
-        root = root.astype(design.dtype)
+        # In double precision also where A is of single: each row of A and b has the same weight.
         design = (
             (diags_array(root) @ design).tocsc() if issparse(design) else design * root[:, None]
         )
@@ -136,7 +164,7 @@ def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
             raise ValueError("sample_weight must not overflow with A; divide it by its largest")
     design, norms, exponents = _in_range(design)
     target, _, targets = _in_range(target)
-    return Problem(design, target, names, norms, flat, exponents, targets)
+    return Problem(design, dtype, target, names, norms, flat, exponents, targets)
 
 
 def one_or_two(value: Any, argument: str) -> np.ndarray:
@@ -153,6 +181,9 @@ def _design(A: Any) -> tuple[Any, tuple[str, ...]]:
         if A.dtype.kind not in "fiub":
             raise TypeError(f"A must hold real numbers, got dtype {A.dtype}")
         clean: Any = A.tocsc() if A.dtype == np.float32 else A.tocsc().astype(np.float64)
+        if not clean.has_canonical_format:  # entries that are given twice are to be added up
+            clean = clean.copy()
+            clean.sum_duplicates()
         if not _finite(clean):
             raise ValueError("A must be finite, got NaN or infinity")
         if 0 in A.shape:

@@ -22,7 +22,9 @@ def refined(problem: Problem, start: Factored, m: int, refine: int | Literal["ls
             problem.A.shape,
             dtype=np.float64,
             matvec=lambda z: product(problem.A, (start.inverse @ z) / norms),
-            rmatvec=lambda r: start.inverse.T @ (adjoint(problem.A, r) / norms),
+            rmatvec=lambda r: (
+                start.inverse.T @ (adjoint(problem.A, r.reshape(-1, 1))[:, 0] / norms)
+            ),
         )
         unit = float(np.finfo(np.float64).eps)
         steps = [

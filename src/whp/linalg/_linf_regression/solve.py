@@ -125,15 +125,15 @@ def from_sketch(
     residual = np.sqrt(m * fit.rss / (m - d))
     if refine == 0:
         y, spreads = fit.y, deviation * np.sqrt(variance * fit.rss / (m - d))
-        rounding = fit.rounding(y, np.sqrt(fit.rss), problem.A.dtype)
+        rounding = fit.rounding(y, np.sqrt(fit.rss), problem.dtype)
         quantile = bounds.student_quantile(delta, d * k, uneven.degrees)
     else:
         y = refined(problem, fit, m, refine)
         left = problem.left(y)
         residual = np.linalg.norm(left, axis=0)
-        gradient = fit.inverse.T @ problem.gradient(left)
+        gradient = fit.reduce(problem.gradient(left))
         spreads = deviation * np.linalg.norm(gradient, axis=0)
-        rounding = wider * fit.rounding(y, residual, problem.A.dtype)
+        rounding = wider * fit.rounding(y, residual, problem.dtype)
         quantile = bounds.refined_quantile(delta, uneven.rows, d)
     half = quantile * spreads + rounding
 
@@ -226,7 +226,7 @@ def exactly(problem: Problem, delta: float) -> LinfRegression:
     fit, remaining = factor.factor_exact(problem)
     y, residual = fit.y, np.sqrt(fit.rss)
     n, d = problem.A.shape
-    rounding = fit.rounding(y, residual, problem.A.dtype)
+    rounding = fit.rounding(y, residual, problem.dtype)
     certificate = theorems.exact_solution(
         remaining,
         fit.leaves(y, residual),
@@ -303,14 +303,15 @@ def _result(
     if not np.isfinite(x).all():
         at = int(np.flatnonzero(~np.isfinite(x.reshape(d, -1)).all(axis=1))[0])
         raise ValueError(
-            f"A must leave coefficients in the range of {problem.A.dtype}, that of column "
+            f"A must leave coefficients in the range of {problem.dtype}, that of column "
             f"{problem.names[at]} is not; divide the column or b by a constant"
         )
     norm = np.ldexp(residual, problem.targets)
+    lost = float(np.finfo(problem.dtype).smallest_subnormal)  # by coefficients too small for it
     return LinfRegression(
         x=x,
-        stderr=problem.to_user(stderr).reshape(shape),
-        rounding=problem.to_user(rounding).reshape(shape),
+        stderr=problem.to_user(stderr).reshape(shape) + lost,
+        rounding=problem.to_user(rounding).reshape(shape) + lost,
         residual_estimate=float(norm[0]) if problem.flat else norm,
         shape=(int(n), int(d)),
         names=problem.names,

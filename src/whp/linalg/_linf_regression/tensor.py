@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from whp.door import AtLeast, Fraction, front_door
-from whp.linalg._linf_regression.factor import Factored, factor_sketch, gradient_norm
+from whp.linalg._linf_regression.factor import Factored, corrected, factor_sketch
 from whp.linalg._linf_regression.problem import Problem
 from whp.linalg._linf_regression.sketches import TensorSRHT
 from whp.linalg._linf_regression.solution import LinfRegression
@@ -53,18 +54,17 @@ def _factor_separately(problem: Problem) -> tuple[Factored, np.ndarray]:
         parts.append(factor_sketch(A, np.zeros((len(A), 1)), norms, unit, names))
     inverse = np.kron(parts[0].inverse, parts[1].inverse)
     moment = problem.gradient(problem.b)
-    y = inverse @ (inverse.T @ moment)
-    y = y + inverse @ (inverse.T @ problem.gradient(problem.left(y)))
+    size = np.linalg.norm(problem.b, axis=0)
     fit = Factored(
         np.kron(parts[0].R, parts[1].R),
         inverse,
-        y,
-        np.array([np.square(problem.left(y)).sum()]),
-        np.linalg.norm(problem.b, axis=0),
+        np.zeros_like(moment),
+        size**2,
+        size,
         np.sort(np.multiply.outer(parts[0].singular, parts[1].singular).ravel())[::-1],
         unit,
     )
-    return fit, gradient_norm(problem, y, fit)
+    return corrected(problem, replace(fit, y=fit.solve(moment)))
 
 
 @front_door
@@ -124,6 +124,7 @@ def tensor_linf_regression(
     norms = np.kron(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
     problem = Problem(
         product,
+        product.dtype,
         target.reshape(-1, 1),
         tuple(f"x{i},{j}" for i in range(left.shape[1]) for j in range(right.shape[1])),
         np.where(norms > 0, norms, 1.0),

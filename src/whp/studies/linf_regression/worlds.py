@@ -18,7 +18,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.datasets.linear_models import spike
 from whp.experiment.worlds import Instance, Worlds
-from whp.linalg import LinfRegression, linf_regression, sketch_and_solve
+from whp.linalg import LinfRegression, SketchedLinearRegression, linf_regression, sketch_and_solve
 from whp.linalg._linf_regression import theorems as t
 
 __all__ = ["worlds"]
@@ -42,10 +42,11 @@ def extended(A: np.ndarray, b: np.ndarray) -> np.ndarray:
     return x
 
 
-def rational(A: np.ndarray, b: np.ndarray) -> np.ndarray:
+def rational(A: np.ndarray, b: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """The exact solution as fractions, by Gaussian elimination of the normal equations."""
     wide = np.array([[Fraction(v) for v in row] for row in np.column_stack([A, b]).tolist()])
-    rows, d = wide.T @ wide, A.shape[1]
+    left = wide if weights is None else wide * [[Fraction(w)] for w in weights.tolist()]
+    rows, d = left.T @ wide, A.shape[1]
     rows = rows[:d]
     for i in range(d):
         rows[i] = rows[i] / rows[i, i]
@@ -235,6 +236,76 @@ def calendar_years(rng: Rng, strength: float) -> Instance:
     A = np.vander(years / 2000, 4)
     b = rng.standard_normal(120)
     return Instance({"A": A, "b": b}, judge(A, b, rational))
+
+
+@worlds.world(run=linf_regression, strengths=(0, 1))
+def weighted_in_single_precision(rng: Rng, strength: float) -> Instance:
+    """A design of float32, 60×4, solved exactly with weights of .1 to 3, or e⁻²⁰⁰ to e⁻²⁰⁵ (1)."""
+    A = rng.standard_normal((60, 4)).astype(np.float32)
+    A[:, 0] = 1
+    b = A.astype(float) @ [1000, 1, 1e-3, 0] + rng.standard_normal(60)
+    weights = np.exp(-200 - 5 * rng.random(60)) if strength else rng.uniform(0.1, 3, 60)
+    return Instance(
+        {"A": A, "b": b, "sample_weight": weights},
+        judge(A.astype(float), b, lambda A, b: rational(A, b, weights)),
+    )
+
+
+def means(groups: np.ndarray, b: np.ndarray) -> list[Fraction]:
+    """Exact means of b, which has few values, in the groups 0, 1, ..."""
+    result = []
+    for g in np.unique(groups):
+        values, counts = np.unique(b[groups == g], return_counts=True)
+        total = sum(Fraction(v) * n for v, n in zip(values.tolist(), counts.tolist(), strict=True))
+        result.append(total / int(counts.sum()))
+    return result
+
+
+@worlds.world(run=linf_regression, strengths=(0, 1), seeds=200)
+def sorted_by_outcome(rng: Rng, strength: float) -> Instance:
+    """30,000 rows sorted by group and outcome, solved exactly: rounding of one value, repeated.
+
+    An intercept and a treatment with outcomes .1 and .7, or three groups of ratings 0 to 1 (1).
+    """
+    n = 30_000
+    if strength:
+        group, b = np.sort(rng.integers(0, 3, n)), np.sort(rng.integers(0, 11, n)) * 0.1
+        A = (group[:, None] == np.arange(3)).astype(float)
+        x = np.array(means(group, b))
+    else:
+        group = np.repeat([0, 1], n // 2)
+        b = np.where(rng.random(n) < 0.1, 0.7, 0.1)
+        b = np.concatenate([np.sort(b[: n // 2]), np.sort(b[n // 2 :])])
+        A = np.column_stack([np.ones(n), group])
+        first, second = means(group, b)
+        x = np.array([first, second - first])
+    return Instance({"A": A, "b": b}, judge(A, b, lambda A, b: x))
+
+
+@worlds.world(run=linf_regression, strengths=(0, 1, 2, 3))
+def nearly_the_same(rng: Rng, strength: float) -> Instance:
+    """Two columns equal up to 10⁻⁶ and no residual, 100×3, in three orders; from 40 rows (3)."""
+    A = rng.standard_normal((100, 3))
+    A[:, 1] = A[:, 0] + A[:, 1] / 1e6
+    A = A[:, [[0, 1, 2], [2, 0, 1], [0, 2, 1], [0, 1, 2]][int(strength)]]
+    b = A @ [1, 2, 3]
+    more = {"rows": 40, "rng": int(rng.integers(1 << 32))} if strength == 3 else {}
+    return Instance({"A": A, "b": b, **more}, judge(A, b, rational))
+
+
+def fitted(X: np.ndarray, y: np.ndarray) -> LinfRegression | None:
+    """The result of the scikit-learn estimator."""
+    return SketchedLinearRegression().fit(X, y).result_
+
+
+@worlds.world(run=fitted, strengths=(1e2, 1e4, 1e5))
+def far_from_the_origin(rng: Rng, strength: float) -> Instance:
+    """The estimator with an intercept on columns of float32 of mean h and spread 10, 80×3."""
+    X = (rng.standard_normal((80, 3)) * 10 + strength).astype(np.float32)
+    y = (X.astype(float) @ [1, 2, 0] + rng.standard_normal(80)).astype(np.float32)
+    wide = np.column_stack([X, np.ones(80)]).astype(float)
+    x = rational(wide, y.astype(float))[:3]
+    return Instance({"X": X, "y": y}, judge(X.astype(float), y.astype(float), lambda A, b: x))
 
 
 @worlds.world(run=linf_regression, strengths=(0.3, 1.0))
