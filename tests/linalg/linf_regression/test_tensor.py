@@ -12,12 +12,12 @@ from whp.linalg import tensor_linf_regression
 def test_tensor_with_all_pairs_is_exact():
     rng = np.random.default_rng(0)
     A1, A2, B = (
-        rng.standard_normal((16, 4)),
+        rng.standard_normal((64, 4)),
         rng.standard_normal((32, 3)),
-        rng.standard_normal((16, 32)),
+        rng.standard_normal((64, 32)),
     )
     expected = np.linalg.lstsq(np.kron(A1, A2), B.ravel())[0]
-    result = tensor_linf_regression(A1, A2, B, rows=512, replace=False, measure=True, rng=0)
+    result = tensor_linf_regression(A1, A2, B, rows=2048, replace=False, measure=True, rng=0)
     np.testing.assert_allclose(result.x, expected, atol=1e-13)
     assert verdicts(result) == [Verdict.HOLDS] * 2
 

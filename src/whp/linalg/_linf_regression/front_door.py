@@ -52,7 +52,7 @@ def linf_regression(
     replace: bool = False,
     scale: bool = True,
     refine: Annotated[int, AtLeast(0)] | Literal["lsqr"] = 0,
-    block_rows: Annotated[int, AtLeast(2)] | None = None,
+    block_rows: Annotated[int, AtLeast(64)] | None = None,
     sample_weight: Annotated[Any, Data("vector")] = None,
     measure: bool = False,
     x_exact: Annotated[Any, Data("vector")] = None,

@@ -108,8 +108,8 @@ def _fwht_panel(a, out, length, small, large):
 
 
 @_compiled
-def _sampled_panel(a, signs, high, low, parity, length, small, scale, out):
-    """Rows (high, low) of scale * H diag(signs) [a; 0] for one panel, reading `a` once.
+def _sampled_panel(a, signs, order, high, low, parity, length, small, scale, out):
+    """Rows (high, low) of scale * H [(diag(signs) a)[order]; 0] for one panel, reading `a` once.
 
     H_N = H_{N/L} kron H_L with L = `length`: each block of L rows is transformed in cache, and its rows are added, with the sign
     that H_{N/L} gives them, to the sampled rows alone. That replaces the last log2(N/L) passes over all N rows.
@@ -122,9 +122,10 @@ def _sampled_panel(a, signs, high, low, parity, length, small, scale, out):
         start = block * length
         stop = min(n, start + length)
         for i in range(start, stop):
-            s = signs[i]
+            source = order[i]
+            s = signs[source]
             for j in range(width):
-                v[(i - start) * width + j] = s * a[i, j]
+                v[(i - start) * width + j] = s * a[source, j]
         for j in range((stop - start) * width, length * width):
             v[j] = 0.0
         _transform(v, width, length, small, length)
@@ -243,9 +244,9 @@ def fwht(a: Any, axis: int = 0, overwrite: bool = False) -> np.ndarray:
 
 
 def sampled_fwht(
-    a: Any, signs: np.ndarray, rows: np.ndarray, padded: int, scale: float
+    a: Any, signs: np.ndarray, order: np.ndarray, rows: np.ndarray, padded: int, scale: float
 ) -> np.ndarray:
-    """scale * (H diag(signs) [a; 0])[rows] with `padded` rows in all, for a dense or sparse (n, d) `a`."""
+    """scale * (H [(diag(signs) a)[order]; 0])[rows] with `padded` rows in all, for a dense or sparse (n, d) `a`."""
     d = a.shape[1]
     dtype = np.dtype(np.float32 if a.dtype == np.float32 else np.float64)
     # A block as long as the sample balances the passes saved against the additions they are replaced by.
@@ -261,7 +262,16 @@ def sampled_fwht(
         part = _panel(a, first, last)
         part = part.astype(dtype, copy=False)
         _sampled_panel(
-            part, signs, high, low, parity, length, small, dtype.type(scale), out[:, first:last]
+            part,
+            signs,
+            order,
+            high,
+            low,
+            parity,
+            length,
+            small,
+            dtype.type(scale),
+            out[:, first:last],
         )
 
     _share(work, d, width)

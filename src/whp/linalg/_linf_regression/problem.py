@@ -10,7 +10,7 @@ from scipy.sparse import diags_array, issparse
 
 from whp.validate import as_frame, as_matrix, as_vector, column_names
 
-__all__ = ["Problem", "adjoint", "one_or_two", "prepare", "product", "row_blocks"]
+__all__ = ["Problem", "adjoint", "in_range", "one_or_two", "prepare", "product", "row_blocks"]
 
 BLOCK_ENTRIES = 1 << 20
 # Sums over rows are of so many terms, then pairwise: in a file sorted by outcome rounding of one
@@ -162,8 +162,8 @@ def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
         )
         if not _finite(design):
             raise ValueError("sample_weight must not overflow with A; divide it by its largest")
-    design, norms, exponents = _in_range(design)
-    target, _, targets = _in_range(target)
+    design, norms, exponents = in_range(design)
+    target, _, targets = in_range(target)
     return Problem(design, dtype, target, names, norms, flat, exponents, targets)
 
 
@@ -219,7 +219,7 @@ def _finite(A: Any) -> bool:
     return bool(np.isfinite(A.data if issparse(A) else A).all())
 
 
-def _in_range(A: Any) -> tuple[Any, np.ndarray, np.ndarray]:
+def in_range(A: Any) -> tuple[Any, np.ndarray, np.ndarray]:
     """A with columns out of range scaled by powers of two, its column norms, the exponents."""
     limit = LIMIT[np.dtype(A.dtype)]
     squares = _squares(A)

@@ -76,7 +76,10 @@ def draw_rows(total: int, m: int, replace: bool, rng: np.random.Generator) -> np
 
 
 class SRHT(Sketch):
-    """Subsampled randomized Hadamard transform ``(1/√m) P H D`` after padding n to N, a power of two.
+    """Subsampled randomized Hadamard transform ``(1/√m) P H Π D`` after padding n to N, a power of two.
+
+    Rows are permuted at random: without Π, groups of rows that are aligned with powers of two, such
+    as pairs of adjacent rows, keep their products of signs together through H.
 
     Parameters
     ----------
@@ -90,6 +93,9 @@ class SRHT(Sketch):
         The n random signs D, where they are given.
     rows : ndarray, optional
         The m sampled rows P, numbers below N, where they are given.
+    order : ndarray, optional
+        The permutation Π: row i of Π X is row ``order[i]`` of X. Where it is not given, but signs
+        or rows are, rows stay where they are.
     """
 
     family = "srht"
@@ -103,9 +109,10 @@ class SRHT(Sketch):
         replace: bool = False,
         signs: np.ndarray | None = None,
         rows: np.ndarray | None = None,
+        order: np.ndarray | None = None,
     ) -> None:
         super().__init__(n, m)
-        drawn = signs is None and rows is None
+        drawn = signs is None and rows is None and order is None
         rng = np.random.default_rng(rng)
         self.padded = next_power_of_two(n)
         self.signs = (
@@ -118,6 +125,12 @@ class SRHT(Sketch):
             if rows is None
             else np.asarray(rows, dtype=np.int64)
         )
+        if drawn:
+            self.order = rng.permutation(n)
+        else:
+            self.order = np.arange(n) if order is None else np.asarray(order, dtype=np.int64)
+        if not np.array_equal(np.sort(self.order), np.arange(n)):
+            raise ValueError(f"order must be a permutation of 0..{n - 1}")
         if self.signs.shape != (n,) or (np.abs(self.signs) != 1).any():
             raise ValueError(f"signs must be {n} entries of -1 or 1, got shape {self.signs.shape}")
         if self.rows.shape != (m,) or self.rows.min() < 0 or self.rows.max() >= self.padded:
@@ -125,18 +138,20 @@ class SRHT(Sketch):
                 f"rows must be {m} numbers in 0..{self.padded - 1}, got shape {self.rows.shape}"
             )
         if drawn:
-            register(self, "signs", "rows", "padded", "shape")
+            register(self, "signs", "order", "rows", "padded", "shape")
 
     def _matmat(self, X: Any) -> np.ndarray:
-        return sampled_fwht(X, self.signs, self.rows, self.padded, self.shape[0] ** -0.5)
+        scale = self.shape[0] ** -0.5
+        return sampled_fwht(X, self.signs, self.order, self.rows, self.padded, scale)
 
     def _rmatmat(self, Y: np.ndarray) -> np.ndarray:
         Y = floats(Y)
         spread = np.zeros((self.padded, Y.shape[1]), dtype=Y.dtype)
         np.add.at(spread, self.rows, Y)
-        spread = fwht(spread, overwrite=True)[: self.shape[1]]
-        spread *= (self.signs * self.shape[0] ** -0.5)[:, None].astype(Y.dtype)
-        return spread
+        result = np.empty((self.shape[1], Y.shape[1]), dtype=Y.dtype)
+        result[self.order] = fwht(spread, overwrite=True)[: self.shape[1]]
+        result *= (self.signs * self.shape[0] ** -0.5)[:, None].astype(Y.dtype)
+        return result
 
 
 class PooledHadamard(Sketch):
@@ -220,14 +235,16 @@ class PooledHadamard(Sketch):
 
 
 class SubsampledCirculant(Sketch):
-    """Subsampled randomized circulant ``(1/√m) P G D``, G the circulant of random signs, by FFT.
+    """Subsampled randomized circulant ``(1/√m) P G Π D``, G the circulant of random signs, by FFT.
+
+    The random permutation Π parts rows that lie side by side, as in :class:`SRHT`.
 
     Parameters
     ----------
     n, m : int
         Rows of the input and of the sketch. No padding to a power of two.
     rng : numpy.random.Generator or int, optional
-        Source of both sets of signs and of the rows.
+        Source of both sets of signs, of the permutation and of the rows.
     replace : bool
         Draw rows with replacement.
     """
@@ -241,7 +258,8 @@ class SubsampledCirculant(Sketch):
         self.signs = rng.choice(signs, n)
         self.generator = rng.choice(signs, n)
         self.rows = draw_rows(n, m, replace, rng)
-        register(self, "signs", "generator", "rows", "shape")
+        self.order = rng.permutation(n)
+        register(self, "signs", "generator", "order", "rows", "shape")
 
     def _convolve(self, X: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
         if X.dtype == np.float32:
@@ -257,7 +275,7 @@ class SubsampledCirculant(Sketch):
         signs = self.signs[:, None].astype(out.dtype)
 
         def work(first: int, last: int) -> None:
-            part = _panel(X, first, last) * signs
+            part = (_panel(X, first, last) * signs)[self.order]
             out[:, first:last] = self._convolve(part, spectrum)[self.rows]
 
         _share(work, X.shape[1], 16)
@@ -268,7 +286,8 @@ class SubsampledCirculant(Sketch):
         Y = floats(Y)
         spread = np.zeros((self.shape[1], Y.shape[1]), dtype=Y.dtype)
         np.add.at(spread, self.rows, Y)
-        result = self._convolve(spread, np.conj(scipy.fft.rfft(self.generator)))
+        result = np.empty_like(spread)
+        result[self.order] = self._convolve(spread, np.conj(scipy.fft.rfft(self.generator)))
         return result * (self.signs * self.shape[0] ** -0.5)[:, None].astype(Y.dtype)
 
 
@@ -343,9 +362,18 @@ class TensorSRHT(Sketch):
         self.rows = np.divmod(pairs, self.padded[1])
         register(self, "sizes", "padded", "signs", "rows", "shape")
 
+    @property
+    def inflation(self) -> float:
+        """Bound 9 for any A: E (σᵀGσ')²(σᵀRσ')² ≤ 9 ‖G‖²‖R‖² by hypercontractivity.
+
+        Where A is a Kronecker product it is 3 (docs: tensor).
+        """
+        return 9.0
+
     def _factor(self, k: int, X: np.ndarray) -> np.ndarray:
         """``(H D_k [X; 0])[rows_k]``."""
-        return sampled_fwht(floats(X), self.signs[k], self.rows[k], self.padded[k], 1.0)
+        order = np.arange(self.sizes[k])
+        return sampled_fwht(floats(X), self.signs[k], order, self.rows[k], self.padded[k], 1.0)
 
     def kron(self, A1: np.ndarray, A2: np.ndarray) -> np.ndarray:
         """``S (A1 ⊗ A2)`` in O(n₁d₁ log n₁ + n₂d₂ log n₂ + m d₁d₂), without the product."""

@@ -53,7 +53,8 @@ class Sketched:
     @property
     def family(self) -> str:
         """Name of the sketch."""
-        return str(getattr(self.operator, "family", "this sketch"))
+        named = type(self.operator) if self.law != "unknown" else self.operator
+        return str(getattr(named, "family", "this sketch"))
 
     @property
     def law(self) -> Law:
@@ -64,6 +65,20 @@ class Sketched:
         if isinstance(S, BlockSRHT) and not all(made_here(part, SRHT) for part in S.blocks):
             return "unknown"
         return "here" if made_here(S, *MIXING) else "unknown"
+
+    def lengths(self, problem: Problem, delta: float) -> tuple[float, float, float]:
+        """Smallest and largest ‖Sv‖/‖v‖ of columns v of A and b, and how far from 1 is allowed.
+
+        For Gaussian rows ‖Sv‖²/‖v‖² is χ²/m, and √χ² leaves √m by t with probability 2 exp(−t²/2)
+        at most; less than one by which its mean is below √m.
+        """
+        m = len(self.SA)
+        after = np.linalg.norm(np.column_stack([self.SA.astype(float), self.Sb]), axis=0)
+        before = np.append(problem.norms, np.linalg.norm(problem.b, axis=0))
+        seen = np.append((np.abs(self.SA) > 0).any(axis=0), before[len(problem.norms) :] > 0)
+        ratios = after[seen] / before[seen]
+        room = (1 + np.sqrt(2 * np.log(2 * len(before) / delta))) / np.sqrt(m)
+        return float(ratios.min()), float(ratios.max()), float(room)
 
     def probed(self) -> tuple[int, int] | None:
         """How many of some rows of S were looked at, and how many of them have one entry."""
@@ -96,6 +111,7 @@ def from_sketch(
     x_exact: Any,
     measure: bool,
     solver: Callable[[Problem], tuple[Factored, np.ndarray]] | None = None,
+    inflation: float | None = None,
 ) -> LinfRegression:
     """Solve the sketched problem, and say how far its solution is from that of A.
 
@@ -108,15 +124,18 @@ def from_sketch(
     SA, Sb = sketched.SA, sketched.Sb
     m, (d, k) = len(SA), (SA.shape[1], Sb.shape[1])
     fit = _factor(problem, sketched, solver)
-    even = Spread(np.ones((d, k)), np.full(k, float(m - d)), float(m))
     operator = sketched.operator
+    # Terms of ‖Sr‖² have variance 8 ‖r‖⁴ at most for a tensor sketch, 2 ‖r‖⁴ for Gaussian rows.
+    freedom = (m - d) / (4 if isinstance(operator, TensorSRHT) else 1)
+    even = Spread(np.ones((d, k)), np.full(k, float(freedom)), float(m))
     uneven = (
         spread(operator.row_edges, SA / problem.norms, Sb, fit)
         if isinstance(operator, BlockSRHT)
         else even
     )
     # A caller's class may make its bars wider, never narrower.
-    inflation = max(1.0, float(getattr(operator, "inflation", 1.0)))
+    if inflation is None:
+        inflation = max(1.0, float(getattr(operator, "inflation", 1.0)))
     variance = inflation * uneven.factor
     distortion = bounds.embedding_distortion(uneven.rows, d, delta / 2)  # of both ends
     wider = (1 + distortion) ** 2
@@ -159,6 +178,7 @@ def from_sketch(
         sketch=sketched.family,
         law=sketched.law,
         probed=sketched.probed() if sketched.law == "unknown" else None,
+        lengths=sketched.lengths(problem, delta),
         condition=fit.condition,
         backward=fit.backward,
         half=half,
@@ -168,7 +188,7 @@ def from_sketch(
         uneven=math.sqrt(uneven.factor.max()) if refine == 0 else 1.0,
         residual=known.residual,
         pinv=known.pinv,
-        scale=np.ones((d, 1)) if scale else 1 / problem.norms[:, None],
+        scale=None if scale else 1 / _relative_norms(problem)[:, None],
         error=known.error,
         radius=known.radius,
         level=known.level,
@@ -274,7 +294,12 @@ def _smallest(fit: Factored, problem: Problem, scale: bool) -> float:
     """Smallest singular value of A, its columns scaled to norm 1 or as they are."""
     if scale:
         return float(fit.singular[-1])
-    return float(np.linalg.svd(fit.R * problem.norms, compute_uv=False)[-1])
+    return float(np.linalg.svd(fit.R * _relative_norms(problem), compute_uv=False)[-1])
+
+
+def _relative_norms(problem: Problem) -> np.ndarray:
+    """Norms of the user's columns over a power of two, which the ℓ∞ bound does not depend on."""
+    return np.ldexp(problem.norms, problem.exponents - problem.exponents.max())
 
 
 def _as_solution(x_exact: Any, d: int, k: int) -> np.ndarray:

@@ -9,13 +9,17 @@ import numpy as np
 
 from whp.door import AtLeast, Fraction, front_door
 from whp.linalg._linf_regression.factor import Factored, corrected, factor_sketch
-from whp.linalg._linf_regression.problem import Problem
+from whp.linalg._linf_regression.problem import Problem, in_range
 from whp.linalg._linf_regression.sketches import TensorSRHT
 from whp.linalg._linf_regression.solution import LinfRegression
 from whp.linalg._linf_regression.solve import Sketched, from_sketch
 from whp.validate import as_matrix
 
 __all__ = ["tensor_linf_regression"]
+
+# Of the variance of gᵀSᵀSr over that of a Gaussian sketch, where g is of a Kronecker product and
+# orthogonal to r (docs: tensor).
+INFLATION = 3.0
 
 
 class _Kronecker:
@@ -116,21 +120,24 @@ def tensor_linf_regression(
             )
     if target.shape != (len(left), len(right)):
         raise ValueError(f"B must have shape ({len(left)}, {len(right)}), got {target.shape}")
-    product = _Kronecker(left, right)
-    d = product.shape[1]
+    d = left.shape[1] * right.shape[1]
     if rows <= d:
         raise ValueError(f"rows must be more than d1 d2 = {d}, got {rows}")
+    target = target.reshape(-1, 1)
+    (left, norms1, powers1), (right, norms2, powers2), (target, _, targets) = map(
+        in_range, (left, right, target)
+    )
+    product = _Kronecker(left, right)
     operator = TensorSRHT(len(left), len(right), rows, rng, replace=replace)
-    norms = np.kron(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
     problem = Problem(
         product,
         product.dtype,
-        target.reshape(-1, 1),
+        target,
         tuple(f"x{i},{j}" for i in range(left.shape[1]) for j in range(right.shape[1])),
-        np.where(norms > 0, norms, 1.0),
+        np.kron(norms1, norms2),
         True,
-        np.zeros(d, dtype=np.int64),
-        np.zeros(1, dtype=np.int64),
+        np.add.outer(powers1, powers2).ravel(),
+        targets,
     )
     return from_sketch(
         problem,
@@ -141,4 +148,5 @@ def tensor_linf_regression(
         x_exact=None,
         measure=measure,
         solver=_factor_separately,
+        inflation=INFLATION,
     )

@@ -19,6 +19,7 @@ __all__ = [
     "EXACT_SOLUTION",
     "FIXED_BEFORE",
     "GAUSSIAN",
+    "ISOMETRY",
     "LINF_BOUND",
     "RANK",
     "REFINED_ERROR_BARS",
@@ -55,7 +56,13 @@ FIXED_BEFORE = Condition(
 X_EXACT = Condition(
     "exact-reference",
     "the solution that errors are measured from solves the normal equations",
-    remedy="x_exact does not solve the normal equations; use measure=True.",
+    remedy="an x_exact that does not solve them is no reference: use measure=True; where that was "
+    "used, columns depend too nearly for rounding: drop or subtract some.",
+)
+ISOMETRY = Condition(
+    "isometry",
+    "E SᵀS = I: the sketch keeps lengths on average",
+    remedy="divide a sketch of m rows with entries of variance 1 by √m.",
 )
 ROW_COUNT = Condition(
     "row-count", "rows in proportion to d, up to logarithms, suffice for this sketch"
@@ -72,7 +79,7 @@ COORDINATE_ERROR_BARS = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("linf-regression#error-bars"),
-    conditions=(GAUSSIAN, FIXED_BEFORE, SINGLE_ROWS, RANK, X_EXACT),
+    conditions=(GAUSSIAN, FIXED_BEFORE, SINGLE_ROWS, ISOMETRY, RANK, X_EXACT),
     needs=NEEDS,
     remedy=REMEDY,
 )
@@ -84,7 +91,7 @@ REFINED_ERROR_BARS = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("linf-regression#refined-error-bars"),
-    conditions=(GAUSSIAN, FIXED_BEFORE, SINGLE_ROWS, RANK, X_EXACT),
+    conditions=(GAUSSIAN, FIXED_BEFORE, SINGLE_ROWS, ISOMETRY, RANK, X_EXACT),
     needs=NEEDS,
     remedy="take more rows, or more steps.",
 )
@@ -98,12 +105,14 @@ LINF_BOUND = Theorem(
     source=Derived(
         "linf-regression#explicit-constants", extends="Song, Ye, Yin & Zhang 2023, Theorem 1.1"
     ),
-    conditions=(ROW_COUNT, FIXED_BEFORE, SINGLE_ROWS, RANK, X_EXACT),
+    conditions=(ROW_COUNT, FIXED_BEFORE, SINGLE_ROWS, ISOMETRY, RANK, X_EXACT),
     needs=NEEDS,
     remedy=REMEDY,
 )
-POOLED_BOUND = LINF_BOUND.variant(
-    source=Derived("linf-regression#explicit-constants", extends="Song & Zhang 2026, Theorem 10.1")
+POOLED = Derived("linf-regression#explicit-constants", extends="Song & Zhang 2026, Theorem 10.1")
+UNSCALED = (
+    "no coefficient, of columns as they are, is further than (ε/√d) ‖r‖ ‖A†‖ and rounding from the "
+    "exact solution"
 )
 EXACT_SOLUTION = Theorem(
     "exact-solution",
@@ -138,6 +147,8 @@ class Evidence:
     probed : tuple of int, optional
         Rows of the sketch that were looked at, and how many had a single entry; None where they
         could not be.
+    lengths : tuple of float
+        Smallest and largest ‖Sv‖/‖v‖ of the columns v of A and b, and by how much they may leave 1.
     condition, backward : float
         Condition number of the sketched A, and by how much rounding may have moved it, relative to
         its smallest singular value.
@@ -156,8 +167,9 @@ class Evidence:
         ‖b − Ax*‖ of the reference, else an estimate.
     pinv : tuple of float
         Between which numbers ‖A†‖ lies.
-    scale : ndarray, shape (d, 1)
-        What distances are multiplied by before the largest is taken for the ℓ∞ bound.
+    scale : ndarray, shape (d, 1), optional
+        What distances are multiplied by before the largest is taken for the ℓ∞ bound; None for that
+        of columns scaled to norm 1.
     """
 
     d: int
@@ -167,6 +179,7 @@ class Evidence:
     sketch: str
     law: Law
     probed: tuple[int, int] | None
+    lengths: tuple[float, float, float]
     condition: float
     backward: float
     half: Float[np.ndarray, "d k"]
@@ -176,7 +189,7 @@ class Evidence:
     uneven: float
     residual: Float[np.ndarray, " k"]
     pinv: tuple[float, float]
-    scale: Float[np.ndarray, "d 1"]
+    scale: Float[np.ndarray, "d 1"] | None
     error: Float[np.ndarray, "d k"] | None = None
     radius: Float[np.ndarray, "d k"] | None = None
     level: float = 1.0
@@ -216,6 +229,7 @@ def _bars(theorem: Theorem, e: Evidence) -> Certificate:
             "delta": e.delta,
             "share of rounding in a bar": float((e.rounding / half).max()),
             "wider for uneven blocks": e.uneven,
+            "wider than for Gaussian rows": math.sqrt(e.variance),
         },
     )
 
@@ -227,8 +241,10 @@ def linf_bound(e: Evidence) -> Certificate:
     low, high = e.pinv
     plain = bounds.plain_bound(e.embedding_rows, e.d, e.delta)
 
+    scale = 1.0 if e.scale is None else e.scale
+
     def relative(distance: np.ndarray, pinv: float) -> float:
-        largest = (np.maximum(distance - e.rounding, 0) * e.scale).max(axis=0)
+        largest = (np.maximum(distance - e.rounding, 0) * scale).max(axis=0)
         size = e.residual * pinv
         return float(
             np.divide(largest, size, np.where(largest > 0, np.inf, 0.0), where=size > 0).max()
@@ -245,7 +261,13 @@ def linf_bound(e: Evidence) -> Certificate:
             method="exact",
         )
     bound = epsilon / math.sqrt(e.d)
-    return (POOLED_BOUND if e.sketch == "pooled" else LINF_BOUND)(
+    theorem = LINF_BOUND
+    if e.sketch == "pooled" and e.law == "here":
+        theorem = theorem.variant(source=POOLED)
+    if e.scale is not None:
+        theorem = theorem.variant(claim=UNSCALED)
+    unit = "coefficient" if e.scale is not None else "coefficient × column norm"
+    return theorem(
         bound=bound,
         confidence=1 - e.delta,
         trivial=min(plain, relative(e.reach + e.rounding, high)),
@@ -257,7 +279,7 @@ def linf_bound(e: Evidence) -> Certificate:
             "d": e.d,
             "residual norm": float(e.residual.max()),
             "norm of A†": high,
-            "coefficient × column norm, at most": float(bound * e.residual.max() * high),
+            f"{unit}, at most": float(bound * e.residual.max() * high),
         },
     )
 
@@ -320,6 +342,7 @@ def _common(e: Evidence) -> list[Answer]:
             "data cannot show how their sketch was chosen; draw one, and keep it whatever it says"
         ),
         _mixing(e),
+        _isometry(e),
         _rank(e.condition, e.backward),
         reference,
     ]
@@ -327,12 +350,24 @@ def _common(e: Evidence) -> list[Answer]:
 
 def _mixing(e: Evidence) -> Answer:
     if e.law != "unknown":
-        return SINGLE_ROWS.by_construction(f"a row of {e.sketch} mixes all rows that it sees")
+        which = "all rows of its block" if e.sketch == "block-srht" else "all rows"
+        return SINGLE_ROWS.by_construction(f"a row of {e.sketch} mixes {which}")
     if e.probed is None:
         return SINGLE_ROWS.unchecked("the operator has no adjoint to look at its rows with")
     looked, single = e.probed
     return SINGLE_ROWS.check(
         4 * single < 3 * looked, f"of {looked} rows that were looked at {single} have one entry"
+    )
+
+
+def _isometry(e: Evidence) -> Answer:
+    if e.law != "unknown":
+        return ISOMETRY.by_construction(f"{e.sketch} was drawn here")
+    low, high, room = e.lengths
+    return ISOMETRY.check(
+        1 - room <= low and high <= 1 + room,
+        f"of the columns of A and b it keeps between {low:.3g} and {high:.3g} of the length, "
+        f"wanted 1 ± {room:.2g}",
     )
 
 

@@ -18,7 +18,13 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.datasets.linear_models import spike
 from whp.experiment.worlds import Instance, Worlds
-from whp.linalg import LinfRegression, SketchedLinearRegression, linf_regression, sketch_and_solve
+from whp.linalg import (
+    LinfRegression,
+    SketchedLinearRegression,
+    linf_regression,
+    sketch_and_solve,
+    tensor_linf_regression,
+)
 from whp.linalg._linf_regression import theorems as t
 
 __all__ = ["worlds"]
@@ -26,6 +32,7 @@ __all__ = ["worlds"]
 worlds = Worlds("linf-regression", t.THEOREMS)
 HERE = "whp.linalg._linf_regression"
 SKETCHES = ("srht", "pooled", "gaussian", "circulant")
+SHAPES = ((32, 3), (16, 2))  # of the factors of a product
 Rng = np.random.Generator
 
 
@@ -70,16 +77,17 @@ def judge(
         }
         for c in result.certificates:
             if c.name == "linf-bound":
-                judged[c.name] = _within(A, b, x.astype(float), result, c.bound)
+                unit = "columns as they are" in c.claim
+                judged[c.name] = _within(A, b, x.astype(float), result, c.bound, unit)
         return judged
 
     return truths
 
 
 def _within(
-    A: np.ndarray, b: np.ndarray, x: np.ndarray, result: LinfRegression, bound: float
+    A: np.ndarray, b: np.ndarray, x: np.ndarray, result: LinfRegression, bound: float, unit: bool
 ) -> bool:
-    norms = np.linalg.norm(A, axis=0)
+    norms = np.ones(A.shape[1]) if unit else np.linalg.norm(A, axis=0)
     pinv = 1 / np.linalg.svd(A / norms, compute_uv=False)[-1]
     beyond = np.maximum(np.abs(result.x - x) - result.rounding, 0).reshape(A.shape[1], -1)
     left = np.linalg.norm((b - A @ x).reshape(len(b), -1), axis=0)
@@ -308,6 +316,71 @@ def far_from_the_origin(rng: Rng, strength: float) -> Instance:
     return Instance({"X": X, "y": y}, judge(X.astype(float), y.astype(float), lambda A, b: x))
 
 
+@worlds.world(run=linf_regression, strengths=(1e-4, 1, 1e4))
+def columns_as_they_are(rng: Rng, strength: float) -> Instance:
+    """scale=False on columns of that size, and one ten times smaller: 1,000×4, 600 rows."""
+    A = rng.standard_normal((1000, 4)) * strength * np.array([1, 1, 1, 0.1])
+    return instance(A, A[:, 0] + rng.standard_normal(1000), rng, rows=600, scale=False)
+
+
+@worlds.world(run=tensor_linf_regression, strengths=(0, 1, 2))
+def products(rng: Rng, strength: float) -> Instance:
+    """A Kronecker product of 32×3 and 16×2, intercepts in both, 120 rows.
+
+    The residual is white, the same in all rows of B (1), or the same in all rows and columns but
+    for the means (2), which makes the variance of a coefficient three times as large.
+    """
+    A1, A2 = (np.column_stack([np.ones(n), rng.standard_normal((n, d - 1))]) for n, d in SHAPES)
+    rows, columns = rng.standard_normal(32), rng.standard_normal(16)
+    noise = (
+        rng.standard_normal((32, 16)),
+        np.outer(np.ones(32), columns),
+        np.add.outer(rows - rows.mean(), columns - columns.mean()),
+    )[int(strength)]
+    B = A1 @ rng.standard_normal((3, 2)) @ A2.T + noise
+    given = {"A1": A1, "A2": A2, "B": B, "rows": 120, "rng": int(rng.integers(1 << 32))}
+    return Instance(given, judge(np.kron(A1, A2), B.ravel()))
+
+
+@worlds.world(run=tensor_linf_regression, strengths=(-170, 160))
+def products_out_of_range(rng: Rng, strength: float) -> Instance:
+    """The same with B times 10 to that power, whose squares do not exist."""
+    given = products.make(rng, 0.0).arguments
+    B = given["B"] * 10.0**strength
+    A = np.kron(given["A1"], given["A2"])
+    # Judged in units of 2^e, as squares are taken here too.
+    e = int(np.frexp(np.abs(B).max())[1])
+    x = extended(A, np.ldexp(B, -e).ravel())
+
+    def truths(result: LinfRegression) -> Mapping[str, bool | None]:
+        low, high = np.moveaxis(np.ldexp(result.conf_int(1 - result.delta), -e), -1, 0)
+        return {"coordinate-error-bars": bool(((low <= x) & (x <= high)).all())}
+
+    return Instance({**given, "B": B}, truths)
+
+
+@worlds.world(run=linf_regression, strengths=(0, 1, 2, 3))
+def faulty_pair(rng: Rng, strength: float) -> Instance:
+    """Sixteen rare levels of two adjacent rows, and one pair of rows off by 9 and −9; 2,048×17.
+
+    Structure aligned with powers of two; 200 rows of the four sketches.
+    """
+    A, b = np.zeros((2048, 17)), 0.05 * rng.standard_normal(2048)
+    A[:, 16] = 1
+    A[np.arange(32), np.arange(32) // 2] = 1
+    b[1000:1002] = [9, -9]
+    return instance(A, b, rng, rows=200, sketch=SKETCHES[int(strength)])
+
+
+@worlds.world(run=linf_regression, strengths=(64, 256))
+def blocks_and_a_rare_level(rng: Rng, strength: float) -> Instance:
+    """Blocks of so many of 2,048 rows, a level of 12 adjacent rows that are noisy; 256 rows."""
+    A = rng.standard_normal((2048, 8))
+    A[:, 0] = np.arange(2048) < 12
+    noise = rng.standard_normal(2048) * np.where(A[:, 0] > 0, 5, 1)
+    return instance(A, A.sum(axis=1) + noise, rng, rows=256, block_rows=int(strength))
+
+
 @worlds.world(run=linf_regression, strengths=(0.3, 1.0))
 def blocks_of_uneven_residual(rng: Rng, strength: float) -> Instance:
     """Blocks of 512 of 2,048 rows sorted by their residual's spread e^{hg}, 200 sketched rows."""
@@ -440,6 +513,32 @@ def mixed_at_few_rows(rng: Rng, strength: float) -> Instance:
     b[0] += 300
     S = mixed(rng, 200, 1000, int(strength))
     return Instance({"operator": S, "A": A, "b": b}, judge(A, b))
+
+
+@worlds.world(
+    run=sketch_and_solve,
+    breaks=t.ISOMETRY,
+    strengths=(1.1, 1.2, 1.5, 2, math.sqrt(200)),
+    broken_from=1.5,
+)
+def not_divided(rng: Rng, strength: float) -> Instance:
+    """A Gaussian sketch made by hand, 200 rows, that factor too large; √200: not divided by √m.
+
+    One step of refinement, 2,000×4.
+    """
+    A = rng.standard_normal((2000, 4))
+    b = A.sum(axis=1) + rng.standard_normal(2000)
+    S = aslinearoperator(rng.standard_normal((200, 2000)) * (strength / math.sqrt(200)))
+    return Instance({"operator": S, "A": A, "b": b, "refine": 1}, judge(A, b))
+
+
+@worlds.world(run=sketch_and_solve, breaks=t.ISOMETRY, strengths=(64, 512))
+def added_up(rng: Rng, strength: float) -> Instance:
+    """Each row of a sketch adds up q random rows with random signs and divides by nothing."""
+    A = rng.standard_normal((1000, 6))
+    b = A.sum(axis=1) + rng.standard_normal(1000)
+    S = mixed(rng, 200, 1000, int(strength)) * math.sqrt(200 * strength / 1000)
+    return Instance({"operator": S, "A": A, "b": b, "refine": 2}, judge(A, b))
 
 
 def kept(
