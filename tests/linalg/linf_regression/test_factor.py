@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from whp.linalg._linf_regression.factor import ROUNDING, factor_exact, factor_sketch
-from whp.linalg._linf_regression.problem import prepare
+from whp.linalg._linf_regression.problem import adjoint, prepare
 from whp.studies.linf_regression.worlds import extended, rational
 
 
@@ -58,6 +61,25 @@ def test_many_rows_do_not_outgrow_the_radius():
     fit = factor_exact(problem)[0]
     off = np.abs((problem.to_user(fit.y)[:, 0] - extended(A, b)).astype(float))
     assert (off <= problem.to_user(fit.rounding(fit.y, np.sqrt(fit.rss), float))[:, 0]).all()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sp.csc_array], ids=["dense", "sparse"])
+def test_rounding_of_repeated_terms_does_not_add_up(kind):
+    n = 100_000
+    A, left = kind(np.ones((n, 2))), np.sort(np.random.default_rng(0).choice([0.1, 0.3, 0.7], n))
+    exact = math.fsum(left)
+    error = np.abs(adjoint(A, left[:, None])[:, 0] - exact) / exact
+    assert error.max() < 4 * np.finfo(float).eps
+
+
+def test_entries_given_twice_are_added_up():
+    A, b = np.random.default_rng(0).standard_normal((40, 2)), np.arange(40.0)
+    parts = (
+        np.tile(np.concatenate([2 * A[:, 0], -A[:, 0], 2 * A[:, 1], -A[:, 1]]), 1),
+        np.tile(np.arange(40), 4),
+        np.array([0, 80, 160]),
+    )
+    np.testing.assert_allclose(of(sp.csc_array(parts, shape=(40, 2)), b).y, of(A, b).y, rtol=1e-13)
 
 
 def test_the_gradient_that_is_left_is_rounding():

@@ -7,6 +7,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from least_squares import SKETCHES, coverage, problem, verdicts
+from scipy.sparse.linalg import aslinearoperator
 
 from whp.certificate import Verdict
 from whp.linalg import SRHT, linf_regression, sketch_and_solve
@@ -20,6 +21,34 @@ def test_worked_srht():
     np.testing.assert_allclose(S @ A, np.array([[6], [-8]]) / math.sqrt(2))
     np.testing.assert_allclose(S @ b, np.array([1, 1]) / math.sqrt(2))
     assert sketch_and_solve(S, A, b).x[0] == pytest.approx(-0.02, abs=1e-15)
+
+
+def test_operators_of_all_kinds_do_the_same():
+    A, b = problem()
+    S = np.random.default_rng(0).standard_normal((100, 600)) / 10
+    expected = sketch_and_solve(S, A, b).x
+    for operator in (S.tolist(), pd.DataFrame(S), sp.csr_array(S), aslinearoperator(S)):
+        for design in (A, sp.csc_array(A)):
+            np.testing.assert_allclose(sketch_and_solve(operator, design, b).x, expected, rtol=1e-9)
+    with pytest.raises(TypeError, match="operator must be real"):
+        sketch_and_solve(S * 1j, A, b)
+
+
+def test_labels_that_are_shifted_are_refused():
+    A, b = problem()
+    table = pd.DataFrame(A)
+    with pytest.raises(ValueError, match="shifted"):
+        linf_regression(table, pd.Series(b, index=range(1, 601)))
+    mixed = [1, "a", *range(5, 603)]
+    with pytest.raises(ValueError, match="another order"):
+        linf_regression(table.set_axis(mixed), pd.Series(b, index=["a", 1, *range(5, 603)]))
+
+
+def test_a_delta_below_rounding_has_bars():
+    A, b = problem()
+    result = linf_regression(A, b, rows=100, delta=1e-17, rng=0)
+    assert np.isfinite(result.coefficients["low"]).all()
+    assert result.summary()["widest_bar_in_units_of_b"] > 0
 
 
 def test_worked_error_bars():
@@ -278,25 +307,25 @@ def test_tables_in_another_order_are_refused():
         linf_regression(table, target.sample(frac=1, random_state=0))
     with pytest.raises(ValueError, match="sample_weight has the labels"):
         linf_regression(table, target, sample_weight=target.abs().sort_values())
-    other = target.set_axis(np.arange(600) + 7)  # no permutation: rows go by position
+    other = target.set_axis(np.arange(600) + 700)  # labels of its own: rows go by position
     np.testing.assert_allclose(linf_regression(table, other).x, linf_regression(A, b).x)
 
 
 def test_rank_lost_by_the_sketch_is_not_blamed_on_the_matrix():
-    A, b = np.zeros((512, 16)), np.zeros(512)
+    A, b = np.zeros((64, 16)), np.zeros(64)
     A[:16], b[16:20] = np.eye(16), 0.5
     exact = 0
     for seed in range(20):
-        S = SRHT(512, 64, np.random.default_rng(seed))
+        S = SRHT(64, 17, np.random.default_rng(seed))
         if np.linalg.matrix_rank(S @ A) == 16:
             continue
         exact += 1
         with pytest.raises(np.linalg.LinAlgError, match="lost the rank of A, which is full"):
             sketch_and_solve(S, A, b)
         with pytest.warns(UserWarning, match="solved exactly instead"):
-            result = linf_regression(A, b, rows=64, rng=seed)
+            result = linf_regression(A, b, rows=17, rng=seed)
         assert result.exact
         np.testing.assert_array_equal(result.x, 0)
     assert exact > 0
     with pytest.raises(np.linalg.LinAlgError, match="A has rank 15 < d = 16"):
-        linf_regression(A * (np.arange(16) != 2), b, rows=64, rng=0)
+        linf_regression(A * (np.arange(16) != 2), b, rows=17, rng=0)

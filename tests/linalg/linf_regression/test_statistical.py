@@ -4,7 +4,7 @@ import scipy.sparse as sp
 import statsmodels.api as sm
 from least_squares import problem
 
-from whp.linalg import linf_regression
+from whp.linalg import SketchedLinearRegression, linf_regression
 
 
 def uneven(n=3000):
@@ -65,3 +65,16 @@ def test_one_standard_error_is_not_taken_for_the_other():
     assert (table["distance_stderr"] > table["statistical_stderr"]).all()
     exact = linf_regression(A, b).coefficients
     assert (exact["distance_stderr"] < 1e-9 * exact["statistical_stderr"]).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_leverage_of_an_intercept_that_was_centred_out_counts(weighted):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((12, 2)), rng.standard_normal(12)
+    X[0] *= 10
+    weights = rng.uniform(0.1, 3, 12) if weighted else np.ones(12)
+    found = SketchedLinearRegression().fit(X, y, weights if weighted else None).result_
+    expected = sm.WLS(y, sm.add_constant(X), weights=weights).fit(cov_type="HC3").bse[1:]
+    np.testing.assert_allclose(found.statistical_stderr, expected, rtol=1e-9)
+    alone = np.column_stack([X, np.arange(12) == 5])
+    assert np.isinf(SketchedLinearRegression().fit(alone, y).result_.statistical_stderr[2])

@@ -12,8 +12,8 @@ from whp.linalg import tensor_linf_regression
 def test_tensor_with_all_pairs_is_exact():
     rng = np.random.default_rng(0)
     A1, A2, B = (
-        rng.standard_normal((64, 4)),
-        rng.standard_normal((32, 3)),
+        rng.standard_normal((64, 6)),
+        rng.standard_normal((32, 6)),
         rng.standard_normal((64, 32)),
     )
     expected = np.linalg.lstsq(np.kron(A1, A2), B.ravel())[0]

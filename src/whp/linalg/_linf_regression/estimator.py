@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,12 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     refine=self.refine,
                     sample_weight=sample_weight,
                     rng=seed,
+                )
+            if self.fit_intercept:
+                weights = np.ones(n) if sample_weight is None else sample_weight
+                result = self.result_
+                self.result_ = replace(
+                    result, statistics=replace(result.statistics, centred=weights / weights.sum())
                 )
             solution = self.result_.x
         except np.linalg.LinAlgError:

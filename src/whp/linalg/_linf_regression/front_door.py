@@ -6,7 +6,8 @@ import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator
+from scipy.sparse import issparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.door import Above, AtLeast, Fraction, front_door
 from whp.io import Data
@@ -23,6 +24,7 @@ from whp.linalg._linf_regression.sketches import (
 )
 from whp.linalg._linf_regression.solution import LinfRegression
 from whp.linalg._linf_regression.solve import Sketched, exactly, from_sketch
+from whp.validate import as_matrix
 
 __all__ = ["exact_is_cheaper", "linf_regression", "sketch_and_solve"]
 
@@ -199,7 +201,7 @@ def _ignored(
 
 @front_door
 def sketch_and_solve(
-    operator: LinearOperator,
+    operator: Any,
     A: Any,
     b: Any,
     *,
@@ -215,12 +217,13 @@ def sketch_and_solve(
 
     Parameters
     ----------
-    operator : LinearOperator
+    operator : LinearOperator, matrix or sparse array
         The sketch, scaled so that E SᵀS = I. Of an operator that this library did not draw in this
         process the certificates take nothing for granted; a few of its rows are looked at.
     """
     _ignored("srht", False, None, None, None, measure, x_exact)
     problem = prepare(A, b)
+    operator = _as_operator(operator)
     m, n = operator.shape
     if n != problem.A.shape[0]:
         raise ValueError(
@@ -230,10 +233,29 @@ def sketch_and_solve(
         raise ValueError(f"operator must have more than d = {problem.A.shape[1]} rows, got {m}")
     return from_sketch(
         problem,
-        Sketched(operator, operator @ problem.A, operator @ problem.b),
+        Sketched(operator, _applied(operator, problem.A), _applied(operator, problem.b)),
         delta=delta,
         scale=scale,
         refine=refine,
         x_exact=x_exact,
         measure=measure,
     )
+
+
+def _as_operator(operator: Any) -> LinearOperator:
+    """An operator of two sizes and real numbers, as it is or of a table or list."""
+    if not hasattr(operator, "shape") or hasattr(operator, "columns"):
+        operator = as_matrix(operator, "operator")
+    if len(operator.shape) != 2:
+        raise ValueError(f"operator must have two dimensions, got shape {operator.shape}")
+    if np.dtype(getattr(operator, "dtype", None) or np.float64).kind == "c":
+        raise TypeError(f"operator must be real, got dtype {operator.dtype}")
+    return operator if isinstance(operator, LinearOperator) else aslinearoperator(operator)
+
+
+def _applied(operator: LinearOperator, X: Any) -> np.ndarray:
+    """S X as an array; of a sparse X column by column, which only our own sketches take whole."""
+    if not issparse(X) or isinstance(operator, Sketch):
+        return np.asarray(operator @ X)
+    columns = [operator @ X[:, [j]].toarray() for j in range(X.shape[1])]
+    return np.concatenate(columns, axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,6 +198,8 @@ def _design(A: Any) -> tuple[Any, tuple[str, ...]]:
             texts = [
                 str(c) for c, kind in A.dtypes.items() if getattr(kind, "kind", "O") not in "fiub"
             ]
+            if not texts:
+                raise
             raise TypeError(
                 f"A must hold numbers, but has text in: {', '.join(texts[:10])}"
             ) from error
@@ -209,9 +212,14 @@ def _same_order(A: Any, other: Any, argument: str) -> None:
     second: Any = getattr(other, "index", None)
     if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
         return
-    if len(first) == len(second) and first.sort_values().equals(second.sort_values()):
+    if len(first) == len(second) and Counter(first) == Counter(second):
         raise ValueError(
             f"{argument} has the labels of A in another order; pass {argument}[A.index]"
+        )
+    if len(first) == len(second) and set(first) & set(second):
+        raise ValueError(
+            f"{argument} has some labels of A and others, as if shifted; align them, or pass "
+            f"{argument}.to_numpy() to go by position"
         )
 
 

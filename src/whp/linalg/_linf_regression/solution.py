@@ -89,7 +89,10 @@ class LinfRegression(Result):
 
     def half_widths(self, level: float = 0.95, *, simultaneous: bool = True) -> np.ndarray:
         """Half-width of each error bar, rounding included; see :meth:`conf_int`."""
-        delta = 1 - as_fraction(level, "level")
+        return self._half_widths(1 - as_fraction(level, "level"), simultaneous)
+
+    def _half_widths(self, delta: float, simultaneous: bool = True) -> np.ndarray:
+        """By δ, which may be so small that 1 − δ is 1."""
         if self.solved == "exactly":
             return self.rounding
         if self.solved == "refined":
@@ -115,7 +118,9 @@ class LinfRegression(Result):
         ndarray
             Lower and upper ends in the last axis: shape (d, 2) or (d, k, 2).
         """
-        half = self.half_widths(level, simultaneous=simultaneous)
+        return self._ends(self.half_widths(level, simultaneous=simultaneous))
+
+    def _ends(self, half: np.ndarray) -> np.ndarray:
         return np.stack([self.x - half, self.x + half], axis=-1)
 
     @cached_property
@@ -148,7 +153,7 @@ class LinfRegression(Result):
         """
         import pandas as pd
 
-        ends = self.conf_int(1 - self.delta).reshape(-1, 2)
+        ends = self._ends(self._half_widths(self.delta)).reshape(-1, 2)
         k = self.x.size // len(self.names)
         table = pd.DataFrame(
             {
@@ -187,9 +192,7 @@ class LinfRegression(Result):
             **({"bars_wider_for_uneven_blocks": wider} if wider > 1 else {}),
             "residual_norm": residual,
             "residual_rms": residual / math.sqrt(n),
-            "widest_bar_in_units_of_b": float(
-                self._effects(self.half_widths(1 - self.delta)).max()
-            ),
+            "widest_bar_in_units_of_b": float(self._effects(self._half_widths(self.delta)).max()),
         }
 
     def artifacts(self) -> dict[str, Any]:
@@ -215,7 +218,7 @@ class LinfRegression(Result):
 
     def draw(self, ax: Axes) -> None:
         """Coefficients times the r.m.s. of their columns, with both kinds of bars; the largest."""
-        x, half = (self._effects(v)[:, 0] for v in (self.x, self.half_widths(1 - self.delta)))
+        x, half = (self._effects(v)[:, 0] for v in (self.x, self._half_widths(self.delta)))
         noise = 2 * self._effects(self.statistical_stderr)[:, 0]
         order = np.argsort(-np.abs(x), kind="stable")[:DRAWN]
         shown = np.sort(order)[::-1]

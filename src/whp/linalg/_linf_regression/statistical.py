@@ -35,25 +35,28 @@ class Statistics:
         Of A, with its exact solution, where that is known.
     solver : callable, optional
         Computes it where it is not.
+    centred : ndarray, optional
+        Leverages of an intercept that was taken out by centring, w/Σw of each row.
     """
 
     problem: Problem | None
     factor: Factored | None
     solver: Callable[[Problem], tuple[Factored, np.ndarray]] | None
+    centred: np.ndarray | None = None
 
     def without_data(self) -> Statistics:
         """What is left for a pickle, where the result carries the numbers."""
-        return replace(self, problem=None, factor=None, solver=None)
+        return replace(self, problem=None, factor=None, solver=None, centred=None)
 
     def __call__(self) -> np.ndarray:
         """Standard errors (d, k) in the user's units; infinite where one row alone says it."""
         assert self.problem is not None
         assert self.solver is not None
         factor = self.factor or self.solver(self.problem)[0]
-        return self.problem.to_user(np.sqrt(_variance(self.problem, factor)))
+        return self.problem.to_user(np.sqrt(_variance(self.problem, factor, self.centred)))
 
 
-def _variance(problem: Problem, factor: Factored) -> np.ndarray:
+def _variance(problem: Problem, factor: Factored, centred: np.ndarray | None) -> np.ndarray:
     A = problem.A.tocsr() if hasattr(problem.A, "tocsr") else problem.A
     inverse, blocks = factor.inverse, row_blocks(A)
     covariance = inverse @ inverse.T
@@ -69,6 +72,8 @@ def _variance(problem: Problem, factor: Factored) -> np.ndarray:
             basis = rows @ inverse
             direction = basis @ inverse.T
             leverage = np.einsum("ij,ij->i", basis, basis)
+        if centred is not None:
+            leverage = leverage + centred[i : i + blocks.step]
         left = problem.b[i : i + blocks.step] - rows @ factor.y
         alone = 1 - leverage < SINGULAR
         weighted = left / np.where(alone, np.inf, 1 - leverage)[:, None]

@@ -149,7 +149,7 @@ def short(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=linf_regression, strengths=(0, 1, 2, 3))
 def spiked(rng: Rng, strength: float) -> Instance:
-    """A = [I; 0] and 4 spikes in b, 512×16, 64 rows; srht may lose the rank, and then says so."""
+    """A = [I; 0] and 4 spikes in b, 512×16, 64 rows of the four sketches."""
     A, b = np.zeros((512, 16)), np.zeros(512)
     A[:16] = np.eye(16)
     b[rng.choice(np.arange(16, 512), 4, replace=False)] = 0.5
@@ -667,6 +667,15 @@ worlds.mutant(
     change=lambda f: lambda delta, bars, degrees: f(delta, 1, degrees),
     world=houses,
     seeds=200,
+)
+worlds.mutant(
+    "coordinate-error-bars",
+    "rows of a tensor sketch taken for Gaussian",
+    target=f"{HERE}.tensor:INFLATION",
+    change=lambda original: 1.0,
+    world=products,
+    strength=2,
+    seeds=300,
 )
 worlds.mutant(
     "coordinate-error-bars",
