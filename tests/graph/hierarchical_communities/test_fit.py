@@ -1,4 +1,6 @@
+import itertools
 import math
+import time
 
 import networkx as nx
 import numpy as np
@@ -8,7 +10,9 @@ from block_graphs import planted
 
 from whp.datasets.graph_models import block_model
 from whp.graph._hierarchical_communities.fit import (
-    _expected,
+    _expected_squares,
+    _expected_triangles,
+    count_squares,
     count_triangles,
     equal_degrees,
     fit,
@@ -43,9 +47,53 @@ def test_expected_triangles_by_summing_over_all_triples():
             paths = sum(Q[i, k] * Q[j, k] for k in others)
             shared += Q[i, j] * (1 - Q[i, j]) * paths**2
             triples += sum(Q[i, j] * Q[i, k] * Q[j, k] for k in others if k < j)
-    found = _expected(0, 1.0, p, sizes)
-    assert found.expected == pytest.approx(triples)
-    assert found.spread == pytest.approx(math.sqrt(triples + shared))
+    assert _expected_triangles(p, sizes) == pytest.approx((triples, math.sqrt(triples + shared)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_squares_are_those_of_common_neighbours(seed):
+    graph = nx.powerlaw_cluster_graph(80, 4, 0.5, seed=seed)
+    A = nx.to_scipy_sparse_array(graph, format="csr")
+    common = np.triu((A @ A).toarray(), 1)
+    assert count_squares(A) == (common * (common - 1) / 2).sum() / 2
+    assert count_squares(sp.csr_array(nx.to_scipy_sparse_array(nx.cycle_graph(4)))) == 1
+    assert count_squares(sp.csr_array(nx.to_scipy_sparse_array(nx.complete_graph(6)))) == 45
+
+
+def test_expected_squares_by_summing_over_all_cycles():
+    p, sizes = np.array([[0.6, 0.2], [0.2, 0.4]]), np.array([4, 3])
+    groups = np.repeat([0, 1], sizes)
+    Q = p[np.ix_(groups, groups)]
+    total = sum(
+        Q[i, j] * Q[j, k] * Q[k, m] * Q[m, i] for i, j, k, m in itertools.permutations(range(7), 4)
+    )
+    assert _expected_squares(p, sizes)[0] == pytest.approx(total / 8)
+
+
+def test_squares_vary_no_more_than_their_spread():
+    """Where densities are known the spread is the standard deviation, and little above it."""
+    p, sizes = np.array([[0.3, 0.1], [0.1, 0.2]]), np.array([15, 20])
+    counted = [
+        count_squares(block_model(p, sizes, r)[0]) for r in np.random.default_rng(0).spawn(800)
+    ]
+    expected, spread = _expected_squares(p, sizes)
+    assert np.mean(counted) == pytest.approx(expected, abs=4 * spread / math.sqrt(800))
+    assert 0.9 < np.std(counted) / spread < 1.05
+
+
+def test_squares_of_a_large_graph_and_of_a_star_are_counted_at_once():
+    rng = np.random.default_rng(0)
+    i, j = rng.integers(20_000, size=(2, 100_000))
+    j[:20_000] = 0  # a hub, whose common neighbours would fill a product of matrices
+    i[:20_000] = np.arange(20_000)
+    A = sp.csr_array(sp.coo_array((np.ones(100_000), (i, j)), shape=(20_000, 20_000)))
+    A = sp.csr_array(((A + A.T) > 0).astype(float))
+    A.setdiag(0)
+    A.eliminate_zeros()
+    count_squares(A[:10, :10])
+    start = time.perf_counter()
+    assert count_squares(A) > 0
+    assert time.perf_counter() - start < 1
 
 
 def test_independent_edges_are_seldom_refuted():
@@ -64,7 +112,7 @@ def test_independent_edges_are_seldom_refuted():
 def test_few_triangles_are_judged_by_poisson():
     A = sp.csr_array(nx.to_scipy_sparse_array(nx.path_graph(60), format="csr"))
     made = fitted(A, np.arange(60) // 30)
-    assert made.plain.counted == 0
+    assert made.plain.triangles.counted == 0
     assert made.plain.p == 1
 
 
@@ -80,7 +128,8 @@ def test_uneven_degrees_are_seen_and_taken_out_of_the_triangles(tail):
         made = fitted((upper | upper.T).astype(float), labels)
         seen += made.degrees[0] < 0.01
         closed += made.scaled.p < 0.00135
-        assert made.plain.z > made.scaled.z
+        assert made.plain.squares.z > made.scaled.squares.z
+        assert made.plain.triangles.z > made.scaled.triangles.z
     assert seen == 20
     assert tail < 3 or closed == 0
 

@@ -6,7 +6,7 @@ from block_graphs import planted, verdict, without_structure
 from guarantee import assert_error_rate
 from sklearn.metrics import adjusted_mutual_info_score as ami
 
-from whp.certificate import Verdict
+from whp.certificate import Status, Verdict
 from whp.datasets.graph_models import block_model, btsbm_densities, path_of_powers
 from whp.graph import (
     Tree,
@@ -265,3 +265,28 @@ def test_a_void_test_says_what_to_do():
     advice = certificate(A, n_communities=4)["supported-tree"].advice
     for part in ("triangles", "z = ", "n_communities=", "two random halves", "description"):
         assert part in advice
+
+
+def answer_of(result, name, theorem=1):
+    return next(a for a in result.certificates[theorem].conditions if a.name == name)
+
+
+def test_a_test_that_could_see_nothing_is_unchecked():
+    """A matching has no path that an edge could close."""
+    made = hierarchical_communities(
+        np.kron(np.eye(30), 1 - np.eye(2)),
+        leaves=np.arange(60) // 20,
+        labels_independent=True,
+        rng=0,
+    )
+    assert answer_of(made, "edges-independent").status is Status.UNCHECKED
+
+
+def test_copies_of_nodes_are_void_by_their_squares():
+    rng = np.random.default_rng(10_000)
+    upper = np.triu(rng.random((100, 100)) < 12 / 300, 1).astype(float)
+    made = hierarchical_communities(np.kron(upper + upper.T, np.ones((3, 3))), 4, rng=0)
+    assert verdict(made, "supported-tree") == Verdict.VOID
+    assert not made.supported.any()
+    assert "4-cycles" in made.certificates[1].advice
+    assert "triangles where" not in made.certificates[1].advice

@@ -1,4 +1,4 @@
-"""How the block model of the leaves fits a graph: triangles, leaf pairs under a merge, degrees."""
+"""How the block model of the leaves fits a graph: short cycles, leaf pairs under a merge, degrees."""
 
 from __future__ import annotations
 
@@ -14,29 +14,41 @@ from whp.kernel import compiled
 
 CUTS = (0.25, 0.5, 0.75, 0.9, 0.96, 0.99)  # shares of a leaf's nodes, by degree
 
-__all__ = ["Fit", "Triangles", "count_triangles", "equal_degrees", "fit", "one_density"]
+__all__ = [
+    "Closed",
+    "Cycles",
+    "Fit",
+    "count_squares",
+    "count_triangles",
+    "equal_degrees",
+    "fit",
+    "one_density",
+]
 
 
 @dataclass(frozen=True)
-class Triangles:
-    """Triangles of a graph against what independent edges of the same densities make.
+class Cycles:
+    """Triangles, or 4-cycles, of a graph against what independent edges of the same densities make.
 
     Attributes
     ----------
     counted : int
-        Triangles of the graph.
+        Such cycles in the graph.
     expected, spread : float
         Mean and standard deviation where edges are independent.
     z, p : float
         Standard deviations above the mean, and how likely so many are.
+    open : float
+        Open paths that one edge would close to such a cycle.
     sees : float
-        Share of open wedges that would have to be closed to be noticed nine times in ten.
+        Share of them that would have to be closed to be noticed nine times in ten; above 1 where
+        nothing would be.
     """
 
     counted: int
     expected: float
     spread: float
-    sees: float
+    open: float
 
     @property
     def z(self) -> float:
@@ -44,9 +56,27 @@ class Triangles:
 
     @property
     def p(self) -> float:
-        # Few triangles are nearly Poisson, whose tail is longer than the normal one.
+        # Few cycles are nearly Poisson, whose tail is longer than the normal one.
         few = float(poisson.sf(self.counted - 1, max(self.expected, 1e-300)))
         return 1.0 if self.counted <= self.expected else max(few, float(norm.sf(self.z)))
+
+    @property
+    def sees(self) -> float:
+        # Where next to none is expected, two are too many, and four must be made to have two.
+        return (4.5 * self.spread + 4) / self.open if self.open > 0 else math.inf
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Triangles and 4-cycles of a graph: where edges depend on each other, one of them shows it."""
+
+    triangles: Cycles
+    squares: Cycles
+
+    @property
+    def p(self) -> float:
+        """The smaller p-value times two."""
+        return min(1.0, 2 * min(self.triangles.p, self.squares.p))
 
 
 @dataclass(frozen=True)
@@ -55,7 +85,7 @@ class Fit:
 
     Attributes
     ----------
-    plain, scaled : Triangles
+    plain, scaled : Closed
         Expected with one density a leaf pair, and with edges in proportion to degrees.
     density : tuple of float, int and float
         Smallest p-value of leaf pairs under a merge times the number of tests, that number, and
@@ -64,8 +94,8 @@ class Fit:
         The same for degrees inside leaves.
     """
 
-    plain: Triangles
-    scaled: Triangles
+    plain: Closed
+    scaled: Closed
     density: tuple[float, int, float]
     degrees: tuple[float, int, float]
 
@@ -86,14 +116,23 @@ def fit(
     counts, pairs : (K, K) ndarray
         Edges and pairs of nodes between and, on the diagonal, within leaves.
     """
-    counted = count_triangles(A)
+    triangles, squares = count_triangles(A), count_squares(A)
     degree = np.diff(A.indptr).astype(np.float64)
-    wedges = float((degree * (degree - 1) / 2).sum()) - 3 * counted
+    wedges = float((degree * (degree - 1) / 2).sum()) - 3 * triangles
+    ends = (degree - 1) @ (A @ (degree - 1)) / 2  # of each edge, further edges at either end
+    paths = float(ends) - 3 * triangles - 4 * squares
     p = np.divide(counts, pairs, out=np.zeros_like(pairs), where=pairs > 0)
     sizes = np.bincount(labels, minlength=len(p))
+
+    def closed(p: np.ndarray, sizes: np.ndarray) -> Closed:
+        return Closed(
+            Cycles(triangles, *_expected_triangles(p, sizes), wedges),
+            Cycles(squares, *_expected_squares(p, sizes), paths),
+        )
+
     return Fit(
-        _expected(counted, wedges, p, sizes),
-        _expected(counted, wedges, *_by_degree(degree, labels, p)),
+        closed(p, sizes),
+        closed(*_by_degree(degree, labels, p)),
         one_density(tree, counts, pairs),
         equal_degrees(degree, labels, p),
     )
@@ -101,14 +140,29 @@ def fit(
 
 def count_triangles(A: sp.csr_array) -> int:
     """Triangles of a symmetric 0/1 matrix, in O(edges^1.5) time and no further memory."""
+    return int(_triangles(*_by_rank(A, upwards=True)))
+
+
+def count_squares(A: sp.csr_array) -> int:
+    """4-cycles of a symmetric 0/1 matrix, with or without chords, in O(edges^1.5) time.
+
+    Each is found from its node of highest degree, as two paths to the node opposite (Chiba &
+    Nishizeki 1985): no product of matrices, which hubs would fill.
+    """
+    return int(_squares(*_by_rank(A, upwards=False)))
+
+
+def _by_rank(A: sp.csr_array, upwards: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours of each node, of higher degree alone or all in order; nodes numbered by degree."""
     degree = np.diff(A.indptr)
     rank = np.empty(len(degree), np.int64)
     rank[np.argsort(degree, kind="stable")] = np.arange(len(degree))
     entries = sp.coo_array(A)
     i, j = rank[entries.coords[0]], rank[entries.coords[1]]
-    up = sp.csr_array((np.ones((i < j).sum()), (i[i < j], j[i < j])), shape=A.shape)
-    up.sort_indices()
-    return int(_triangles(up.indptr.astype(np.int64), up.indices.astype(np.int64)))
+    kept = i < j if upwards else np.ones(len(i), dtype=bool)
+    ranked = sp.csr_array((np.ones(kept.sum()), (i[kept], j[kept])), shape=A.shape)
+    ranked.sort_indices()
+    return ranked.indptr.astype(np.int64), ranked.indices.astype(np.int64)
 
 
 @compiled
@@ -127,6 +181,28 @@ def _triangles(starts, ends):
                     a += 1
                 else:
                     b += 1
+    return total
+
+
+@compiled
+def _squares(starts, ends):
+    total = 0
+    paths = np.zeros(len(starts) - 1, np.int64)
+    for top in range(len(starts) - 1):
+        for again in range(2):  # count, then clear
+            for first in range(starts[top], starts[top + 1]):
+                middle = ends[first]
+                if middle >= top:
+                    break
+                for second in range(starts[middle], starts[middle + 1]):
+                    opposite = ends[second]
+                    if opposite >= top:
+                        break
+                    if again == 0:
+                        total += paths[opposite]
+                        paths[opposite] += 1
+                    else:
+                        paths[opposite] = 0
     return total
 
 
@@ -169,8 +245,8 @@ def _by_degree(
     return np.minimum(finer, 1.0), many
 
 
-def _expected(counted: int, wedges: float, p: np.ndarray, sizes: np.ndarray) -> Triangles:
-    """Triangles where edges are independent, with densities `p` between groups of nodes.
+def _expected_triangles(p: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Mean and spread of triangles of independent edges, with densities `p` between groups of nodes.
 
     Two triangles are dependent where they share an edge; what all triangles share is taken out by
     fitting the densities, so the spread is too large by that, and z too small.
@@ -180,10 +256,34 @@ def _expected(counted: int, wedges: float, p: np.ndarray, sizes: np.ndarray) -> 
     closed = float((p * two * np.outer(sizes, sizes)).sum())
     closed -= float(3 * (sizes * inside * np.diag(two)).sum() - 2 * (sizes * inside**3).sum())
     expected = max(closed / 6, 0.0)
-    two = np.maximum(two - p * (inside[:, None] + inside[None, :]), 0.0)
-    shared = node_pairs(sizes) * p * (1 - p) * two**2
-    spread = math.sqrt(expected + float(np.triu(shared).sum()))
-    return Triangles(counted, expected, spread, 4.3 * spread / wedges if wedges > 0 else math.inf)
+    shared = node_pairs(sizes) * p * (1 - p) * _paths(p, sizes) ** 2
+    return expected, math.sqrt(expected + float(np.triu(shared).sum()))
+
+
+def _paths(p: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Expected paths of two edges between two nodes, by their groups."""
+    inside = np.diag(p)
+    return np.maximum((p * sizes) @ p - p * (inside[:, None] + inside[None, :]), 0.0)
+
+
+def _expected_squares(p: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Mean and spread of 4-cycles of independent edges, with densities `p` between groups of nodes.
+
+    Two of them are dependent where they share an edge, or two, next to each other or opposite. As
+    for triangles the spread is too large where densities are fitted.
+    """
+    inside, ordered = np.diag(p), np.outer(sizes, sizes) - np.diag(sizes)
+    two = _paths(p, sizes)
+    ends = np.maximum((p**2) @ sizes - inside**2, 0.0)
+    closed = float((ordered * (two**2 + p**4)).sum() - (sizes * ends**2).sum())
+    expected = max(closed / 8, 0.0)
+    v = p * (1 - p)
+    adjacent = float((ordered * two**2 * _paths(v, sizes)).sum()) / 2
+    across = (v * sizes) @ (p**2 * sizes)
+    opposite = float(np.trace(across @ across)) / 2
+    three = np.maximum((two * sizes) @ p, 0.0)
+    shared = float((ordered * v * three**2).sum()) / 2
+    return expected, math.sqrt(expected + adjacent + opposite + shared)
 
 
 def _degree_moments(p: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from whp.certificate import Answer, Certificate
-from whp.graph._hierarchical_communities.fit import Fit, Triangles
+from whp.graph._hierarchical_communities.fit import Closed, Fit
 from whp.graph._hierarchical_communities.support import Evidence
 from whp.graph._hierarchical_communities.threshold import divergences, overlaps
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs, paths
@@ -20,7 +20,7 @@ __all__ = ["THEOREMS", "certificates", "linkage_lemma"]
 PAPER = "Dreveton, Kuroda, Grossglauser & Thiran 2026"
 SLUG = "hierarchical-communities"
 WRONG_NODES = 0.05  # demand of exact-recovery: so few wrong nodes are expected
-LEVEL_TRIANGLES = 0.00135  # three standard deviations
+LEVEL_CYCLES = 0.00135  # three standard deviations
 LEVEL_BLOCKS = 0.01
 
 SPLIT_FIRST = Condition(
@@ -138,22 +138,35 @@ def _plain_edges(e: Evidence) -> Answer:
 
 def _edges_independent(fit: Fit | None, scaled: bool) -> Answer:
     if fit is None:
-        return EDGES_INDEPENDENT.unchecked("weights have no number of triangles to compare with")
+        return EDGES_INDEPENDENT.unchecked("weights have no number of cycles to compare with")
     found = fit.scaled if scaled else fit.plain
-    sees = f"{found.sees:.2g} of the open wedges closed" if found.sees <= 1 else "nothing: no wedge"
+    if found.p >= LEVEL_CYCLES and min(found.triangles.sees, found.squares.sees) > 1:
+        return EDGES_INDEPENDENT.unchecked(
+            "too few paths for triangles or 4-cycles to show dependence"
+        )
+    sees = " or ".join(
+        f"{cycles.sees:.2g} of the open {paths} closed"
+        for cycles, paths in ((found.triangles, "wedges"), (found.squares, "3-paths"))
+        if cycles.sees <= 1
+    )
     return EDGES_INDEPENDENT.tested(
-        found.p, LEVEL_TRIANGLES, f"{sees}, nine times in ten", remedy=_closed(found)
+        found.p, LEVEL_CYCLES, f"{sees}, nine times in ten", remedy=_excess(found)
     )
 
 
-def _closed(found: Triangles) -> str:
+def _excess(found: Closed) -> str:
+    counts = " and ".join(
+        f"{c.counted:,} {name} where independent edges of these densities make {c.expected:,.0f} ± "
+        f"{c.spread:,.0f} (z = {c.z:.1f})"
+        for c, name in ((found.triangles, "triangles"), (found.squares, "4-cycles"))
+        if 2 * c.p < LEVEL_CYCLES
+    )
     return (
-        f"the graph has {found.counted:,} triangles where independent edges of these densities make "
-        f"{found.expected:,.0f} ± {found.spread:,.0f} (z = {found.z:.1f}), as where friends of "
-        "friends meet, edges come from groups or distances, or a leaf holds several communities. "
-        "Ask for more communities (n_communities=); if edges come from papers, meetings or "
-        "households, build two graphs from two random halves of those and trust the branches that "
-        "both trees have; else read this tree as a description."
+        f"the graph has {counts}, as where friends of friends meet, edges come from groups or "
+        "distances, nodes are copies or variants of each other, or a leaf holds several "
+        "communities. Ask for more communities (n_communities=); if edges come from papers, "
+        "meetings or households, build two graphs from two random halves of those and trust the "
+        "branches that both trees have; else read this tree as a description."
     )
 
 

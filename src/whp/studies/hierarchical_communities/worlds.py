@@ -255,12 +255,16 @@ def counted_contacts(rng: np.random.Generator, strength: float) -> Instance:
     return Instance({"graph": upper + upper.T, **options}, truths(1 - np.exp(-mean)))
 
 
-def _without_blocks(graph: np.ndarray, k: int | None, rng: np.random.Generator) -> Instance:
-    """Every branch is as dense as what surrounds it."""
+def _without_blocks(
+    graph: np.ndarray, k: int | None, rng: np.random.Generator, *, bipartite: bool = False
+) -> Instance:
+    """Every branch is as dense as what surrounds it, between the two halves of the nodes if so said."""
     options = {"n_communities": k, "rng": int(rng.integers(1 << 31))}
-    return Instance(
-        {"graph": graph, **options}, truths(np.full(graph.shape, graph.mean()), None, TREE, LEMMA)
-    )
+    P = np.full(graph.shape, graph.mean())
+    if bipartite:
+        half = np.arange(len(graph)) < len(graph) / 2
+        P = np.where(half[:, None] != half, 2 * P, 0.0)
+    return Instance({"graph": graph, **options}, truths(P, None, TREE, LEMMA))
 
 
 @worlds.world(
@@ -301,6 +305,36 @@ def near_in_space(rng: np.random.Generator, strength: float) -> Instance:
     near = ((points[:, None] - points[None]) ** 2).sum(axis=2) < 0.01
     np.fill_diagonal(near, False)
     return _without_blocks(near.astype(float), None, rng)
+
+
+@worlds.world(run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(0.5, 0.7, 1.0))
+def copies_of_nodes(rng: np.random.Generator, strength: float) -> Instance:
+    """100 nodes of mean degree 4 three times over, this share of the edges kept; no triangle more."""
+    A = np.kron(_independent(rng, np.full((100, 100), 0.04)), np.ones((3, 3)))
+    return _without_blocks(A * _independent(rng, np.full(A.shape, strength)), 4, rng)
+
+
+@worlds.world(run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(2.0, 3.0))
+def variants_of_items(rng: np.random.Generator, strength: float) -> Instance:
+    """150 users who take items each in so many variants: no triangle, many 4-cycles."""
+    many = int(strength)
+    chosen = np.kron((rng.random((150, 150 // many)) < 0.06).astype(float), np.ones((1, many)))
+    zero = np.zeros((150, 150))
+    return _without_blocks(np.block([[zero, chosen], [chosen.T, zero]]), 4, rng, bipartite=True)
+
+
+@worlds.world(
+    run=hierarchical_communities,
+    breaks=EDGES_INDEPENDENT,
+    strengths=(0.0, 0.1, 0.3),
+    broken_from=0.1,
+)
+def closed_squares(rng: np.random.Generator, strength: float) -> Instance:
+    """300 nodes of mean degree 4, this share of ends of three edges joined, no triangle closed."""
+    A = _independent(rng, np.full((300, 300), 4 / 300))
+    open_pairs = (A @ A @ A > 0) & (A @ A == 0) & (A == 0)
+    closed = np.triu(open_pairs & (rng.random(A.shape) < strength), 1)
+    return _without_blocks(A + closed + closed.T, 4, rng)
 
 
 @worlds.world(run=hierarchical_communities, breaks=AVERAGE_LINKAGE)
