@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from block_graphs import planted, verdict, without_structure
 from guarantee import assert_error_rate
+from scipy.stats import binom
 from sklearn.metrics import adjusted_mutual_info_score as ami
 
 from whp.certificate import Status, Verdict
@@ -15,7 +16,8 @@ from whp.graph import (
     hierarchical_communities,
     linkage_lemma,
 )
-from whp.graph._hierarchical_communities.theorems import THEOREMS
+from whp.graph._hierarchical_communities.theorems import THEOREMS, fewest
+from whp.studies.hierarchical_communities.truth import beaten
 
 X1 = np.array([0.432, 1.44, 4.8, 16])
 
@@ -290,3 +292,32 @@ def test_copies_of_nodes_are_void_by_their_squares():
     assert not made.supported.any()
     assert "4-cycles" in made.certificates[1].advice
     assert "triangles where" not in made.certificates[1].advice
+
+
+def genie(m, a, b):
+    """Wrong nodes of two blocks of m, exactly: all of two binomials, ties half."""
+    inside, across = np.arange(m), np.arange(m + 1)
+    ratio = (across * math.log(a / b) + (m - across) * math.log((1 - a) / (1 - b)))[None, :] - (
+        inside * math.log(a / b) + (m - 1 - inside) * math.log((1 - a) / (1 - b))
+    )[:, None]
+    mass = np.outer(binom.pmf(inside, m - 1, a), binom.pmf(across, m, b))
+    return 2 * m * float(mass[ratio > 1e-9].sum() + mass[abs(ratio) <= 1e-9].sum() / 2)
+
+
+@pytest.mark.parametrize(("m", "a", "b"), [(240, 0.2272, 0.1), (100, 0.17, 0.05), (30, 0.3, 0.2)])
+def test_wrong_nodes_lie_between_the_bounds(m, a, b):
+    overlap = (math.sqrt(a * b) + math.sqrt((1 - a) * (1 - b))) ** (2 * m)
+    least = fewest(np.array([overlap]), np.array([float(m)]), np.array([float(m)]))[0]
+    exact = genie(m, a, b)
+    assert 0 < least <= exact <= 2 * m * overlap ** ((2 * m - 1) / (2 * m))
+    x, y = np.repeat([a, b], [m - 1, m]), np.repeat([b, a], [m - 1, m])
+    low, high = (2 * m * p for p in beaten(x, y))
+    assert low * (1 - 1e-9) <= exact <= high * (1 + 1e-9)
+    assert high <= 1.5 * low
+
+
+def test_exact_recovery_does_not_fail_by_its_upper_bound():
+    assert genie(240, 0.2272, 0.1) < 0.05
+    for rng in np.random.default_rng(0).spawn(5):
+        A, _ = planted(rng, k=2, size=240, inside=0.2272, between=0.1)
+        assert verdict(hierarchical_communities(A, rng=rng), "exact-recovery") != Verdict.FAILS

@@ -95,7 +95,7 @@ EXACT_RECOVERY = Theorem(
     "exact-recovery",
     f"with all other labels known, at most {WRONG_NODES:g} nodes are expected in a wrong community "
     "at every depth of the contracted tree",
-    "expected number of wrong nodes (Bhattacharyya bound, largest over depths)",
+    "expected number of wrong nodes (between Bhattacharyya bounds, largest over depths)",
     AT_MOST,
     POPULATION,
     Derived(f"{SLUG}#exact-recovery", f"{PAPER}, Theorem 3"),
@@ -362,6 +362,16 @@ def exponent(terms: np.ndarray, sizes: np.ndarray, own: np.ndarray) -> np.ndarra
     return terms @ sizes - terms[np.arange(len(own)), own]
 
 
+def fewest(overlap: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Fewest wrong nodes that any rule can expect of leaves of sizes `own` and `other`.
+
+    The smaller of the two weighted likelihoods is what the best rule misplaces, and sums to at least
+    ``(S - sqrt(S² - 4 own other overlap²)) / 2`` with ``S = own + other``.
+    """
+    both, apart = own + other, 4 * own * other * overlap**2
+    return apart / (2 * (both + np.sqrt(np.maximum(both**2 - apart, 0.0))))
+
+
 def exact_recovery(e: Evidence) -> Certificate:
     """Whether nodes can be placed without error, at the densities that all edges show."""
     tree, n = e.tree, float(e.sizes.sum())
@@ -372,29 +382,24 @@ def exact_recovery(e: Evidence) -> Certificate:
     measured = None
     if masks:
         pairs = np.argwhere(np.logical_or.reduce(masks))
+        own, other = e.sizes[pairs].T.astype(np.float64)
         low, high = _on_all_edges(e)
-        ends = []
-        for a, b in ((low, high), (e.density, e.density)):
-            terms = overlaps(a[tree.meet], b[tree.meet], tree.meet, pairs)
-            ends += [np.exp(-exponent(t, e.sizes, pairs[:, 0])) for t in terms]
-        wrong = [
-            max(
-                min(n, float((e.sizes[pairs[:, 0]] * each)[m[pairs[:, 0], pairs[:, 1]]].sum()))
-                for m in masks
-            )
-            for each in (ends[1], ends[2], ends[0])
-        ]
+        near, far = overlaps(low[tree.meet], high[tree.meet], tree.meet, pairs)
+        seen = overlaps(e.density[tree.meet], e.density[tree.meet], tree.meet, pairs)[0]
+        at_least = fewest(np.exp(-(far @ e.sizes)), own, other)
+        ends = [own * np.exp(-exponent(t, e.sizes, pairs[:, 0])) for t in (seen, near)]
+        of = [m[pairs[:, 0], pairs[:, 1]] for m in masks]
         measured = Estimate.between(
-            wrong[0],
-            wrong[2],
-            value=wrong[1],
+            max(float(at_least[m].max()) for m in of),
+            max(min(n, float(ends[1][m].sum())) for m in of),
+            value=max(min(n, float(ends[0][m].sum())) for m in of),
             level=1 - e.delta,
             method="Clopper-Pearson, simultaneous",
         )
         x = e.density[tree.meet] * n / math.log(n)
         values = divergences(x, e.sizes / n, pairs)[0]
-        for q, mask in enumerate(masks, 1):
-            inputs[f"I_{q}"] = float(values[mask[pairs[:, 0], pairs[:, 1]]].min())
+        for q, mask in enumerate(of, 1):
+            inputs[f"I_{q}"] = float(values[mask].min())
     return EXACT_RECOVERY(
         bound=WRONG_NODES,
         confidence=1 - e.delta,

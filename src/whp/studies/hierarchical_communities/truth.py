@@ -12,11 +12,13 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pandas as pd
+from scipy.signal import fftconvolve
+from scipy.stats import binom
 
 from whp.certificate import Certificate, Verdict
 from whp.graph import HierarchicalCommunitiesResult as HierarchicalCommunities
 
-__all__ = ["INVERSION", "LEMMA", "RECOVERY", "TREE", "truths", "within", "wrong_nodes"]
+__all__ = ["INVERSION", "LEMMA", "RECOVERY", "TREE", "beaten", "truths", "within", "wrong_nodes"]
 
 TREE, LEMMA, RECOVERY, INVERSION = (
     "supported-tree",
@@ -74,10 +76,11 @@ def judged(c: Certificate, claim: bool, covered: bool) -> bool | None:
     return covered and (claim or c.verdict is not Verdict.HOLDS)
 
 
-def within(c: Certificate, value: float) -> bool:
-    """Whether the interval that a user is given holds the true value."""
+def within(c: Certificate, low: float, high: float | None = None) -> bool:
+    """Whether the interval that a user is given holds the true value, which lies in [low, high]."""
     assert c.measured is not None
-    return c.measured.low - ROUNDING <= value <= c.measured.high + ROUNDING
+    high = low if high is None else high
+    return bool(c.measured.low - ROUNDING <= high and low <= c.measured.high + ROUNDING)
 
 
 def _tree(r: HierarchicalCommunities, density: np.ndarray) -> bool | None:
@@ -110,8 +113,37 @@ def _lemma(r: HierarchicalCommunities, density: np.ndarray) -> bool | None:
     return judged(c, value <= 0, within(c, value))
 
 
-def wrong_nodes(r: HierarchicalCommunities, P: np.ndarray) -> float:
-    """Bhattacharyya bound on the expected number of wrong nodes, largest over depths."""
+def beaten(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Probability that edges of probabilities `x` are likelier by `y`, ties excluded and included.
+
+    The exact law of the log likelihood ratio, a sum of binomials, on a grid: each of them is rounded
+    down, so that the sum is right to as many steps as there are binomials.
+    """
+    x, y = (np.clip(v, 1e-12, 1 - 1e-12) for v in (x, y))
+    kinds, many = np.unique(np.column_stack([x, y])[x != y], axis=0, return_counts=True)
+    if len(kinds) == 0:
+        return 0.0, 1.0
+    parts = []
+    for (p, q), n in zip(kinds, many, strict=True):
+        k = np.arange(n + 1)
+        mass = binom.pmf(k, n, p)
+        ratio = k * np.log(q / p) + (n - k) * np.log((1 - q) / (1 - p))
+        parts.append((ratio[mass > 1e-18], mass[mass > 1e-18]))
+    step = sum(float(np.ptp(ratio)) for ratio, _ in parts) / 2**15 + 1e-12
+    law, first = np.ones(1), 0
+    for ratio, mass in parts:
+        place = np.floor(ratio / step).astype(int)
+        law = fftconvolve(law, np.bincount(place - place.min(), mass))
+        first += int(place.min())
+    at = first + np.arange(len(law))
+    return float(law[at > 0].sum()), float(law[at + len(parts) > 0].sum())
+
+
+def wrong_nodes(r: HierarchicalCommunities, P: np.ndarray) -> tuple[float, float]:
+    """Expected number of wrong nodes, all other labels known, largest over depths.
+
+    Exact between two leaves; with more, between the worst of the others and their sum.
+    """
     tree = r.contract()
     root = 2 * r.n_communities - 2
     ways = {}
@@ -121,21 +153,29 @@ def wrong_nodes(r: HierarchicalCommunities, P: np.ndarray) -> float:
     deepest = max(map(len, ways.values()))
     example = [int(np.flatnonzero(r.labels == leaf)[0]) for leaf in range(r.n_communities)]
     inside = np.flatnonzero(r.labels >= 0)
-    most = 0.0
+    chance: dict[tuple[int, int], tuple[float, float]] = {}
+    for a, i in enumerate(example):
+        for b, j in enumerate(example):
+            if a != b:  # a node of leaf a against a node of leaf b
+                others = inside[inside != i]
+                y = P[j, others].copy()
+                y[others == j] = P[example[b], np.flatnonzero(r.labels == b)[-1]]
+                chance[a, b] = beaten(P[i, others], y)
+    least = most = 0.0
     for q in range(1, deepest + 1):
         at = {a: w[min(q, len(w)) - 1] if w else None for a, w in ways.items()}
-        total = 0.0
-        for a, i in enumerate(example):
-            for b, j in enumerate(example):
-                if None in (at[a], at[b]) or at[a] == at[b]:
-                    continue
-                others = inside[inside != i]  # a node of leaf a against a node of leaf b
-                x, y = P[i, others], P[j, others].copy()
-                y[others == j] = P[example[b], np.flatnonzero(r.labels == b)[-1]]
-                logs = np.log(np.sqrt(x * y) + np.sqrt((1 - x) * (1 - y)))
-                total += float(r.sizes[a] * np.exp(logs.sum()))
-        most = max(most, total)
-    return min(most, float(len(inside)))
+        low = high = 0.0
+        for a, size in enumerate(r.sizes):
+            away = [
+                chance[a, b]
+                for b in range(r.n_communities)
+                if None not in (at[a], at[b]) and at[a] != at[b]
+            ]
+            if away:
+                low += size * max(c[0] for c in away)
+                high += size * min(1.0, sum(c[1] for c in away))
+        least, most = max(least, low), max(most, high)
+    return float(least), float(most)
 
 
 def _recovery(r: HierarchicalCommunities, P: np.ndarray, truth: np.ndarray) -> bool | None:
@@ -143,8 +183,11 @@ def _recovery(r: HierarchicalCommunities, P: np.ndarray, truth: np.ndarray) -> b
     pure = pd.crosstab(truth[inside], r.labels[inside]).to_numpy()
     if c.measured is None or (pure > 0).sum(axis=0).max() > 1 or (pure > 0).sum() != len(pure):
         return None  # its leaves are not the blocks: the condition that labels are right
-    value = wrong_nodes(r, P)
-    return judged(c, value <= c.bound, within(c, value))
+    low, high = wrong_nodes(r, P)
+    covered = within(c, low, high)
+    if low <= c.bound < high:
+        return None if covered else False
+    return judged(c, bool(high <= c.bound), covered)
 
 
 def _inversion(r: HierarchicalCommunities) -> bool:
