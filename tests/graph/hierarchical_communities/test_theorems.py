@@ -55,8 +55,10 @@ def test_weights_and_no_held_out_edges_are_void_and_one_community_claims_nothing
     assert verdict(hierarchical_communities(A, holdout=0, rng=0), "supported-tree") == Verdict.VOID
     noise, _ = block_model(np.array([[0.08]]), np.array([200]), np.random.default_rng(0))
     assert verdict(hierarchical_communities(noise, 1, rng=0), "supported-tree") == Verdict.VACUOUS
-    # One community for three blocks has more triangles than independent edges make.
-    assert verdict(hierarchical_communities(A, 1, rng=0), "supported-tree") == Verdict.VOID
+    # One community for three blocks: two or four explain its triangles, so edges need not depend.
+    one = hierarchical_communities(A, 1, rng=0)
+    assert verdict(one, "supported-tree") == Verdict.VACUOUS
+    assert "leaves are coarser" in answer_of(one, "edges-independent").evidence
 
 
 @pytest.mark.slow
@@ -321,3 +323,24 @@ def test_exact_recovery_does_not_fail_by_its_upper_bound():
     for rng in np.random.default_rng(0).spawn(5):
         A, _ = planted(rng, k=2, size=240, inside=0.2272, between=0.1)
         assert verdict(hierarchical_communities(A, rng=rng), "exact-recovery") != Verdict.FAILS
+
+
+@pytest.mark.parametrize("options", [{"n_communities": 3}, {"holdout": 0.7}])
+def test_coarse_leaves_are_told_from_dependent_edges(options):
+    """Six blocks in fewer leaves: the cycles are more than the leaves make, and no more than six do."""
+    A, _ = planted(np.random.default_rng(0), k=6, size=30, inside=0.5)
+    made = hierarchical_communities(A, rng=0, **options)
+    assert verdict(made, "supported-tree") != Verdict.VOID
+    answer = answer_of(made, "edges-independent")
+    assert answer.status is Status.NOT_REFUTED
+    assert "leaves are coarser" in answer.evidence
+    assert verdict(made, "exact-recovery") == Verdict.VOID
+    assert "leaves hold several" in made.certificates[3].advice
+
+
+def test_a_tree_with_a_mark_is_not_vacuous():
+    """Single nodes as leaves: no branch was expected to be shown, and one was."""
+    for seed in range(4):
+        A, _ = planted(np.random.default_rng(seed), k=3, size=20, inside=0.6)
+        made = hierarchical_communities(A, 60, holdout=0.9, rng=seed)
+        assert not (made.supported.any() and verdict(made, "supported-tree") == Verdict.VACUOUS)

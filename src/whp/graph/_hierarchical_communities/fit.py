@@ -12,9 +12,11 @@ from scipy.stats import chi2, norm, poisson
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
 from whp.kernel import compiled
 
+LEVEL_CYCLES = 0.00135  # three standard deviations
 CUTS = (0.25, 0.5, 0.75, 0.9, 0.96, 0.99)  # shares of a leaf's nodes, by degree
 
 __all__ = [
+    "LEVEL_CYCLES",
     "Closed",
     "Cycles",
     "Fit",
@@ -23,6 +25,7 @@ __all__ = [
     "equal_degrees",
     "fit",
     "one_density",
+    "with_leaves",
 ]
 
 
@@ -124,18 +127,29 @@ def fit(
     p = np.divide(counts, pairs, out=np.zeros_like(pairs), where=pairs > 0)
     sizes = np.bincount(labels, minlength=len(p))
 
-    def closed(p: np.ndarray, sizes: np.ndarray) -> Closed:
-        return Closed(
-            Cycles(triangles, *_expected_triangles(p, sizes), wedges),
-            Cycles(squares, *_expected_squares(p, sizes), paths),
-        )
-
+    plain = Closed(
+        Cycles(triangles, *_expected_triangles(p, sizes), wedges),
+        Cycles(squares, *_expected_squares(p, sizes), paths),
+    )
     return Fit(
-        closed(p, sizes),
-        closed(*_by_degree(degree, labels, p)),
+        plain,
+        expect(plain, *_by_degree(degree, labels, p)),
         one_density(tree, counts, pairs),
         equal_degrees(degree, labels, p),
     )
+
+
+def expect(closed: Closed, p: np.ndarray, sizes: np.ndarray) -> Closed:
+    """The same cycles against densities `p` between groups of these sizes."""
+    return Closed(
+        Cycles(closed.triangles.counted, *_expected_triangles(p, sizes), closed.triangles.open),
+        Cycles(closed.squares.counted, *_expected_squares(p, sizes), closed.squares.open),
+    )
+
+
+def with_leaves(A: sp.csr_array, closed: Closed, labels: np.ndarray, p: np.ndarray) -> Closed:
+    """The same cycles against other leaves, of densities `p`, and edges in proportion to degrees."""
+    return expect(closed, *_by_degree(np.diff(A.indptr).astype(np.float64), labels, p))
 
 
 def count_triangles(A: sp.csr_array) -> int:

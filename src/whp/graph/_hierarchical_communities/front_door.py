@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from whp.door import Above, AtLeast, Fraction, Range, front_door
 from whp.graph._hierarchical_communities import spectral
-from whp.graph._hierarchical_communities.fit import fit
+from whp.graph._hierarchical_communities.fit import LEVEL_CYCLES, Closed, Fit, fit, with_leaves
 from whp.graph._hierarchical_communities.graphs import adjacency, own_labels, split
 from whp.graph._hierarchical_communities.linkage import average_linkage
 from whp.graph._hierarchical_communities.result import HierarchicalCommunitiesResult
@@ -23,6 +23,8 @@ from whp.validate import as_rng
 
 __all__ = ["hierarchical_communities"]
 
+FITS = 0.05  # p-value from which on more communities explain what fewer do not
+LEAST = 4  # nodes of a community, on average, where more of them are tried
 MOST = 200  # communities that are looked for unless told otherwise
 BITS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
@@ -146,6 +148,7 @@ def hierarchical_communities(
     labels, sizes, counts = position[labels], sizes[order], counts[np.ix_(order, order)]
     held = spectral.block_counts(test, labels, k)
 
+    fitted = None if weighted else fit(inside, labels, tree, counts + held, node_pairs(sizes))
     evidence = Evidence(
         tree=tree,
         sizes=sizes,
@@ -156,7 +159,8 @@ def hierarchical_communities(
         split=_how_split(own is not None, labels_independent, holdout, generator),
         bottom_up=method == "bottom-up",
         weighted=weighted,
-        fit=None if weighted else fit(inside, labels, tree, counts + held, node_pairs(sizes)),
+        fit=fitted,
+        finer=None if fitted is None else _finer(train, inside, fitted, k),
     )
     on_all = None
     if own is None and n_communities is None and method == "bottom-up" and holdout > 0:
@@ -252,6 +256,32 @@ def _leaves(
     if not weighted:
         labels = spectral.refine(train, labels, 1 if refine is None else refine)
     return labels, None, values
+
+
+def _finer(train: sp.csr_array, A: sp.csr_array, fitted: Fit, k: int) -> tuple[int, Closed] | None:
+    """A larger number of communities whose block model explains cycles that `k` leaves do not.
+
+    Leaves that are too coarse have more cycles than their densities make though edges are
+    independent. Twice or four times as many are tried, from the training edges, then twice as many
+    from all edges, and must fit well: dependent edges can be explained by many small communities,
+    though not by so few.
+    """
+    if fitted.scaled.p >= LEVEL_CYCLES:
+        return None
+    for graph, many in ((train, 2 * k), (train, 4 * k), (A, 2 * k)):
+        if many > A.shape[0] / LEAST:
+            continue
+        labels, _ = spectral.spectral_leaves(
+            graph, many, "bethe-hessian", many, np.random.default_rng(0)
+        )
+        labels = spectral.refine(graph, labels, 1)
+        found = int(labels.max()) + 1
+        pairs = node_pairs(np.bincount(labels, minlength=found))
+        density = spectral.block_counts(A, labels, found) / pairs.clip(1)
+        closed = with_leaves(A, fitted.scaled, labels, density)
+        if closed.p >= FITS:
+            return found, closed
+    return None
 
 
 def _communities_of_all(A: sp.csr_array, limit: int, near: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from whp.concentration import simultaneous_proportions
-from whp.graph._hierarchical_communities.fit import Fit
+from whp.graph._hierarchical_communities.fit import Closed, Fit
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
 
 __all__ = ["Evidence", "density_from_rate", "held_out_rate"]
@@ -62,6 +62,8 @@ class Evidence:
         By which method, and whether edges carry weights.
     fit : Fit or None
         How the block model fits; None for weights.
+    finer : (int, Closed), optional
+        A larger number of communities, whose block model explains the cycles that this one does not.
     """
 
     tree: Tree
@@ -74,6 +76,7 @@ class Evidence:
     bottom_up: bool
     weighted: bool
     fit: Fit | None
+    finer: tuple[int, Closed] | None = None
 
     @cached_property
     def pairs(self) -> np.ndarray:
@@ -135,13 +138,15 @@ class Evidence:
         return self.margins[:, 1] > 0
 
     def reachable(self, times: float = 1.0) -> bool:
-        """Whether some branch could be supported if held-out edges were as dense as the others.
+        """Whether some branch is supported, or could be if held-out edges were as dense as the others.
 
         Parameters
         ----------
         times : float
             In a graph with so many times the pairs.
         """
+        if self.supported.any():
+            return True
         free = self.free * times
         counted = held_out_rate(self.built, self.holdout) * free
         return bool((_margins(self.tree, self.intervals(counted, free))[:, 1] > 0).any())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from whp.certificate import Answer, Certificate
-from whp.graph._hierarchical_communities.fit import Closed, Fit
+from whp.graph._hierarchical_communities.fit import LEVEL_CYCLES, Closed, Fit
 from whp.graph._hierarchical_communities.support import Evidence
 from whp.graph._hierarchical_communities.threshold import divergences, overlaps
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs, paths
@@ -20,7 +20,6 @@ __all__ = ["THEOREMS", "certificates", "linkage_lemma"]
 PAPER = "Dreveton, Kuroda, Grossglauser & Thiran 2026"
 SLUG = "hierarchical-communities"
 WRONG_NODES = 0.05  # demand of exact-recovery: so few wrong nodes are expected
-LEVEL_CYCLES = 0.00135  # three standard deviations
 LEVEL_BLOCKS = 0.01
 
 SPLIT_FIRST = Condition(
@@ -73,10 +72,11 @@ SUPPORTED_TREE = Theorem(
     POPULATION,
     Derived(f"{SLUG}#supported-tree", f"{PAPER}, Theorem 1"),
     (SPLIT_FIRST, CHOSEN_ONCE, PLAIN_EDGES, EDGES_INDEPENDENT),
-    needs="contract() keeps the supported branches only; a denser graph, a larger holdout or fewer "
-    "communities decide more of them.",
+    needs="contract() keeps the supported branches only; a denser graph decides more of them, and so "
+    "do a larger holdout or fewer communities while no leaf holds several communities.",
     remedy="a community that is sparser than its surroundings is wrong, or its members avoid each "
-    "other; where nothing can be shown, more edges, a larger holdout or fewer communities help.",
+    "other; where nothing can be shown, more edges help, and a larger holdout or fewer communities "
+    "while no leaf holds several of them.",
 )
 LINKAGE_LEMMA = Theorem(
     "linkage-lemma",
@@ -136,10 +136,14 @@ def _plain_edges(e: Evidence) -> Answer:
     return PLAIN_EDGES.check(not e.weighted, "weights" if e.weighted else "zeros and ones")
 
 
-def _edges_independent(fit: Fit | None, scaled: bool) -> Answer:
-    if fit is None:
+def _edges_independent(e: Evidence, scaled: bool) -> Answer:
+    """By the cycles of the leaves, or, for statements on means alone, of finer ones."""
+    if e.fit is None:
         return EDGES_INDEPENDENT.unchecked("weights have no number of cycles to compare with")
-    found = fit.scaled if scaled else fit.plain
+    found, by = (e.fit.scaled if scaled else e.fit.plain), ""
+    if scaled and e.finer is not None:
+        found = e.finer[1]
+        by = f", by {e.finer[0]} communities: the {e.tree.leaves} leaves are coarser"
     if found.p >= LEVEL_CYCLES and min(found.triangles.sees, found.squares.sees) > 1:
         return EDGES_INDEPENDENT.unchecked(
             "too few paths for triangles or 4-cycles to show dependence"
@@ -150,23 +154,29 @@ def _edges_independent(fit: Fit | None, scaled: bool) -> Answer:
         if cycles.sees <= 1
     )
     return EDGES_INDEPENDENT.tested(
-        found.p, LEVEL_CYCLES, f"{sees}, nine times in ten", remedy=_excess(found)
+        found.p, LEVEL_CYCLES, f"{sees}, nine times in ten{by}", remedy=_excess(found, e.finer)
     )
 
 
-def _excess(found: Closed) -> str:
+def _excess(found: Closed, finer: tuple[int, Closed] | None) -> str:
     counts = " and ".join(
         f"{c.counted:,} {name} where independent edges of these densities make {c.expected:,.0f} ± "
         f"{c.spread:,.0f} (z = {c.z:.1f})"
         for c, name in ((found.triangles, "triangles"), (found.squares, "4-cycles"))
         if 2 * c.p < LEVEL_CYCLES
     )
+    if finer is not None:
+        return (
+            f"the graph has {counts}, but no more than {finer[0]} communities make: leaves hold "
+            f"several of them. Ask for more (n_communities={finer[0]}), or hold out less."
+        )
     return (
         f"the graph has {counts}, as where friends of friends meet, edges come from groups or "
         "distances, nodes are copies or variants of each other, or a leaf holds several "
-        "communities. Ask for more communities (n_communities=); if edges come from papers, "
-        "meetings or households, build two graphs from two random halves of those and trust the "
-        "branches that both trees have; else read this tree as a description."
+        "communities. Ask for more communities (n_communities=) or hold out less (holdout=), which "
+        "finds more of them; if edges come from papers, meetings or households, build two graphs "
+        "from two random halves of those and trust the branches that both trees have; else read "
+        "this tree as a description."
     )
 
 
@@ -237,7 +247,7 @@ def supported_tree(e: Evidence) -> Certificate:
             _split_first(e),
             _chosen_once(),
             _plain_edges(e),
-            _edges_independent(e.fit, scaled=True),
+            _edges_independent(e, scaled=True),
         ),
         inputs=inputs,
     )
@@ -281,7 +291,7 @@ def linkage(e: Evidence) -> Certificate:
             _split_first(e),
             _chosen_once(),
             _plain_edges(e),
-            _edges_independent(e.fit, scaled=True),
+            _edges_independent(e, scaled=True),
             AVERAGE_LINKAGE.check(e.bottom_up, "bottom-up" if e.bottom_up else "top-down"),
             _one_density(e.fit),
         ),
@@ -407,7 +417,7 @@ def exact_recovery(e: Evidence) -> Certificate:
         measured=measured,
         answers=(
             _plain_edges(e),
-            _edges_independent(e.fit, scaled=False),
+            _edges_independent(e, scaled=False),
             _one_density(e.fit),
             _equal_degrees(e.fit),
             LABELS_RIGHT.unchecked("their truth is not known"),
