@@ -232,3 +232,42 @@ def test_pairs_that_come_again_are_kept_apart(given):
     assert graph.is_multigraph()
     assert graph.number_of_edges("a", "b") == 3
     assert "1 edges come more than once" in notes
+
+
+def test_names_of_nodes_are_the_same_however_a_program_wrote_them(given):
+    graph, _ = given("source,target\n3.0,4\n4.0,5\n5,3\n", "floats.csv")
+    assert set(graph) == {"3", "4", "5"}
+    graph, _ = given("source,target\nn5 ,n7\nn7, n6\nn6,n5\n", "blanks.csv")
+    assert set(graph) == {"n5", "n6", "n7"}
+    graph, _ = given("source,target\n1.0,a\n1,a\n", "versions.csv")
+    assert set(graph) == {"1.0", "1", "a"}  # not all numbers: these are names
+
+
+def test_the_columns_that_were_taken_are_said(given):
+    _, notes = given("id,person_a,person_b\n1,x,y\n2,y,z\n", "pairs.csv")
+    assert "edges join 'id' and 'person_a'" in notes
+    _, notes = given("source,target,weight\n1,2,3\n2,3,4\n", "plain.csv")
+    assert "edges join" not in notes
+
+
+def test_a_matrix_is_no_list_of_edges(given):
+    rows = [",".join("1" if i != j else "0" for j in range(6)) for i in range(6)]
+    for text, name in (
+        ("\n".join(rows), "bare.csv"),
+        (",".join("abcdef") + "\n" + "\n".join(rows), "named.csv"),
+        (
+            ",".join(["", *"abcdef"])
+            + "\n"
+            + "\n".join(map(",".join, zip("abcdef", rows, strict=True))),
+            "index.csv",
+        ),
+        ("\n".join(rows).replace(",", " "), "bare.txt"),
+    ):
+        with pytest.raises(ValueError, match="as an adjacency matrix has"):
+            given(text + "\n", name)
+    with pytest.raises(ValueError, match="which two are the ends"):
+        given("20 1558 1567 3B 3B\n20 1560 1570 3B 3B\n", "contacts.txt")
+    with pytest.raises(ValueError, match="which two are the ends"):
+        given("20,1,7,8,9\n20,3,5,8,9\n", "contacts.csv")
+    graph, _ = given("% sym weighted\n1 2 1 1082\n2 3 1 1083\n3 1 1 1084\n", "out.txt")
+    assert edges(graph) == TRIANGLE

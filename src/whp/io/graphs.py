@@ -24,6 +24,7 @@ from whp.text import nearest
 
 __all__ = ["edge_weight", "read_graph"]
 
+WHOLE = re.compile(r"-?[0-9]+(?:\.0)?")
 LISTS = (".edges", ".edgelist", ".txt")
 ENDS = (
     {"source", "from", "src", "node1", "fromnodeid"},
@@ -227,7 +228,9 @@ def _from_table(
     if not chosen:
         low = {n.lower().strip("# "): n for n in names}
         chosen = [low[next(iter(w & set(low)))] for w in ENDS if w & set(low)]
-        chosen = chosen if len(chosen) == 2 else names[:2]
+        if len(chosen) != 2:
+            chosen = names[:2]
+            _no_matrix(table, names)
     if len(chosen) != 2:
         raise ValueError("a list of edges needs two columns, one for each end")
     rest = [n for n in names if n not in chosen]
@@ -237,7 +240,10 @@ def _from_table(
     faults = [f"column {n!r} {told}" for n in chosen if (told := columns[n].refusal("ids"))]
     if faults:
         raise ValueError("an edge lacks one of its ends: " + "; ".join(faults))
-    ends = [columns[n].strings() for n in chosen]
+    ends = _names([columns[n].strings() for n in chosen])
+    others = [n for n in rest if n.lower() != "weight"]
+    if others and not getattr(getattr(table, "header", None), "absent", False):
+        notes.append(f"edges join {chosen[0]!r} and {chosen[1]!r}; --columns names others")
     _no_edge(chosen, ends)
     absent = getattr(getattr(table, "header", None), "absent", False)
     if absent and rest:  # the third column of a list without names is the weight
@@ -258,6 +264,34 @@ def _from_table(
         keys,
         named,
     )
+
+
+def _no_matrix(table: Any, names: list[str]) -> None:
+    """Refuse a table of many columns none of which is called an end: a matrix, or a log."""
+    sample = getattr(getattr(table, "header", None), "sample", [])
+    numbers = all(_number(cell.strip()) for row in sample for cell in row[1:])
+    if len(names) > 4 and sample and numbers and len(names) <= len(sample) + 1:
+        raise ValueError(
+            f"it has {len(names)} columns of numbers, as an adjacency matrix has, where a list of "
+            "edges is wanted; save a matrix as npy, npz or mtx, or name the two ends by --columns"
+        )
+    if len(names) > 4 and getattr(getattr(table, "header", None), "absent", False):
+        raise ValueError(
+            f"each line has {len(names)} values, and which two are the ends of an edge is not known; "
+            "give it a header, and name them by --columns"
+        )
+
+
+def _names(ends: list[Any]) -> list[list[str]]:
+    """Names of nodes without blanks at either end; 3.0 is 3 where all are whole numbers.
+
+    A column with a gap, or a program that has no integers, writes ids as 3.0.
+    """
+    stripped = [[str(v).strip() for v in end] for end in ends]
+    known = {v for end in stripped for v in end}
+    if any(v.endswith(".0") for v in known) and all(WHOLE.fullmatch(v) for v in known):
+        stripped = [[v.removesuffix(".0") for v in end] for end in stripped]
+    return stripped
 
 
 def _no_edge(names: list[str], ends: list[Any]) -> None:
@@ -313,6 +347,19 @@ def _from_list(path: Path, notes: list[str]) -> tuple[Iterator[Edge], list[str],
     narrow = next((j for j, (fields, _) in enumerate(rows) if len(fields) < 2), None)
     if narrow is not None:
         raise ValueError(f"an edge lacks one of its ends, in edge {narrow + 1}")
+    wide = {len(fields) for fields, _ in rows}
+    if len(wide) == 1 and wide <= {len(rows), len(rows) + 1} and len(rows) > 4:
+        raise ValueError(
+            f"it has {len(rows)} lines of {min(wide)} values, as an adjacency matrix has, where a list "
+            "of edges is wanted; save the matrix as npy, npz or mtx"
+        )
+    if (
+        min(wide) > 4
+    ):  # KONECT has a weight and a time; SocioPatterns time, two people, their groups
+        raise ValueError(
+            f"each line has {min(wide)} values, and which two are the ends of an edge is not known; "
+            "save it as csv with a header, and name them by --columns"
+        )
     weighted = all(len(fields) > 2 and _number(fields[2]) for fields, _ in rows)
     if not weighted and any(len(fields) > 2 for fields, _ in rows):
         notes.append("what stands after the two ends left out")

@@ -9,6 +9,7 @@ from block_graphs import planted
 
 from whp.door import front_door
 from whp.graph import hierarchical_communities
+from whp.graph._hierarchical_communities.graphs import adjacency, own_labels
 
 # Without the type checker of the tests, which users do not have.
 UNTYPED = front_door(inspect.unwrap(hierarchical_communities))
@@ -188,3 +189,26 @@ def test_weights_that_are_left_out_are_told():
     upper = sp.triu(A).toarray() * rng.integers(1, 9, A.shape)
     with pytest.warns(UserWarning, match="weights from 1 to 8, which are left out"):
         same(hierarchical_communities(upper + upper.T, rng=0), hierarchical_communities(A, rng=0))
+
+
+def test_weights_that_are_left_out_are_said_of_every_kind_of_graph():
+    igraph = pytest.importorskip("igraph")
+    one = nx.Graph()
+    one.add_weighted_edges_from([(0, 1, 1.0), (1, 2, 5.0)])
+    other = igraph.Graph([(0, 1), (1, 2)])
+    other.es["weight"] = [1.0, 5.0]
+    for graph in (one, other):
+        with pytest.warns(UserWarning, match="from 1 to 5, which are left out"):
+            adjacency(graph)
+    one[0][1]["weight"] = 0.0
+    other.es["weight"] = [0.0, 5.0]
+    for graph in (one, other):
+        with pytest.raises(ValueError, match="1 edges of weight 0"):
+            adjacency(graph)
+
+
+def test_labels_in_a_series_go_by_its_index():
+    series = pd.Series([1, 0, 0], index=["c", "b", "a"])
+    assert own_labels(series, ("a", "b", "c")).tolist() == [0, 0, 1]
+    with pytest.raises(ValueError, match="names of the nodes as index"):
+        own_labels(series, ("a", "b", "d"))

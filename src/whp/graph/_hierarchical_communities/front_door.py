@@ -244,6 +244,11 @@ def _leaves(
     if own is not None:
         return own, None, np.empty(0)
     k = None if n_communities is None else min(n_communities, train.shape[0])
+    if k != n_communities:
+        warnings.warn(
+            f"{n_communities} communities were asked for, but only {k} nodes have a training edge",
+            stacklevel=4,
+        )
     if method == "top-down":
         parts, splits = spectral.bisect(train, k, limit, rng)
         labels = np.unique(parts, return_inverse=True)[1].astype(np.int64)

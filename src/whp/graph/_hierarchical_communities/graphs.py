@@ -62,6 +62,31 @@ def adjacency(
     return sp.csr_array(A), nodes
 
 
+def _weights_left_out(weight: np.ndarray) -> None:
+    """Say that weights of edges are not looked at, and refuse edges of weight 0, which are none."""
+    if not len(weight):
+        return
+    if (weight == 0).any():
+        raise ValueError(
+            f"graph has {int((weight == 0).sum()):,} edges of weight 0, which a matrix would not "
+            "have; weighted=True or at_least= leaves them out"
+        )
+    if np.ptp(weight) > 1e-12 * np.abs(weight).max():
+        warnings.warn(
+            f"graph has weights from {weight.min():.4g} to {weight.max():.4g}, which are left out: "
+            "every edge counts once; weighted=True uses them, at_least= makes edges of the larger "
+            "ones",
+            stacklevel=6,
+        )
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Those of the weights that are finite numbers."""
+    return np.array(
+        [v for v in values if isinstance(v, int | float | np.number) and np.isfinite(v)], np.float64
+    )
+
+
 def _matrix(
     graph: Any, weighted: bool, at_least: float | None
 ) -> tuple[sp.csr_array, tuple[Any, ...]]:
@@ -115,6 +140,8 @@ def _of_networkx(
     elif weighted and not carried and not graph.is_multigraph() and graph.number_of_edges():
         edge_weight(graph)  # raises, and says what edges carry
     wanted = carried and (weighted or at_least is not None)
+    if carried and not wanted:
+        _weights_left_out(_numbers([data.get("weight") for *_, data in graph.edges(data=True)]))
     if wanted:
         edge_weight(graph)
     plain: dict[str, Any] = {} if wanted else {"weight": None}
@@ -142,6 +169,8 @@ def _of_igraph(
             weight = np.array(graph.es["weight"], dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"graph must have numbers as weights: {error}") from error
+    elif carried:
+        _weights_left_out(_numbers(graph.es["weight"]))
     if not weighted and at_least is None and graph.has_multiple():
         ends = edges if graph.is_directed() else np.sort(edges, axis=1)
         _tell_parallel(len(edges), len(np.unique(np.sort(edges, axis=1), axis=0)))
@@ -191,6 +220,14 @@ def own_labels(leaves: Any, nodes: tuple[Any, ...]) -> np.ndarray:
     nodes : tuple
         Names of the nodes.
     """
+    if hasattr(leaves, "index") and hasattr(leaves, "to_dict") and set(leaves.index) == set(nodes):
+        if not leaves.index.is_unique:
+            raise ValueError("leaves must name every node once")
+        leaves = leaves.to_dict()  # a series of pandas goes by its index
+    elif hasattr(leaves, "index") and hasattr(leaves, "to_dict"):
+        raise ValueError(
+            "leaves must have the names of the nodes as index; .to_numpy() goes by the order of nodes"
+        )
     if isinstance(leaves, Mapping):
         if missing := [v for v in nodes if v not in leaves]:
             raise ValueError(f"leaves must name every node, {missing[0]!r} is missing")

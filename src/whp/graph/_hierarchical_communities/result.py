@@ -227,7 +227,7 @@ class HierarchicalCommunitiesResult(Result):
         for node in range(self.tree.root, self.n_communities - 1, -1):
             for child in self.tree.children[node - self.n_communities]:
                 drawn[int(child)] = drawn[node].add(name(int(child)))
-        legend = "✓ denser than its surroundings at level 1 − delta, ? not shown to be"
+        legend = "✓ denser than the merge above it at level 1 − delta, ? not shown to be"
         if self.void:
             legend = "no marks: the test of branches is void, see supported-tree"
         lines = [legend]
