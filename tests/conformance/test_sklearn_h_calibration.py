@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -120,6 +122,7 @@ def test_decisions_are_those_inside_and_differences_are_counted():
     other = inner.predict(X[600:]) != model.predict_proba(X[600:]).argmax(axis=1)
     assert other.sum() > 20
     assert kept.verdict is Verdict.FAILS
+    assert kept.measured is not None
     assert kept.measured.value == other.sum()
     folds = HCalibrator(FixedThresholdClassifier(LogisticRegression(), threshold=0.25), cv=3)
     assert folds.fit(X, y).certificates_[3].verdict is Verdict.FAILS
@@ -181,5 +184,6 @@ def test_weights_are_refused_and_not_taken_for_groups():
     model = HCalibrator(LogisticRegression(), cv=0.5)
     with pytest.raises(TypeError, match="fit takes X, y and groups, not sample_weight"):
         model.fit(X, y, sample_weight=np.ones(300))
+    fit: Any = model.fit
     with pytest.raises(TypeError, match="positional"):
-        model.fit(X, y, np.ones(300))
+        fit(X, y, np.ones(300))

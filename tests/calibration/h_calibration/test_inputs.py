@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whp.calibration import Fitting, HCalibrationMap, error_band, h_calibration
+from whp.calibration import Fitting, HCalibrationMap, band, h_calibration
 from whp.calibration._h_calibration.inputs import as_classes, as_logits
 from whp.calibration._h_calibration.maps import standardise
 from whp.certificate import Status, Verdict
@@ -83,7 +83,8 @@ def test_a_probability_just_below_0_is_0():
     z, probs = as_logits(Q, "logits", None)
     assert probs
     np.testing.assert_allclose(np.exp(z[3]), [0.4, 0.6, 0], atol=1e-15)
-    assert np.isfinite(error_band(Q, np.zeros(200, int))[0].measured.value)
+    table = band(Q, np.zeros(200, int))
+    assert table["lowest"].min() == 0
     Q[3] = [0.4, 0.6, -1e-3]
     assert not as_logits(Q, "logits", None)[1]
 

@@ -81,8 +81,8 @@ def test_rows_of_the_fit_in_another_order_do_not_certify_it():
     assert "100.0% of the certified rows" in found.evidence
     assert answer(a, rows(seed=1), "unused-rows").status is Status.UNCHECKED
     # Of scores that tie by nature the same cannot be said.
-    ties = [Rows(np.round(rows(seed=s).z), rows(seed=s).y) for s in (0, 1)]
-    assert answer(*ties, "unused-rows").status is Status.UNCHECKED
+    one, other = (Rows(np.round(rows(seed=s).z), rows(seed=s).y) for s in (0, 1))
+    assert answer(one, other, "unused-rows").status is Status.UNCHECKED
 
 
 @pytest.mark.parametrize("kind", [float, int, str, object])

@@ -81,8 +81,9 @@ def band(
     n, classes = P.shape
     delta = as_fraction(delta, "delta")
     wanted = blocks_for(n, epsilon) if blocks is None else as_int(blocks, "blocks", low=1)
-    named = as_units(groups, "groups", n)
-    units = None if named is None else np.unique(named, return_inverse=True)[1]
+    units = None
+    if groups is not None:
+        units = np.unique(as_units(groups, "groups", n), return_inverse=True)[1]
     rows, best = np.arange(n), P.argmax(axis=1)
     # Of top labels a row owns one entry, of all entries one a class: fewer blocks, more rows each.
     tops = max(min(2, wanted), 2 * wanted // 5)

@@ -235,6 +235,10 @@ def _read(
     from_probs: bool | None,
 ) -> tuple[Rows, np.ndarray | None, Rows | None, bool, np.ndarray]:
     """Calibration rows, standardised test logits, test rows if labelled, of what kind, all raw logits."""
+
+    def named(value: Any, argument: str, size: int) -> np.ndarray | None:
+        return None if value is None else as_units(value, argument, size)
+
     raw, were_probs = as_logits(logits, "logits", from_probs)
     n, columns = raw.shape
     check_columns(logits, "logits", raw, were_probs)
@@ -243,7 +247,7 @@ def _read(
     labels = as_classes(y, "y", n, logits, classes, columns)
     if ids is not None and groups is not None:
         raise ValueError("give ids or groups, not both: groups= counts repeated rows once")
-    every = Rows(standardise(raw), labels, as_units(ids, "ids", n), as_units(groups, "groups", n))
+    every = Rows(standardise(raw), labels, named(ids, "ids", n), named(groups, "groups", n))
     given = {"y_test": y_test, "ids_test": ids_test, "groups_test": groups_test}
     if logits_test is None:
         if extra := [name for name, value in given.items() if value is not None]:
@@ -269,8 +273,8 @@ def _read(
     test = Rows(
         test_z,
         labels_test,
-        as_units(ids_test, "ids_test", size),
-        as_units(groups_test, "groups_test", size),
+        named(ids_test, "ids_test", size),
+        named(groups_test, "groups_test", size),
     )
     return every, test_z, test, were_probs, both
 

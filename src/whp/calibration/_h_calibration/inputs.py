@@ -241,7 +241,7 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def as_units(value: Any, argument: str, size: int) -> np.ndarray | None:
+def as_units(value: Any, argument: str, size: int) -> np.ndarray:
     """Ids or groups of rows as text that can be compared: 1, 1.0 and "1" are one.
 
     Raises
@@ -249,8 +249,6 @@ def as_units(value: Any, argument: str, size: int) -> np.ndarray | None:
     ValueError
         If there is not one a row.
     """
-    if value is None:
-        return None
     array = np.asarray(value)
     if array.ndim != 1 or len(array) != size:
         raise ValueError(f"{argument} must have {size} entries, one a row, got shape {array.shape}")
