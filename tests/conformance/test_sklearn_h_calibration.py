@@ -1,14 +1,25 @@
+from typing import Any
+
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_digits, make_classification
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 from sklearn.naive_bayes import GaussianNB
-from sklearn.svm import LinearSVC
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from whp.calibration import HCalibrator
+from whp.certificate import Status, Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -91,3 +102,88 @@ def test_complaints():
         HCalibrator(inner, cv=1).fit(X, y)
     with pytest.raises(ValueError, match="does not know"):
         HCalibrator(inner).fit(X[:50], y[:50] + 100)
+
+
+def conditions(certificate):
+    return {a.name: a for a in certificate.conditions}
+
+
+def three(n=1800):
+    return make_classification(n, 10, n_informative=6, n_classes=3, random_state=0)
+
+
+def test_decisions_are_those_inside_and_differences_are_counted():
+    X, y = three()
+    y = (y == 0).astype(int)
+    inner = FixedThresholdClassifier(LogisticRegression(), threshold=0.25).fit(X[:600], y[:600])
+    model = HCalibrator(inner, random_state=0).fit(X[600:], y[600:])
+    np.testing.assert_array_equal(model.predict(X), inner.predict(X))
+    kept = model.certificates_[3]
+    other = inner.predict(X[600:]) != model.predict_proba(X[600:]).argmax(axis=1)
+    assert other.sum() > 20
+    assert kept.verdict is Verdict.FAILS
+    assert kept.measured is not None
+    assert kept.measured.value == other.sum()
+    folds = HCalibrator(FixedThresholdClassifier(LogisticRegression(), threshold=0.25), cv=3)
+    assert folds.fit(X, y).certificates_[3].verdict is Verdict.FAILS
+    plain = HCalibrator(LogisticRegression(), cv=3, random_state=0).fit(X, y)
+    assert plain.certificates_[3].verdict is Verdict.HOLDS
+
+
+def test_columns_of_pairs_are_refused():
+    X, y = three(600)
+    for wrap in (lambda m: m, make_pipeline):
+        inner = wrap(SVC(decision_function_shape="ovo")).fit(X[:300], y[:300])
+        with pytest.raises(ValueError, match="columns of pairs"):
+            HCalibrator(inner).fit(X[300:], y[300:])
+    inner = SVC().fit(X[:300], y[:300])
+    model = HCalibrator(inner, random_state=0).fit(X[300:], y[300:])
+    assert model.score(X[300:], y[300:]) == inner.score(X[300:], y[300:])
+
+
+def test_large_margins_are_not_cut():
+    """Decisions of a margin far below -1e6 are kept."""
+
+    class Margins(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def decision_function(self, X):
+            return -1e9 + 1e7 * X[:, :3]
+
+        def predict(self, X):
+            return self.classes_[X[:, :3].argmax(axis=1)]
+
+    X, y = three(600)
+    model = HCalibrator(Margins().fit(X, y), random_state=0).fit(X, y)
+    assert model.certificates_[3].verdict is Verdict.HOLDS
+    np.testing.assert_array_equal(model.predict_proba(X).argmax(axis=1), X[:, :3].argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    "cv", [ShuffleSplit(3, random_state=0), TimeSeriesSplit(3), RepeatedKFold(n_splits=3)]
+)
+def test_splits_that_are_no_partition_are_refused(cv):
+    X, y = three(300)
+    with pytest.raises(ValueError, match="must part the rows, each into one fold"):
+        HCalibrator(LogisticRegression(), cv=cv).fit(X, y)
+
+
+def test_scores_of_clones_are_not_compared_with_those_of_the_model():
+    X, y = make_classification(1200, 200, n_informative=8, n_classes=3, random_state=0)
+    model = HCalibrator(LogisticRegression(max_iter=200), cv=2, random_state=0).fit(X, y)
+    for certificate in model.certificates_[:3]:
+        assert certificate.verdict is not Verdict.VOID
+        assert conditions(certificate)["one-law"].status is Status.UNCHECKED
+        assert "clones" in conditions(certificate)["one-law"].evidence
+
+
+def test_weights_are_refused_and_not_taken_for_groups():
+    X, y = three(300)
+    model = HCalibrator(LogisticRegression(), cv=0.5)
+    with pytest.raises(TypeError, match="fit takes X, y and groups, not sample_weight"):
+        model.fit(X, y, sample_weight=np.ones(300))
+    fit: Any = model.fit
+    with pytest.raises(TypeError, match="positional"):
+        fit(X, y, np.ones(300))

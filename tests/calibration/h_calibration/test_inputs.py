@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from whp.calibration import h_calibration
+from whp.calibration import Fitting, HCalibrationMap, band, h_calibration
 from whp.calibration._h_calibration.inputs import as_classes, as_logits
+from whp.calibration._h_calibration.maps import standardise
+from whp.certificate import Status, Verdict
 from whp.studies.h_calibration.worlds import law
 
 pytestmark = pytest.mark.filterwarnings("ignore:window is reduced")
@@ -48,7 +50,97 @@ def test_zeros_and_infinities_stay_finite():
     z, _ = as_logits(np.array([[1.0, 0.0], [0.5, 0.5]]), "logits", None)
     assert np.isfinite(z).all()
     z, _ = as_logits(np.array([[-np.inf, 0.0], [3.0, 1.0]]), "logits", None)
-    assert z[0].tolist() == [-700, 0]
+    assert z[0].tolist() == [-np.inf, 0]
+    assert standardise(z)[0].tolist() == [-1e60, 0]
+    assert HCalibrationMap.temperature(1e-6)(z)[0].tolist() == [0, 1]
+    with pytest.raises(ValueError, match="finite largest entry"):
+        HCalibrationMap.temperature(1.0)([[-np.inf, -np.inf]])
+
+
+@pytest.mark.parametrize("mapping", ["temperature", "ensemble", "piecewise", "monotone"])
+def test_impossible_classes_stay_impossible_and_change_no_fit(mapping):
+    """Finite logits of thousands are never overtaken by a class that is masked by -infinity."""
+    if mapping == "monotone":
+        pytest.importorskip("torch")
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 400)
+    masked = np.column_stack([300 * z, np.full((400, 3), -np.inf)])
+    options = {"mapping": mapping, "fitting": Fitting(window=20, max_iter=5), "rng": 0}
+    found = h_calibration(masked, y, **options)
+    assert (found.probs[:, 3:] == 0).all()
+    kept = {c.name: c for c in found.certificates}["accuracy-preserved"]
+    assert kept.verdict is Verdict.HOLDS
+    assert kept.inputs["scores of -infinity"] == 1200
+    if mapping == "temperature":
+        plain = h_calibration(300 * z, y, **options)
+        assert np.log(found.map.beta / plain.map.beta) == pytest.approx(0, abs=0.7)
+    near = {c.name: c for c in found.certificates[0].conditions}["no-near-copies"]
+    assert near.status is Status.NOT_REFUTED
+
+
+def test_a_probability_just_below_0_is_0():
+    Q = P.copy()
+    Q[3] = [0.4, 0.6, -1e-17]
+    z, probs = as_logits(Q, "logits", None)
+    assert probs
+    np.testing.assert_allclose(np.exp(z[3]), [0.4, 0.6, 0], atol=1e-15)
+    table = band(Q, np.zeros(200, int))
+    assert table["lowest"].min() == 0
+    Q[3] = [0.4, 0.6, -1e-3]
+    assert not as_logits(Q, "logits", None)[1]
+
+
+def test_percentages_are_refused_unless_they_are_scores():
+    for scores in (100 * P, np.round(100 * P), 100 * P[:, 0]):
+        with pytest.raises(ValueError, match="looks like percentages: divide by 100"):
+            as_logits(scores, "logits", None)
+        assert not as_logits(scores, "logits", False)[1]
+
+
+def test_columns_that_are_no_scores_are_refused():
+    names, n = ["p_0", "p_1", "p_2"], np.arange(200)
+    table, y = pd.DataFrame(P, columns=names), P.argmax(axis=1)
+    others = [table.assign(id=n), table.assign(pred=y), table.assign(age=20 + 60 * P[:, 0])]
+    for other in others:
+        with pytest.raises(ValueError, match="is unlike the others"):
+            h_calibration(other, y)
+    two = pd.DataFrame({"id": n, "score": P[:, 0]})
+    with pytest.raises(ValueError, match="scores only, a column a class; id is unlike"):
+        h_calibration(two, y == 0)
+    with pytest.raises(ValueError, match="column 0 is unlike"):
+        h_calibration(two.to_numpy(), y == 0)
+    reference = np.column_stack(
+        [np.zeros(200), np.log(P[:, 1] / P[:, 0])]
+    )  # one class's logit is 0
+    assert h_calibration(reference, y > 0, rng=0).map.beta > 0
+
+
+def test_columns_of_the_test_table_are_put_in_order():
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 900)
+    names = np.array(["ant", "bee", "cat"])
+    table, text = pd.DataFrame(z, columns=names), names[y]
+    fit, other = table[:600], table[600:]
+    options = {"y_test": text[600:], "rng": 0}
+    first = h_calibration(fit, text[:600], logits_test=other, **options)
+    second = h_calibration(fit, text[:600], logits_test=other[["cat", "ant", "bee"]], **options)
+    np.testing.assert_array_equal(first.probs_test, second.probs_test)
+    assert first.certificates == second.certificates
+    with pytest.raises(ValueError, match="logits_test must have the columns of logits"):
+        h_calibration(fit, text[:600], logits_test=other.rename(columns={"cat": "dog"}), **options)
+
+
+def test_both_samples_read_labels_alike():
+    """Labels 0 to 2 are columns, though those of the test sample alone would be names of columns."""
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 900)
+    table = pd.DataFrame(z, columns=["p_1", "p_2", "p_3"])
+    kept = y > 0
+    named = h_calibration(table, y, logits_test=table[kept], y_test=y[kept], rng=0)
+    plain = h_calibration(z, y, logits_test=z[kept], y_test=y[kept], rng=0)
+    pd.testing.assert_frame_equal(named.metrics, plain.metrics)
+    kept = y < 2  # and the other way round
+    swapped = h_calibration(table[~kept], y[~kept], logits_test=table, y_test=y, rng=0)
+    assert swapped.metrics.equals(
+        h_calibration(z[~kept], y[~kept], logits_test=z, y_test=y, rng=0).metrics
+    )
 
 
 def classes_of(y, scores, classes=None, columns=2):
@@ -89,6 +181,9 @@ def test_numbers_are_columns_unless_the_columns_say_otherwise():
 
 
 def test_a_bool_is_a_class_of_two():
+    assert classes_of(np.array([True, False]), np.zeros((2, 2))) == [1, 0]
+    assert classes_of([True, False], frame("a", "b")) == [1, 0]
+    assert classes_of([True, False], frame("p_True", "p_False")) == [0, 1]
     assert classes_of([True, False], np.zeros((2, 2)), (False, True)) == [1, 0]
 
 

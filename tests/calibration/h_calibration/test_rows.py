@@ -1,10 +1,11 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from whp.calibration import h_calibration
 from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.rows import Rows, answers, held_back
-from whp.certificate import Status
+from whp.certificate import Status, Verdict
 from whp.studies.h_calibration.worlds import law
 
 pytestmark = pytest.mark.filterwarnings("ignore:window is reduced")
@@ -22,12 +23,12 @@ def answer(fit, certify, name, *, split=False, refitted=False):
 @pytest.mark.parametrize("alpha", [(1, 1), (0.5,) * 3, (0.3,) * 10])
 def test_continuous_scores_of_different_rows_are_no_copies(alpha):
     found = answer(rows(2000, 0, alpha), rows(2000, 1, alpha), "no-near-copies")
-    assert found.status is Status.MET
+    assert found.status is Status.NOT_REFUTED
 
 
 def test_two_classes_and_very_many_rows_are_no_copies():
     found = answer(rows(60_000, 0, (1, 1)), rows(60_000, 1, (1, 1)), "no-near-copies")
-    assert found.status is Status.MET, found.evidence
+    assert found.status is Status.NOT_REFUTED, found.evidence
 
 
 @pytest.mark.parametrize("jitter", [1e-9, 1e-7])
@@ -42,7 +43,7 @@ def test_copies_with_another_rounding_are_found(jitter):
 def test_a_few_extreme_logits_do_not_make_copies_of_the_others():
     a, b = rows(500, 0, (1, 1)), rows(500, 1, (1, 1))
     a.z[0] = [-1e8, 0]
-    assert answer(a, b, "no-near-copies").status is Status.MET
+    assert answer(a, b, "no-near-copies").status is Status.NOT_REFUTED
 
 
 def test_ties_are_no_copies_and_cannot_be_told_from_them():
@@ -60,14 +61,56 @@ def test_groups_may_hold_copies():
     z = a.z[twice] * (1 + 1e-9 * np.random.default_rng(0).normal(size=(600, 3)))
     grouped = Rows(z, a.y[twice], groups=twice.astype(str))
     other = rows(300, 1, groups=np.arange(1000, 1300).astype(str))
-    assert answer(other, grouped, "no-near-copies").status is Status.MET
+    assert answer(other, grouped, "no-near-copies").status is Status.NOT_REFUTED
     assert answer(other, grouped, "independent-events").status is Status.UNCHECKED
+
+
+def test_copies_with_coarse_noise_are_not_seen_and_nothing_says_they_are():
+    a, again = rows(), np.repeat(np.arange(300), 5)
+    jitter = 1 + 1e-4 * np.random.default_rng(1).normal(size=(1500, 3))
+    found = answer(a, Rows(rows(300, 1).z[again] * jitter, rows(300, 1).y[again]), "no-near-copies")
+    assert found.status is Status.NOT_REFUTED
+    assert "within 1e-06 of the spread, not coarser" in found.evidence
+
+
+def test_rows_of_the_fit_in_another_order_do_not_certify_it():
+    a = rows()
+    order = np.random.default_rng(0).permutation(400)
+    found = answer(a, Rows(a.z[order], a.y[order]), "unused-rows")
+    assert found.status is Status.VIOLATED
+    assert "100.0% of the certified rows" in found.evidence
+    assert answer(a, rows(seed=1), "unused-rows").status is Status.UNCHECKED
+    # Of scores that tie by nature the same cannot be said.
+    one, other = (Rows(np.round(rows(seed=s).z), rows(seed=s).y) for s in (0, 1))
+    assert answer(one, other, "unused-rows").status is Status.UNCHECKED
+
+
+@pytest.mark.parametrize("kind", [float, int, str, object])
+def test_ids_are_the_same_whatever_their_type(kind):
+    _, z, y = law(np.random.default_rng(0), (0.5,) * 3, 400)
+    moved = z + 1e-2 * np.random.default_rng(1).normal(size=z.shape)
+    ids = np.arange(400)
+    options = {"logits_test": moved, "y_test": y, "ids": ids.astype(float)}
+    found = h_calibration(z, y, ids_test=ids.astype(kind), rng=0, from_probs=False, **options)
+    assert found.certificates[0].verdict is Verdict.VOID
+    unused = {c.name: c for c in found.certificates[0].conditions}["unused-rows"]
+    assert "100.00% of the certified rows share ids" in unused.evidence
+
+
+@pytest.mark.parametrize("name", ["ids", "groups"])
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA, pd.NaT])
+def test_rows_without_an_id_are_refused(name, missing):
+    _, z, y = law(np.random.default_rng(0), (0.5,) * 3, 40)
+    units = np.arange(40).astype(object)
+    units[7] = missing
+    with pytest.raises(ValueError, match=f"{name} must name every row; row 7 has none"):
+        h_calibration(z, y, from_probs=False, **{name: units})
 
 
 def test_repeated_ids_are_violations_with_a_remedy_that_keeps_the_rows():
     ids = np.arange(400).astype(str)
     clean = answer(rows(ids=ids), rows(seed=1, ids=np.char.add("b", ids)), "independent-events")
-    assert clean.status is Status.MET
+    assert clean.status is Status.UNCHECKED
     ids_twice = np.where(np.arange(400) < 20, "same", np.char.add("b", ids))
     broken = answer(rows(ids=ids), rows(seed=1, ids=ids_twice), "independent-events")
     assert broken.status is Status.VIOLATED

@@ -128,6 +128,55 @@ def test_changed_orders_are_counted_row_by_row():
     assert found.trivial == 50
 
 
+def test_an_arg_max_that_moves_by_a_hair_is_a_change():
+    P = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    assert accuracy_preserved(P, 1 / 3 - 1e-13 * (P - 1 / 3)).measured.value == 50
+    assert accuracy_preserved(P, np.full((50, 3), 1 / 3)).measured.value == 0
+
+
+def test_a_decision_against_the_largest_score_is_a_change():
+    P = np.random.default_rng(0).dirichlet([1, 1, 1], 50)
+    decisions = P.argmax(axis=1)
+    assert accuracy_preserved(P, P**2, decisions).verdict is Verdict.HOLDS
+    decisions[:4] = (decisions[:4] + 1) % 3
+    assert accuracy_preserved(P, P**2, decisions).measured.value == 4
+
+
+def test_minus_infinity_is_below_every_number():
+    before = np.array([[0.0, -1000.0, -np.inf]])
+    assert accuracy_preserved(before, np.array([[0.6, 0.4, 0.0]])).measured.value == 0
+    assert accuracy_preserved(before, np.array([[0.6, 0.1, 0.3]])).measured.value == 1
+
+
+def test_a_small_delta_says_what_it_needs_and_costs_no_more(many):
+    C, y = (a[:100] for a in many)
+    fit = overfit(C, y, Objective(window=20), delta=1e-5, rng=0)
+    assert fit.verdict is Verdict.VACUOUS
+    assert fit.inputs["refits"] == 999
+    assert "delta = 1e-05 needs 99,999 refits; there were 999" in fit.needs
+    test = calibration_test(C, y, Objective(window=20), delta=1e-3, rng=0)[0]
+    assert test.verdict is Verdict.VACUOUS
+    assert "needs at least 999 resamples; there were 199" in test.needs
+
+
+def test_the_ranges_of_the_blocks_are_given(many):
+    C, y = many
+    top = error_band(C[:1500], y[:1500], blocks=5)[0]
+    ranges = top.inputs["ranges of the blocks"].split(", ")
+    assert len(ranges) == 2
+    assert ranges[0].startswith("0.3")
+    assert ranges[1] == f"0.59 to {C[:1500].max():.3g}"
+    assert "errors of both signs within one cancel" in top.claim
+    assert error_band(C, y, blocks=60)[1].inputs["ranges of the blocks"].startswith("widest ")
+
+
+def test_groups_of_one_row_do_not_prove_independence():
+    C = np.random.default_rng(0).dirichlet([1, 1], 50)
+    y = draw(C, np.random.default_rng(1))
+    found = overfit(C, y, Objective(window=4), rng=0, groups=np.arange(50))
+    assert found.conditions[0].status is Status.UNCHECKED
+
+
 def test_ties_of_saturated_scores_are_no_change():
     before = np.array([[0.0, -800.0, -900.0], [2.0, 2.0, 1.0]])
     after = np.array([[1.0, 0.0, 0.0], [0.4, 0.4, 0.2]])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whp.calibration._h_calibration.inputs import as_probabilities
+from whp.calibration._h_calibration.inputs import as_probabilities, as_units
 from whp.concentration import chernoff, simultaneous_proportions
 from whp.validate import as_fraction, as_int
 
@@ -81,9 +81,9 @@ def band(
     n, classes = P.shape
     delta = as_fraction(delta, "delta")
     wanted = blocks_for(n, epsilon) if blocks is None else as_int(blocks, "blocks", low=1)
-    units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if units is not None and len(units) != n:
-        raise ValueError(f"groups must have {n} entries, one a row, got {len(units)}")
+    units = None
+    if groups is not None:
+        units = np.unique(as_units(groups, "groups", n), return_inverse=True)[1]
     rows, best = np.arange(n), P.argmax(axis=1)
     # Of top labels a row owns one entry, of all entries one a class: fewer blocks, more rows each.
     tops = max(min(2, wanted), 2 * wanted // 5)

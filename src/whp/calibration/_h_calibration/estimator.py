@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,8 +12,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.utils.validation import check_is_fitted
 
 from whp.calibration._h_calibration.front_door import Fitting, h_calibration
+from whp.calibration._h_calibration.inputs import LEAST
 from whp.calibration._h_calibration.maps import HCalibrationMap
 from whp.calibration._h_calibration.result import HCalibrationResult
+from whp.calibration._h_calibration.theorems import ONE_LAW, accuracy_preserved
 from whp.certificate import Certificate
 
 __all__ = ["HCalibrator"]
@@ -20,6 +23,9 @@ __all__ = ["HCalibrator"]
 
 class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     """Classifier whose probabilities are recalibrated and certified; its decisions are those of the classifier inside.
+
+    :meth:`predict` is the inner classifier's own. Where that is not the arg-max of its scores (a tuned
+    threshold, votes between pairs of classes), ``accuracy-preserved`` fails and counts the rows.
 
     Parameters
     ----------
@@ -85,8 +91,13 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> HCalibrator:
+    def fit(self, X: Any, y: Any, *, groups: Any = None, **other: Any) -> HCalibrator:
         """Calibrate on rows X with classes y, of which those of one group may depend on each other."""
+        if other:
+            raise TypeError(
+                f"fit takes X, y and groups, not {', '.join(other)}: the certificates count rows, which "
+                "have no weights"
+            )
         from sklearn.linear_model import LogisticRegression
         from sklearn.utils import check_random_state, indexable
         from sklearn.utils.multiclass import check_classification_targets
@@ -118,9 +129,14 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 setattr(self, name, getattr(self.estimator_, name))
         given["y"] = self._places(given["y"])
         if way != "folds":
+            decided = self._places(np.asarray(self.estimator_.predict(given["logits"])))
             given["logits"] = self._logits(self.estimator_, given["logits"])
             self._suspicion(given, prefit=way == "prefit")
+        else:
+            decided = self._places(given.pop("decided"))
         if "y_test" in given:
+            theirs = self._places(np.asarray(self.estimator_.predict(given["logits_test"])))
+            decided = np.concatenate([decided, theirs])
             given["logits_test"] = self._logits(self.estimator_, given["logits_test"])
             given["y_test"] = self._places(given["y_test"])
         with warnings.catch_warnings():
@@ -140,10 +156,35 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 fitting=Fitting(self.window, self.tolerance, self.clusters, self.max_iter),
                 rng=int(state.randint(1 << 31)),
             )
+        self.result_ = self._judged(self.result_, given, decided, way == "folds")
         self.calibrator_: HCalibrationMap = self.result_.map
         self.n_iter_ = len(self.result_.history)
         self.certificates_: tuple[Certificate, ...] = self.result_.certificates
         return self
+
+    def _judged(
+        self, result: HCalibrationResult, given: dict[str, Any], decided: np.ndarray, folds: bool
+    ) -> HCalibrationResult:
+        """The result with what only the classifier knows: its decisions, and whose scores were fitted."""
+        parts = [(given["logits"], result.probs)]
+        if result.probs_test is not None:
+            parts.append((given["logits_test"], result.probs_test))
+        before, after = (np.concatenate(part) for part in zip(*parts, strict=True))
+        kept = accuracy_preserved(before, after, decided)
+        law = ONE_LAW.unchecked(
+            "clones in the folds scored the rows of the fit, another classifier those that certify; the "
+            "band holds of the latter alone, and rows to come cannot be seen"
+        )
+
+        def mended(certificate: Certificate) -> Certificate:
+            if certificate.name == kept.name:
+                return kept
+            if not (folds and "y_test" in given):
+                return certificate
+            conditions = tuple(law if a.name == law.name else a for a in certificate.conditions)
+            return replace(certificate, conditions=conditions)
+
+        return replace(result, certificates=tuple(map(mended, result.certificates)))
 
     def _way(self) -> str:
         """How rows are shared between classifier and map: prefit, share or folds."""
@@ -172,14 +213,23 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.estimator_ = clone(base).fit(X, y)
         self.classes_ = self.estimator_.classes_
         scores = np.empty((len(y), len(self.classes_)))
-        for train, test in check_cv(self.cv, y, classifier=True).split(X, y):
+        decided = np.empty(len(y), dtype=self.classes_.dtype)
+        splits = list(check_cv(self.cv, y, classifier=True).split(X, y))
+        tested = np.concatenate([np.arange(len(y))[test] for _, test in splits])
+        if not np.array_equal(np.sort(tested), np.arange(len(y))):
+            raise ValueError(
+                f"cv={self.cv!r} must part the rows, each into one fold, as KFold does; some rows are in "
+                "none or in several"
+            )
+        for train, test in splits:
             model = clone(base).fit(_safe_indexing(X, train), y[train])
             if len(model.classes_) < len(self.classes_):
                 raise ValueError(
                     f"cv={self.cv!r} leaves a fold without a class; take fewer folds or more rows"
                 )
             scores[test] = self._logits(model, _safe_indexing(X, test))
-        return {"logits": scores, "y": y, **aside}
+            decided[test] = model.predict(_safe_indexing(X, test))
+        return {"logits": scores, "y": y, "decided": decided, **aside}
 
     def _places(self, y: np.ndarray) -> np.ndarray:
         place = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
@@ -198,15 +248,24 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         if hasattr(inner, "predict_log_proba"):
             with np.errstate(divide="ignore"):
                 scores = np.asarray(inner.predict_log_proba(X), dtype=np.float64)
+            # A tree's 0 is no impossibility: it can be recalibrated, and stays below all others.
+            absent = np.isneginf(scores)
+            least = np.where(absent, np.inf, scores).min(axis=1, keepdims=True)
+            scores = np.where(absent, np.minimum(np.log(LEAST), least - 1), scores)
         elif hasattr(inner, "predict_proba"):
-            scores = np.log(
-                np.maximum(np.asarray(inner.predict_proba(X), dtype=np.float64), 1e-300)
-            )
+            scores = np.log(np.maximum(np.asarray(inner.predict_proba(X), dtype=np.float64), LEAST))
         else:
             scores = np.asarray(inner.decision_function(X), dtype=np.float64)
             if scores.ndim == 1:
                 scores = np.column_stack([np.zeros(len(scores)), scores])
-        return np.maximum(scores, -1e6)
+            if scores.shape[1] != len(self.classes_) or (
+                len(self.classes_) > 2 and _pairwise(inner)
+            ):
+                raise ValueError(
+                    f"estimator must score each of its {len(self.classes_)} classes in a column; its "
+                    "decision_function has columns of pairs (set decision_function_shape='ovr')"
+                )
+        return scores
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Recalibrated probabilities, columns in the order of ``classes_``."""
@@ -216,7 +275,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Classes, as the classifier inside decides."""
         check_is_fitted(self, "calibrator_")
-        return self.classes_[self._logits(self.estimator_, X).argmax(axis=1)]
+        return self.estimator_.predict(X)
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import get_tags
@@ -226,6 +285,16 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             self.estimator is None or get_tags(self.estimator).input_tags.sparse
         )
         return tags
+
+
+def _pairwise(inner: Any) -> bool:
+    """Whether columns of the decision function are pairs of classes, also inside a pipeline or a search."""
+    inner = getattr(inner, "best_estimator_", inner)
+    given = inner.get_params() if hasattr(inner, "get_params") else {}
+    return any(
+        name.rpartition("__")[2] == "decision_function_shape" and value == "ovo"
+        for name, value in given.items()
+    )
 
 
 def _parted(X: Any, y: np.ndarray, share: float, state: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from whp.calibration._h_calibration import kernels
-from whp.calibration._h_calibration.maps import HCalibrationMap, softmax
+from whp.calibration._h_calibration.maps import FAR, HCalibrationMap, softmax
 from whp.calibration._h_calibration.objective import Objective
 from whp.progress import track
 
@@ -89,7 +89,7 @@ class Piecewise:
 
 def quantile_edges(z: np.ndarray, segments: int) -> np.ndarray:
     """Starts of segments that hold equally many entries of −z: the first is 0, equal ones are merged."""
-    edges = np.quantile(-z, np.linspace(0, 1, segments + 1)[:-1])
+    edges = np.quantile(-z[z > FAR], np.linspace(0, 1, segments + 1)[:-1])
     edges[0] = 0.0
     return np.unique(np.maximum(edges, 0.0))
 
@@ -107,6 +107,7 @@ class Monotone:
 
         self.z = np.ascontiguousarray(z)
         self.edges = quantile_edges(z, segments)
+        z = z[z > FAR]
         far = max(float(-z.min()), float(self.edges[-1]) + 1.0)
         ends = np.append(self.edges[1:], far)
         middle = (self.edges + ends) / 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from whp.calibration._h_calibration import kernels
 from whp.calibration._h_calibration.families import Ensemble, Fitted, Monotone, Piecewise, descend
-from whp.calibration._h_calibration.maps import HCalibrationMap
+from whp.calibration._h_calibration.maps import FAR, HCalibrationMap
 from whp.calibration._h_calibration.objective import Objective
 
 __all__ = [
@@ -34,7 +34,7 @@ FOLDS = 5
 def scaled(z: np.ndarray) -> tuple[np.ndarray, float]:
     """Logits below their row's largest, in units of their median distance from it, and that unit."""
     u = z - z.max(axis=1, keepdims=True)
-    lower = u[u < 0]
+    lower = u[(u < 0) & (u > FAR)]
     scale = float(-np.median(lower)) if lower.size else 1.0
     return np.ascontiguousarray(u / scale), scale
 
@@ -44,6 +44,8 @@ def _likeliest(u: np.ndarray, y: np.ndarray) -> float:
 
     Newton's method, kept inside a bracket that shrinks with the sign of the slope.
     """
+    possible = u[np.arange(len(u)), y] > FAR  # no temperature helps the others
+    u, y = np.ascontiguousarray(u[possible]), y[possible]
     low, high = LOG_BETA
     at = 0.0
     for _ in range(60):

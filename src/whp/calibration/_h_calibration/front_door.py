@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,7 +11,14 @@ import numpy as np
 from whp.calibration._h_calibration import metrics, theorems
 from whp.calibration._h_calibration.band import band
 from whp.calibration._h_calibration.fit import adapted, fit_map
-from whp.calibration._h_calibration.inputs import LEAST, as_classes, as_logits, as_units
+from whp.calibration._h_calibration.inputs import (
+    LEAST,
+    as_classes,
+    as_logits,
+    as_units,
+    check_columns,
+    in_order,
+)
 from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.objective import Objective
 from whp.calibration._h_calibration.result import HCalibrationResult
@@ -84,11 +91,11 @@ def h_calibration(
     ----------
     logits : array-like, shape (n, C) or (n,)
         Logits or probabilities of calibration rows, a column a class; one column is the score of the
-        second of two classes.
+        second of two classes, -infinity an impossible class.
     y : array-like, shape (n,)
         Class of each row: 0 to C − 1, or names that the columns or `classes` have.
     logits_test : array-like, optional
-        The same of other rows, from the same source.
+        The same of other rows, from the same source; named columns are put in the order of `logits`.
     y_test : array-like, optional
         Classes of those; with them all of `logits` fit the map, and the test rows certify it.
     ids : array-like, shape (n,), optional
@@ -143,7 +150,7 @@ def h_calibration(
     Recalibration with Probabilistic Error-Bounded Objective. IEEE TPAMI 2025. arXiv:2506.17968.
     """
     rng = np.random.default_rng(rng)
-    every, test_z, test, were_probs = _read(
+    every, test_z, test, were_probs, raw = _read(
         logits, y, logits_test, y_test, ids, groups, ids_test, groups_test, classes, from_probs
     )
     number = every.z.shape[1]
@@ -186,7 +193,7 @@ def h_calibration(
         *theorems.of_band(table, len(certified.y), epsilon, delta, blocks, known),
         tested,
         theorems.accuracy_preserved(
-            *((every.z, probs) if test_z is None else _stacked(every.z, probs, test_z, probs_test))
+            raw, probs if probs_test is None else np.concatenate([probs, probs_test])
         ),
         theorems.overfit(
             made.apply(fit.z), fit.y, used, delta=delta, rng=rng, groups=fit.groups, answers=known
@@ -215,10 +222,6 @@ def h_calibration(
     )
 
 
-def _stacked(*parts: Any) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate(parts[::2]), np.concatenate(parts[1::2])
-
-
 def _read(
     logits: Any,
     y: Any,
@@ -230,21 +233,27 @@ def _read(
     groups_test: Any,
     classes: Any,
     from_probs: bool | None,
-) -> tuple[Rows, np.ndarray | None, Rows | None, bool]:
-    """Calibration rows, standardised test logits, test rows if they are labelled, and of what kind."""
+) -> tuple[Rows, np.ndarray | None, Rows | None, bool, np.ndarray]:
+    """Calibration rows, standardised test logits, test rows if labelled, of what kind, all raw logits."""
+
+    def named(value: Any, argument: str, size: int) -> np.ndarray | None:
+        return None if value is None else as_units(value, argument, size)
+
     raw, were_probs = as_logits(logits, "logits", from_probs)
     n, columns = raw.shape
+    check_columns(logits, "logits", raw, were_probs)
     if n < 2:
         raise ValueError(f"logits must have at least 2 rows, got {n}")
     labels = as_classes(y, "y", n, logits, classes, columns)
     if ids is not None and groups is not None:
         raise ValueError("give ids or groups, not both: groups= counts repeated rows once")
-    every = Rows(standardise(raw), labels, as_units(ids, "ids", n), as_units(groups, "groups", n))
+    every = Rows(standardise(raw), labels, named(ids, "ids", n), named(groups, "groups", n))
     given = {"y_test": y_test, "ids_test": ids_test, "groups_test": groups_test}
     if logits_test is None:
         if extra := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{extra[0]} was given without logits_test")
-        return every, None, None, were_probs
+        return every, None, None, were_probs, raw
+    logits_test = in_order(logits_test, "logits_test", logits, "logits")
     other, _ = as_logits(logits_test, "logits_test", were_probs)
     if other.shape[1] != columns:
         raise ValueError(
@@ -254,16 +263,20 @@ def _read(
     for name, mine, theirs in (("ids", ids, ids_test), ("groups", groups, groups_test)):
         if (theirs is None) != (mine is None or y_test is None):
             raise ValueError(f"{name} and {name}_test go together, with y_test")
+    both = np.concatenate([raw, other])
     if y_test is None:
-        return every, test_z, None, were_probs
+        return every, test_z, None, were_probs, both
     size = len(other)
+    # One mapping for both: which classes occur in only one of them must not change what a name means.
+    labels_test = as_classes(y_test, "y_test", size, logits, classes, columns, beside=y)
+    every = replace(every, y=as_classes(y, "y", n, logits, classes, columns, beside=y_test))
     test = Rows(
         test_z,
-        as_classes(y_test, "y_test", size, logits, classes, columns),
-        as_units(ids_test, "ids_test", size),
-        as_units(groups_test, "groups_test", size),
+        labels_test,
+        named(ids_test, "ids_test", size),
+        named(groups_test, "groups_test", size),
     )
-    return every, test_z, test, were_probs
+    return every, test_z, test, were_probs, both
 
 
 def _warn_about_sample(rows: Rows, objective: str, were_probs: bool) -> None:

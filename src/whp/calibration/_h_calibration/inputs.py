@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from whp.io import class_columns
 from whp.validate import as_floats, as_labels, as_matrix, as_sequence, column_names
 
-__all__ = ["as_classes", "as_logits", "as_probabilities", "as_units"]
+__all__ = ["as_classes", "as_logits", "as_probabilities", "as_units", "check_columns", "in_order"]
 
 EXACT, ROUNDED = 1e-6, 0.05  # how far sums of probabilities may be from 1, silently and said
-LEAST_LOGIT = -700.0  # a logit of -infinity is put this far below its row's maximum
 LEAST = 1e-300
+SCORES = re.compile(
+    r"(p|prob|proba|probability|logit|logits|score|class)_?(\d|(?<=_).)", re.IGNORECASE
+)
 
 
 def as_probabilities(value: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -29,16 +33,16 @@ def as_probabilities(value: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     probs = as_matrix(value, "probs", dtype=np.float64)
     if probs.shape[1] < 2:
         raise ValueError(f"probs must have at least 2 columns, got {probs.shape[1]}")
-    outside = (probs < 0) | (probs > 1 + EXACT)
+    outside = (probs < -EXACT) | (probs > 1 + EXACT)
     if outside.any():
         raise ValueError(
             f"probs must hold probabilities in [0, 1], which row {_first(outside)} does not"
         )
-    return probs, as_labels(y, "y", size=len(probs), classes=probs.shape[1])
+    return np.maximum(probs, 0.0), as_labels(y, "y", size=len(probs), classes=probs.shape[1])
 
 
 def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.ndarray, bool]:
-    """Logits (n, C) in float64, and whether they were probabilities.
+    """Logits (n, C) in float64, -infinity where a class is impossible, and whether they were probabilities.
 
     Raises
     ------
@@ -57,12 +61,18 @@ def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.nd
             f"{argument} must not hold NaN or +infinity, first in row {_first(~(array < np.inf))}"
         )
     single = array.shape[1] == 1
-    outside = (array < 0) | (array > 1 + EXACT)
+    outside = (array < -EXACT) | (array > 1 + EXACT)
     off = np.zeros(1) if single else np.abs(array.sum(axis=1) - 1)
     if from_probs is None:
         from_probs = not outside.any() and not single and off.max() <= ROUNDED
         if not from_probs and not outside.any():
             _refuse_unclear(argument, array, off)
+        percent = (array.max() > 1) if single else (np.abs(array.sum(axis=1) - 100) <= 5).all()
+        if array.min() >= 0 and array.max() <= 105 and percent:
+            raise ValueError(
+                f"{argument} looks like percentages: divide by 100 if they are, or say "
+                "from_probs=False if these are scores"
+            )
     if from_probs:
         if outside.any():
             raise ValueError(
@@ -79,7 +89,8 @@ def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.nd
                 "do; each row is divided by its sum",
                 stacklevel=3,
             )
-        array = np.column_stack([1 - array, array]) if single else array
+        array = np.maximum(array, 0.0)  # 1 - a - b may be -1e-17
+        array = np.column_stack([np.maximum(1 - array, 0.0), array]) if single else array
         array = array / array.sum(axis=1, keepdims=True)
         return np.log(np.clip(array, LEAST, 1.0)), True
     if single:
@@ -88,8 +99,6 @@ def as_logits(value: Any, argument: str, from_probs: bool | None) -> tuple[np.nd
     if absent.all(axis=1).any():
         row = _first(absent.all(axis=1))
         raise ValueError(f"{argument} must have a finite entry in every row; row {row} has none")
-    if absent.any():
-        array = np.where(absent, array.max(axis=1, keepdims=True) + LEAST_LOGIT, array)
     return array, False
 
 
@@ -122,12 +131,19 @@ def _text(value: Any) -> str:
 
 
 def as_classes(
-    value: Any, argument: str, size: int, scores: Any, classes: Sequence[Any] | None, columns: int
+    value: Any,
+    argument: str,
+    size: int,
+    scores: Any,
+    classes: Sequence[Any] | None,
+    columns: int,
+    beside: Any = (),
 ) -> np.ndarray:
     """Column number of each row's class.
 
     Numbers 0 to C - 1 are columns unless `classes` or the columns' names say otherwise; names are
-    bound by `classes` or by the columns' names, never by the alphabet.
+    bound by `classes` or by the columns' names, never by the alphabet. What labels of other rows
+    (`beside`) are about counts too, so that both are read alike.
     """
     array = np.asarray(value)
     if array.ndim != 1 or len(array) != size or array.dtype.kind not in "OUSbiuf":
@@ -135,7 +151,8 @@ def as_classes(
     if any(v is None or v != v for v in array.tolist()):
         raise ValueError(f"{argument} must hold a class in every row, and lacks one")
     told = [_text(v) for v in array.tolist()]
-    present = sorted(set(told))
+    others = np.asarray(beside).ravel().tolist()
+    present = sorted({*told, *map(_text, others)})
     names = column_names(scores)
     numbers = array.dtype.kind in "biuf" or all(t.lstrip("-").isdigit() for t in present)
     if classes is not None:
@@ -155,6 +172,8 @@ def as_classes(
         except ValueError as error:
             if numbers and set(present) <= {str(c) for c in range(columns)}:
                 return np.array([int(t) for t in told], dtype=np.int64)
+            if columns == 2 and all(isinstance(v, bool) for v in array.tolist()):
+                return array.astype(np.int64)
             if numbers:
                 detail = f"numbers other than 0 to {columns - 1} ({_few(present)})"
             else:
@@ -167,15 +186,73 @@ def as_classes(
     return np.array([place[t] for t in told], dtype=np.int64)
 
 
+def check_columns(scores: Any, argument: str, array: np.ndarray, were_probs: bool) -> None:
+    """Refuse what a table holds beside the scores: an id, a time, a predicted class.
+
+    Raises
+    ------
+    ValueError
+        If some columns are named as scores are (p_a, logit_b) and others not, or some hold whole
+        numbers only and others fractions.
+    """
+    names = column_names(scores)
+    odd = np.zeros(array.shape[1], dtype=bool)
+    if names is not None and len(names) == len(odd):
+        alike = [bool(SCORES.match(name)) for name in names]
+        odd = ~np.array(alike) & (sum(alike) >= 2)
+    elif names is None:
+        names = tuple(f"column {c}" for c in range(len(odd)))
+    if not odd.any() and not were_probs and len(array) >= 10:
+        known = np.isfinite(array)
+        low = np.where(known, array, np.inf).min(axis=0)
+        high = np.where(known, array, -np.inf).max(axis=0)
+        whole = (~known | (array == np.round(array))).all(axis=0)
+        varied = whole & (known.sum(axis=0) >= 10) & (low < high)
+        odd = varied & ~whole.all()
+    if odd.any():
+        shown = [name for name, o in zip(names, odd, strict=False) if o]
+        raise ValueError(
+            f"{argument} must hold scores only, a column a class; {_few(shown)} is unlike the others "
+            f"of {_few(names)}: leave it out (an id goes to ids=)"
+        )
+
+
+def in_order(value: Any, argument: str, first: Any, named: str) -> Any:
+    """A table with its columns in the order of the first one's, if both have names.
+
+    Raises
+    ------
+    ValueError
+        If the names differ.
+    """
+    mine, theirs = column_names(value), column_names(first)
+    if mine is None or theirs is None or mine == theirs:
+        return value
+    if sorted(mine) != sorted(theirs) or len(set(mine)) < len(mine):
+        if len(mine) != len(theirs):
+            return value  # refused by their number
+        raise ValueError(
+            f"{argument} must have the columns of {named}, {_few(theirs)}; got {_few(mine)}"
+        )
+    return np.asarray(as_floats(value, argument))[:, [mine.index(name) for name in theirs]]
+
+
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
 
 
-def as_units(value: Any, argument: str, size: int) -> np.ndarray | None:
-    """Ids or groups of rows as an array of text or numbers that can be compared."""
-    if value is None:
-        return None
+def as_units(value: Any, argument: str, size: int) -> np.ndarray:
+    """Ids or groups of rows as text that can be compared: 1, 1.0 and "1" are one.
+
+    Raises
+    ------
+    ValueError
+        If there is not one a row.
+    """
     array = np.asarray(value)
     if array.ndim != 1 or len(array) != size:
         raise ValueError(f"{argument} must have {size} entries, one a row, got shape {array.shape}")
-    return array.astype(str)
+    codes, kinds = pd.factorize(array)
+    if (codes < 0).any():
+        raise ValueError(f"{argument} must name every row; row {_first(codes < 0)} has none")
+    return np.array([_text(kind) for kind in kinds])[codes]

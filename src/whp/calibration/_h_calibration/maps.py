@@ -11,7 +11,12 @@ from scipy.special import log_softmax
 
 from whp.calibration._h_calibration import kernels
 
-__all__ = ["HCalibrationMap", "softmax"]
+__all__ = ["FAR", "HCalibrationMap", "softmax", "standardise"]
+
+ABSENT = (
+    -1e60
+)  # in place of the logarithm of probability 0: no map makes it more, no square overflows
+FAR = -1e40  # what lies below is of an impossible class and sets no scale
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -23,8 +28,11 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def standardise(logits: np.ndarray) -> np.ndarray:
-    """z = log-softmax(logits) in float64: what all maps work on, whatever constant is added to a row."""
-    return np.maximum(log_softmax(np.asarray(logits, dtype=np.float64), axis=1), -1e300)
+    """z = log-softmax(logits) in float64: what all maps work on, whatever constant is added to a row.
+
+    A logit of -infinity stays below all finite ones, with probability 0 after any map.
+    """
+    return np.maximum(log_softmax(np.asarray(logits, dtype=np.float64), axis=1), ABSENT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +119,8 @@ class HCalibrationMap:
             raise ValueError(
                 f"logits must be two-dimensional with at least 2 columns, got shape {array.shape}"
             )
+        if not np.isfinite(array.max(axis=1)).all():
+            raise ValueError("logits must have a finite largest entry in every row, and no NaN")
         return self.apply(standardise(array))
 
     def apply(self, z: np.ndarray) -> np.ndarray:

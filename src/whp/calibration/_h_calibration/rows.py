@@ -10,12 +10,16 @@ import numpy as np
 
 from whp import conditions
 from whp.calibration._h_calibration import theorems
+from whp.calibration._h_calibration.maps import FAR
 from whp.calibration._h_calibration.theorems import INDEPENDENT, NO_COPIES, ONE_LAW, UNUSED
 from whp.certificate import Answer
 
 __all__ = ["Rows", "answers", "held_back"]
 
 REPEATED = 0.01  # share of rows from which repeats void a certificate
+TIED_AGAIN = (
+    0.05  # share of certified rows that may tie with the fit, beside ten times its own ties
+)
 SHIFT_LEVEL = 0.01
 
 
@@ -85,7 +89,14 @@ def answers(fit: Rows, certify: Rows, *, split: bool, refitted: bool) -> dict[st
         found.append(_one_law(fit.once(), certify.once()))
     if every.ids is not None:
         share = 1 - len(np.unique(every.ids)) / len(every.ids)
-        found.append(INDEPENDENT.check(share <= REPEATED, f"{share:.2%} of the rows repeat an id"))
+        why = f"{share:.2%} of the rows repeat an id"
+        found.append(
+            INDEPENDENT.check(False, why)
+            if share > REPEATED
+            else INDEPENDENT.unchecked(
+                f"{why}; ids cannot tell whether rows of different ids depend"
+            )
+        )
     elif every.groups is not None:
         found.append(
             INDEPENDENT.unchecked(
@@ -105,6 +116,9 @@ def _unused(fit: Rows, certify: Rows, split: bool, refitted: bool) -> Answer:
         )
     if split:
         return UNUSED.by_construction("held back before the fit")
+    again = _again(fit, certify)
+    if again is not None:
+        return again
     for name in ("ids", "groups"):
         mine, theirs = getattr(certify, name), getattr(fit, name)
         if mine is not None:
@@ -113,6 +127,22 @@ def _unused(fit: Rows, certify: Rows, split: bool, refitted: bool) -> Answer:
                 share <= REPEATED, f"{share:.2%} of the certified rows share {name} with the fit"
             )
     return UNUSED.unchecked("two samples were given; pass ids to see whether they share rows")
+
+
+def _again(fit: Rows, certify: Rows) -> Answer | None:
+    """A violation if certified rows are rows of the fit, bit by bit, where scores do not tie by nature."""
+    rows = [np.column_stack([r.z[:, :16], r.y]) for r in (fit, certify)]
+    codes = np.unique(np.concatenate(rows), axis=0, return_inverse=True)[1].ravel()
+    mine, theirs = codes[: len(fit.y)], codes[len(fit.y) :]
+    ties = 1 - len(np.unique(mine)) / len(mine)
+    share = float(np.isin(theirs, mine).mean())
+    if share <= TIED_AGAIN + 10 * ties:
+        return None
+    return UNUSED.check(
+        False,
+        f"{share:.1%} of the certified rows have scores and class of a row of the fit, to the last "
+        f"digit, where {ties:.1%} of the rows of the fit tie with each other",
+    )
 
 
 def _near_copies(rows: Rows) -> Answer:
@@ -126,7 +156,9 @@ def _near_copies(rows: Rows) -> Answer:
     n, classes = rows.z.shape
     if n < 2:
         return NO_COPIES.unchecked("there is one row")
-    centred = rows.z - np.median(rows.z, axis=1, keepdims=True)
+    present = np.where(rows.z > FAR, rows.z, np.inf).min(axis=1, keepdims=True)
+    z = np.maximum(rows.z, present)  # impossible classes set no scale
+    centred = z - np.median(z, axis=1, keepdims=True)
     centred = np.arcsinh(centred / max(float(np.median(np.abs(centred))), 1e-300))
     if classes > 4:
         directions = np.random.default_rng(0).normal(size=(classes, 4))
@@ -138,7 +170,12 @@ def _near_copies(rows: Rows) -> Answer:
             f"{exact:.1%} of the scores tie exactly, as those of trees and rounded ones do, so "
             "copies cannot be told from ties; pass ids="
         )
-    return NO_COPIES.check(near <= REPEATED, f"{near:.2%} of the rows nearly repeat another")
+    why = f"{near:.2%} of the rows nearly repeat another"
+    if near > REPEATED:
+        return NO_COPIES.check(False, why)
+    return NO_COPIES.tested(
+        1.0, REPEATED, f"repeats within {within:.0e} of the spread, not coarser ones; {why}"
+    )
 
 
 def _one_law(fit: Rows, certify: Rows) -> Answer:

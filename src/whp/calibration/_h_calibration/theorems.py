@@ -14,13 +14,13 @@ import pandas as pd
 
 from whp.calibration._h_calibration import kernels
 from whp.calibration._h_calibration.band import CLASS, TOP, band, blocks_for, rows_needed
-from whp.calibration._h_calibration.inputs import as_probabilities
+from whp.calibration._h_calibration.inputs import as_probabilities, as_units
 from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import WEIGHTS, Objective
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate, exact
 from whp.theorem import AT_LEAST, AT_MOST, FITTED, POPULATION, THIS_RUN, Condition, Derived, Theorem
-from whp.validate import as_fraction, as_int, as_matrix
+from whp.validate import as_floats, as_fraction, as_int, as_labels, as_matrix
 
 __all__ = ["THEOREMS", "accuracy_preserved", "calibration_test", "error_band", "overfit", "unknown"]
 
@@ -53,8 +53,9 @@ _MORE = "try mapping='ensemble' or 'auto', or state a larger epsilon."
 
 TOP_LABEL_ERROR = Theorem(
     "top-label-error",
-    claim="among rows whose top label is stated with like probability, in each block of them, the "
-    "mean stated probability is within epsilon of how often the top label is right",
+    claim="in each block of rows next to each other in the stated probability of their top label, the "
+    "mean stated probability is within epsilon of how often the top label is right; the blocks' ranges "
+    "are given, and errors of both signs within one cancel",
     quantity="largest error of a block of top labels, with its simultaneous interval",
     relation=AT_MOST,
     scope=POPULATION,
@@ -64,8 +65,9 @@ TOP_LABEL_ERROR = Theorem(
 )
 ERROR_BOUND = Theorem(
     "error-bound",
-    claim="in each block of stated probabilities of any class, of like size, their mean is within "
-    "epsilon of the mean true probability",
+    claim="in each block of neighbouring stated probabilities of any class their mean is within "
+    "epsilon of the mean true probability; the blocks' ranges are given, and errors of both signs "
+    "within one cancel",
     quantity="largest error of a block of entries, with its simultaneous interval",
     relation=AT_MOST,
     scope=POPULATION,
@@ -89,13 +91,14 @@ CALIBRATION_TEST = Theorem(
 )
 ACCURACY_PRESERVED = Theorem(
     "accuracy-preserved",
-    claim="no row's classes change their order (to 1e-12), so every arg-max and the accuracy stay "
-    "as they were",
-    quantity="rows of this run whose classes changed their order",
+    claim="no row's classes change their order (to 1e-12) and no row's arg-max is another than the "
+    "scores' and the classifier's decision, so the accuracy stays as it was (ties may break either way)",
+    quantity="rows of this run whose classes changed their order or their arg-max",
     relation=AT_MOST,
     scope=THIS_RUN,
     source="Huang et al. 2025: the maps increase strictly with each logit",
-    remedy="this map is not one of ours; its decisions differ from the classifier's.",
+    remedy="the classifier decides otherwise than by its largest score (a tuned threshold, votes), "
+    "or the map is not one of ours; decide by the classifier's own predict.",
 )
 OVERFIT = Theorem(
     "overfit",
@@ -112,9 +115,10 @@ OVERFIT = Theorem(
 THEOREMS = (TOP_LABEL_ERROR, ERROR_BOUND, CALIBRATION_TEST, ACCURACY_PRESERVED, OVERFIT)
 
 ORDER_TOLERANCE = 1e-12
+MOST_SHOWN = 20
 MOST_TESTED = 500_000  # entries of the resampled tests; more are thinned out evenly
 MOST_REFITTED = 200_000
-REFITS, STEPS = 39, np.linspace(-0.75, 0.75, 31)
+REFITS, MOST_REFITS, STEPS = 39, 999, np.linspace(-0.75, 0.75, 31)
 
 Answers = Mapping[str, Answer]
 
@@ -214,10 +218,20 @@ def of_band(
                     "blocks": len(part),
                     "delta": delta,
                     "least independent events in a block": int(part["events"].min()),
+                    "ranges of the blocks": _ranges(part),
                 },
             )
         )
     return made[0], made[1]
+
+
+def _ranges(part: pd.DataFrame) -> str:
+    """Where blocks of a band begin and end; of many the widest."""
+    ends = part[["lowest", "highest"]].to_numpy()
+    if len(ends) > MOST_SHOWN:
+        widest = ends[np.argmax(ends[:, 1] - ends[:, 0])]
+        return f"widest {widest[0]:.3g} to {widest[1]:.3g}"
+    return ", ".join(f"{low:.3g} to {high:.3g}" for low, high in ends)
 
 
 def upper_quantile(null: np.ndarray, delta: float) -> float:
@@ -258,7 +272,7 @@ def calibration_test(
     probs, y = as_probabilities(probs, y)
     delta, resamples = as_fraction(delta, "delta"), as_int(resamples, "resamples", low=1)
     if groups is not None:
-        kept = one_a_group(np.asarray(groups), rng)
+        kept = one_a_group(as_units(groups, "groups", len(y)), rng)
         probs, y = probs[kept], y[kept]
     kept = thinned(probs.shape, MOST_TESTED)
     probs, y = np.ascontiguousarray(probs[kept]), y[kept]
@@ -266,7 +280,13 @@ def calibration_test(
     limit = upper_quantile(null, delta)
     # Labels that are always, and never, the likeliest: as far off as labels can put these rows.
     worst = max(value, *(objective(probs, pick(probs, axis=1)) for pick in (np.argmin, np.argmax)))
-    certificate = CALIBRATION_TEST(
+    theorem = CALIBRATION_TEST
+    if math.isinf(limit):
+        theorem = theorem.variant(
+            needs=f"delta = {delta:g} needs at least {math.ceil(1 / delta) - 1:,} resamples; there "
+            f"were {resamples:,}."
+        )
+    certificate = theorem(
         bound=0.0,
         confidence=1 - delta,
         trivial=worst - limit,
@@ -291,25 +311,37 @@ def calibration_test(
     return certificate, null
 
 
-def accuracy_preserved(before: np.ndarray, after: np.ndarray) -> Certificate:
-    """Certificate that no row's classes changed order.
+def accuracy_preserved(
+    before: np.ndarray, after: np.ndarray, decisions: np.ndarray | None = None
+) -> Certificate:
+    """Certificate that no row's classes changed order and no decision changed.
 
     Parameters
     ----------
     before : ndarray, shape (n, C)
-        Logits or probabilities; ties there may break either way.
+        Logits or probabilities as they came; ties there may break either way, -infinity is below
+        every number.
     after : ndarray, shape (n, C)
         Probabilities of any map, a stranger's as well: the rows are counted.
+    decisions : ndarray of int, shape (n,), optional
+        The column that the classifier itself decided for.
     """
-    before, after = as_matrix(before, "before"), as_matrix(after, "after")
+    raw = np.asarray(as_floats(before, "before"), dtype=np.float64)
+    absent = np.isneginf(raw)
+    before = as_matrix(np.where(absent, np.finfo(np.float64).min, raw), "before")
+    after = as_matrix(after, "after")
     if before.shape != after.shape:
         raise ValueError(f"before and after must agree, got {before.shape} and {after.shape}")
+    changed = reordered(before, after)
+    if decisions is not None:
+        decisions = as_labels(decisions, "decisions", size=len(after), classes=after.shape[1])
+        changed |= after[np.arange(len(after)), decisions] < after.max(axis=1)
     return ACCURACY_PRESERVED(
         bound=0.0,
         confidence=1.0,
         trivial=float(len(before)),
-        measured=exact(float(reordered(before, after).sum())),
-        inputs={"rows": len(before)},
+        measured=exact(float(changed.sum())),
+        inputs={"rows": len(before), "scores of -infinity": int(absent.sum())},
     )
 
 
@@ -318,10 +350,11 @@ def reordered(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     rows = np.arange(len(before))
     order = np.argsort(before, axis=1, kind="stable")
     falls = np.diff(np.take_along_axis(after, order, axis=1), axis=1) < -ORDER_TOLERANCE
-    falls &= np.diff(np.take_along_axis(before, order, axis=1), axis=1) > 0
-    top = before[rows, after.argmax(axis=1)] < before.max(axis=1) - ORDER_TOLERANCE
+    ordered = np.take_along_axis(before, order, axis=1)
+    falls &= ordered[:, 1:] > ordered[:, :-1]
+    top = before[rows, after.argmax(axis=1)] < before.max(axis=1)
     # Where saturated logits round to equal probabilities, arg-max may point to any of the equals.
-    top &= after.max(axis=1) > after[rows, before.argmax(axis=1)] + ORDER_TOLERANCE
+    top &= after.max(axis=1) > after[rows, before.argmax(axis=1)]
     return falls.any(axis=1) | top
 
 
@@ -348,18 +381,30 @@ def overfit(
     P, labels = np.ascontiguousarray(probs[kept]), y[kept]
     if objective.kind == "leave-one-class-out":
         objective = Objective("pooled", objective.window, objective.tolerance, objective.clusters)
-    draws = max(resamples, math.ceil(2 / delta) - 1)
+    wanted = math.ceil(2 / delta) - 1
+    draws = max(resamples, min(wanted, MOST_REFITS))
     errors = refitted_errors(P, labels, objective, draws, np.random.default_rng(rng))
     value, null = float(errors[0]), np.sort(errors[1:])
     allowed = math.floor(delta * (draws + 1) + 1e-9)
     known = dict(answers or {})
     if groups is not None:
-        once = len(np.unique(groups)) == len(groups)
-        known[INDEPENDENT.name] = INDEPENDENT.check(
-            once, "labels are drawn row by row", remedy="give one row a group to judge the fit."
+        units = as_units(groups, "groups", len(y))
+        known[INDEPENDENT.name] = (
+            INDEPENDENT.unchecked("no two rows share a group; scores cannot tell more")
+            if len(np.unique(units)) == len(y)
+            else INDEPENDENT.check(
+                False,
+                "rows share groups, and labels are drawn row by row",
+                remedy="give one row a group to judge the fit.",
+            )
         )
-    return OVERFIT(
-        bound=float(null[allowed - 1]),
+    theorem = OVERFIT
+    if not allowed:  # no quantile that low: nothing is promised
+        theorem = OVERFIT.variant(
+            needs=f"delta = {delta:g} needs {math.ceil(1 / delta) - 1:,} refits; there were {draws:,}."
+        )
+    return theorem(
+        bound=float(null[allowed - 1]) if allowed else 0.0,
         confidence=1 - delta,
         trivial=0.0,
         measured=exact(value),

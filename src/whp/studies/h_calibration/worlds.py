@@ -242,13 +242,45 @@ def top_label_is_wrong(rng: np.random.Generator, strength: float) -> Instance:
 
 @worlds.world(run=t.accuracy_preserved, strengths=(1.0, 0.01), expects=Verdict.FAILS)
 def swapped_classes(rng: np.random.Generator, strength: float) -> Instance:
-    """A stranger's map that swaps two nearly equal classes in a share of the rows, at least in one."""
-    p = 0.5 + 0.04 * rng.random(200)
-    before = np.column_stack([p, 1 - p])
+    """A stranger's map that swaps the two lesser classes of three in a share of the rows, at least in one."""
+    p = 0.2 + 0.04 * rng.random(200)
+    before = np.column_stack([p, 0.4 - p, np.full(200, 0.6)])
     swapped = rng.random(200) < strength
     swapped[0] = True
-    after = np.where(swapped[:, None], before[:, ::-1], before)
+    after = np.where(swapped[:, None], before[:, [1, 0, 2]], before)
     return Instance({"before": before, "after": after}, lambda _: {"accuracy-preserved": False})
+
+
+@worlds.world(run=t.accuracy_preserved, strengths=(1e-13, 1e-3), expects=Verdict.FAILS)
+def reversed_by_a_hair(rng: np.random.Generator, strength: float) -> Instance:
+    """A stranger's map that reverses all classes and states them nearly equal."""
+    before = rng.dirichlet([1] * 3, 200)
+    after = 1 / 3 - strength * (before - 1 / 3)
+    return Instance({"before": before, "after": after}, lambda _: {"accuracy-preserved": False})
+
+
+@worlds.world(run=h_calibration)
+def impossible_classes(rng: np.random.Generator, strength: float) -> Instance:
+    """Logits down to thousands, as naive Bayes states them, and a class masked by -infinity."""
+    C, z, y = law(rng, [0.5] * 4, 1500)
+    z = 200 * z
+    masked = rng.random(1500) < 0.3
+    least = C.argmin(axis=1)
+    masked &= y != least
+    raw = z.copy()
+    raw[masked, least[masked]] = -np.inf
+
+    def truths(result: Any) -> Truths:
+        # By hand, class by class: nothing that is below in the raw scores may come out above.
+        rows, right = np.arange(1500), True
+        for a in range(4):
+            for b in range(4):
+                lower = raw[rows, a] < raw[rows, b]
+                right &= bool((result.probs[lower, a] <= result.probs[lower, b] + 1e-12).all())
+        right &= bool((result.probs[masked, least[masked]] == 0).all())
+        return {"accuracy-preserved": right}
+
+    return Instance({"logits": raw, "y": y, "from_probs": False, "rng": rng}, truths)
 
 
 # Broken worlds
@@ -259,6 +291,18 @@ def visits_without_groups(rng: np.random.Generator, strength: float) -> Instance
     """Each patient comes several times with one label and slightly other scores, and nothing says so."""
     made = visits_with_groups.make(rng, strength)
     given = {k: v for k, v in made.arguments.items() if not k.startswith("groups")}
+    return Instance(given, made.truths)
+
+
+@worlds.world(run=h_calibration, breaks=t.INDEPENDENT, strengths=(2, 5), noticeable=False)
+def visits_with_row_numbers(rng: np.random.Generator, strength: float) -> Instance:
+    """Each patient comes several times, and the ids are numbers of rows, so that none repeats."""
+    made = visits_with_groups.make(rng, strength)
+    given = {k: v for k, v in made.arguments.items() if not k.startswith("groups")}
+    given |= {
+        "ids": np.arange(len(given["y"])),
+        "ids_test": 10_000 + np.arange(len(given["y_test"])),
+    }
     return Instance(given, made.truths)
 
 
@@ -309,6 +353,19 @@ def certified_on_the_fit(rng: np.random.Generator, strength: float) -> Instance:
     given = {"logits": z, "y": y, "logits_test": z.astype(np.float32), "y_test": y}
     given |= {"mapping": "piecewise", "fitting": Fitting(max_iter=20)}
     return Instance({**given, "from_probs": False, "rng": rng}, fitted(C, C))
+
+
+@worlds.world(run=h_calibration, breaks=t.UNUSED, strengths=(0.02, 0.2, 1.0), broken_from=0.2)
+def the_same_rows_again(rng: np.random.Generator, strength: float) -> Instance:
+    """A share of the test rows are rows of the fit, to the last digit and in another order."""
+    C, z, y = law(rng, [0.5] * 3, 300)
+    D, w, u = law(rng, [0.5] * 3, 300)
+    again = rng.permutation(300)
+    fresh = rng.permutation(300) >= round(300 * strength)
+    D, w = (np.where(fresh[:, None], new, old[again]) for new, old in ((D, C), (w, z)))
+    u = np.where(fresh, u, y[again])
+    given = {"logits": z, "y": y, "logits_test": w, "y_test": u, "from_probs": False, "rng": rng}
+    return Instance(given, fitted(C, D))
 
 
 @worlds.world(run=h_calibration, breaks=t.UNUSED, strengths=(0.05, 1.0))
