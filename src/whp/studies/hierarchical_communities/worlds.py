@@ -148,7 +148,9 @@ def bound_above_the_demand(rng: np.random.Generator, strength: float) -> Instanc
 @worlds.world(run=hierarchical_communities, strengths=(2.0, 3.0))
 def too_few_communities_asked(rng: np.random.Generator, strength: float) -> Instance:
     """Six blocks of 30, .5 inside and .05 between, so many communities asked for: leaves are coarse."""
-    return _blocks(rng, _flat(6, 0.5, 0.05), np.full(6, 30), TREE, n_communities=int(strength))
+    return _blocks(
+        rng, _flat(6, 0.5, 0.05), np.full(6, 30), TREE, LEMMA, n_communities=int(strength)
+    )
 
 
 @worlds.world(run=hierarchical_communities, strengths=(0.5, 0.7))
@@ -160,7 +162,7 @@ def too_many_edges_held_out(rng: np.random.Generator, strength: float) -> Instan
 @worlds.world(run=hierarchical_communities)
 def many_small_blocks(rng: np.random.Generator, strength: float) -> Instance:
     """Twenty blocks of 10, .7 inside and .05 between, of which training edges show a few only."""
-    return _blocks(rng, _flat(20, 0.7, 0.05), np.full(20, 10), TREE)
+    return _blocks(rng, _flat(20, 0.7, 0.05), np.full(20, 10), TREE, LEMMA)
 
 
 @worlds.world(run=hierarchical_communities)
