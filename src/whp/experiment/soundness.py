@@ -104,8 +104,7 @@ def soundness_tasks(worlds: Worlds, seeds: int) -> list[Task]:
         for strength in world.strengths:
             tasks += blocks(world.name, strength, None, total)
     for index, mutant in enumerate(worlds.mutants):
-        most = worlds.worlds[mutant.world].seeds or MUTANT_SEEDS
-        total = min(seeds, most, max(MUTANT_SEEDS, mutant.seeds))
+        total = max(min(seeds, MUTANT_SEEDS), mutant.seeds)  # never fewer than it takes to tell
         tasks += blocks(mutant.world, mutant.strength, index, total)
     return tasks
 

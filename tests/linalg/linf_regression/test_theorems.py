@@ -274,7 +274,7 @@ def test_bars_no_narrower_than_b_allows_are_vacuous():
         )
         for m in (17, 40)
     }
-    assert found[17] >= 0.8  # one degree of freedom; ‖b‖ is as narrow unless RSS is lucky
+    assert found[17] >= 0.9  # one degree of freedom; ‖b‖ is as narrow unless RSS is lucky
     assert found[40] == 0
 
 
