@@ -204,6 +204,10 @@ class _Play:
         except KeyboardInterrupt:
             if not records.follow:
                 raise
+        except TypeError:  # of what records are made of
+            mechanism.exposed = 1
+            self._keep(self._last(), place)
+            raise
         if not self.answers:
             raise ValueError("stream must have at least one record")
         errors = np.concatenate(self.errors) if self.errors else None
@@ -267,11 +271,13 @@ class _Play:
         if self.kept is None:
             raise BadRecord(bad)
         self.mechanism.exposed = 1
-        last = np.concatenate(self.answers) if self.answers else np.zeros(0)
-        self._keep(last, place)
+        self._keep(self._last(), place)
         raise BadRecord(
             f"{bad}; the {answered} before it are answered, and come again from {self.kept.path}"
         )
+
+    def _last(self) -> np.ndarray:
+        return np.concatenate(self.answers) if self.answers else np.zeros(0)
 
     def _give(self, answers: np.ndarray) -> None:
         """Keep the answers for the result, and print them where a file is followed."""
