@@ -27,7 +27,12 @@ from whp.privacy._dp_continual_release.mechanisms import (
     ContinualMaxSum,
     Mechanism,
 )
-from whp.privacy._dp_continual_release.noise import Noise, OsEntropy, discrete_gaussian
+from whp.privacy._dp_continual_release.noise import (
+    Noise,
+    OsEntropy,
+    SeededEntropy,
+    discrete_gaussian,
+)
 from whp.privacy._dp_continual_release.result import PrivateStream
 from whp.privacy._dp_continual_release.theorems import (
     ATTACKED,
@@ -566,6 +571,23 @@ def noise_replaced(X: np.ndarray, by: float) -> Played:
     return played(mechanism, X, mechanism.run(X), False)
 
 
+def noise_put_back(X: np.ndarray, rng_seed: int) -> Played:
+    """Foreseeable noise for all records but the last."""
+    mechanism = ContinualCounter(X.shape[1], T=len(X), rho=RHO, strategy="tree")
+    inner: Any = mechanism._inner
+    own = inner.noise
+    inner.noise = Noise("gaussian", mechanism.plan.scale, SeededEntropy(rng_seed))
+    before = mechanism.run(X[:-1])
+    inner.noise = own
+    return played(mechanism, X, np.concatenate([before, mechanism.run(X[-1:])]), False)
+
+
+@worlds.world(run=noise_put_back, breaks=FRESH, noticeable=False)
+def other_noise_for_a_while(rng: np.random.Generator, strength: float) -> Instance:
+    """Noise inside the object was replaced by that of a seed, and put back before anyone looks."""
+    return _private(X=bits(rng, 64, [0.5] * 2), rng_seed=seed(rng))
+
+
 @worlds.world(run=noise_replaced, breaks=FRESH, strengths=(2, 100), noticeable=False)
 def other_noise(rng: np.random.Generator, strength: float) -> Instance:
     """Noise inside the object was replaced by less: unchecked, and the account of the noise fails."""
@@ -825,6 +847,16 @@ def one_object(rng: np.random.Generator, strength: float) -> Instance:
 
     only = Same()
     return Instance({"make": lambda: only, "n": 100, "rng": rng}, _of("audit-mu", None))
+
+
+@worlds.world(run=attacked, breaks=INDEPENDENT)
+def three_objects(rng: np.random.Generator, strength: float) -> Instance:
+    """Three objects are handed out in turn."""
+    options: dict[str, Any] = {"T": 8, "rho": RHO, "strategy": "tree", "horizon": "double"}
+    pool = [ContinualCounter(1, **options) for _ in range(3)]
+    taken = iter(range(10**9))
+    arguments = {"make": lambda: pool[next(taken) % 3], "n": 100, "rng": rng}
+    return Instance(arguments, _of("audit-mu", None))
 
 
 @worlds.world(run=attacked, breaks=INDEPENDENT, noticeable=False)
