@@ -130,6 +130,7 @@ class Log:
         rotated: Literal["error", "continue"] = "error",
         skip: int = 0,
         follow: bool = False,
+        whole: bool = False,
         size: int = 4096,
         encoding_errors: str = "strict",
     ) -> Iterator[Batch]:
@@ -150,6 +151,8 @@ class Log:
             Records to leave out.
         follow : bool
             Whether to wait for more.
+        whole : bool
+            Whether the last line counts only if it has ended.
         size : int
             Records in a batch.
         encoding_errors : str
@@ -187,7 +190,7 @@ class Log:
 
             while True:
                 try:
-                    at = (end, number + 1, follow, encoding_errors)
+                    at = (end, number + 1, follow, whole, encoding_errors)
                     record, raw, line = self._next(file, *at)
                 except BadRecord:
                     if records:
@@ -254,7 +257,13 @@ class Log:
         return start
 
     def _next(
-        self, file: IO[bytes], begin: int, number: int, follow: bool, encoding_errors: str
+        self,
+        file: IO[bytes],
+        begin: int,
+        number: int,
+        follow: bool,
+        whole: bool,
+        encoding_errors: str,
     ) -> tuple[list[str], bytes, bytes]:
         """The record at the place of the file, its bytes, and its last line."""
         raw: list[bytes] = []
@@ -267,7 +276,7 @@ class Log:
             while more := file.readline(LONGEST):
                 if len(more) == LONGEST:
                     raise csv.Error("a line is too long")
-                if follow and not more.endswith(b"\n"):
+                if (follow or whole) and not more.endswith(b"\n"):
                     raise _Unfinished
                 raw.append(more)
                 line = more

@@ -184,6 +184,21 @@ def test_a_rotated_log_is_not_the_old_one(tmp_path):
     assert abs(on.answers[-1] - 400).max() <= on.bound
 
 
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("HIV\nflu\n", {"categories": "HIV,flu"}),
+        ("Alice,HIV\nBob,flu\n", {"categories": "HIV,flu", "column": "HIV"}),
+        ("1,0\n0,1\n", {}),
+        ("Alice,HIV\nBob,flu\n", {"categories": "HIV,flu", "column": "ward"}),
+    ],
+)
+def test_a_record_is_no_header(tmp_path, text, options):
+    with pytest.raises(ValueError, match="first line") as told:
+        answered(log(tmp_path, text), **options)
+    assert "Alice" not in str(told.value)
+
+
 def test_a_record_is_described():
     assert Records([[1, 0]], None, None, "error").described == "zeros and ones in 2 columns"
     told = Records(["a"], None, "a,b,c,d", "error").described

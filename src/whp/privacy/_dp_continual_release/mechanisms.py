@@ -60,7 +60,8 @@ class Mechanism(ABC):
     max_ones : int, optional
         Ones that a record may have; those beyond, in a fixed public random order of the columns, are dropped.
     neighbours : {"replace", "add-remove"}
-        What one record more or less means.
+        Whether neighbouring streams have one record replaced, or one that is there in one of them and a row of zeros in the
+        other: that somebody came at all is protected, and at which record is not.
     beta : float
         Probability with which the error bound may be broken.
     horizon : {"fixed", "double"}
@@ -243,6 +244,13 @@ class Mechanism(ABC):
                     _ANSWERED[self.identity] = before
                 self._torn = True
                 raise
+
+    def withdraw(self, t: int) -> None:
+        """What was answered after record t did not leave and never will; a state at t may be continued, this object not."""
+        with self._lock, _CLAIMS:
+            self._torn = True
+            if _ANSWERED.get(self.identity) == self.t:
+                _ANSWERED[self.identity] = t
 
     def _owned(self) -> None:
         """Before any lock is taken: in the child of a fork no one may be left to give it back."""

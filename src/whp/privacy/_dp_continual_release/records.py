@@ -21,6 +21,7 @@ __all__ = ["FROM_DATA", "Block", "Records"]
 BATCH = 4096
 OTHER = "(other)"
 FROM_DATA = "from-data"
+HEADLESS = "stream must be a file whose first line names its columns: that line reads like a record"
 MOST = 10_000  # categories read from data
 BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 Unknown = Literal["error", "other", "none"]
@@ -86,6 +87,7 @@ class Records:
         self.faults: list[str] = []
         self.count: int | None = None
         self.on_unknown = on_unknown
+        self.whole = False  # whether the last line of a file must have ended
         self.categories: dict[str, int] | None = None
         self.column: str | None = None
         self._at = -1
@@ -121,11 +123,16 @@ class Records:
     ) -> None:
         if column is None and (categories is None or len(log.header) > 1):
             named = log.header if categories is None else self._named(categories, log.header)
+            if all(name.strip() in BITS for name in log.header):
+                raise ValueError(HEADLESS)
             self.names: tuple[str, ...] = named
             return
         name = next(iter(log.header)) if column is None else column
         if name not in log.header:
-            raise ValueError(f"column must be one of {', '.join(log.header)}, got {name!r}")
+            # Where there is no header, what stands there is a record.
+            raise ValueError(
+                f"column must be one of the {len(log.header)} that the first line of the file names, got {name!r}"
+            )
         self.column, self._at = name, log.header.index(name)
         at = self._at
 
@@ -135,6 +142,8 @@ class Records:
             return (row[at] for batch in log.batches() for row in batch if at < len(row))
 
         self._list(categories, f"the values of {name!r}", seen)
+        if categories != FROM_DATA and _label(name) in _split(categories or ()):
+            raise ValueError(HEADLESS)
 
     def _from_memory(
         self, stream: Any, column: str | None, categories: str | Sequence[Any] | None
@@ -325,7 +334,11 @@ class Records:
         done = skip
         lenient = "surrogateescape" if self.on_unknown != "error" else "strict"
         batches = log.batches(
-            since=place or None, rotated=self.rotated, follow=self.follow, encoding_errors=lenient
+            since=place or None,
+            rotated=self.rotated,
+            follow=self.follow,
+            whole=self.whole,
+            encoding_errors=lenient,
         )
         while True:
             try:

@@ -133,6 +133,13 @@ class StateFile:
         with nullcontext() if self._held else self.locked():
             self._save(mechanism, answers, source)
 
+    def knows(self, mechanism: Mechanism) -> bool:
+        """Whether the ledger says that the mechanism was answered as far as it is."""
+        if self._ledger_bytes() is None:
+            return False
+        known = self._read_ledger()
+        return (known["identity"], known["t"]) == (mechanism.identity, mechanism.t)
+
     def _save(
         self, mechanism: Mechanism, answers: np.ndarray, source: Mapping[str, Any] | None
     ) -> None:
