@@ -1,5 +1,6 @@
 """Logs: records and not lines are what is counted, skipped and continued."""
 
+import hashlib
 import os
 import threading
 import time
@@ -71,20 +72,79 @@ def test_a_record_that_was_read_before_it_had_ended_is_not_torn(log):
         records(path, start=10**6)
 
 
-def test_identity_tells_files_apart(log, tmp_path):
-    path = log("id\n1\n")
-    first = Log(path).identity
-    log("2\n", "a")
-    assert Log(path).identity == first
-    inode, digest = first
-    assert (inode, len(digest)) == (path.stat().st_ino, 64)
-    log("id\n9\n")
-    assert Log(path).identity[1] != digest
-    other = tmp_path / "other.csv"
-    other.write_text("id\n1\n")
-    assert Log(other).identity[1] == digest
-    assert Log(other).identity[0] != inode
-    assert Log(log("id\n")).identity[1] == ""
+def test_a_quoted_nothing_is_a_value_of_one_column(log):
+    """As pandas writes what is missing."""
+    path = log('id\n1\n""\n\n2\n""\n')
+    assert records(path) == [["1"], [""], ["2"], [""]]
+    assert records(log("id\n1\n  \n2\n")) == [["1"], ["  "], ["2"]]
+    assert records(log('id,country\n1,DE\n""\n2,DE\n')) == [["1", "DE"], [""], ["2", "DE"]]
+    assert records(log('id\n"\n"\n1\n')) == [["\n"], ["1"]]
+
+
+def test_a_mark_continues_no_other_file(log):
+    text = "id\n0\n" + "0\n" * 200
+    path = log(text)
+    (batch,) = Log(path).batches()
+    mark = batch.mark()
+    log("1\n", "a")
+    assert records(path, since=mark) == [["1"]]
+    assert records(path, since=batch.mark(150)) == [["0"]] * 51 + [["1"]]
+    # The first record and the last bytes are as they were.
+    log("id\n0\n" + "1\n" * 50 + "0\n" * 250)
+    with pytest.raises(ValueError, match="no longer as it was"):
+        records(path, since=mark)
+    with pytest.raises(ValueError, match="no longer as it was"):
+        records(path, since=mark, rotated="continue")
+    path.rename(path.with_name("old"))
+    log("id\n0\n9\n")
+    with pytest.raises(ValueError, match="rotated='continue'"):
+        records(path, since=mark)
+    assert records(path, since=mark, rotated="continue") == [["0"], ["9"]]
+    log("id\n9\n" + "0\n" * 200)
+    with pytest.raises(ValueError, match="another file took its place"):
+        records(path, since=mark)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_marks_of_batches_are_those_of_the_bytes_before(log, size):
+    path = log('\ufeffid;note\n\n1;"a\nb"\n\n2;c\n3;d\n\n')
+    for skip in (0, 1):
+        for batch in Log(path).batches(size=size, skip=skip):
+            for count in (*range(1, len(batch) + 1), None):
+                mark = batch.mark(count)
+                data = path.read_bytes()[: mark["end"]]
+                assert mark["digest"] == hashlib.sha256(data).hexdigest()
+            assert mark["end"] == batch.end
+
+
+def test_a_mark_is_of_the_file_that_is_open(log):
+    path = log("id\n1\n2\n3\n")
+    inode = path.stat().st_ino
+    batches = Log(path).batches(size=2)
+    batch = next(batches)
+    path.rename(path.with_name("old"))
+    log("id\n1\n7\n8\n9\n")
+    assert batch.mark()["inode"] == inode
+    assert next(batches) == [["3"]]
+    with pytest.raises(ValueError, match="no longer as it was"):
+        records(path, since=batch.mark())
+
+
+def test_the_last_lines_of_a_renamed_file_are_read(log, tmp_path):
+    def rotate(path):
+        with path.open("a") as file:
+            path.rename(tmp_path / "log.1")
+            path.write_text("id\n3\n4\n5\n6\n")
+            time.sleep(0.02)
+            file.write("8\n9\n")
+
+    path = log("id\n1\n2\n")
+    watched = Log(path).batches(follow=True)
+    assert next(watched) == [["1"], ["2"]]
+    rotate(path)
+    assert next(watched) == [["8"], ["9"]]
+    with pytest.raises(ValueError, match="another file took its place"):
+        next(watched)
 
 
 @pytest.mark.parametrize(

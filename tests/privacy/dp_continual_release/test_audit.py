@@ -175,6 +175,37 @@ def test_one_object_for_all_runs_is_noticed():
     assert {c.verdict for c in found.certificates} == {Verdict.VOID}
 
 
+def test_what_an_object_says_of_itself_is_no_construction():
+    plan = plan_release("counts", 8, strategy="tree", **ONE)
+
+    class Mine:
+        drawn_here = True
+
+        def __init__(self):
+            self.plan = plan
+
+        def run(self, X):
+            return ContinualCounter.from_plan(plan).run(X)
+
+    found = audit_release(Mine, n=100, rng=0)
+    assert {str(a.status) for a in found.certificates[0].conditions} == {"unchecked"}
+
+    class Sub(ContinualCounter):
+        drawn_here = True
+
+    found = audit_release(lambda: Sub(1, T=8, strategy="tree", **ONE), n=100, rng=0)
+    assert {str(a.status) for a in found.certificates[0].conditions} == {"unchecked"}
+    found = audit_release(lambda: ContinualCounter.from_plan(plan), n=100, rng=0)
+    assert {str(a.status) for a in found.certificates[0].conditions} == {"by construction"}
+
+
+def test_a_pool_of_objects_is_noticed():
+    pool = [ContinualCounter(1, T=8, strategy="tree", horizon="double", **ONE) for _ in range(3)]
+    taken = iter(range(1000))
+    found = audit_release(lambda: pool[next(taken) % 3], n=100, rng=0)
+    assert {c.verdict for c in found.certificates} == {Verdict.VOID}
+
+
 def test_counters_side_by_side_are_counters():
     """The shortcut runs the counter of the plan."""
     plan = plan_release("counts", 16, strategy="tree", **ONE)

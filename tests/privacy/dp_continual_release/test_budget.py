@@ -3,7 +3,7 @@ import math
 import pytest
 
 from whp.privacy import epsilon_of_rho, gaussian_epsilon, rho_of_epsilon
-from whp.privacy._dp_continual_release.budget import simple_epsilon
+from whp.privacy._dp_continual_release.budget import Budget, simple_epsilon
 
 
 def test_conversions():
@@ -20,3 +20,8 @@ def test_conversions():
         assert gaussian <= epsilon <= loose
     for epsilon, delta, rho in ((1, 1e-6, 0.024356), (0.5, 1e-6, 0.006642), (2, 1e-9, 0.056131)):
         assert rho_of_epsilon(epsilon, delta) == pytest.approx(rho, abs=1e-6)
+
+
+def test_rho_has_no_epsilon_at_zero():
+    with pytest.raises(ValueError, match="delta must be above 0 with rho"):
+        Budget.of(0.5, None, 0)

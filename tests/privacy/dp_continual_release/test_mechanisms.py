@@ -2,12 +2,16 @@ import copy
 import math
 import os
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, issparse
 
 from whp.privacy import ContinualArgmax, ContinualCounter, ContinualMaxSum, plan_release
+from whp.privacy._dp_continual_release.noise import Noise, OsEntropy, SeededEntropy
 
 
 def bits(T, d, seed=0):
@@ -314,3 +318,73 @@ def test_a_bound_at_another_beta():
     )
     assert fixed.error_bound(0.01) == pytest.approx(plan.bound)
     assert math.isclose(fixed.error_bound(), 36.389613, abs_tol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_threads_draw_noise_of_their_own(shared):
+    source = OsEntropy()
+    plan = plan_release("counts", 400, 50, rho=0.5, strategy="naive")
+    made = [ContinualCounter.from_plan(plan, source=source) for _ in range(4 if shared else 1)]
+    ready = threading.Barrier(4)
+
+    def steps(i):
+        ready.wait()
+        return [made[i % len(made)].step(np.zeros(50)) for _ in range(100)]
+
+    with ThreadPoolExecutor(4) as pool:
+        rows = np.array([a for part in pool.map(steps, range(4)) for a in part])
+    assert len(np.unique(rows, axis=0)) == 400
+    assert sum(m.t for m in made) == 400
+    assert all(fresh_of(m).status == "by construction" for m in made)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [[2, 0], [0.5, 0], [1], [None, 0], csr_array(([1, 1], [1, 1], [0, 2]), shape=(1, 2))],
+    ids=str,
+)
+def test_an_error_that_told_of_a_record_is_remembered(bad):
+    mechanism = ContinualCounter(2, T=64, rho=0.5, strategy="tree")
+    mechanism.step([1, 0])
+    with pytest.raises((ValueError, TypeError)):
+        mechanism.run(bad if issparse(bad) else [bad])
+    mechanism.step([0, 1])
+    later = ContinualCounter(2, T=64, rho=0.5, strategy="tree")
+    later.load_state_dict(mechanism.state_dict())
+    for made in (mechanism, later):
+        assert str(made.certificates()[0].verdict) == "void"
+        assert made.certificates()[0].conditions[0].status == "violated"
+    fine = ContinualCounter(2, T=2, rho=0.5, strategy="tree")
+    fine.run(bits(2, 2))
+    with pytest.raises(ValueError, match="horizon"):
+        fine.step([1, 0])
+    assert str(fine.certificates()[0].verdict) == "holds"
+
+
+def test_noise_that_was_put_back_is_not_fresh():
+    mechanism = ContinualCounter(1, T=64, rho=0.5, strategy="tree")
+    own = mechanism._inner.noise
+    mechanism._inner.noise = Noise("gaussian", mechanism.plan.scale, SeededEntropy(0))
+    mechanism.run(np.ones((40, 1)))
+    mechanism._inner.noise = own
+    mechanism.step([1])
+    assert fresh_of(mechanism).status == "unchecked"
+
+
+def test_no_one_goes_on_after_an_interruption(monkeypatch):
+    mechanism = ContinualCounter(2, T=64, rho=0.5, strategy="tree")
+    mechanism.run(bits(9, 2))
+    state = mechanism.state_dict()
+
+    def stop(self, count):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Noise, "draw", stop)
+        with pytest.raises(KeyboardInterrupt):
+            mechanism.step([1, 0])
+    with pytest.raises(RuntimeError, match="interrupted"):
+        mechanism.step([1, 0])
+    later = ContinualCounter(2, T=64, rho=0.5, strategy="tree")
+    later.load_state_dict(state)
+    assert later.step([1, 0]).shape == (2,)

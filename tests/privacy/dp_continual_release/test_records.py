@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from whp.io import Log
 from whp.privacy import release_stream
@@ -122,6 +123,80 @@ def test_a_stream_in_memory_must_begin_as_it_did(kind, tmp_path):
     if kind != "iterator":
         with pytest.raises(ValueError, match="begin with the 70 records"):
             release_stream(given(rows), **options)
+
+
+@pytest.mark.parametrize("kind", ["array", "iterator", "sparse"])
+def test_a_stream_in_memory_is_compared_whole(kind, tmp_path):
+    """Its first and last records are those that were answered; between them it is another one."""
+    options = {"query": "counts", "T": 100, "rho": 0.5, "state": tmp_path / "state"}
+    rows = np.zeros((30, 2), np.uint8)
+    others = np.ones((40, 2))
+    others[[0, 29]] = 0
+    make = {"array": np.asarray, "iterator": iter, "sparse": csr_array}[kind]
+    release_stream(make(rows), **options)
+    for given in (others, rows[:20]):
+        with pytest.raises(ValueError, match="begin with the 30 records"):
+            release_stream(make(given), **options)
+    more = np.concatenate([rows, others[:5]])  # of another type, with the same records
+    assert release_stream(make(more), **options).summary()["records"] == 35
+
+
+def test_an_iterator_with_a_bad_record_is_void_for_ever(tmp_path):
+    options = {"query": "counts", "T": 100, "rho": 0.5, "state": tmp_path / "state"}
+    rows = [[0, 1], [1, 0], [0, 2]]
+    with pytest.raises(ValueError, match="record 3 must hold 2 zeros and ones"):
+        release_stream(iter(rows), **options)
+    made = release_stream(iter([*rows[:2], [0, 1]]), **options)
+    assert str(made.certificates[0].verdict) == "void"
+
+
+def test_what_a_sparse_array_stores_twice_is_no_record_of_zeros_and_ones(tmp_path):
+    twice = csr_array(([1, 1, 1], [0, 1, 1], [0, 1, 3, 3]), shape=(3, 2))
+    options = {"query": "counts", "T": 9, "rho": 1e5, "state": tmp_path / "state"}
+    with pytest.raises(ValueError, match="record 2 must hold"):
+        release_stream(twice, **options)
+    made = release_stream(twice, on_unknown="none", **options)
+    assert made.answers.round().tolist() == [[1, 0], [1, 0], [1, 0]]
+    assert str(made.certificates[0].verdict) == "void"
+    assert twice.nnz == 3
+
+
+def test_a_missing_value_of_one_column_takes_its_place(tmp_path):
+    text = 'ward\nA\n""\nB\n\nA\n'
+    options = {"column": "ward", "categories": "A,B"}
+    with pytest.raises(ValueError, match="record 2 has a category"):
+        answered(log(tmp_path, text), **options)
+    made = answered(log(tmp_path, text), on_unknown="none", **options)
+    assert made == [[1, 0], [1, 0], [1, 1], [2, 1]]
+
+
+def test_a_rotated_log_is_not_the_old_one(tmp_path):
+    """Its first record, and the bytes where the old one ended, are the same."""
+    options = {"query": "counts", "T": 5000, "rho": 50.0, "state": tmp_path / "state"}
+    path = log(tmp_path, "x,y\n" + "0,0\n" * 500).path
+    release_stream(Log(path), **options)
+    path.rename(tmp_path / "old")
+    path.write_text("x,y\n0,0\n" + "1,1\n" * 400 + "0,0\n" * 300)
+    with pytest.raises(ValueError, match="no longer as it was"):
+        release_stream(Log(path), **options)
+    on = release_stream(Log(path), rotated="continue", **options)
+    assert on.summary()["records"] == 1201
+    assert abs(on.answers[-1] - 400).max() <= on.bound
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("HIV\nflu\n", {"categories": "HIV,flu"}),
+        ("Alice,HIV\nBob,flu\n", {"categories": "HIV,flu", "column": "HIV"}),
+        ("1,0\n0,1\n", {}),
+        ("Alice,HIV\nBob,flu\n", {"categories": "HIV,flu", "column": "ward"}),
+    ],
+)
+def test_a_record_is_no_header(tmp_path, text, options):
+    with pytest.raises(ValueError, match="first line") as told:
+        answered(log(tmp_path, text), **options)
+    assert "Alice" not in str(told.value)
 
 
 def test_a_record_is_described():

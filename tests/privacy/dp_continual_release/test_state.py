@@ -279,6 +279,59 @@ def test_a_crash_before_the_ledger_leaves_what_was(tmp_path, monkeypatch):
     assert not kept.exists(), "nothing has left"
 
 
+def test_a_state_is_not_written_over_another_one(tmp_path):
+    """Two objects of one path, as two processes have them."""
+
+    def made():
+        return ContinualCounter(2, T=10, rho=0.5)
+
+    path, first, other = tmp_path / "s", made(), made()
+    kept = StateFile(path)
+    kept.save(first, first.run(np.ones((3, 2))))
+    answers = other.run(np.ones((2, 2)))
+    with pytest.raises(RuntimeError, match="written by someone else"):
+        StateFile(path).save(other, answers)
+    with pytest.raises(RuntimeError, match="another stream"):
+        kept.save(other, answers)
+    later = made()
+    twin = StateFile(path)
+    twin.load(later)
+    twin.save(later, later.run(np.ones((2, 2))))
+    with pytest.raises(RuntimeError, match="written by someone else"):
+        kept.save(first, np.zeros(0))
+    twin.save(later, later.run(np.ones((2, 2))))
+    with twin.locked(), pytest.raises(RuntimeError, match="another process"):
+        StateFile(path).save(later, np.zeros(0))
+    twin.ledger.unlink()
+    with pytest.raises(RuntimeError, match="is gone"):
+        twin.save(later, later.run(np.ones((1, 2))))
+
+
+def test_an_interrupted_save_is_taken_up_by_the_same_process(log, tmp_path, monkeypatch):
+    given = {**GIVEN, "T": 200, "state": tmp_path / "s"}
+    release_stream(Log(log), **given)
+    append(log, "AA")
+
+    def stop(self, ending, data):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFile, "_write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            release_stream(Log(log), **given)
+    assert release_stream(Log(log), **given).summary()["records"] == 51
+
+
+def test_half_a_line_is_left_to_the_next_run(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("time,carrier\n0,AA\n1,U")
+    given = {**GIVEN, "T": 50, "state": tmp_path / "s"}
+    assert release_stream(Log(path), **given).summary()["records"] == 1
+    with path.open("a") as file:
+        file.write("A\n")
+    assert release_stream(Log(path), **given).answers[-1].round().tolist() == [1, 1]
+
+
 def test_files_of_others_are_neither_trusted_nor_overwritten(tmp_path):
     kept = StateFile(tmp_path / "s")
     victim = tmp_path / "victim"

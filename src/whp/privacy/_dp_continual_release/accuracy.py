@@ -146,7 +146,7 @@ def plan_release(
     max_ones : int, optional
         Ones that a row may have; rows with more are cut. By default all of them.
     neighbours : {"replace", "add-remove"}
-        Whether a neighbouring stream has one record replaced, or added or taken away.
+        Whether a neighbouring stream has one record replaced, or a row of zeros in the place of one ("add-remove").
     beta : float
         Probability with which the error bound may be broken.
 

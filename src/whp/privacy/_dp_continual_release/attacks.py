@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,12 @@ from jaxtyping import Float
 
 from whp.privacy._dp_continual_release.accuracy import ReleasePlan, square_root
 from whp.privacy._dp_continual_release.counters import counter
+from whp.privacy._dp_continual_release.mechanisms import (
+    ContinualArgmax,
+    ContinualCounter,
+    ContinualMaxSum,
+    Mechanism,
+)
 from whp.privacy._dp_continual_release.noise import OsEntropy
 from whp.progress import track
 
@@ -18,6 +25,7 @@ __all__ = ["Seen", "attack_objects", "attack_plan", "weights"]
 
 BLOCK = 1 << 22  # numbers held at once
 FEATURES = 64
+KINDS = (ContinualArgmax, ContinualCounter, ContinualMaxSum)
 Scores = tuple[np.ndarray, np.ndarray]
 
 
@@ -31,7 +39,7 @@ class Seen:
         Of each score, on the runs that choose score and threshold, and on those that are tested.
     attack : str
         How they were made.
-    objects, fresh, repeated : bool
+    objects, ours, fresh, repeated : bool
         As in :class:`~whp.privacy._dp_continual_release.theorems.Attack`.
     """
 
@@ -39,6 +47,7 @@ class Seen:
     test: list[Scores]
     attack: str
     objects: bool
+    ours: bool
     fresh: bool
     repeated: bool
 
@@ -92,6 +101,7 @@ def attack_plan(plan: ReleasePlan, n: int, challenge: int, adaptive: bool) -> Se
         [(zero[quarter:], one[quarter:])],
         attack + (", records chosen after seeing answers" if adaptive else ""),
         objects=False,
+        ours=False,
         fresh=True,
         repeated=False,
     )
@@ -142,17 +152,20 @@ def attack_objects(
     by = weights(plan, challenge) if _linear(plan) else None
     linear: list[np.ndarray] = []
     features: list[np.ndarray] = []
-    fresh, repeated, last, made = True, False, None, first
+    fresh, ours, repeated, made = True, True, False, first
+    seen = _Once()
     for world in (0, 1):
         scores, rows = [], []
         for _ in track(range(n), f"runs of world {world}"):
             made = make() if made is None else made
-            repeated |= made is last or (last is not None and made is first)
+            repeated |= seen.before(made)
+            ours &= type(made) in KINDS and "run" not in vars(made)
             rest = _run(made, plan, challenge, adaptive, world)
-            fresh &= bool(getattr(type(made), "drawn_here", None)) and made.drawn_here is True
+            # Not what the object says of itself.
+            fresh &= isinstance(made, Mechanism) and vars(Mechanism)["drawn_here"].fget(made)
             scores.append(float((by @ rest).sum()) if by is not None else 0.0)
             rows.append(_features(plan, rest, times))
-            last, made = made, None
+            made = None
         order = random.permutation(n)
         linear.append(np.array(scores)[order])
         features.append(np.stack(rows)[order])
@@ -174,9 +187,26 @@ def attack_objects(
         [(s[0][2 * quarter :], s[1][2 * quarter :]) for s in kinds],
         attack + (", records chosen after seeing answers" if adaptive else ""),
         objects=True,
+        ours=ours,
         fresh=fresh,
         repeated=repeated,
     )
+
+
+class _Once:
+    """Which objects there were, without keeping them alive where that can be."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Callable[[], Any]] = {}
+
+    def before(self, made: Any) -> bool:
+        """Whether it was here before; from now on it was."""
+        old = self._seen.get(id(made), lambda: None)()
+        try:
+            self._seen[id(made)] = weakref.ref(made)
+        except TypeError:
+            self._seen[id(made)] = lambda: made
+        return old is made
 
 
 def _run(

@@ -164,6 +164,7 @@ def _judged(plan: ReleasePlan, seen: Seen, n: int, delta: float, confidence: flo
                 claimed,
                 most,
                 seen.objects,
+                seen.ours,
                 seen.fresh,
                 seen.repeated,
             )

@@ -38,6 +38,8 @@ class Budget:
             raise ValueError("give either rho or epsilon (with delta), not both and not neither")
         if delta is not None and not 0 <= as_real(delta, "delta") < 1:
             raise ValueError(f"delta must be in [0, 1), got {delta:g}")
+        if rho is not None and delta == 0:
+            raise ValueError("delta must be above 0 with rho: zCDP gives no ε at δ = 0")
         if rho is not None:
             spend = as_real(rho, "rho", low=0, high=1e6, open_ends=True)
             return cls(Fraction(spend), None, float(delta or 1e-6))

@@ -91,7 +91,8 @@ def release_stream(
         Ones that a record may have; those beyond are dropped in a public order. Fewer ones, less noise, and answers about
         the cut stream.
     neighbours : {"replace", "add-remove"}
-        Whether neighbouring streams have one record replaced, or added or taken away.
+        Whether neighbouring streams have one record replaced, or one that is there in one of them and a row of zeros in the
+        other ("add-remove": the stream is as long without it).
     beta : float
         Probability with which the error bound may be broken.
     measure : bool
@@ -102,7 +103,8 @@ def release_stream(
         Wait for more lines at the end of a file, and print an answer for each, until interrupted.
     state : Path, optional
         Where to keep the secret state, so that a stream can be continued after a stop; with `follow` by default beside the
-        file.
+        file. A last line that has not ended yet is then left to the next run. Only the answers of the last block come again
+        after a crash: those before were given.
     rotated : {"error", "continue"}
         What to do where another file has taken the place of the one that was answered before: stop, or take its records as
         those that come next.
@@ -170,6 +172,7 @@ def release_stream(
     if state is None:
         return play.run()
     play.kept = StateFile(Path(state))
+    records.whole = True
     with play.kept.locked():
         return play.run()
 
@@ -204,6 +207,10 @@ class _Play:
         except KeyboardInterrupt:
             if not records.follow:
                 raise
+        except TypeError:  # of what records are made of
+            mechanism.exposed = 1
+            self._keep(self._last(), place)
+            raise
         if not self.answers:
             raise ValueError("stream must have at least one record")
         errors = np.concatenate(self.errors) if self.errors else None
@@ -244,8 +251,14 @@ class _Play:
     def _answer(self, rows: Any, place: dict[str, Any]) -> None:
         mechanism = self.mechanism
         checked = mechanism.checked(rows)
+        before = mechanism.t
         answers = mechanism.answer(checked)
-        self._keep(answers, place)
+        try:
+            self._keep(answers, place)
+        except BaseException:
+            if self.kept is not None and not self.kept.knows(mechanism):
+                mechanism.withdraw(before)  # no one will ever see them
+            raise
         self._give(answers)
         if self.measure:
             came = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
@@ -267,11 +280,13 @@ class _Play:
         if self.kept is None:
             raise BadRecord(bad)
         self.mechanism.exposed = 1
-        last = np.concatenate(self.answers) if self.answers else np.zeros(0)
-        self._keep(last, place)
+        self._keep(self._last(), place)
         raise BadRecord(
             f"{bad}; the {answered} before it are answered, and come again from {self.kept.path}"
         )
+
+    def _last(self) -> np.ndarray:
+        return np.concatenate(self.answers) if self.answers else np.zeros(0)
 
     def _give(self, answers: np.ndarray) -> None:
         """Keep the answers for the result, and print them where a file is followed."""

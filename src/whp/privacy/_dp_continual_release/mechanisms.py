@@ -30,7 +30,7 @@ from whp.privacy._dp_continual_release.counters import (
     TreeCounter,
     counter,
 )
-from whp.privacy._dp_continual_release.noise import BitSource, Noise, OsEntropy, SeededEntropy
+from whp.privacy._dp_continual_release.noise import BitSource, Lock, Noise, OsEntropy, SeededEntropy
 from whp.privacy._dp_continual_release.releases import Recompute
 from whp.privacy._dp_continual_release.theorems import Evidence, certify
 from whp.provenance import forget, made_here, register
@@ -41,6 +41,7 @@ __all__ = ["ContinualArgmax", "ContinualCounter", "ContinualMaxSum", "Mechanism"
 BLOCK = 4096  # records taken at once where only the largest count leaves
 INNER = (TreeCounter, SquareRootCounter, NaiveCounter, Recompute)
 _ANSWERED: dict[str, int] = {}  # stream to the last record that anyone in this process answered
+_CLAIMS = Lock()
 
 
 class Mechanism(ABC):
@@ -59,7 +60,8 @@ class Mechanism(ABC):
     max_ones : int, optional
         Ones that a record may have; those beyond, in a fixed public random order of the columns, are dropped.
     neighbours : {"replace", "add-remove"}
-        What one record more or less means.
+        Whether neighbouring streams have one record replaced, or one that is there in one of them and a row of zeros in the
+        other: that somebody came at all is protected, and at which record is not.
     beta : float
         Probability with which the error bound may be broken.
     horizon : {"fixed", "double"}
@@ -126,6 +128,8 @@ class Mechanism(ABC):
         self._latest = np.zeros(plan.d)  # noisy totals after the last record
         self._spent = Fraction(0)
         self._process = os.getpid()
+        self._lock = Lock()
+        self._torn = False
         self.faults: list[str] = []
         self.exposed = 0
         self.restored = 0
@@ -214,19 +218,51 @@ class Mechanism(ABC):
         RuntimeError
             If the stream was already continued elsewhere, or this is another process than the one that made the mechanism.
         """
-        return self.answer(self.checked(X))
+        self._owned()
+        with self._lock:
+            return self.answer(self.checked(X))
 
     def answer(self, rows: UInt8[np.ndarray, "n d"]) -> np.ndarray:
         """Like :meth:`run`, for records that :meth:`checked` gave."""
+        self._owned()
+        with self._lock:
+            if self._torn:
+                raise RuntimeError(
+                    "this mechanism was interrupted between two answers: go on from a state"
+                )
+            with _CLAIMS:
+                before = _ANSWERED.get(self.identity, 0)
+                if before > self.t:
+                    raise RuntimeError(f"state at t={self.t} was already continued to t={before}")
+                _ANSWERED[self.identity] = self.t + len(rows)
+            claimed = self.t + len(rows)
+            try:
+                return self._answered(rows)
+            except BaseException:
+                # No answer left; noise and sums may be of different records.
+                if _ANSWERED.get(self.identity) == claimed:
+                    _ANSWERED[self.identity] = before
+                self._torn = True
+                raise
+
+    def withdraw(self, t: int) -> None:
+        """What was answered after record t did not leave and never will; a state at t may be continued, this object not."""
+        with self._lock, _CLAIMS:
+            self._torn = True
+            if _ANSWERED.get(self.identity) == self.t:
+                _ANSWERED[self.identity] = t
+
+    def _owned(self) -> None:
+        """Before any lock is taken: in the child of a fork no one may be left to give it back."""
         if os.getpid() != self._process:
             raise RuntimeError(
                 "this mechanism belongs to another process, which may go on with the same noise: "
                 "make it in the process that uses it, and hand a stream over by its state"
             )
-        if _ANSWERED.get(self.identity, 0) > self.t:
-            raise RuntimeError(
-                f"state at t={self.t} was already continued to t={_ANSWERED[self.identity]}"
-            )
+
+    def _answered(self, rows: UInt8[np.ndarray, "n d"]) -> np.ndarray:
+        if not self.drawn_here:
+            forget(self)  # for ever: what was altered may be put back
         out, done = [], 0
         while done < len(rows):
             if self.t - self._start == self.plan.T:
@@ -237,7 +273,6 @@ class Mechanism(ABC):
             out.append(self._advance(rows[done : done + size]))
             self.t += size
             done += size
-        _ANSWERED[self.identity] = self.t
         return out[0] if len(out) == 1 else np.concatenate(out)
 
     def _advance(self, rows: np.ndarray) -> np.ndarray:
@@ -252,7 +287,25 @@ class Mechanism(ABC):
     def _answer(self, counts: Float[np.ndarray, "n d"]) -> np.ndarray: ...
 
     def checked(self, X: Any) -> UInt8[np.ndarray, "n d"]:
-        """Records as they are counted: zeros and ones, cut to `max_ones`; ValueError or TypeError otherwise."""
+        """Records as they are counted: zeros and ones, cut to `max_ones`; ValueError or TypeError otherwise.
+
+        An error about a record tells of it, which is not forgotten.
+        """
+        try:
+            rows = self._bits(X)
+        except (TypeError, ValueError):
+            self.exposed = 1
+            raise
+        if len(rows) == 0:
+            raise ValueError("X must have at least one record")
+        if self.horizon == "fixed" and self.t + len(rows) > self.plan.T:
+            raise ValueError(
+                f"X must end at the horizon T = {self.plan.T}, got {len(rows)} records after t = {self.t}; "
+                "plan a longer one, or use horizon='double'"
+            )
+        return self._cut(rows.astype(np.uint8))
+
+    def _bits(self, X: Any) -> np.ndarray:
         if hasattr(X, "toarray"):
             X = X.toarray()
         if isinstance(X, np.ma.MaskedArray):
@@ -261,8 +314,6 @@ class Mechanism(ABC):
         if rows.ndim != 2 or rows.shape[1] != self.d:
             shape = rows.shape[1:] if rows.ndim > 1 else rows.shape
             raise ValueError(f"record {self.t + 1} must have {self.d} columns, got shape {shape}")
-        if len(rows) == 0:
-            raise ValueError("X must have at least one record")
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"X must hold zeros and ones, got dtype {rows.dtype}")
         if rows.dtype != np.bool_:
@@ -271,12 +322,7 @@ class Mechanism(ABC):
                 t = self.t + 1 + int(np.flatnonzero(~right.all(axis=1))[0])
                 # The record itself is nobody's business.
                 raise ValueError(f"record {t} must hold zeros and ones only")
-        if self.horizon == "fixed" and self.t + len(rows) > self.plan.T:
-            raise ValueError(
-                f"X must end at the horizon T = {self.plan.T}, got {len(rows)} records after t = {self.t}; "
-                "plan a longer one, or use horizon='double'"
-            )
-        return self._cut(rows.astype(np.uint8))
+        return rows
 
     def _cut(self, rows: UInt8[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n d"]:
         m = self.base.max_ones
@@ -338,6 +384,12 @@ class Mechanism(ABC):
         cut : float, optional
             Share of the ones that `max_ones` cut, if it may be known.
         """
+        with self._lock:
+            return self._certified(errors, cut)
+
+    def _certified(
+        self, errors: Float[np.ndarray, " n"] | None, cut: float | None
+    ) -> tuple[Certificate, ...]:
         return certify(
             Evidence(
                 base=self.base,
@@ -381,6 +433,14 @@ class Mechanism(ABC):
         Never answer twice from one state: after :meth:`load_state_dict`, a state that someone has already continued is
         refused.
         """
+        with self._lock:
+            return self._state()
+
+    def _state(self) -> dict[str, Any]:
+        if self._torn:
+            raise RuntimeError(
+                "this mechanism was interrupted between two answers: go on from a state"
+            )
         least = self._inner.least
         return {
             "settings": self.settings(),
@@ -433,7 +493,8 @@ class Mechanism(ABC):
         fresh.faults = list(dict.fromkeys([*fresh.faults, *self.faults]))
         fresh.exposed += self.exposed
         forget(self)
-        vars(self).update(vars(fresh))
+        with self._lock:
+            vars(self).update({k: v for k, v in vars(fresh).items() if k != "_lock"})
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.identity = str(state["identity"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import weakref
 from abc import abstractmethod
 from fractions import Fraction
@@ -26,6 +27,7 @@ from whp.provenance import register
 __all__ = [
     "CHUNK",
     "BitSource",
+    "Lock",
     "Noise",
     "OsEntropy",
     "SeededEntropy",
@@ -46,16 +48,34 @@ def _forget_bits() -> None:
     """Parent and child of a fork must not draw the same noise from what was fetched ahead."""
     for source in list(_sources):
         source._ahead = np.zeros(0, np.uint64)
+        source.lock = Lock()  # a thread that is not here may have held the old one
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_bits)
 
 
+class Lock:
+    """A lock of one thread at a time, which may take it again; a copy of it is a new one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Lock], tuple[()]]:
+        return Lock, ()
+
+
 class BitSource:
     """Unbiased bits, one after the other: what is looked at and not used is there again.
 
-    What was fetched ahead is dropped in the child of a fork.
+    What was fetched ahead is dropped in the child of a fork. Between :meth:`peek` and :meth:`drop` the `lock` is held, so that
+    no two threads draw from the same bits.
     """
 
     name = ""
@@ -63,6 +83,7 @@ class BitSource:
 
     def __init__(self) -> None:
         self._ahead = np.zeros(0, np.uint64)
+        self.lock = Lock()
         _sources.add(self)
 
     @abstractmethod
@@ -263,11 +284,13 @@ class Noise:
         t = a if b == 1 else math.floor(self.scale) + 1
         kind = 0 if self.law == "gaussian" else 1
         done, wanted = 0, 0
-        while done < count:
-            wanted = max(wanted, min(CHUNK, 64 * (count - done) + 64))
-            done, used = _fill(self.source.peek(wanted), out, done, kind, a, b, t)
-            self.source.drop(used)
-            wanted = 0 if used else 2 * wanted  # not even one draw: the same bits again, and more
+        source = self.source
+        with source.lock:
+            while done < count:
+                wanted = max(wanted, min(CHUNK, 64 * (count - done) + 64))
+                done, used = _fill(source.peek(wanted), out, done, kind, a, b, t)
+                source.drop(used)
+                wanted = 0 if used else 2 * wanted  # not even one draw: these bits again, and more
         return out
 
 

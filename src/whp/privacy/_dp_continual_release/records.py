@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -13,7 +12,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from whp.io import Log
-from whp.io.streams import BadRecord, Batch
+from whp.io.streams import BadRecord
 from whp.progress import track
 from whp.validate import column_names
 
@@ -22,8 +21,8 @@ __all__ = ["FROM_DATA", "Block", "Records"]
 BATCH = 4096
 OTHER = "(other)"
 FROM_DATA = "from-data"
+HEADLESS = "stream must be a file whose first line names its columns: that line reads like a record"
 MOST = 10_000  # categories read from data
-TAIL = 64  # bytes before the place reached, which must stay as they were
 BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 Unknown = Literal["error", "other", "none"]
 
@@ -36,7 +35,7 @@ class Block:
     ----------
     rows : array_like, shape (n, d)
     place : dict
-        For a state: of a file the byte where it ends, and digests of what was read.
+        For a state: a digest of all that was read up to there, and of a file where it is.
     bad : str
         What is wrong with the record after the last one here; empty if nothing is.
     """
@@ -88,6 +87,7 @@ class Records:
         self.faults: list[str] = []
         self.count: int | None = None
         self.on_unknown = on_unknown
+        self.whole = False  # whether the last line of a file must have ended
         self.categories: dict[str, int] | None = None
         self.column: str | None = None
         self._at = -1
@@ -123,11 +123,16 @@ class Records:
     ) -> None:
         if column is None and (categories is None or len(log.header) > 1):
             named = log.header if categories is None else self._named(categories, log.header)
+            if all(name.strip() in BITS for name in log.header):
+                raise ValueError(HEADLESS)
             self.names: tuple[str, ...] = named
             return
         name = next(iter(log.header)) if column is None else column
         if name not in log.header:
-            raise ValueError(f"column must be one of {', '.join(log.header)}, got {name!r}")
+            # Where there is no header, what stands there is a record.
+            raise ValueError(
+                f"column must be one of the {len(log.header)} that the first line of the file names, got {name!r}"
+            )
         self.column, self._at = name, log.header.index(name)
         at = self._at
 
@@ -137,6 +142,8 @@ class Records:
             return (row[at] for batch in log.batches() for row in batch if at < len(row))
 
         self._list(categories, f"the values of {name!r}", seen)
+        if categories != FROM_DATA and _label(name) in _split(categories or ()):
+            raise ValueError(HEADLESS)
 
     def _from_memory(
         self, stream: Any, column: str | None, categories: str | Sequence[Any] | None
@@ -168,7 +175,10 @@ class Records:
             raise ValueError(f"stream must have records and columns, got shape {array.shape}")
         names = names or tuple(f"column {j}" for j in range(array.shape[1]))
         self.names = names if categories is None else self._named(categories, names)
-        self.stream = array.tocsr() if issparse(array) else array
+        if issparse(array):
+            array = array.tocsr(copy=True)
+            array.sum_duplicates()  # what is stored twice at one place counts twice
+        self.stream = array
         self.count = array.shape[0]
 
     def _from_iterator(self, rows: Iterator[Any], categories: str | Sequence[Any] | None) -> None:
@@ -237,21 +247,29 @@ class Records:
 
     def _of_array(self, skip: int, place: dict[str, Any], size: int) -> Iterator[Block]:
         assert self.count is not None
-        if skip > self.count or (skip and place != self._digests(skip)):
-            raise ValueError(f"stream must begin with the {skip} records that were answered before")
+        if skip > self.count:
+            raise ValueError(_other(skip))
         rows = self.stream
         bad = "" if self.on_unknown != "error" else self._first_bad(rows)
         if bad:  # before anything is answered
             yield Block(np.zeros((0, len(self.names)), np.uint8), {}, bad)
             return
+        digest = hashlib.sha256()
+        for start in range(0, skip, size):
+            digest.update(_bytes(self._part(start, min(start + size, skip))))
+        if skip and place != {"digest": digest.hexdigest()}:
+            raise ValueError(_other(skip))
         for start in track(range(skip, self.count, size), "answering"):
-            end = min(start + size, self.count)
-            part = rows[start:end]
-            if self.categories is not None:
-                part, _ = self._one_hot(part, start)
-            elif self.on_unknown == "none":
-                part = _zeroed(part)
-            yield Block(part, self._digests(end))
+            part = self._part(start, min(start + size, self.count))
+            digest.update(_bytes(part))
+            yield Block(part, {"digest": digest.hexdigest()})
+
+    def _part(self, start: int, end: int) -> Any:
+        """Records of an array as they count."""
+        part = self.stream[start:end]
+        if self.categories is not None:
+            return self._one_hot(part, start)[0]
+        return _zeroed(part) if self.on_unknown == "none" else part
 
     def _first_bad(self, rows: Any) -> str:
         if self.categories is not None:
@@ -274,43 +292,54 @@ class Records:
             "category, and which ones is not told"
         )
 
-    def _digests(self, t: int) -> dict[str, Any]:
-        """Of the first and the last of t records."""
-        if self.categories is not None:
-            ends = [str(self.stream[i]).encode() for i in (0, t - 1)]
-        else:
-            ends = [_bytes(self.stream[[i]]) for i in (0, t - 1)]
-        return {"first": _digest(ends[0]), "last": _digest(ends[1])}
-
     def _of_iterator(self, skip: int, place: dict[str, Any]) -> Iterator[Block]:
-        first = ""
+        digest = hashlib.sha256()
+        number = -1
         for number, row in enumerate(self.stream):
             if self.categories is not None:
-                data, (rows, bad) = _label(row).encode(), self._one_hot([_label(row)], number)
+                rows, bad = self._one_hot([_label(row)], number)
             else:
-                rows, bad = np.asarray(row)[None], ""
-                if self.on_unknown == "none":
-                    fits = rows.shape == (1, len(self.names))
-                    rows = _zeroed(rows) if fits else np.zeros((1, len(self.names)), np.uint8)
-                data = _bytes(rows)
-            last = _digest(data)
-            first = first or last
-            here = {"first": first, "last": last}
+                rows, bad = self._row(row, number)
+            if number < skip and bad:
+                raise ValueError(_other(skip))
+            digest.update(_bytes(rows))
+            here = {"digest": digest.hexdigest()}
             if number == skip - 1 and here != place:
-                raise ValueError(
-                    f"stream must begin with the {skip} records that were answered before"
-                )
+                raise ValueError(_other(skip))
             if number >= skip:
                 yield Block(rows, here, bad)
                 if bad:
                     return
+        if number < skip - 1:
+            raise ValueError(_other(skip))
+
+    def _row(self, row: Any, number: int) -> tuple[np.ndarray, str]:
+        """A row of an iterator, and what is wrong with it."""
+        none = np.zeros((1, len(self.names)), np.uint8)
+        if issparse(row):
+            row = row.toarray()[0]
+        rows = np.asarray(row)[None]
+        if (
+            isinstance(row, np.ma.MaskedArray)
+            or rows.shape != none.shape
+            or rows.dtype.kind not in "biuf"
+            or not ((rows == 0) | (rows == 1)).all()
+        ):
+            if self.on_unknown == "none":
+                return none, ""
+            return none[:0], f"record {number + 1} must hold {len(self.names)} zeros and ones"
+        return rows, ""
 
     def _of_log(self, log: Log, skip: int, place: dict[str, Any]) -> Iterator[Block]:
-        start = self._continued(log, place) if place else None
-        at = start
         done = skip
         lenient = "surrogateescape" if self.on_unknown != "error" else "strict"
-        batches = log.batches(start=start, follow=self.follow, encoding_errors=lenient)
+        batches = log.batches(
+            since=place or None,
+            rotated=self.rotated,
+            follow=self.follow,
+            whole=self.whole,
+            encoding_errors=lenient,
+        )
         while True:
             try:
                 batch = next(batches, None)
@@ -320,40 +349,11 @@ class Records:
             if batch is None:
                 return
             rows, bad, good = self._parsed(batch, done)
-            if bad and good:
-                # Where the records before the bad one end, only reading them again can tell.
-                again = next(log.batches(start=at, size=good))
-                yield Block(rows, self._mark(log, again))
             if bad:
-                yield Block(rows[:0], {}, bad)
+                yield Block(rows, batch.mark(good) if good else {}, bad)
                 return
-            at = batch.end
             done += len(batch)
-            yield Block(rows, self._mark(log, batch))
-
-    def _mark(self, log: Log, batch: Batch) -> dict[str, Any]:
-        inode, digest = log.identity
-        return {"inode": inode, "digest": digest, "end": batch.end, "tail": _tail(log, batch.end)}
-
-    def _continued(self, log: Log, place: dict[str, Any]) -> int | None:
-        """The byte from which to go on; None for the beginning of another file."""
-        inode, digest = log.identity
-        end = int(place["end"])
-        if digest == place["digest"] and _tail(log, end) == place["tail"]:
-            return end
-        if self.rotated == "continue" and digest != place["digest"]:
-            return None
-        if digest == place["digest"]:
-            told = "what was answered before is no longer as it was, or no longer there"
-        else:
-            how = (
-                "it was written anew" if inode == place["inode"] else "another file took its place"
-            )
-            told = (
-                f"{how} since it was answered: its first record is not the one it was; say rotated='continue' to take all of "
-                "its records as those that come next"
-            )
-        raise ValueError(f"{log.path}: {told}")
+            yield Block(rows, batch.mark())
 
     def _parsed(self, batch: list[list[str]], done: int) -> tuple[np.ndarray, str, int]:
         """Rows, what is wrong with the first bad one, and how many come before it."""
@@ -414,18 +414,11 @@ def _zeroed(rows: Any) -> Any:
     return np.where(right[:, None], dense, 0).astype(np.uint8)
 
 
-def _bytes(row: Any) -> bytes:
-    dense = row.toarray() if issparse(row) else np.asarray(row)
-    return str(dense.tolist()).encode()
+def _bytes(rows: Any) -> bytes:
+    """Rows of zeros and ones, whatever their type."""
+    dense = rows.toarray() if issparse(rows) else np.asarray(rows)
+    return dense.astype(np.uint8).tobytes()
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _tail(log: Log, end: int) -> str:
-    with log.path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < end:
-            return ""
-        start = max(0, end - TAIL)
-        return _digest(os.pread(file.fileno(), end - start, start))
+def _other(skip: int) -> str:
+    return f"stream must begin with the {skip} records that were answered before"

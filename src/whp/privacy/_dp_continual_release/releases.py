@@ -95,12 +95,13 @@ class Recompute(Drawing):
 
     def _select(self, sums: np.ndarray) -> int:
         wanted = 16 * self.width + 256
-        while True:
-            column, used = _select(self.source.peek(wanted), sums, self.numerator, PLACES)
-            if column >= 0:
-                self.source.drop(used)
-                return int(column)
-            wanted *= 2
+        with self.source.lock:
+            while True:
+                column, used = _select(self.source.peek(wanted), sums, self.numerator, PLACES)
+                if column >= 0:
+                    self.source.drop(used)
+                    return int(column)
+                wanted *= 2
 
     def resume(self, before: Recompute, left: int) -> None:
         """Take over the sums and the answer of the epoch before, `left` records after its last release.

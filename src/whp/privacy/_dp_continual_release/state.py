@@ -15,7 +15,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -52,6 +52,8 @@ class StateFile:
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.ledger = self._beside("ledger")
+        self._held = False
+        self._known: set[bytes | None] = {None}  # what the ledger may hold if no one else wrote it
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{ending}")
@@ -75,8 +77,10 @@ class StateFile:
                 raise RuntimeError(
                     f"{self.path}: another process is answering this stream"
                 ) from None
+            self._held = True
             yield
         finally:
+            self._held = False
             os.close(handle)
 
     def exists(self) -> bool:
@@ -109,6 +113,8 @@ class StateFile:
     ) -> None:
         """Write state and the answers that are about to leave; both are there whole, or as they were.
 
+        The lock is taken for as long, where it is not held already.
+
         Parameters
         ----------
         mechanism : Mechanism
@@ -117,7 +123,37 @@ class StateFile:
             Not yet given away.
         source : mapping, optional
             Where the records came from: JSON.
+
+        Raises
+        ------
+        RuntimeError
+            If the ledger is neither what this object loaded or wrote nor missing from the beginning, or is that of another
+            stream: its records could then be answered twice.
         """
+        with nullcontext() if self._held else self.locked():
+            self._save(mechanism, answers, source)
+
+    def knows(self, mechanism: Mechanism) -> bool:
+        """Whether the ledger says that the mechanism was answered as far as it is."""
+        if self._ledger_bytes() is None:
+            return False
+        known = self._read_ledger()
+        return (known["identity"], known["t"]) == (mechanism.identity, mechanism.t)
+
+    def _save(
+        self, mechanism: Mechanism, answers: np.ndarray, source: Mapping[str, Any] | None
+    ) -> None:
+        there = self._ledger_bytes()
+        if there not in self._known:
+            raise RuntimeError(
+                f"{self.path}: {self.ledger} was written by someone else, or is gone: load the state, or take another path"
+            )
+        if there is not None:
+            known = self._read_ledger()
+            if known["identity"] != mechanism.identity or known["t"] > mechanism.t:
+                raise RuntimeError(
+                    f"{self.path}: it is the state of another stream, or was already continued to t={known['t']}"
+                )
         state = mechanism.state_dict()
         inner, arrays = state.pop("inner"), {k: state.pop(k) for k in ("carried", "latest")}
         header = json.dumps({**state, "source": dict(source or {})})
@@ -126,8 +162,11 @@ class StateFile:
         np.savez(buffer, allow_pickle=False, header=np.array(header), answers=answers, **arrays)
         data = buffer.getvalue()
         entry = {"identity": mechanism.identity, "t": mechanism.t, "digest": _digest(data)}
-        staged = self._write("new", data)
-        os.replace(self._write("ledger.new", json.dumps(entry).encode()), self.ledger)
+        staged, line = self._write("new", data), json.dumps(entry).encode()
+        entered = self._write("ledger.new", line)
+        self._known = {there, line}
+        os.replace(entered, self.ledger)
+        self._known = {line}
         self._settle()
         os.replace(staged, self.path)
         self._settle()
@@ -151,6 +190,9 @@ class StateFile:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def _ledger_bytes(self) -> bytes | None:
+        return _read(self.ledger) if os.path.lexists(self.ledger) else None
 
     def _read_ledger(self) -> dict[str, Any]:
         try:
@@ -186,7 +228,7 @@ class StateFile:
         RuntimeError
             If the stream was already answered further than this state.
         """
-        ledger = self._read_ledger()
+        ledger, entered = self._read_ledger(), self._ledger_bytes()
         if self._staged(ledger):
             os.replace(self._beside("new"), self.path)
             self._settle()
@@ -210,6 +252,7 @@ class StateFile:
             mechanism.load_state_dict({**state, **arrays})
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from error
+        self._known = {entered}
         return answers, source
 
 

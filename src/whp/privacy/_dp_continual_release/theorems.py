@@ -331,6 +331,8 @@ class Attack:
         What the plan allows, and what so many runs could show at most.
     objects : bool
         Whether objects were run, and not a plan.
+    ours : bool
+        Whether each was exactly of this library's classes, with its own run.
     fresh, repeated : bool
         Whether all were drawn here from the operating system, and whether one object came twice.
     """
@@ -343,6 +345,7 @@ class Attack:
     claimed: float
     most: float
     objects: bool
+    ours: bool
     fresh: bool
     repeated: bool
 
@@ -358,8 +361,14 @@ class Attack:
             independent = INDEPENDENT.unchecked(
                 "where the mechanism's noise comes from is its own affair"
             )
-        if self.objects:
-            attacked = ATTACKED.by_construction(f"{2 * self.runs} objects were run")
+        if self.ours:
+            attacked = ATTACKED.by_construction(
+                f"{2 * self.runs} mechanisms of this library were run, each by its own run"
+            )
+        elif self.objects:
+            attacked = ATTACKED.unchecked(
+                f"{2 * self.runs} objects were run; whether they answer elsewhere as they did here is their own affair"
+            )
         else:
             attacked = ATTACKED.unchecked(
                 "a plan was given: its noise was attacked, and no object of yours"

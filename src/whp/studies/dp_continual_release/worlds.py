@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,12 @@ from whp.privacy._dp_continual_release.mechanisms import (
     ContinualMaxSum,
     Mechanism,
 )
-from whp.privacy._dp_continual_release.noise import Noise, OsEntropy, discrete_gaussian
+from whp.privacy._dp_continual_release.noise import (
+    Noise,
+    OsEntropy,
+    SeededEntropy,
+    discrete_gaussian,
+)
 from whp.privacy._dp_continual_release.result import PrivateStream
 from whp.privacy._dp_continual_release.theorems import (
     ATTACKED,
@@ -420,6 +427,26 @@ def an_error_tells(rng: np.random.Generator, strength: float) -> Instance:
     return Instance({"labels": labels.tolist()}, lambda made: {"privacy": False})
 
 
+def told_by_a_step(X: np.ndarray) -> Played:
+    """The error of a step is caught, and the stream goes on."""
+    mechanism = ContinualCounter(X.shape[1], T=len(X), rho=RHO)
+    answers = []
+    for row in X:
+        try:
+            answers.append(mechanism.step(row))
+        except ValueError:
+            answers.append(mechanism.step(np.zeros(X.shape[1])))
+    return played(mechanism, X, np.stack(answers), False)
+
+
+@worlds.world(run=told_by_a_step, breaks=RECORDS)
+def an_error_of_a_step_tells(rng: np.random.Generator, strength: float) -> Instance:
+    """Records are taken one by one, and an error said that one was 2."""
+    X = bits(rng, 60, [0.5] * 2)
+    X[int(rng.integers(60)), 0] = 2
+    return Instance({"X": X}, lambda made: {"privacy": False, "max-error": None})
+
+
 @worlds.world(run=release_stream, breaks=HORIZON, refuses=(ValueError,))
 def too_long(rng: np.random.Generator, strength: float) -> Instance:
     """One record more than planned."""
@@ -464,6 +491,30 @@ worlds.mutant(
     change=lambda f: lambda value: f(value / 2),
     world=noise_in_the_answers,
 )
+
+
+def by_threads(mechanism: Mechanism, n: int) -> Played:
+    """Empty records, one by one, from four threads at once."""
+    ready = threading.Barrier(4)
+
+    def steps(_: int) -> list[np.ndarray]:
+        ready.wait()
+        return [mechanism.step(np.zeros(mechanism.d)) for _ in range(n)]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = np.array([a for part in pool.map(steps, range(4)) for a in part])
+    return Played(answers, mechanism.error_bound(), mechanism.certificates())
+
+
+@worlds.world(run=by_threads)
+def four_threads(rng: np.random.Generator, strength: float) -> Instance:
+    """Four threads share a counter of 300 columns with fresh noise: no two answers have the same noise."""
+    mechanism = ContinualCounter(300, T=80, rho=RHO, strategy="naive")
+
+    def truths(made: Played) -> dict[str, bool | None]:
+        return {"privacy": len(np.unique(made.answers, axis=0)) == len(made.answers)}
+
+    return Instance({"mechanism": mechanism, "n": 20}, truths)
 
 
 @worlds.world(run=play, breaks=ONE_EACH, strengths=(2, 10), noticeable=False)
@@ -518,6 +569,23 @@ def noise_replaced(X: np.ndarray, by: float) -> Played:
     inner: Any = mechanism._inner
     inner.noise = Noise("gaussian", mechanism.plan.scale / int(by), mechanism.source)
     return played(mechanism, X, mechanism.run(X), False)
+
+
+def noise_put_back(X: np.ndarray, rng_seed: int) -> Played:
+    """Foreseeable noise for all records but the last."""
+    mechanism = ContinualCounter(X.shape[1], T=len(X), rho=RHO, strategy="tree")
+    inner: Any = mechanism._inner
+    own = inner.noise
+    inner.noise = Noise("gaussian", mechanism.plan.scale, SeededEntropy(rng_seed))
+    before = mechanism.run(X[:-1])
+    inner.noise = own
+    return played(mechanism, X, np.concatenate([before, mechanism.run(X[-1:])]), False)
+
+
+@worlds.world(run=noise_put_back, breaks=FRESH, noticeable=False)
+def other_noise_for_a_while(rng: np.random.Generator, strength: float) -> Instance:
+    """Noise inside the object was replaced by that of a seed, and put back before anyone looks."""
+    return _private(X=bits(rng, 64, [0.5] * 2), rng_seed=seed(rng))
 
 
 @worlds.world(run=noise_replaced, breaks=FRESH, strengths=(2, 100), noticeable=False)
@@ -779,6 +847,16 @@ def one_object(rng: np.random.Generator, strength: float) -> Instance:
 
     only = Same()
     return Instance({"make": lambda: only, "n": 100, "rng": rng}, _of("audit-mu", None))
+
+
+@worlds.world(run=attacked, breaks=INDEPENDENT)
+def three_objects(rng: np.random.Generator, strength: float) -> Instance:
+    """Three objects are handed out in turn."""
+    options: dict[str, Any] = {"T": 8, "rho": RHO, "strategy": "tree", "horizon": "double"}
+    pool = [ContinualCounter(1, **options) for _ in range(3)]
+    taken = iter(range(10**9))
+    arguments = {"make": lambda: pool[next(taken) % 3], "n": 100, "rng": rng}
+    return Instance(arguments, _of("audit-mu", None))
 
 
 @worlds.world(run=attacked, breaks=INDEPENDENT, noticeable=False)
