@@ -110,17 +110,17 @@ def test_weights_are_those_of_the_likelihood_ratio(strategy, challenge):
 
 
 def leak():
-    made = ContinualCounter(5, T=64, rho=0.5, strategy="tree")
+    made = ContinualCounter(5, T=8, rho=0.5, strategy="tree")
     made.run = lambda X: np.cumsum(np.asarray(X), axis=0).astype(float)
     return made
 
 
 def test_the_object_that_is_given_is_the_one_that_is_attacked():
-    found = audit_release(leak, n=200, rng=0)
+    found = audit_release(leak, n=150, rng=0)
     assert [str(c.verdict) for c in found.certificates] == ["vacuous", "fails"]
 
     def quiet():
-        made = ContinualCounter(1, T=16, strategy="tree", **ONE)
+        made = ContinualCounter(1, T=8, strategy="tree", **ONE)
         made._inner.noise = Noise("gaussian", made.plan.scale / 100, made.source)
         return made
 
@@ -142,7 +142,7 @@ def test_a_plan_says_that_no_object_was_run():
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_any_record_may_be_the_challenge(challenge, adaptive):
     """By objects and by the plan alike: half the noise is caught wherever the record lies in enough nodes."""
-    plan = plan_release("counts", 16, rho=0.05, strategy="tree", neighbours="add-remove")
+    plan = plan_release("counts", 8, rho=0.05, strategy="tree", neighbours="add-remove")
     quiet = replace(plan, scale=plan.scale / 5)
     honest = audit_release(
         plan, n=1000, adaptive=adaptive, challenge=challenge, confidence=SURE, rng=0
