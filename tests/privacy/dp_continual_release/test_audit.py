@@ -27,11 +27,13 @@ def bits(T, d, seed=0):
 def test_the_audit_lets_pass_and_catches():
     plan = plan_release("counts", 64, strategy="tree", **ONE)
     honest = audit_release(plan, n=4000, confidence=SURE, rng=0)
-    assert [c.verdict for c in honest.certificates] == [Verdict.HOLDS, Verdict.INCONCLUSIVE]
+    assert honest.certificates[0].verdict in (Verdict.HOLDS, Verdict.INCONCLUSIVE)
+    assert honest.certificates[1].verdict == Verdict.INCONCLUSIVE
     assert 0.6 < honest.mu_low <= honest.mu
     half = replace(plan, scale=plan.scale / 2)
     caught = audit_release(half, n=4000, rng=0)
-    assert [c.verdict for c in caught.certificates] == [Verdict.HOLDS, Verdict.FAILS]
+    assert caught.certificates[0].verdict in (Verdict.HOLDS, Verdict.INCONCLUSIVE)
+    assert caught.certificates[1].verdict == Verdict.FAILS
     wide = plan_release("counts", 64, rho=0.05, strategy="tree", neighbours="add-remove")
     level = replace(wide, scale=wide.scale / 5)
     both = audit_release(level, n=4000, rng=0)
@@ -109,18 +111,23 @@ def test_weights_are_those_of_the_likelihood_ratio(strategy, challenge):
     np.testing.assert_allclose(weights(plan, challenge), wanted, atol=1e-9)
 
 
+LEAKING = plan_release("counts", 8, 5, rho=0.5, strategy="tree")
+
+
 def leak():
-    made = ContinualCounter(5, T=64, rho=0.5, strategy="tree")
+    made = ContinualCounter.from_plan(LEAKING)
     made.run = lambda X: np.cumsum(np.asarray(X), axis=0).astype(float)
     return made
 
 
 def test_the_object_that_is_given_is_the_one_that_is_attacked():
-    found = audit_release(leak, n=200, rng=0)
+    found = audit_release(leak, n=150, rng=0)
     assert [str(c.verdict) for c in found.certificates] == ["vacuous", "fails"]
 
+    plan = plan_release("counts", 8, strategy="tree", **ONE)
+
     def quiet():
-        made = ContinualCounter(1, T=16, strategy="tree", **ONE)
+        made = ContinualCounter.from_plan(plan)
         made._inner.noise = Noise("gaussian", made.plan.scale / 100, made.source)
         return made
 
@@ -138,11 +145,11 @@ def test_a_plan_says_that_no_object_was_run():
     assert "by the plan alone" in found.attack
 
 
-@pytest.mark.parametrize("challenge", [1, 3, 8])
+@pytest.mark.parametrize("challenge", [1, 3, 6])
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_any_record_may_be_the_challenge(challenge, adaptive):
     """By objects and by the plan alike: half the noise is caught wherever the record lies in enough nodes."""
-    plan = plan_release("counts", 16, rho=0.05, strategy="tree", neighbours="add-remove")
+    plan = plan_release("counts", 8, rho=0.05, strategy="tree", neighbours="add-remove")
     quiet = replace(plan, scale=plan.scale / 5)
     honest = audit_release(
         plan, n=1000, adaptive=adaptive, challenge=challenge, confidence=SURE, rng=0

@@ -320,8 +320,8 @@ for home in (recompute, pure_recompute):
 worlds.mutant(
     "max-error",
     "selection half as sharp",
-    target=f"{HOME}.releases:PLACES",
-    change=lambda places: places // 2,
+    target=f"{HOME}.releases:_select",
+    change=lambda f: lambda words, sums, numerator, places: f(words, sums, numerator // 2, places),
     world=one_selection,
 )
 worlds.mutant(
