@@ -83,7 +83,8 @@ class Records:
         rotated: Literal["error", "continue"] = "error",
     ) -> None:
         self.stream: Any = stream
-        self.follow, self.rotated = follow, rotated
+        self.follow = follow
+        self.rotated: Literal["error", "continue"] = rotated
         self.faults: list[str] = []
         self.count: int | None = None
         self.on_unknown = on_unknown
