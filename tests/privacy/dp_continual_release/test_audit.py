@@ -156,7 +156,7 @@ def test_any_record_may_be_the_challenge(challenge, adaptive):
     )
     assert honest.mu_low <= honest.mu
     for what in (quiet, lambda: ContinualCounter.from_plan(quiet)):
-        found = audit_release(what, n=400, adaptive=adaptive, challenge=challenge, rng=0)
+        found = audit_release(what, n=800, adaptive=adaptive, challenge=challenge, rng=0)
         assert found.certificates[1].verdict == Verdict.FAILS
 
 
