@@ -14,7 +14,7 @@ SEEDS, SECONDS, LEVEL = range(40), 2.0, 1e-4
 ROOT = Path(__file__).parent.parent
 
 
-def tests_of(slug: str) -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+def judged(slug: str) -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
     """``test_world``, ``test_mutant_is_caught`` and ``test_nothing_is_missing`` of a method."""
     worlds = load_worlds(slug)
     assert worlds is not None

@@ -1,3 +1,3 @@
-from every_world import tests_of
+from every_world import judged
 
-test_world, test_mutant_is_caught, test_nothing_is_missing = tests_of("dp-continual-release")
+test_world, test_mutant_is_caught, test_nothing_is_missing = judged("dp-continual-release")

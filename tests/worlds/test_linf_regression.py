@@ -1,3 +1,3 @@
-from every_world import tests_of
+from every_world import judged
 
-test_world, test_mutant_is_caught, test_nothing_is_missing = tests_of("linf-regression")
+test_world, test_mutant_is_caught, test_nothing_is_missing = judged("linf-regression")
