@@ -393,7 +393,7 @@ def _judged(c: Certificate, truth: bool | None, world: World, measured: bool) ->
         measured=int(measured),
         expected=int(verdict is world.expects),
         unknown=int(truth is None),
-        delta=0.0 if void else 1 - c.confidence,
+        delta=0.0 if void else 1 - c.sure,
         rests=world.breaks is not None and any(a.name == world.breaks.name for a in c.conditions),
     )
 

@@ -625,8 +625,8 @@ def names_then_listed(labels: list[str]) -> PrivateStream:
     """Read from the data first, given afterwards."""
     with tempfile.TemporaryDirectory() as folder:
         path, state = Path(folder) / "log.csv", Path(folder) / "state"
-        path.write_text("c\n" + "\n".join(labels) + "\n")
-        options: dict[str, Any] = {"column": "c", "T": 500, "state": state}
+        path.write_text("ward\n" + "\n".join(labels) + "\n")
+        options: dict[str, Any] = {"column": "ward", "T": 500, "state": state}
         found = release_stream(Log(path), categories="from-data", **options)
         with path.open("a") as file:
             file.write(f"{labels[0]}\n")
