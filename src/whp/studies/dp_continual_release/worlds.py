@@ -776,6 +776,7 @@ worlds.mutant(
     change=lambda f: lambda F, G: 2 * f(F, G),
     world=honest_objects,
     caught_by="false fails",
+    seeds=60,
 )
 worlds.mutant(
     "audit-epsilon",
