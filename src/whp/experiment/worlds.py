@@ -285,7 +285,7 @@ class Counts:
         Largest failure probability that a certificate stated.
     rests : bool
         Whether the theorem rests on the condition that the world breaks.
-    error : str
+    crash : str
         The last crash.
     """
 
@@ -302,19 +302,19 @@ class Counts:
     unknown: int = 0
     delta: float = 0.0
     rests: bool = False
-    error: str = ""
+    crash: str = ""
 
     def __add__(self, other: Counts) -> Counts:
         total = {
             f.name: getattr(self, f.name) + getattr(other, f.name)
             for f in fields(self)
-            if f.name not in ("delta", "rests", "error")
+            if f.name not in ("delta", "rests", "crash")
         }
         return Counts(
             **total,
             delta=max(self.delta, other.delta),
             rests=self.rests or other.rests,
-            error=self.error or other.error,
+            crash=self.crash or other.crash,
         )
 
     def rate(self, name: str, of: str = "n", level: float = 0.95) -> Estimate | None:
@@ -369,7 +369,7 @@ def count(
                 blank += Counts(n=1, refused=1)
                 continue
             except Exception:  # counted and shown: a crash in a world is a finding
-                blank += Counts(n=1, crashed=1, error=traceback.format_exc(limit=-3))
+                blank += Counts(n=1, crashed=1, crash=traceback.format_exc(limit=-3))
                 continue
             for name, truth in truths.items():
                 if name in certificates:
@@ -433,7 +433,7 @@ def problems(world: World, strength: float, counts: Mapping[str, Counts], p: flo
             return n > 0 and bool(binom.sf(k - 1, n, rate) < p)
 
         if c.crashed:
-            complaints.append(f"{where}: {c.crashed} of {c.n} runs crashed: {c.error}")
+            complaints.append(f"{where}: {c.crashed} of {c.n} runs crashed: {c.crash}")
         if world.noticeable and refuted(c.false_not_void, c.n, c.delta) and world.expects is None:
             complaints.append(
                 f"{where}: claim false and not void in {c.false_not_void} of {c.n}, "
