@@ -76,7 +76,7 @@ def _array(value: Any, argument: str) -> np.ndarray:
         raise ValueError(f"{argument} must have no masked entries; fill them or drop their rows")
     detach = getattr(value, "detach", None)
     if detach is not None and hasattr(value, "requires_grad"):
-        value = detach().cpu()
+        value = detach().cpu()  # the result is a numpy array; the caller's tensor stays put
         if "bfloat16" in str(value.dtype):  # numpy has no such type
             value = value.float()
     try:

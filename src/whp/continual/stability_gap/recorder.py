@@ -301,6 +301,7 @@ def _state(model: nn.Module) -> dict[str, Any]:
         "the generator of torch": torch.random.get_rng_state().numpy().tobytes(),
         "the generator of numpy": (name, np.asarray(keys).tobytes(), rest),
         "the generator of Python": random.getstate(),
+        # A copy to compare bytes with: the buffers themselves stay on their device.
         "buffers": [b.detach().cpu().numpy().tobytes() for b in model.buffers()],
         "modes": [m.training for m in model.modules()],
     }

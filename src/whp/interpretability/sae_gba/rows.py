@@ -129,7 +129,7 @@ def open_rows(value: Any) -> Rows:
         return rows
     detach = getattr(value, "detach", None)
     if detach is not None:
-        tensor = detach().cpu()
+        tensor = detach().cpu()  # rows are read as numpy arrays; the caller's tensor stays put
         value = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
     dtype = getattr(value, "dtype", None)
     if dtype is not None and getattr(dtype, "kind", "f") in "iub":

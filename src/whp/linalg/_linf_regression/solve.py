@@ -92,11 +92,8 @@ class Sketched:
                 entries = int((row > 1e-12 * row.max()).sum())
                 looked += entries > 0
                 single += entries == 1
-        except (
-            NotImplementedError,
-            AttributeError,
-            TypeError,
-        ):  # scipy: an operator without rmatvec
+        # What scipy raises for an operator without an adjoint.
+        except (NotImplementedError, AttributeError, TypeError):
             return None
         return looked, single
 

@@ -35,7 +35,7 @@ DAMAGED = (
     KeyError,
     AttributeError,
     TypeError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile, for a compression that it does not know
     zlib.error,
 )
 
