@@ -17,10 +17,6 @@ def toy(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(HERE))
     import toy_study
 
-    # Workers are reused between calls and would keep the environment of an earlier test.
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor().shutdown(wait=True)
     return toy_study
 
 

@@ -62,6 +62,16 @@ def test_rows_come_in_the_order_of_the_tasks_and_from_the_cache(module, tmp_path
     assert len({rows[0]["x"] for rows in first}) == 5
 
 
+def test_workers_never_run_code_older_than_its_fingerprint(module, tmp_path):
+    """A module edited between two runs of one process, as in a notebook."""
+    old = Task(f"{module}:Kind.make", {"seed": 0, "k": "a"}, "old")
+    run_tasks([old], jobs=2, cache=tmp_path / "c")
+    path = tmp_path / "toy_tasks.py"
+    path.write_text(MODULE.replace('"k": config["k"]', '"k": "newer code"'))
+    ((row,),) = run_tasks([Task(old.entry, old.config, "new")], jobs=2, cache=tmp_path / "c")
+    assert row["k"] == "newer code"
+
+
 def test_the_generator_depends_on_the_configuration_alone(module):
     config = {"k": "a"}
     rows = [

@@ -85,15 +85,19 @@ def test_an_unknown_experiment_is_named():
 
 
 def test_a_real_trial():
-    rows = {
-        r["sketch"]: r
-        for r in study.run(
-            {"experiment": "diamonds", "rows": 200, "seed": 0}, np.random.default_rng(0)
+    """One draw depends on the processor's rounding; the shares of eight do not (each fails < 2 %)."""
+    rows = [
+        {"seed": seed, **row}
+        for seed in range(8)
+        for row in study.run(
+            {"experiment": "diamonds", "rows": 200, "seed": seed}, np.random.default_rng(seed)
         )
-    }
-    assert not rows["uniform rows"]["covered"]
-    assert rows["srht"]["scaled_error"] < 3
-    assert rows["srht, bootstrap"]["cost_ratio"] > 1
+    ]
+    frame = pd.DataFrame(rows).groupby("sketch")
+    covered = frame["covered"].sum()
+    assert covered["uniform rows"] <= 4 < 6 <= covered["srht"]
+    assert frame["scaled_error"].median()["srht"] < 3
+    assert frame["cost_ratio"].min()["srht, bootstrap"] > 1
 
 
 def test_claims_can_come_out_either_way():

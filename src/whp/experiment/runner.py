@@ -198,6 +198,11 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _end_workers(*, kill: bool) -> None:
+    executor = joblib.externals.loky.get_reusable_executor(reuse=True)
+    executor.shutdown(wait=True, kill_workers=kill)
+
+
 def _waves(
     parallel: joblib.Parallel, calls: Iterable[Any], size: int
 ) -> Iterator[tuple[int, Rows]]:
@@ -266,7 +271,14 @@ def _workers(
                         batch_size=1,
                         pre_dispatch=1 if processes == 1 and backend == "loky" else "2*n_jobs",
                     )
-        except KeyboardInterrupt:
+        except BaseException as error:
             if backend == "loky":
-                joblib.externals.loky.get_reusable_executor().shutdown(wait=True, kill_workers=True)
-            raise StudyInterrupted from None
+                _end_workers(kill=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise StudyInterrupted from None
+            raise
+        else:
+            # Workers that stayed would run the modules they once imported under the fingerprint
+            # of newer ones.
+            if backend == "loky":
+                _end_workers(kill=False)
