@@ -62,6 +62,15 @@ def test_a_column_that_is_a_sum_of_others_is_named(houses, capsys):
         assert "A has rank 7 < d = 8; drop dependent columns: sqft_" in err
 
 
+def test_numbers_that_hardly_vary_are_named_beside_the_intercept(houses, capsys):
+    table = pd.read_csv(houses)
+    table.insert(0, "id", 2**60 + np.arange(len(table)))
+    table.to_csv(houses, index=False)
+    code, _, err = whp(houses, "--target", "price", capsys=capsys)
+    assert code == 2
+    assert "or as many others among intercept, id" in err
+
+
 def test_coefficients_printed_to_four_digits_are_not_the_exact_solution(houses, tmp_path, capsys):
     table = pd.read_csv(houses)
     A = table.drop(columns="price").assign(intercept=1.0)

@@ -78,3 +78,19 @@ def test_the_leverage_of_an_intercept_that_was_centred_out_counts(weighted):
     np.testing.assert_allclose(found.statistical_stderr, expected, rtol=1e-9)
     alone = np.column_stack([X, np.arange(12) == 5])
     assert np.isinf(SketchedLinearRegression().fit(alone, y).result_.statistical_stderr[2])
+
+
+@pytest.mark.parametrize("rows", [None, 100])
+@pytest.mark.parametrize("change", ["A", "b", "order"])
+def test_data_changed_in_place_since_are_refused(rows, change):
+    rng = np.random.default_rng(5)
+    A, b = rng.standard_normal((500, 3)), rng.standard_normal(500)
+    result = linf_regression(A, b, rows=rows, measure=True, rng=0)
+    if change == "A":
+        A *= 2
+    elif change == "b":
+        b[:100] += 10
+    else:
+        rng.shuffle(A)
+    with pytest.raises(ValueError, match="changed in place"):
+        _ = result.statistical_stderr

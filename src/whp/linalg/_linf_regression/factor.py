@@ -93,12 +93,24 @@ def _inverse(R: np.ndarray, unit: float, names: tuple[str, ...]) -> tuple[np.nda
     singular = sl.svdvals(R, check_finite=False)
     rank = int((singular > RANK_LOST * unit * np.linalg.norm(R)).sum())
     if rank < d:
-        pivots = sl.qr(R, mode="r", pivoting=True, check_finite=False)[1]
-        dropped = ", ".join(names[j] for j in sorted(pivots[rank:])[:10])
-        raise np.linalg.LinAlgError(
-            f"A has rank {rank} < d = {d}; drop dependent columns: {dropped}"
-        )
+        raise np.linalg.LinAlgError(f"A has rank {rank} < d = {d}; {_dependent(R, rank, names)}")
     return sl.solve_triangular(R, np.eye(d), check_finite=False), singular
+
+
+def _dependent(R: np.ndarray, rank: int, names: tuple[str, ...]) -> str:
+    """Which columns to drop, and which others take part in a combination that is zero."""
+
+    def listed(columns: Any) -> str:
+        return ", ".join(names[j] for j in sorted(columns)[:10])
+
+    dropped = sl.qr(R, mode="r", pivoting=True, check_finite=False)[1][rank:]
+    null = np.abs(sl.svd(R, check_finite=False)[2][rank:]).max(axis=0)
+    text = f"drop dependent columns: {listed(dropped)}"
+    # A number that hardly varies (an id of 2^60 + i) depends on the intercept as much as it on the
+    # number, and the user knows which of them is none.
+    if len(taking_part := np.flatnonzero(null > 1e-3)) > len(dropped):
+        text += f", or as many others among {listed(taking_part)}"
+    return text
 
 
 def factor_sketch(

@@ -49,7 +49,13 @@ class Statistics:
         return replace(self, problem=None, factor=None, solver=None, centred=None)
 
     def __call__(self) -> np.ndarray:
-        """Standard errors (d, k) in the user's units; infinite where one row alone says it."""
+        """Standard errors (d, k) in the user's units; infinite where one row alone says it.
+
+        Raises
+        ------
+        ValueError
+            If A or b, held by reference, are not what they were.
+        """
         assert self.problem is not None
         assert self.solver is not None
         factor = self.factor or self.solver(self.problem)[0]
@@ -60,7 +66,8 @@ def _variance(problem: Problem, factor: Factored, centred: np.ndarray | None) ->
     A = problem.A.tocsr() if hasattr(problem.A, "tocsr") else problem.A
     inverse, blocks = factor.inverse, row_blocks(A)
     covariance = inverse @ inverse.T
-    variance = np.zeros_like(factor.y)
+    variance, gradient = np.zeros_like(factor.y), np.zeros_like(factor.y)
+    squares, rss = np.zeros(len(factor.y)), np.zeros(factor.y.shape[1])
     for i in track(blocks, "statistical standard errors"):
         part = A[i : i + blocks.step]
         part = part.toarray() if hasattr(part, "toarray") else np.asarray(part)
@@ -75,10 +82,21 @@ def _variance(problem: Problem, factor: Factored, centred: np.ndarray | None) ->
         if centred is not None:
             leverage = leverage + centred[i : i + blocks.step]
         left = problem.b[i : i + blocks.step] - rows @ factor.y
+        squares += np.einsum("ij,ij->j", rows, rows)
+        gradient += rows.T @ left
+        rss += np.einsum("ij,ij->j", left, left)
         alone = 1 - leverage < SINGULAR
         weighted = left / np.where(alone, np.inf, 1 - leverage)[:, None]
         variance += (direction**2).T @ weighted**2
         if alone.any():
             hangs = np.abs(direction[alone]) > 1e-6 * np.sqrt(factor.diagonal)
             variance[hangs.any(axis=0)] = np.inf
+    # Twice what rounding leaves, since sums come in another order here.
+    may_be = 2 * factor.leaves(factor.y, np.sqrt(rss))
+    moved = np.linalg.norm(factor.reduce(gradient), axis=0) > may_be
+    if moved.any() or np.any((np.abs(squares - 1) > 1e-4) & (squares > 0)):
+        raise ValueError(
+            "A or b was changed in place since it was solved; pass copies, or ask for "
+            "statistical_stderr before the change"
+        )
     return variance
