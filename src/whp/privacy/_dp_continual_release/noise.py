@@ -111,6 +111,10 @@ class OsEntropy(BitSource):
         super().__init__()
         register(self)
 
+    def __reduce__(self) -> tuple[type[OsEntropy], tuple[()]]:
+        """A copy fetches bits of its own: with those that were fetched ahead two would draw the same noise."""
+        return type(self), ()
+
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
         """Fresh bits."""
         return np.frombuffer(os.urandom(8 * count), dtype=np.uint64)
