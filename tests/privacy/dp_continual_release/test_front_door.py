@@ -63,6 +63,7 @@ MISUSE = [
     ({"measure": "no"}, "measure"),
     ({"reveal": 1}, "reveal"),
     ({"insecure_seed": "x"}, "insecure_seed"),
+    ({"insecure_seed": -1}, "insecure_seed"),
     ({"every": 0}, "every"),
     ({"categories": "from-data"}, "categories"),
     ({"stream": list("ab")}, "categories must list"),

@@ -468,3 +468,24 @@ def test_a_copy_of_noise_draws_its_own(way):
     noise = Noise("gaussian", 1000, OsEntropy())
     noise.draw(3)  # more bits were fetched than used
     assert (noise.draw(8) != way(noise).draw(8)).any()
+
+
+@pytest.mark.parametrize("strategy", ["tree", "naive", "recompute"])
+@pytest.mark.parametrize("budget", [{"rho": 1e-20}, {"epsilon": 1e-12}])
+def test_a_budget_without_room_for_its_noise_is_named(strategy, budget):
+    with pytest.raises(ValueError, match="rho or epsilon must be larger"):
+        ContinualMaxSum(2, T=100, strategy=strategy, **budget)
+
+
+def test_the_square_root_keeps_its_binary_places():
+    """Of what it rounds, the errors add up as its bound says: Σ L² is that of the exact coefficients."""
+    T = 30_000
+    exact = plan_release("counts", T, rho=0.5, strategy="sqrt")
+    least = float(exact.scale / 2**13) ** 2 * 0.5 * 1.01
+    inner = ContinualCounter(1, T=T, rho=least, strategy="sqrt")._inner
+    k = np.arange(1, T)
+    right = np.cumsum(np.concatenate([[1.0], np.cumprod((2 * k - 1) / (2 * k))]) ** 2)
+    assert (np.cumsum(inner.L**2) <= right * (1 + 1e-5)).all()
+    with pytest.raises(ValueError, match="strategy must be 'tree'"):
+        ContinualCounter(1, T=T, rho=least / 4, strategy="sqrt")
+    assert plan_release("counts", T, rho=least / 4).strategy != "sqrt"

@@ -54,7 +54,7 @@ def release_stream(
     state: Path | None = None,
     rotated: Literal["error", "continue"] = "error",
     every: Annotated[int, AtLeast(1)] | None = None,
-    insecure_seed: int | None = None,
+    insecure_seed: Annotated[int, AtLeast(0)] | None = None,
 ) -> PrivateStream:
     """Answer after every record of a stream, with one privacy budget for all of it.
 

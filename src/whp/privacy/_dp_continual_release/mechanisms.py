@@ -32,7 +32,14 @@ from whp.privacy._dp_continual_release.counters import (
     TreeCounter,
     counter,
 )
-from whp.privacy._dp_continual_release.noise import BitSource, Lock, Noise, OsEntropy, SeededEntropy
+from whp.privacy._dp_continual_release.noise import (
+    WIDEST,
+    BitSource,
+    Lock,
+    Noise,
+    OsEntropy,
+    SeededEntropy,
+)
 from whp.privacy._dp_continual_release.releases import Recompute
 from whp.privacy._dp_continual_release.theorems import Evidence, certify
 from whp.provenance import forget, made_here, register
@@ -194,6 +201,11 @@ class Mechanism(ABC):
         )
 
     def _make(self) -> Counter | Recompute:
+        if self.plan.scale >= WIDEST:
+            raise ValueError(
+                f"rho or epsilon must be larger: the noise of {self.plan.budget} has a scale of {float(self.plan.scale):.3g}, "
+                f"and none is drawn from {WIDEST:.3g} on"
+            )
         if self.plan.strategy == "recompute":
             return Recompute(self.plan, self.source, self.plan.d)
         return counter(self.plan, self.source, self.plan.d)
