@@ -222,3 +222,86 @@ def test_counters_side_by_side_are_counters():
         [ContinualCounter.from_plan(plan).run(np.zeros((16, 1)))[:, 0] for _ in range(2000)]
     )
     assert rest.var() == pytest.approx(single.var(), rel=0.1)
+
+
+class Leaking:
+    plan = plan_release("counts", 128, strategy="tree", **ONE)
+
+    def __init__(self, leak):
+        self.leak = leak
+
+    def run(self, X):
+        return self.leak(ContinualCounter.from_plan(self.plan).run(X), X)
+
+
+def waits_for_two_ones(answers, X):
+    counts = np.cumsum(X, axis=0, dtype=float)
+    return np.where(counts > 1, counts, answers)
+
+
+def test_other_records_wake_a_leak_that_waits_for_ones():
+    others = bits(128, 1)
+
+    def audit(**options):
+        return audit_release(lambda: Leaking(waits_for_two_ones), n=200, rng=0, **options)
+
+    silent, caught = audit(), audit(others=others)
+    assert silent.certificates[1].verdict != Verdict.FAILS
+    assert caught.certificates[1].verdict == Verdict.FAILS
+    for found, named in ((silent, "all zeros"), (caught, f"with {others[1:].sum()} ones")):
+        assert named in found.certificates[1].inputs["streams"]
+        assert named in found.attack
+
+
+def test_the_certificate_says_what_was_looked_at(monkeypatch):
+    from whp.privacy._dp_continual_release import attacks
+
+    def inputs(**options):
+        plan = plan_release("counts", 128, strategy="tree", **ONE)
+        make = lambda: ContinualCounter.from_plan(plan)  # noqa: E731
+        return audit_release(make, n=100, rng=0, **options).certificates[0].inputs
+
+    said = inputs(challenge=3)
+    assert said["streams"] == "record 3 all ones or all zeros, the others all zeros"
+    assert "all 128 answers, by their weights" in said["answers read"]
+    assert "64 of 384 numbers" in said["answers read"]
+    assert said["answers read"].endswith("after 128 of 128 records")
+    monkeypatch.setattr(attacks, "HELD", 200 * 50)
+    assert inputs()["answers read"].endswith("after 50 of 128 records")
+    assert "chosen after seeing answers" in inputs(adaptive=True)["streams"]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"others": np.zeros((3, 1))}, "others"),
+        ({"others": np.full((128, 1), 2)}, "others"),
+        ({"others": np.zeros((128, 1)), "adaptive": True}, "others"),
+    ],
+)
+def test_other_records_are_checked(options, named):
+    with pytest.raises(ValueError, match=named):
+        audit_release(lambda: Leaking(lambda a, X: a), n=100, **options)
+    with pytest.raises(ValueError, match="others"):
+        audit_release(Leaking.plan, n=100, others=np.zeros((128, 1)))
+
+
+@pytest.mark.parametrize(
+    "leak", [lambda a, X: a * np.nan, lambda a, X: a[:3], lambda a, X: a[None]]
+)
+def test_answers_that_are_none_are_named(leak):
+    with pytest.raises(ValueError, match="must give 128 finite answers"):
+        audit_release(lambda: Leaking(leak), n=100)
+
+
+def test_objects_of_several_plans_are_refused():
+    plans = iter(Leaking.plan for _ in range(3))
+
+    def make():
+        plan = next(plans, None)
+        return ContinualCounter.from_plan(
+            plan or plan_release("counts", 128, rho=50.0, strategy="tree")
+        )
+
+    with pytest.raises(ValueError, match="one plan"):
+        audit_release(make, n=100)

@@ -1,10 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from whp.certificate import Verdict
+from whp.io import Log
 from whp.privacy import release_stream
 
 
@@ -61,6 +63,7 @@ MISUSE = [
     ({"measure": "no"}, "measure"),
     ({"reveal": 1}, "reveal"),
     ({"insecure_seed": "x"}, "insecure_seed"),
+    ({"insecure_seed": -1}, "insecure_seed"),
     ({"every": 0}, "every"),
     ({"categories": "from-data"}, "categories"),
     ({"stream": list("ab")}, "categories must list"),
@@ -115,9 +118,33 @@ def test_one_column_of_zeros_and_ones_is_a_counter():
 
 @pytest.mark.parametrize("numbers", [[1.0, 2.0, 3.0, 1.0], [1, 2, 3, 1]], ids=str)
 def test_codes_of_categories_may_be_floats(numbers):
-    for listed in ("1,2,3", [1, 2, 3], [1.0, 2.0, 3.0]):
+    for listed in ("1,2,3", [1, 2, 3], [1.0, 2.0, 3.0], np.arange(1, 4), np.float32([1, 2, 3])):
         made = release_stream(np.array(numbers), categories=listed, query="counts", T=9, rho=1e5)
         assert made.answers[-1].round().tolist() == [2, 1, 1]
+
+
+def test_labels_are_read_alike_out_of_an_array_and_one_by_one():
+    options = {"query": "counts", "T": 9, "rho": 1e5, "on_unknown": "none"}
+    labels = np.float32([1, 2, 1])
+    for stream in (labels, iter(labels)):
+        made = release_stream(stream, categories=[1, 2], **options)
+        assert made.answers[-1].round().tolist() == [2, 1]
+
+
+def test_a_list_of_categories_has_an_order():
+    from whp.privacy._dp_continual_release.records import Records
+
+    with pytest.raises(TypeError, match="categories"):
+        Records(["a"], None, {"a", "b"}, "error")  # type: ignore
+
+
+def test_rows_may_be_true_and_false(tmp_path):
+    """As a data frame of booleans is written."""
+    path = tmp_path / "bought.csv"
+    pd.DataFrame({"p": [True, True], "q": [False, True]}).to_csv(path, index=False)
+    for unknown in ("error", "none"):
+        made = release_stream(Log(path), query="counts", T=9, rho=1e5, on_unknown=unknown)
+        assert made.answers[-1].round().tolist() == [2, 1]
 
 
 def test_a_record_of_no_category_may_count_for_none():

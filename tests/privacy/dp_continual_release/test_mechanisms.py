@@ -4,13 +4,16 @@ import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, issparse
 
+from whp.certificate import Verdict
 from whp.privacy import ContinualArgmax, ContinualCounter, ContinualMaxSum, plan_release
+from whp.privacy._dp_continual_release.accuracy import planned
 from whp.privacy._dp_continual_release.noise import Noise, OsEntropy, SeededEntropy
 
 
@@ -388,3 +391,101 @@ def test_no_one_goes_on_after_an_interruption(monkeypatch):
     later = ContinualCounter(2, T=64, rho=0.5, strategy="tree")
     later.load_state_dict(state)
     assert later.step([1, 0]).shape == (2,)
+
+
+def max_error_of(mechanism, errors):
+    return mechanism.certificates(errors)[1].verdict
+
+
+def test_errors_of_either_sign_and_of_all_answers_are_measured():
+    mechanism = ContinualCounter(2, T=4000, rho=0.5, strategy="tree")
+    X = bits(4000, 2)
+    errors = mechanism.run(X) - np.cumsum(X, axis=0, dtype=np.int64)
+    measured = mechanism.certificates(errors)[1].measured
+    assert measured is not None
+    assert measured.value == np.abs(errors).max()
+    assert max_error_of(mechanism, np.full(4000, -500.0)) == Verdict.FAILS
+    assert max_error_of(mechanism, [0.0] * 4000) == Verdict.HOLDS
+    for wrong in (errors[-10:], np.zeros(0), np.full(4000, np.nan), np.zeros((4000, 2, 1))):
+        with pytest.raises(ValueError, match="errors must be finite, one for each of the 4000"):
+            mechanism.certificates(wrong)
+    with pytest.raises(ValueError, match="cut"):
+        mechanism.certificates(errors, cut=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "altered"),
+    [
+        ("counts", {"d": 1}, {"d": 5}),
+        ("counts", {"d": 5, "max_ones": 1}, {"max_ones": None}),
+        ("counts", {"d": 5, "max_ones": 1, "neighbours": "add-remove"}, {"neighbours": "replace"}),
+        ("counts", {}, {"beta": 1e-6}),
+        ("counts", {}, {"T": 1000}),
+        ("counts", {}, {"strategy": "naive"}),
+        ("counts", {}, {"bound": 0.1}),
+        ("maxsum", {"strategy": "recompute", "T": 2000}, {"period": 600}),
+        ("sumselect", {"strategy": "recompute", "T": 2000}, {"period": 600}),
+    ],
+)
+def test_an_altered_plan_is_refused(query, options, altered):
+    """What the error bound and the cost of a record rest on is the plan's own."""
+    plan = plan_release(query, **{"T": 16, "d": 3, "rho": 0.5, "strategy": "tree", **options})
+    with pytest.raises(ValueError, match="plan must be as plan_release made it"):
+        ContinualCounter.from_plan(replace(plan, **altered))
+
+
+@pytest.mark.parametrize("query", ["counts", "maxsum", "sumselect"])
+@pytest.mark.parametrize("budget", [{"rho": 0.5}, {"epsilon": 1.0}])
+def test_the_bound_of_a_plan_with_wider_noise_is_that_of_its_budget(query, budget):
+    """Three times the noise is the plan of a budget of a ninth, or a third."""
+    strategy = "tree" if query == "counts" else "recompute"
+    options = {"T": 2000, "d": 3, "strategy": strategy}
+    plan = plan_release(query, **options, **budget)
+    sharp = query == "sumselect"
+    wide = replace(plan, scale=plan.scale / 3 if sharp else plan.scale * 3)
+    mechanism = ContinualCounter.from_plan(wide)
+    small = {k: v / (9 if k == "rho" else 3) for k, v in budget.items()}
+    right = planned(
+        query,
+        2000,
+        3,
+        plan_release(query, 2000, 3, **small).budget,
+        strategy,
+        None,
+        "replace",
+        0.05,
+        plan.period,
+    ).bound
+    assert mechanism.error_bound() >= right * (1 - 1e-9)
+    assert mechanism.error_bound(0.01) > mechanism.error_bound() >= mechanism.error_bound(0.5)
+    narrow = replace(plan, scale=plan.scale * 3 if sharp else plan.scale / 3)
+    assert ContinualCounter.from_plan(narrow).error_bound() == pytest.approx(plan.bound)
+    assert ContinualCounter.from_plan(plan).error_bound() == pytest.approx(plan.bound)
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copy_of_noise_draws_its_own(way):
+    noise = Noise("gaussian", 1000, OsEntropy())
+    noise.draw(3)  # more bits were fetched than used
+    assert (noise.draw(8) != way(noise).draw(8)).any()
+
+
+@pytest.mark.parametrize("strategy", ["tree", "naive", "recompute"])
+@pytest.mark.parametrize("budget", [{"rho": 1e-20}, {"epsilon": 1e-12}])
+def test_a_budget_without_room_for_its_noise_is_named(strategy, budget):
+    with pytest.raises(ValueError, match="rho or epsilon must be larger"):
+        ContinualMaxSum(2, T=100, strategy=strategy, **budget)
+
+
+def test_the_square_root_keeps_its_binary_places():
+    """Of what it rounds, the errors add up as its bound says: Σ L² is that of the exact coefficients."""
+    T = 30_000
+    exact = plan_release("counts", T, rho=0.5, strategy="sqrt")
+    least = float(exact.scale / 2**13) ** 2 * 0.5 * 1.01
+    inner = ContinualCounter(1, T=T, rho=least, strategy="sqrt")._inner
+    k = np.arange(1, T)
+    right = np.cumsum(np.concatenate([[1.0], np.cumprod((2 * k - 1) / (2 * k))]) ** 2)
+    assert (np.cumsum(inner.L**2) <= right * (1 + 1e-5)).all()
+    with pytest.raises(ValueError, match="strategy must be 'tree'"):
+        ContinualCounter(1, T=T, rho=least / 4, strategy="sqrt")
+    assert plan_release("counts", T, rho=least / 4).strategy != "sqrt"

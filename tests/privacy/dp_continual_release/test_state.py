@@ -1,5 +1,6 @@
 """A log that grows, real processes that are killed, and states that must not be continued twice."""
 
+import errno
 import json
 import os
 import shutil
@@ -407,3 +408,60 @@ def test_followers_are_told_of_rotation(log):
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "another file took its place" in err
+
+
+@pytest.mark.parametrize(
+    "path", ["no/s", "file/s", "x" * 300, "folder/s", "new/s", ".", "a\0b"], ids=lambda p: p[:9]
+)
+def test_a_state_that_cannot_be_is_named(path, log, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder" / "s.lock").mkdir(parents=True)
+    (tmp_path / "new" / "s.new").mkdir(parents=True)
+    state = Path(path if path == "." else f"{tmp_path}/{path}")
+    with pytest.raises(ValueError, match="state must be"):
+        release_stream(Log(log), **GIVEN, T=100, state=state)
+
+
+def test_a_full_disk_is_no_wrong_path(log, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(OSError, match="No space"), StateFile(tmp_path / "s").locked():
+        pass
+
+
+def test_a_pipe_is_no_ledger(log, tmp_path):
+    os.mkfifo(tmp_path / "s.ledger")
+    with pytest.raises(ValueError, match="damaged"):
+        release_stream(Log(log), **GIVEN, T=100, state=tmp_path / "s")
+
+
+@pytest.mark.parametrize("at", ["answer", "save"])
+def test_no_answer_is_lost_to_a_stop_between_blocks(at, tmp_path, monkeypatch):
+    """Nothing leaves before all blocks are answered, so that a run that was stopped is done again, whole."""
+    path = tmp_path / "log.csv"
+    path.write_text("carrier\n" + "AA\nUA\n" * 10)
+    given = {**GIVEN, "T": 20_000, "state": tmp_path / "s"}
+    first = release_stream(Log(path), **given).answers
+    with path.open("a") as file:
+        file.write("AA\n" * 9000)
+    taken = []
+
+    def stop(self, *arguments):
+        taken.append(1)
+        if len(taken) == (1 if at == "save" else 3):
+            raise KeyboardInterrupt
+        return whole(self, *arguments)
+
+    owner, name = (StateFile, "save") if at == "save" else (ContinualCounter, "_answered")
+    whole = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            release_stream(Log(path), **given)
+    made = release_stream(Log(path), **given)
+    assert (made.first, len(made.answers)) == (1, 9020)
+    np.testing.assert_array_equal(made.answers[:20], first)
+    again = release_stream(Log(path), **given)
+    np.testing.assert_array_equal(again.answers, made.answers)

@@ -33,6 +33,9 @@ Neighbours = Literal["replace", "add-remove"]
 QUERIES = ("counts", "maxsum", "sumselect")
 STRATEGIES = ("recompute", "tree", "sqrt", "naive")
 ROOM = 5 * 10**7  # entries that the square-root factorisation may hold
+COARSE = (
+    2**13
+)  # scale beyond which its rounded coefficients have too few binary places for the bound to be theirs
 ROUNDING = 2.0**-40  # of an answer of the square-root factorisation, for each record
 
 
@@ -165,7 +168,14 @@ def plan_release(
     T, d = as_int(T, "T", low=1, high=10**9), as_int(d, "d", low=1, high=10**7)
     beta = as_fraction(beta, "beta")
     ones = None if max_ones is None else as_int(max_ones, "max_ones", low=1, high=d)
-    return planned(query, T, d, Budget.of(rho, epsilon, delta), strategy, ones, neighbours, beta)
+    budget = Budget.of(rho, epsilon, delta)
+    plan = planned(query, T, d, budget, strategy, ones, neighbours, beta)
+    if plan.strategy == "sqrt" and plan.scale > COARSE:
+        raise ValueError(
+            f"strategy must be 'tree' with so small a budget: of {budget} 'sqrt' makes noise of scale "
+            f"{float(plan.scale):.3g}, above {COARSE}"
+        )
+    return plan
 
 
 def planned(
@@ -187,7 +197,9 @@ def planned(
     for name in ("tree", "sqrt", "naive"):
         if name == "sqrt" and (budget.pure or (T * d > ROOM and strategy != "sqrt")):
             continue  # no ℓ₁ version; and it holds the whole stream
-        made.append(_counts(name, query, T, d, budget, changed, beta))
+        counts = _counts(name, query, T, d, budget, changed, beta)
+        if name != "sqrt" or strategy == "sqrt" or counts.scale <= COARSE:
+            made.append(counts)
     made.sort(key=lambda a: a.bound)
     chosen = (
         made[0] if strategy == "auto" else next((a for a in made if a.strategy == strategy), None)

@@ -20,7 +20,7 @@ from whp.privacy._dp_continual_release.accuracy import ReleasePlan
 from whp.privacy._dp_continual_release.attacks import Seen, attack_objects, attack_plan
 from whp.privacy._dp_continual_release.theorems import Attack, audit_epsilon, audit_mu
 from whp.result import PALETTE, Result
-from whp.validate import as_bool, as_fraction, as_int, as_real, as_rng
+from whp.validate import as_bool, as_fraction, as_int, as_matrix, as_real, as_rng
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,13 +84,15 @@ def audit_release(
     confidence: float = 0.95,
     adaptive: bool = False,
     challenge: int = 1,
+    others: Any = None,
     rng: np.random.Generator | int | None = None,
 ) -> PrivacyAudit:
     """Attack a mechanism with a pair of streams that differ in one record: all ones against all zeros.
 
     Each object that `make_mechanism` makes is run by its own ``run(X)``, `n` in each world. The attack is the likelihood ratio
-    that the claimed plan implies, or a logistic regression on the answers, whichever tells the worlds apart better on runs that
-    are not tested.
+    that the claimed plan implies, the one number that differs most between the worlds, or a logistic regression on the 64 that
+    do, out of values, fractional parts and parities of the answers; whichever tells the worlds apart best on runs that are not
+    tested. Nothing is said of other pairs of streams, or of what no such score sees; the certificates name both.
 
     Parameters
     ----------
@@ -108,6 +110,9 @@ def audit_release(
         Whether the other records depend on earlier answers: each is put where the count is under-estimated.
     challenge : int
         Number of the record in which the streams differ. The first one lies in the most noisy numbers.
+    others : array_like, shape (T, d), optional
+        The other records, in both streams; zeros by default, where a leak that waits for ones does not show. Row `challenge`
+        is put in its place. Only where objects are run, and none is chosen by `adaptive`.
     rng : numpy.random.Generator, int or None
         Of the attack's own choices. The mechanism's noise is its own.
 
@@ -125,6 +130,10 @@ def audit_release(
     if isinstance(make_mechanism, ReleasePlan):
         plan = make_mechanism
         challenge = as_int(challenge, "challenge", low=1, high=plan.T)
+        if others is not None:
+            raise ValueError(
+                "others must be left out where a plan is given: its noise has no records"
+            )
         seen = attack_plan(plan, n, challenge, adaptive)
     else:
         first = make_mechanism()
@@ -134,7 +143,17 @@ def audit_release(
                 "make_mechanism must make an object with plan and run(X), see Mechanism"
             )
         challenge = as_int(challenge, "challenge", low=1, high=plan.T)
-        seen = attack_objects(make_mechanism, first, plan, n, challenge, adaptive, random)
+        if others is not None:
+            if adaptive:
+                raise ValueError("others must be left out with adaptive=True, which chooses them")
+            others = as_matrix(others, "others")
+            if others.shape != (plan.T, plan.d) or not np.isin(others, (0, 1)).all():
+                raise ValueError(
+                    f"others must be zeros and ones of shape ({plan.T}, {plan.d}), got shape {others.shape}"
+                )
+            others = others.astype(np.uint8)
+            others[challenge - 1] = 0
+        seen = attack_objects(make_mechanism, first, plan, n, challenge, adaptive, others, random)
     return _judged(plan, seen, n, delta, confidence)
 
 
@@ -158,6 +177,8 @@ def _judged(plan: ReleasePlan, seen: Seen, n: int, delta: float, confidence: flo
             Attack(
                 plan,
                 seen.attack,
+                seen.streams,
+                seen.read,
                 n,
                 tested,
                 shown,
@@ -176,7 +197,8 @@ def _judged(plan: ReleasePlan, seen: Seen, n: int, delta: float, confidence: flo
         certificates.append(audit_mu(attacks[1]))
     grid = np.quantile(np.concatenate(mu_test), np.linspace(0, 1, 200))
     curve = np.array([[(mu_test[0] > c).mean(), (mu_test[1] <= c).mean()] for c in grid]).T
-    return PrivacyAudit(eps.low, mu.low, *claims, delta, n, seen.attack, tuple(certificates), curve)
+    attack = f"{seen.attack}; {seen.streams}"
+    return PrivacyAudit(eps.low, mu.low, *claims, delta, n, attack, tuple(certificates), curve)
 
 
 def _chosen(

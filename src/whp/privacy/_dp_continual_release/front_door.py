@@ -43,7 +43,7 @@ def release_stream(
     delta: Annotated[float, Range(0, 1, open_high=True)] | None = None,
     strategy: Strategy = "auto",
     column: str | None = None,
-    categories: str | Sequence[Any] | None = None,
+    categories: str | Sequence[Any] | np.ndarray | None = None,
     on_unknown: Literal["error", "other", "none"] = "error",
     max_ones: Annotated[int, AtLeast(1)] | None = None,
     neighbours: Neighbours = "replace",
@@ -54,7 +54,7 @@ def release_stream(
     state: Path | None = None,
     rotated: Literal["error", "continue"] = "error",
     every: Annotated[int, AtLeast(1)] | None = None,
-    insecure_seed: int | None = None,
+    insecure_seed: Annotated[int, AtLeast(0)] | None = None,
 ) -> PrivateStream:
     """Answer after every record of a stream, with one privacy budget for all of it.
 
@@ -103,8 +103,9 @@ def release_stream(
         Wait for more lines at the end of a file, and print an answer for each, until interrupted.
     state : Path, optional
         Where to keep the secret state, so that a stream can be continued after a stop; with `follow` by default beside the
-        file. A last line that has not ended yet is then left to the next run. Only the answers of the last block come again
-        after a crash: those before were given.
+        file. A last line that has not ended yet is then left to the next run. It is written when the stream has ended, before
+        any answer leaves, so that a run that is killed loses none; with `follow` before each line. Answers that it holds come
+        again in the next run.
     rotated : {"error", "continue"}
         What to do where another file has taken the place of the one that was answered before: stop, or take its records as
         those that come next.
@@ -189,11 +190,19 @@ class _Play:
         self.answers: list[np.ndarray] = []
         self.errors: list[np.ndarray] = []
         self.first = 1
+        self._kept_at = 0  # records that the state on disk has seen
         self._sums = np.zeros(mechanism.d, dtype=np.int64)
         self._ones = [0, 0]  # kept, cut
 
     def run(self) -> PrivateStream:
         place = self._resume()
+        try:
+            return self._played(place)
+        except BaseException:
+            self._withdraw()
+            raise
+
+    def _played(self, place: dict[str, Any]) -> PrivateStream:
         mechanism, records = self.mechanism, self.records
         try:
             # The square root transforms the whole stream at once; the others forget what they have counted.
@@ -207,12 +216,15 @@ class _Play:
         except KeyboardInterrupt:
             if not records.follow:
                 raise
+            self._withdraw()
         except TypeError:  # of what records are made of
             mechanism.exposed = 1
             self._keep(self._last(), place)
             raise
         if not self.answers:
             raise ValueError("stream must have at least one record")
+        if not records.follow and mechanism.t > self._kept_at:
+            self._keep(self._last(), place)
         errors = np.concatenate(self.errors) if self.errors else None
         share = self._ones[1] / max(sum(self._ones), 1)
         return PrivateStream(
@@ -243,36 +255,39 @@ class _Play:
         if source != self.records.source:
             other = [k for k, v in self.records.source.items() if source.get(k) != v]
             raise ValueError(f"{self.kept.path}: state was written with another {', '.join(other)}")
+        self._kept_at = self.mechanism.t
         self.first = self.mechanism.t - len(answers) + 1
         if len(answers):
             self._give(answers)
         return place
 
+    def _withdraw(self) -> None:
+        """What was answered after the state on disk did not leave, and no one will ever see it."""
+        kept, mechanism = self.kept, self.mechanism
+        if kept is not None and mechanism.t > self._kept_at and not kept.knows(mechanism):
+            mechanism.withdraw(self._kept_at)
+
     def _answer(self, rows: Any, place: dict[str, Any]) -> None:
         mechanism = self.mechanism
-        checked = mechanism.checked(rows)
-        before = mechanism.t
-        answers = mechanism.answer(checked)
-        try:
+        answers = mechanism.run(rows)
+        if self.records.follow:  # they leave now; all others when the stream has ended
             self._keep(answers, place)
-        except BaseException:
-            if self.kept is not None and not self.kept.knows(mechanism):
-                mechanism.withdraw(before)  # no one will ever see them
-            raise
         self._give(answers)
         if self.measure:
             came = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
             counts = self._sums + np.cumsum(came, axis=0, dtype=np.int64)
             self._sums = counts[-1]
-            kept = int(checked.sum())
+            ones = came.sum(axis=1, dtype=np.int64)
+            kept = int(np.minimum(ones, mechanism.base.max_ones or mechanism.d).sum())
             self._ones[0] += kept
-            self._ones[1] += int(came.sum()) - kept
+            self._ones[1] += int(ones.sum()) - kept
             self.errors.append(error_of(mechanism.query, answers, counts))
 
     def _keep(self, answers: np.ndarray, place: dict[str, Any]) -> None:
         if self.kept is not None:
             source = {**self.records.source, "place": place}
             self.kept.save(self.mechanism, answers, source)
+            self._kept_at = self.mechanism.t
 
     def _stop(self, bad: str, place: dict[str, Any]) -> None:
         """A bad record: that it is bad is told now, which the state remembers."""

@@ -7,7 +7,9 @@ import os
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -30,11 +32,18 @@ from whp.privacy._dp_continual_release.counters import (
     TreeCounter,
     counter,
 )
-from whp.privacy._dp_continual_release.noise import BitSource, Lock, Noise, OsEntropy, SeededEntropy
+from whp.privacy._dp_continual_release.noise import (
+    WIDEST,
+    BitSource,
+    Lock,
+    Noise,
+    OsEntropy,
+    SeededEntropy,
+)
 from whp.privacy._dp_continual_release.releases import Recompute
 from whp.privacy._dp_continual_release.theorems import Evidence, certify
 from whp.provenance import forget, made_here, register
-from whp.validate import as_choice, as_fraction, as_int
+from whp.validate import as_choice, as_fraction, as_int, as_real
 
 __all__ = ["ContinualArgmax", "ContinualCounter", "ContinualMaxSum", "Mechanism"]
 
@@ -42,6 +51,28 @@ BLOCK = 4096  # records taken at once where only the largest count leaves
 INNER = (TreeCounter, SquareRootCounter, NaiveCounter, Recompute)
 _ANSWERED: dict[str, int] = {}  # stream to the last record that anyone in this process answered
 _CLAIMS = Lock()
+
+
+_planned = lru_cache(maxsize=64)(planned)
+
+
+def _as_planned(plan: ReleasePlan) -> ReleasePlan:
+    """The plan, if its bound and sensitivity are its own; with another scale its bound is at least as much larger."""
+    kind = (plan.budget, plan.strategy, plan.max_ones, plan.neighbours, plan.beta, plan.period)
+    made = _planned(plan.query, plan.T, plan.d, *kind)
+    if plan.sensitivity != made.sensitivity or not math.isclose(plan.bound, made.bound):
+        raise ValueError(
+            "plan must be as plan_release made it, but for its scale: its error bound and sensitivity are those of another one"
+        )
+    return replace(plan, bound=_bound_at(made, plan.scale))
+
+
+def _bound_at(plan: ReleasePlan, scale: Fraction) -> float:
+    """Error bound of the plan with another scale: noise that is wider by a factor errs by no more than that factor."""
+    # The scale of a selection is its sharpness, and a sharper one errs less.
+    sharp = plan.query == "sumselect" and plan.strategy == "recompute"
+    new, old = (plan.scale, scale) if sharp else (scale, plan.scale)
+    return plan.bound * max(1.0, float(new / old) if old else math.inf)
 
 
 class Mechanism(ABC):
@@ -111,7 +142,15 @@ class Mechanism(ABC):
 
     @classmethod
     def from_plan(cls, plan: ReleasePlan, *, source: BitSource | None = None) -> Mechanism:
-        """The mechanism of a plan; `source` of its bits is the operating system by default."""
+        """The mechanism of a plan; `source` of its bits is the operating system by default.
+
+        Raises
+        ------
+        ValueError
+            If anything but the scale was altered since :func:`plan_release` made the plan: the scale and the bound of one
+            plan say nothing of another.
+        """
+        plan = _as_planned(plan)
         made = {c.query: c for c in (ContinualCounter, ContinualMaxSum, ContinualArgmax)}[
             plan.query
         ]
@@ -154,9 +193,19 @@ class Mechanism(ABC):
         elif beta == base.beta:
             return base
         kind = (budget, base.strategy, base.max_ones, base.neighbours, beta, period)
-        return planned(base.query, length, base.d, *kind)
+        made = planned(base.query, length, base.d, *kind)
+        return (
+            made
+            if self.horizon == "double"
+            else replace(made, scale=base.scale, bound=_bound_at(made, base.scale))
+        )
 
     def _make(self) -> Counter | Recompute:
+        if self.plan.scale >= WIDEST:
+            raise ValueError(
+                f"rho or epsilon must be larger: the noise of {self.plan.budget} has a scale of {float(self.plan.scale):.3g}, "
+                f"and none is drawn from {WIDEST:.3g} on"
+            )
         if self.plan.strategy == "recompute":
             return Recompute(self.plan, self.source, self.plan.d)
         return counter(self.plan, self.source, self.plan.d)
@@ -220,30 +269,28 @@ class Mechanism(ABC):
         """
         self._owned()
         with self._lock:
-            return self.answer(self.checked(X))
+            return self._claimed(self.checked(X))
 
-    def answer(self, rows: UInt8[np.ndarray, "n d"]) -> np.ndarray:
-        """Like :meth:`run`, for records that :meth:`checked` gave."""
-        self._owned()
-        with self._lock:
-            if self._torn:
-                raise RuntimeError(
-                    "this mechanism was interrupted between two answers: go on from a state"
-                )
-            with _CLAIMS:
-                before = _ANSWERED.get(self.identity, 0)
-                if before > self.t:
-                    raise RuntimeError(f"state at t={self.t} was already continued to t={before}")
-                _ANSWERED[self.identity] = self.t + len(rows)
-            claimed = self.t + len(rows)
-            try:
-                return self._answered(rows)
-            except BaseException:
-                # No answer left; noise and sums may be of different records.
-                if _ANSWERED.get(self.identity) == claimed:
-                    _ANSWERED[self.identity] = before
-                self._torn = True
-                raise
+    def _claimed(self, rows: UInt8[np.ndarray, "n d"]) -> np.ndarray:
+        """Answers that no one else in this process gives, whatever interrupts."""
+        if self._torn:
+            raise RuntimeError(
+                "this mechanism was interrupted between two answers: go on from a state"
+            )
+        start, claimed = self.t, self.t + len(rows)
+        with _CLAIMS:
+            before = _ANSWERED.get(self.identity, 0)
+            if before > start:
+                raise RuntimeError(f"state at t={start} was already continued to t={before}")
+            _ANSWERED[self.identity] = claimed
+        try:
+            return self._answered(rows)
+        except BaseException:
+            # No answer left; noise and sums may be of different records.
+            if _ANSWERED.get(self.identity) == claimed:
+                _ANSWERED[self.identity] = before
+            self._torn, self.t = True, start
+            raise
 
     def withdraw(self, t: int) -> None:
         """What was answered after record t did not leave and never will; a state at t may be continued, this object not."""
@@ -373,23 +420,34 @@ class Mechanism(ABC):
         return over_epochs([self._epoch_plan(i, beta) for i in range(self.epoch + 1)])
 
     def certificates(
-        self, errors: Float[np.ndarray, " n"] | None = None, *, cut: float | None = None
+        self, errors: Any = None, *, cut: float | None = None
     ) -> tuple[Certificate, ...]:
         """Privacy spent, the error bound, and the price.
 
         Parameters
         ----------
-        errors : ndarray, optional
-            Errors of the answers against the stream as it came, if they may be known.
+        errors : ndarray, shape (t,) or (t, d), optional
+            Errors of all the answers against the stream as it came, of either sign, if they may be known.
         cut : float, optional
             Share of the ones that `max_ones` cut, if it may be known.
+
+        Raises
+        ------
+        ValueError
+            If errors are not finite, or not one for each record that was answered.
         """
+        if errors is not None:
+            errors = np.asarray(errors, dtype=np.float64)
+            if errors.ndim not in (1, 2) or len(errors) != self.t or not np.isfinite(errors).all():
+                raise ValueError(
+                    f"errors must be finite, one for each of the {self.t} records, got shape {errors.shape}"
+                )
+        if cut is not None:
+            cut = as_real(cut, "cut", low=0, high=1)
         with self._lock:
             return self._certified(errors, cut)
 
-    def _certified(
-        self, errors: Float[np.ndarray, " n"] | None, cut: float | None
-    ) -> tuple[Certificate, ...]:
+    def _certified(self, errors: np.ndarray | None, cut: float | None) -> tuple[Certificate, ...]:
         return certify(
             Evidence(
                 base=self.base,
@@ -404,7 +462,7 @@ class Mechanism(ABC):
                 restored=self.restored,
                 faults=tuple(self.faults),
                 exposed=self.exposed,
-                error=None if errors is None else float(np.max(errors)),
+                error=None if errors is None else float(np.abs(errors).max(initial=0.0)),
                 cut=cut,
             )
         )

@@ -26,6 +26,7 @@ from whp.provenance import register
 
 __all__ = [
     "CHUNK",
+    "WIDEST",
     "BitSource",
     "Lock",
     "Noise",
@@ -37,7 +38,7 @@ __all__ = [
     "happens",
 ]
 
-ROOM = 1 << 31  # products of two numbers below it, doubled, stay below 2⁶³
+WIDEST = 1 << 31  # products of two numbers below it, doubled, stay below 2⁶³
 CHUNK = 1 << 14
 
 
@@ -110,6 +111,10 @@ class OsEntropy(BitSource):
     def __init__(self) -> None:
         super().__init__()
         register(self)
+
+    def __reduce__(self) -> tuple[type[OsEntropy], tuple[()]]:
+        """A copy fetches bits of its own: with those that were fetched ahead two would draw the same noise."""
+        return type(self), ()
 
     def words(self, count: int) -> UInt64[np.ndarray, " count"]:
         """Fresh bits."""
@@ -269,7 +274,7 @@ class Noise:
     def __init__(
         self, law: Literal["gaussian", "laplace"], scale: Fraction | float, source: BitSource
     ) -> None:
-        if not 0 <= scale < ROOM:
+        if not 0 <= scale < WIDEST:
             raise ValueError(f"scale must be at least 0 and below 2³¹, got {float(scale):g}")
         self.law, self.source = law, source
         self.scale = _rounded(Fraction(scale), law)
@@ -300,17 +305,20 @@ def _rounded(scale: Fraction, law: str) -> Fraction:
         return scale
     if law == "laplace":
         b = max(
-            1, min(scale.denominator, math.floor(Fraction(ROOM - 1) / scale) if scale < ROOM else 1)
+            1,
+            min(
+                scale.denominator, math.floor(Fraction(WIDEST - 1) / scale) if scale < WIDEST else 1
+            ),
         )
     else:
         # q = a b t with a = bσ, t ≤ σ + 1: b²σ(σ + 1) < 2³¹.
-        b = max(1, math.isqrt(math.floor(Fraction(ROOM - 1) / (scale * (scale + 1)))))
+        b = max(1, math.isqrt(math.floor(Fraction(WIDEST - 1) / (scale * (scale + 1)))))
         if scale.denominator <= b:
             b = scale.denominator
     while True:
         made = Fraction(math.ceil(scale * b), b)
         q = made.numerator * made.denominator * (math.floor(made) + 1)
-        if law == "laplace" or made.denominator == 1 or q < ROOM:
+        if law == "laplace" or made.denominator == 1 or q < WIDEST:
             return made
         b -= 1
 

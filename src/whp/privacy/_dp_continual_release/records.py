@@ -23,7 +23,7 @@ OTHER = "(other)"
 FROM_DATA = "from-data"
 HEADLESS = "stream must be a file whose first line names its columns: that line reads like a record"
 MOST = 10_000  # categories read from data
-BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
 Unknown = Literal["error", "other", "none"]
 
 
@@ -76,7 +76,7 @@ class Records:
         self,
         stream: Any,
         column: str | None,
-        categories: str | Sequence[Any] | None,
+        categories: str | Sequence[Any] | np.ndarray | None,
         on_unknown: Unknown,
         *,
         follow: bool = False,
@@ -94,6 +94,10 @@ class Records:
         self._at = -1
         if stream is None:
             raise TypeError("stream must be an array, an iterable of rows or a file, got None")
+        if isinstance(categories, set | frozenset):
+            raise TypeError("categories must be in an order, as a list is: a set has none")
+        if categories is not None and not isinstance(categories, str):
+            categories = list(categories)  # an array, an index
         if isinstance(stream, Log):
             self._from_log(stream, column, categories)
         else:
@@ -401,7 +405,7 @@ def _split(categories: str | Sequence[Any]) -> list[str]:
 
 def _label(value: Any) -> str:
     """A category's name: 1.0 is 1."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     return str(value).strip()
 

@@ -9,6 +9,7 @@ What cannot be seen: state and ledger copied together to another place. A mechan
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -27,6 +28,19 @@ from whp.privacy._dp_continual_release.mechanisms import Mechanism
 __all__ = ["StateFile"]
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # for the other end of a pipe
+# What a wrong path brings about, and not a full or broken disk.
+WRONG_PATH = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 DAMAGED = (
     OSError,
     EOFError,
@@ -47,10 +61,17 @@ class StateFile:
     ----------
     path : Path
         Of the state; the ledger and the lock lie beside it.
+
+    Raises
+    ------
+    ValueError
+        If the path has no name.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        if not self.path.name or "\0" in str(path):
+            raise ValueError(f"state must be the path of a file, got {str(path)!r}")
         self.ledger = self._beside("ledger")
         self._held = False
         self._known: set[bytes | None] = {None}  # what the ledger may hold if no one else wrote it
@@ -66,10 +87,13 @@ class StateFile:
         ------
         RuntimeError
             If another process holds it.
+        ValueError
+            If no file can be written there.
         """
         import fcntl
 
-        handle = os.open(self._beside("lock"), os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
+        with self._writable():
+            handle = os.open(self._beside("lock"), os.O_CREAT | os.O_RDWR | NO_LINK, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +106,18 @@ class StateFile:
         finally:
             self._held = False
             os.close(handle)
+
+    @contextmanager
+    def _writable(self) -> Iterator[None]:
+        """Names the state where its path is at fault."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in WRONG_PATH:
+                raise
+            raise ValueError(
+                f"state must be a file in a folder that can be written to, got {self.path}: {error}"
+            ) from error
 
     def exists(self) -> bool:
         """Whether there is a stream to continue.
@@ -174,8 +210,9 @@ class StateFile:
     def _write(self, ending: str, data: bytes) -> Path:
         """A new file that only its owner can read; what a crash left under its name goes."""
         path = self._beside(ending)
-        path.unlink(missing_ok=True)
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o600)
+        with self._writable():
+            path.unlink(missing_ok=True)
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | NO_LINK, 0o600)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(data)
@@ -262,5 +299,5 @@ def _digest(data: bytes) -> str:
 
 def _read(path: Path) -> bytes:
     """A file's bytes, and no link's."""
-    with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK), "rb") as file:
+    with os.fdopen(os.open(path, os.O_RDONLY | NO_LINK | NO_WAIT), "rb") as file:
         return file.read()

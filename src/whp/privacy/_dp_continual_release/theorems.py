@@ -124,8 +124,8 @@ PRICE = Theorem(
 )
 AUDIT_MU = Theorem(
     "audit-mu",
-    claim="this attack tells two streams that differ in one record apart no better than μ = √(2ρ) allows; where it holds, the "
-    "mechanism was not refuted by so many runs, which proves nothing of other attacks",
+    claim="this attack tells its two streams, which differ in one record, apart no better than μ = √(2ρ) allows; where it holds, "
+    "the mechanism was not refuted by so many runs, which proves nothing of other attacks or of other streams",
     quantity="μ that the attack shows",
     relation=AT_MOST,
     scope=POPULATION,
@@ -137,8 +137,8 @@ AUDIT_MU = Theorem(
 )
 AUDIT_EPSILON = AUDIT_MU.variant(
     name="audit-epsilon",
-    claim="this attack tells two streams that differ in one record apart no better than (ε, δ) allows; where it holds, the "
-    "mechanism was not refuted by so many runs, which proves nothing of other attacks",
+    claim="this attack tells its two streams, which differ in one record, apart no better than (ε, δ) allows; where it holds, the "
+    "mechanism was not refuted by so many runs, which proves nothing of other attacks or of other streams",
     quantity="ε at δ that the attack shows",
     conditions=(INDEPENDENT, ATTACKED),
 )
@@ -321,8 +321,8 @@ class Attack:
     ----------
     plan : ReleasePlan
         That is claimed.
-    attack : str
-        How it was made.
+    attack, streams, read : str
+        How it was made, the two streams, and what of the answers was looked at.
     runs, tested : int
         Of each world in all, and on which the limits rest.
     shown : Estimate
@@ -339,6 +339,8 @@ class Attack:
 
     plan: ReleasePlan
     attack: str
+    streams: str
+    read: str
     runs: int
     tested: int
     shown: Estimate
@@ -382,6 +384,8 @@ class Attack:
                 "runs of each world": self.runs,
                 "tested": self.tested,
                 "attack": self.attack,
+                "streams": self.streams,
+                "answers read": self.read,
                 "T": self.plan.T,
                 "budget": str(self.plan.budget),
             },

@@ -36,7 +36,7 @@ study = Study("dp-continual-release")
 
 def _row(mechanism: Mechanism, worst: float) -> dict[str, Any]:
     """Error and certificates but for that of privacy, which the seed makes void by design."""
-    certificates = mechanism.certificates(np.array([worst]))
+    certificates = mechanism.certificates(np.full(mechanism.t, worst))
     row: dict[str, Any] = {
         "largest": worst,
         "bound": mechanism.error_bound(),
@@ -55,7 +55,7 @@ def _largest_error(mechanism: Mechanism, X: Any, size: int) -> tuple[float, Any]
     sums = np.zeros(mechanism.d, dtype=np.int64)
     for start in range(0, X.shape[0], size):
         rows = mechanism.checked(X[start : start + size])
-        answers = mechanism.answer(rows)
+        answers = mechanism.run(rows)
         counts = sums + np.cumsum(rows, axis=0, dtype=np.int64)
         worst = max(worst, float(error_of(mechanism.query, answers, counts).max()))
         sums, last = counts[-1], answers[-1]

@@ -100,7 +100,7 @@ def play(
 def played(mechanism: Mechanism, X: np.ndarray, answers: np.ndarray, measure: bool) -> Played:
     """With the certificates of the mechanism."""
     worst = largest_error(mechanism.query, answers, X)
-    errors = np.array([worst]) if measure else None
+    errors = np.full(len(X), worst) if measure else None
     return Played(answers, mechanism.error_bound(), mechanism.certificates(errors))
 
 
@@ -218,6 +218,28 @@ def one_selection(rng: np.random.Generator, strength: float) -> Instance:
         return {"max-error": largest_error("sumselect", made.answers, X) <= made.bound}
 
     return Instance({"plan": plan, "X": X, "rng_seed": seed(rng)}, truths)
+
+
+def by_plan(plan: ReleasePlan, X: np.ndarray, rng_seed: int, measure: bool) -> Played:
+    """The mechanism of a plan, with the noise of a seed."""
+    mechanism = Mechanism.from_plan(plan, source=SeededEntropy(rng_seed))
+    return played(mechanism, X, mechanism.run(X), measure)
+
+
+@worlds.world(run=by_plan)
+def wider_noise(rng: np.random.Generator, strength: float) -> Instance:
+    """Plans whose scale was put up by half as much again: the error bound has to go with it."""
+    query, strategy = (("counts", "tree"), ("counts", "sqrt"), ("maxsum", "recompute"))[
+        int(rng.integers(3))
+    ]
+    plan = plan_release(query, 500, 2, rho=RHO, strategy=strategy)  # type: ignore[arg-type]
+    X = bits(rng, 500, [1.0, 0.5])
+
+    def truths(made: Played) -> dict[str, bool | None]:
+        return {"max-error": largest_error(query, made.answers, X) <= made.bound}
+
+    wider = replace(plan, scale=plan.scale * 3 / 2)
+    return Instance({"plan": wider, "X": X, "rng_seed": seed(rng)}, truths)
 
 
 @worlds.world(run=play)
@@ -791,9 +813,10 @@ worlds.mutant(
 @worlds.world(run=attacked, expects=Verdict.FAILS, strengths=(2, 4))
 def less_noise(rng: np.random.Generator, strength: float) -> Instance:
     """Objects with a half or a quarter of the noise inside."""
+    plan = _tree_plan()
 
     def make() -> ContinualCounter:
-        made: Any = ContinualCounter.from_plan(_tree_plan())
+        made: Any = ContinualCounter.from_plan(plan)
         made._inner.noise = Noise("gaussian", made.plan.scale / int(strength), made.source)
         return made
 
@@ -803,9 +826,10 @@ def less_noise(rng: np.random.Generator, strength: float) -> Instance:
 @worlds.world(run=attacked, expects=Verdict.FAILS)
 def exact_answers(rng: np.random.Generator, strength: float) -> Instance:
     """An object whose run was replaced by one without noise."""
+    plan = _tree_plan()
 
     def make() -> ContinualCounter:
-        made: Any = ContinualCounter.from_plan(_tree_plan())
+        made: Any = ContinualCounter.from_plan(plan)
         made.run = lambda X: np.cumsum(np.asarray(X), axis=0).astype(float)
         return made
 
@@ -831,6 +855,68 @@ def foreign_objects(rng: np.random.Generator, strength: float) -> Instance:
     plan = _tree_plan()
     make = lambda: Foreign(plan, int(strength))  # noqa: E731
     return Instance({"make": make, "n": 400, "rng": rng}, _of("audit-mu", False))
+
+
+class Leaking:
+    """A user's tree with a leak: some answers tell the record that is attacked, or the count."""
+
+    def __init__(
+        self, plan: ReleasePlan, leak: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> None:
+        self.plan, self.leak = plan, leak
+
+    def run(self, X: Any) -> np.ndarray:
+        answers = ContinualCounter.from_plan(self.plan).run(X)
+        return self.leak(answers, np.asarray(X, dtype=float))
+
+
+def _at_a_moment(answers: np.ndarray, X: np.ndarray) -> np.ndarray:
+    answers[101] = X[:102].sum()
+    return answers
+
+
+def _behind_the_point(answers: np.ndarray, X: np.ndarray) -> np.ndarray:
+    answers[-1] += 1e-6 * X[0]
+    return answers
+
+
+def _in_the_last_bit(answers: np.ndarray, X: np.ndarray) -> np.ndarray:
+    answers[40] += (answers[40] + X[0]) % 2
+    return answers
+
+
+def _after_two_ones(answers: np.ndarray, X: np.ndarray) -> np.ndarray:
+    counts = np.cumsum(X, axis=0)
+    return np.where(counts > 1, counts, answers)
+
+
+@worlds.world(run=attacked, expects=Verdict.FAILS)
+def leaks_in_a_corner(rng: np.random.Generator, strength: float) -> Instance:
+    """One exact answer of 128, the record behind the point or in the last bit of one, or exact counts after two ones."""
+    plan = _tree_plan(T=128)
+    leaks = (_at_a_moment, _behind_the_point, _in_the_last_bit, _after_two_ones)
+    leak = leaks[int(rng.integers(4))]
+    arguments: dict[str, Any] = {"make": lambda: Leaking(plan, leak), "n": 200, "rng": rng}
+    if leak is _after_two_ones:
+        arguments["others"] = bits(rng, 128, [0.5])
+    return Instance(arguments, _of("audit-mu", False))
+
+
+@worlds.world(run=attacked)
+def honest_among_other_records(rng: np.random.Generator, strength: float) -> Instance:
+    """Honest counts and maxima among records that are not zeros."""
+    query, strategy = (("counts", "tree"), ("counts", "sqrt"), ("maxsum", "recompute"))[
+        int(rng.integers(3))
+    ]
+    plan = plan_release(query, 16, 2, rho=RHO, strategy=strategy)  # type: ignore[arg-type]
+    arguments = {
+        "make": lambda: Mechanism.from_plan(plan),
+        "n": 200,
+        "others": bits(rng, 16, [0.5, 0.5]),
+        "challenge": int(rng.integers(1, 17)),
+        "rng": rng,
+    }
+    return Instance(arguments, _of("audit-mu", True))
 
 
 @worlds.world(run=attacked, breaks=INDEPENDENT)
