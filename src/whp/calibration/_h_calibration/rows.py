@@ -236,23 +236,38 @@ def _near_copies(rows: Rows, made: HCalibrationMap) -> Answer:
 
 
 def _of_ties(scores: np.ndarray, rows: Rows, made: HCalibrationMap, why: str) -> Answer:
-    """Whether rows that tie differ in class as other rows would, or never, as copies do."""
+    """Whether rows that tie differ in class as other rows would, or never, as copies do.
+
+    What others would is the less of two: by the map's probabilities, which may be wrong, and by the
+    class of the row of the same top label whose probability is next, which may be far.
+    """
+    classes = rows.z.shape[1]
     _, first, codes = np.unique(scores, axis=0, return_index=True, return_inverse=True)
     codes = codes.ravel()
-    cells, counts = np.unique(codes * rows.z.shape[1] + rows.y, return_counts=True)
-    same = np.bincount(cells // rows.z.shape[1], counts * (counts - 1.0))
+    cells, counts = np.unique(codes * classes + rows.y, return_counts=True)
     sizes = np.bincount(codes)
-    tied = sizes > 1
+    tied = np.flatnonzero(sizes > 1)
     # Share of the pairs of a tie that differ: one number in [0, 1] a tie, so that ties are independent.
-    differ = float((1 - same[tied] / (sizes * (sizes - 1.0))[tied]).sum())
+    same = np.bincount(cells // classes, counts * (counts - 1.0))[tied]
+    differ = float((1 - same / (sizes * (sizes - 1.0))[tied]).sum())
     stated = made.apply(np.ascontiguousarray(rows.z[first[tied]]))
     expected = float((1 - (stated**2).sum(axis=1)).sum())
+    if len(first) > 1:
+        top = rows.z[first].argmax(axis=1)
+        ranked = np.lexsort((rows.z[first].max(axis=1), top))
+        before, after = np.roll(ranked, 1), np.roll(ranked, -1)
+        beside = np.empty_like(ranked)
+        beside[ranked] = np.where(top[before] == top[ranked], before, after)
+        wanted = tied * classes + rows.y[first[beside[tied]]]
+        at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)
+        agree = np.where(cells[at] == wanted, counts[at], 0) / sizes[tied]
+        expected = min(expected, float((1 - agree).sum()))
     chance = math.exp(-float(kl_div(differ, expected))) if differ < expected else 1.0
     if differ <= ALIKE * expected and chance <= COPY_LEVEL:
         return NO_COPIES.check(
             False,
-            f"{why}, and of {int(tied.sum()):,} ties {differ:.3g} differ in class where {expected:.3g} "
-            "would by their probabilities: they are copies",
+            f"{why}, and of {len(tied):,} ties {differ:.3g} differ in class where {expected:.3g} "
+            "would if they were different rows: they are copies",
             remedy="take each row once, or pass what the copies come from as groups=.",
         )
     return NO_COPIES.unchecked(
