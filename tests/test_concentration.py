@@ -44,6 +44,36 @@ def test_trials_of_different_rates_are_covered():
     assert missed <= binom.ppf(1 - 1e-4, 400, 0.1)
 
 
+def test_one_uncertain_trial_among_sure_ones_is_covered():
+    # All trials but one succeed for sure. One failure has probability q, and Clopper and Pearson's
+    # own end would miss the mean for q up to -ln(1 - tail), which is above the tail.
+    tail, n = 0.05, 40
+    for q in (tail * 1.001, -math.log1p(-tail) * 0.999):
+        mean = 1 - q / n
+        assert (1 - tail) ** (1 / n) < mean
+        low, high = simultaneous_proportions([n - 1, 1], [n, n], 4 * tail)
+        assert high[0] >= mean
+        assert low[1] <= 1 - mean
+
+
+@pytest.mark.parametrize("delta", [0.02, 0.1, 0.5, 0.9])
+def test_coverage_of_unequal_trials_is_exact(delta):
+    # The law of the sum by convolution, no simulation: rates of two values, of every number each.
+    n = 12
+    grid = np.array([0, 1e-3, delta / 2, delta, 0.3, 0.5, 0.7, 1 - delta, 1 - delta / 2, 1.0])
+    low, high = simultaneous_proportions(np.arange(n + 1), n, delta * (n + 1))
+    for first in grid:
+        for second in grid:
+            for k in range(n + 1):
+                law = np.convolve(
+                    binom.pmf(np.arange(k + 1), k, first),
+                    binom.pmf(np.arange(n - k + 1), n - k, second),
+                )
+                mean = (k * first + (n - k) * second) / n
+                outside = (low > mean + 1e-12) | (high < mean - 1e-12)
+                assert law[outside].sum() <= delta * (1 + 1e-9)
+
+
 def test_chernoff_ends_solve_the_equation():
     low, high = chernoff([0.0, 0.3, 1.0], 50, 0.05)
     level = math.log(2 / 0.05) / 50

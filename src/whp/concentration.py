@@ -28,11 +28,20 @@ __all__ = [
 def simultaneous_proportions(
     successes: Any, trials: Any, delta: float
 ) -> tuple[Float[np.ndarray, ...], Float[np.ndarray, ...]]:
-    """Clopper-Pearson intervals that cover all rates at once with probability at least 1 - delta.
+    """Clopper-Pearson intervals that cover all mean rates at once with probability at least 1 - delta.
 
-    For independent trials of different rates the interval covers their mean rate as long as the
-    observed rate is at least 1/n away from it on either side (Hoeffding 1956): the binomial has the
-    heaviest tails of all sums of independent trials with that mean.
+    Trials are independent and may have different rates; the mean of a count's rates is covered. The
+    ends are those of Clopper and Pearson, but for one success and for one failure, where unequal
+    trials miss a little more often than equal ones and tail / n takes the place of
+    1 - (1 - tail)^(1/n). A tail, delta / (2 counts), above 1/4 is taken as 1/4.
+
+    Proof for the upper end U at the tail a <= 1/4 (the lower one is that of the failures). Let S be
+    the sum, p its trials' mean rate, B binomial(n, p). If S = s < n - 1 and U(s) < p, then
+    P(B <= s) < a <= 1/4. Either p < 1 - 1/n, and P(B <= np) > 1/4 (Greenberg and Mohri 2014), so
+    that s <= np - 1; or p >= 1 - 1/n, and s <= n - 2 <= np - 1. Both times P(S <= s) <= P(B <= s) < a
+    (Hoeffding 1956, theorem 4). If S = n - 1 and U(n - 1) = 1 - a/n < p, the chance of any failure is
+    at most n (1 - p) < a, by the union bound, whatever the single rates. As U grows with s, P(U(S) < p)
+    is P(S <= s) for the largest such s, and below a.
 
     Parameters
     ----------
@@ -50,16 +59,25 @@ def simultaneous_proportions(
     ------
     ValueError
         If a count is negative or exceeds its trials.
+
+    References
+    ----------
+    W. Hoeffding. On the distribution of the number of successes in independent trials. Annals of
+    Mathematical Statistics 1956.
+    S. Greenberg, M. Mohri. Tight lower bound on the probability of a binomial exceeding its
+    expectation. Statistics and Probability Letters 2014.
     """
     from scipy.special import betaincinv
 
     hits, n = np.broadcast_arrays(np.asarray(successes, float), np.asarray(trials, float))
     if (hits < 0).any() or (hits > n).any():
         raise ValueError("successes must lie between 0 and trials")
-    tail = delta / (2 * max(hits.size, 1))
-    with np.errstate(invalid="ignore"):
+    tail = min(delta / (2 * max(hits.size, 1)), 0.25)
+    with np.errstate(invalid="ignore", divide="ignore"):
         low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), n - hits + 1, tail), 0.0)
         high = np.where(hits < n, betaincinv(hits + 1, np.maximum(n - hits, 1), 1 - tail), 1.0)
+        low = np.where(hits == 1, tail / n, low)
+        high = np.where(hits == n - 1, 1 - tail / n, high)
     return low, high
 
 

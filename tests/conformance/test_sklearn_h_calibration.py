@@ -1,9 +1,12 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits, make_classification
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     FixedThresholdClassifier,
@@ -19,6 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from whp.calibration import HCalibrator
+from whp.calibration._h_calibration.estimator import _there_again
 from whp.certificate import Status, Verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -187,3 +191,71 @@ def test_weights_are_refused_and_not_taken_for_groups():
     fit: Any = model.fit
     with pytest.raises(TypeError, match="positional"):
         fit(X, y, np.ones(300))
+
+
+@pytest.mark.parametrize("frame", [False, True])
+@pytest.mark.parametrize("cv", [0.5, 3])
+def test_rows_of_x_that_are_there_again_void_the_certificates(cv, frame):
+    X, y = make_classification(400, 8, n_informative=4, flip_y=0.2, random_state=0)
+    again = np.repeat(np.arange(400), 3)
+    many, classes = (pd.DataFrame(X) if frame else X), y[again]
+    many = many.iloc[again] if frame else many[again]
+    inner = DecisionTreeClassifier(min_samples_leaf=4, random_state=0)
+    model = HCalibrator(inner, cv=cv, random_state=0).fit(many, classes)
+    found = model.certificates_[0]
+    assert found.verdict is Verdict.VOID
+    independent = {c.name: c for c in found.conditions}["independent-events"]
+    assert "100.0% of the rows of X are there more than once" in independent.evidence
+    once = HCalibrator(inner, cv=cv, random_state=0).fit(X, y).certificates_[0]
+    assert {c.name: c for c in once.conditions}["independent-events"].status is Status.UNCHECKED
+    groups = HCalibrator(clone(inner).fit(X[::2], y[::2]), random_state=0)
+    groups.fit(many, classes, groups=again)
+    kept = {c.name: c for c in groups.certificates_[0].conditions}["independent-events"]
+    assert kept.status is Status.UNCHECKED
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ties_of_a_forest_that_is_nearly_always_right_are_no_copies(seed):
+    # One temperature does not repair it: by the map's probabilities tied rows would often differ.
+    X, y = load_digits(return_X_y=True)
+    forest = RandomForestClassifier(30, random_state=0)
+    model = HCalibrator(forest, cv=0.5, random_state=seed).fit(X, y)
+    copies = {c.name: c for c in model.certificates_[0].conditions}["no-near-copies"]
+    assert copies.status is Status.UNCHECKED, copies.evidence
+
+
+def test_rows_that_are_alike_by_chance_are_not_there_again():
+    g = np.random.default_rng(0)
+    letters = pd.DataFrame({"a": g.choice(list("xyz"), 600), "b": g.integers(0, 5, 600)})
+    rounded = pd.DataFrame({"price": g.random(600).round(2), "kind": g.choice(list("xy"), 600)})
+    empty = (g.random((600, 40)) < 0.03) * g.random((600, 40))
+    for X in (letters, rounded, empty, load_digits().data, sparse.csr_array(np.ones((4, 2)))):
+        assert _there_again(X) == 0
+    for X in (["one text", "one text"], [["a"], ["a"]], [[["no"], 1], [["number"], 2]]):
+        assert _there_again(X) == 0
+
+
+class _Unsorted(ClassifierMixin, BaseEstimator):
+    """A classifier whose classes come in another order than the alphabet's, as catboost's may."""
+
+    def fit(self, X, y):
+        self.inner_ = LogisticRegression().fit(X, y)
+        self.classes_ = np.array(["yes", "no"])
+        return self
+
+    def predict_proba(self, X):
+        return self.inner_.predict_proba(X)[:, ::-1]
+
+    def predict(self, X):
+        return self.inner_.predict(X)
+
+
+def test_classes_in_any_order():
+    X, y = make_classification(600, 5, flip_y=0.2, random_state=0)
+    names = np.where(y == 1, "yes", "no")
+    options = {"cv": 0.5, "certify": 0, "random_state": 0}  # all other rows fit, in any order
+    usual = HCalibrator(LogisticRegression(), **options).fit(X, names)
+    other = HCalibrator(_Unsorted(), **options).fit(X, names)
+    assert other.classes_.tolist() == ["yes", "no"]
+    np.testing.assert_array_equal(other.predict(X), usual.predict(X))
+    np.testing.assert_allclose(other.predict_proba(X)[:, ::-1], usual.predict_proba(X), atol=1e-6)

@@ -401,6 +401,8 @@ class _Plan:
             found[name] = columns[column].array(roles[column])
             self.notes += columns[column].notes
         if self.whole:
+            if self.wants[self.whole].kind == "matrix":
+                self.notes.append(f"{self.whole} from {_several(self.features)}")
             kept = {n: columns.pop(n) for n in self.features}
             found[self.whole] = self._features(kept, rows - dropped)
         self.notes += [f"{n!r} left out" for n in self.left_out]
@@ -432,6 +434,13 @@ class _Plan:
         remedy = f"\n  to go on: {', or '.join(ways)}" if ways else ""
         body = self.faults[0] if len(self.faults) == 1 else "\n  " + "\n  ".join(self.faults)
         raise ValueError(body + remedy)
+
+
+def _several(names: Sequence[str]) -> str:
+    """Names of columns; of many the first, the last and their number."""
+    if len(names) <= 8:
+        return ", ".join(map(repr, names))
+    return f"{', '.join(map(repr, names[:4]))}, … {names[-1]!r} ({len(names):,} columns)"
 
 
 def _shell(name: str) -> str:

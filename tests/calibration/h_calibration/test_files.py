@@ -102,3 +102,19 @@ def test_an_archive_of_logits(tmp_path, capsys):
     code, out, _ = whp(capsys, tmp_path / "scores.npz", "--window", "60", "--json")
     assert code == 0
     assert json.loads(out)["result"]["inverse_temperature"] == pytest.approx(0.5, rel=0.3)
+
+
+def test_the_columns_that_are_scores_are_said(tmp_path, capsys):
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 400)
+    table = pd.DataFrame(z, columns=["cat", "cow", "dog"]).assign(loss=0.5 + y / 9, y=y)
+    path = tmp_path / "scores.csv"
+    table.to_csv(path, index=False)
+    code, out, _ = whp(capsys, path, "--drop", "loss")
+    assert code == 0
+    assert "read as: 400 rows; logits from 'cat', 'cow', 'dog'; 'loss' left out" in out
+    table.drop(columns="loss").join(pd.DataFrame(z, columns=list("abc"))).join(
+        pd.DataFrame(z, columns=list("def"))
+    ).to_csv(path, index=False)
+    _, out, _ = whp(capsys, path, "--json")
+    said = json.loads(out)["input"]["read_as"]
+    assert said == ["400 rows; logits from 'cat', 'cow', 'dog', 'a', … 'f' (9 columns)"]

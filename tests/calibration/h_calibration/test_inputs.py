@@ -4,7 +4,7 @@ import pytest
 
 from whp.calibration import Fitting, HCalibrationMap, band, h_calibration
 from whp.calibration._h_calibration.inputs import as_classes, as_logits
-from whp.calibration._h_calibration.maps import standardise
+from whp.calibration._h_calibration.maps import softmax, standardise
 from whp.certificate import Status, Verdict
 from whp.studies.h_calibration.worlds import law
 
@@ -53,7 +53,7 @@ def test_zeros_and_infinities_stay_finite():
     assert z[0].tolist() == [-np.inf, 0]
     assert standardise(z)[0].tolist() == [-1e60, 0]
     assert HCalibrationMap.temperature(1e-6)(z)[0].tolist() == [0, 1]
-    with pytest.raises(ValueError, match="finite largest entry"):
+    with pytest.raises(ValueError, match="finite entry in every row"):
         HCalibrationMap.temperature(1.0)([[-np.inf, -np.inf]])
 
 
@@ -208,3 +208,44 @@ def test_tensors_that_require_grad_are_read():
     torch = pytest.importorskip("torch")
     z, _ = as_logits(torch.zeros(3, 2, requires_grad=True) - 1, "logits", None)
     assert z.shape == (3, 2)
+
+
+def test_the_map_reads_what_it_was_fitted_to():
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 900)
+    P = softmax(z)
+    result = h_calibration(P, y, rng=0)
+    np.testing.assert_allclose(result.map(P), result.probs, atol=1e-12)
+    np.testing.assert_allclose(result.map(P[:1]), result.probs[:1], atol=1e-12)
+    again = HCalibrationMap.from_dict(result.map.to_dict())
+    np.testing.assert_allclose(again(P), result.probs, atol=1e-12)
+    with pytest.raises(ValueError, match="probabilities in"):
+        result.map(z)
+    of_logits = h_calibration(z, y, rng=0).map
+    with pytest.raises(ValueError, match="these are probabilities"):
+        of_logits(P)
+    with pytest.raises(ValueError, match="two-dimensional"):
+        of_logits(z[0])
+    older = {k: v for k, v in of_logits.to_dict().items() if k != "from_probs"}
+    np.testing.assert_array_equal(HCalibrationMap.from_dict(older)(z), of_logits(z))
+    binary = h_calibration(P[:, 1], (y == 1) * 1, from_probs=True, rng=0)
+    np.testing.assert_allclose(binary.map(P[:, 1:2]), binary.probs, atol=1e-12)
+
+
+def test_masked_classes_and_units_are_refused():
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 90)
+    masked = np.ma.masked_array(y, mask=y == 2)
+    with pytest.raises(ValueError, match="y must have no masked entries"):
+        h_calibration(z, masked)
+    with pytest.raises(ValueError, match="groups must have no masked entries"):
+        h_calibration(z, y, groups=np.ma.masked_array(np.arange(90), mask=y == 2))
+
+
+def test_named_columns_beside_unnamed_ones_must_be_in_order():
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 600)
+    given = {"logits": z[:300], "y": y[:300], "y_test": y[300:], "from_probs": False, "rng": 0}
+    named = pd.DataFrame(z[300:], columns=["p_0", "p_1", "p_2"])
+    found = h_calibration(**given, logits_test=named)
+    with pytest.raises(ValueError, match="give both with names"):
+        h_calibration(**given, logits_test=named[["p_2", "p_0", "p_1"]])
+    letters = h_calibration(**given, logits_test=named.set_axis(list("cab"), axis=1))
+    np.testing.assert_array_equal(letters.probs_test, found.probs_test)

@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 from whp.calibration import h_calibration
-from whp.calibration._h_calibration.maps import standardise
+from whp.calibration._h_calibration.maps import HCalibrationMap, standardise
 from whp.calibration._h_calibration.rows import Rows, answers, held_back
 from whp.certificate import Status, Verdict
-from whp.studies.h_calibration.worlds import law
+from whp.studies.h_calibration.worlds import labels_of, law
 
 pytestmark = pytest.mark.filterwarnings("ignore:window is reduced")
 
@@ -16,8 +16,11 @@ def rows(n=400, seed=0, alpha=(0.5,) * 3, **more):
     return Rows(standardise(z), y, **more)
 
 
+MAP = HCalibrationMap.temperature(0.5)
+
+
 def answer(fit, certify, name, *, split=False, refitted=False):
-    return answers(fit, certify, split=split, refitted=refitted)[name]
+    return answers(fit, certify, MAP, split=split, refitted=refitted)[name]
 
 
 @pytest.mark.parametrize("alpha", [(1, 1), (0.5,) * 3, (0.3,) * 10])
@@ -53,6 +56,61 @@ def test_ties_are_no_copies_and_cannot_be_told_from_them():
     found = answer(a, b, "no-near-copies")
     assert found.status is Status.UNCHECKED
     assert "trees" in found.evidence
+
+
+@pytest.mark.parametrize("way", ["twice", "five times", "drawn with replacement"])
+def test_exact_copies_never_differ_in_class_and_ties_do(way):
+    a, g = rows(300), np.random.default_rng(2)
+    again = {
+        "twice": np.repeat(np.arange(300), 2),
+        "five times": np.repeat(np.arange(300), 5),
+        "drawn with replacement": g.integers(0, 300, 600),
+    }[way]
+    found = answer(rows(300, 1), a.take(g.permutation(again)), "no-near-copies")
+    assert found.status is Status.VIOLATED
+    assert "differ in class" in found.evidence
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 3])
+def test_ties_of_sorted_or_badly_calibrated_scores_are_no_copies(power):
+    g = np.random.default_rng(0)
+    P = np.round(g.dirichlet([0.5] * 3, 1000) * 10) + 0.02
+    P /= P.sum(1, keepdims=True)
+    C = P**power / (P**power).sum(1, keepdims=True)
+    y = np.sort(labels_of(C, g)) if power == 1 else labels_of(C, g)
+    made = HCalibrationMap.temperature(1.0)
+    found = answers(Rows(np.log(P), y), rows(9, 1), made, split=False, refitted=False)
+    assert found["no-near-copies"].status is Status.UNCHECKED
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("way", ["half", "bfloat16", "noise", "two decimals"])
+def test_rows_of_the_fit_scored_again_do_not_certify_it(classes, way):
+    g = np.random.default_rng(classes)
+    _, z, y = law(g, (0.5,) * classes, 400)
+    single = z.astype(np.float32)
+    w = {
+        "half": z.astype(np.float16),
+        "bfloat16": (single.view(np.uint32) & 0xFFFF0000).view(np.float32),
+        "noise": z * (1 + 0.01 * g.normal(size=z.shape)),
+        "two decimals": np.round(z, 2),
+    }[way].astype(float)
+    order = g.permutation(400)
+    fit, certify = Rows(standardise(z), y), Rows(standardise(w[order]), y[order])
+    found = answer(fit, certify, "unused-rows")
+    assert found.status is Status.VIOLATED
+    assert "scored again" in found.evidence
+    _, other, theirs = law(g, (0.5,) * classes, 400)
+    fresh = Rows(standardise(other), theirs)
+    assert answer(fit, fresh, "unused-rows").status is Status.UNCHECKED
+
+
+def test_rows_held_back_at_random_are_no_test_of_a_drift():
+    a, b = rows(), rows(seed=1)
+    assert answer(a, b, "one-law").status is Status.NOT_REFUTED
+    found = answer(a, b, "one-law", split=True)
+    assert found.status is Status.UNCHECKED
+    assert "rows to come" in found.evidence
 
 
 def test_groups_may_hold_copies():

@@ -101,9 +101,7 @@ def band(
     events, largest = table["events"].to_numpy(), table.pop("largest").to_numpy()
     total, entries = table.pop("sum").to_numpy(), table["entries"].to_numpy()
     if (largest == 1).all():
-        # Next to 0 and m unequal events miss a little more often than equal ones: -ln(1 - tail) = wanted.
-        count = 2 * len(table)
-        low, high = simultaneous_proportions(total, events, -count * math.expm1(-delta / count))
+        low, high = simultaneous_proportions(total, events, delta)
     else:
         low, high = chernoff(total / (events * largest), events, delta / len(table))
     scale = events * largest / entries

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,7 +16,8 @@ from whp.calibration._h_calibration.front_door import Fitting, h_calibration
 from whp.calibration._h_calibration.inputs import LEAST
 from whp.calibration._h_calibration.maps import HCalibrationMap
 from whp.calibration._h_calibration.result import HCalibrationResult
-from whp.calibration._h_calibration.theorems import ONE_LAW, accuracy_preserved
+from whp.calibration._h_calibration.rows import REPEATED
+from whp.calibration._h_calibration.theorems import INDEPENDENT, ONE_LAW, accuracy_preserved
 from whp.certificate import Certificate
 
 __all__ = ["HCalibrator"]
@@ -108,6 +110,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y = column_or_1d(y, warn=True)
         state = check_random_state(self.random_state)
         way = self._way()
+        again = _there_again(X) if groups is None else 0.0
         if groups is not None and way != "prefit":
             raise ValueError("groups needs cv='prefit': the other splits here would part a group")
         base = LogisticRegression() if self.estimator is None else self.estimator
@@ -156,16 +159,21 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 fitting=Fitting(self.window, self.tolerance, self.clusters, self.max_iter),
                 rng=int(state.randint(1 << 31)),
             )
-        self.result_ = self._judged(self.result_, given, decided, way == "folds")
+        self.result_ = self._judged(self.result_, given, decided, way == "folds", again)
         self.calibrator_: HCalibrationMap = self.result_.map
         self.n_iter_ = len(self.result_.history)
         self.certificates_: tuple[Certificate, ...] = self.result_.certificates
         return self
 
     def _judged(
-        self, result: HCalibrationResult, given: dict[str, Any], decided: np.ndarray, folds: bool
+        self,
+        result: HCalibrationResult,
+        given: dict[str, Any],
+        decided: np.ndarray,
+        folds: bool,
+        again: float,
     ) -> HCalibrationResult:
-        """The result with what only the classifier knows: its decisions, and whose scores were fitted."""
+        """The result with what only the classifier knows: its decisions, whose scores were fitted, repeated rows."""
         parts = [(given["logits"], result.probs)]
         if result.probs_test is not None:
             parts.append((given["logits_test"], result.probs_test))
@@ -176,12 +184,19 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             "band holds of the latter alone, and rows to come cannot be seen"
         )
 
+        known = {law.name: law} if folds and "y_test" in given else {}
+        if again > REPEATED:
+            known[INDEPENDENT.name] = INDEPENDENT.check(
+                False,
+                f"{again:.1%} of the rows of X are there more than once: they are counted twice, or the "
+                "classifier has seen what calibrates it",
+                remedy="take repeated rows out before fit, or oversample the classifier's rows alone.",
+            )
+
         def mended(certificate: Certificate) -> Certificate:
             if certificate.name == kept.name:
                 return kept
-            if not (folds and "y_test" in given):
-                return certificate
-            conditions = tuple(law if a.name == law.name else a for a in certificate.conditions)
+            conditions = tuple(known.get(a.name, a) for a in certificate.conditions)
             return replace(certificate, conditions=conditions)
 
         return replace(result, certificates=tuple(map(mended, result.certificates)))
@@ -232,7 +247,9 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         return {"logits": scores, "y": y, "decided": decided, **aside}
 
     def _places(self, y: np.ndarray) -> np.ndarray:
-        place = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
+        order = np.argsort(self.classes_, kind="stable")  # catboost names classes in any order
+        at = np.searchsorted(self.classes_, y, sorter=order)
+        place = order[np.minimum(at, len(order) - 1)]
         if (self.classes_[place] != y).any():
             raise ValueError("y holds a class that estimator does not know")
         return place
@@ -295,6 +312,34 @@ def _pairwise(inner: Any) -> bool:
         name.rpartition("__")[2] == "decision_function_shape" and value == "ovo"
         for name, value in given.items()
     )
+
+
+def _there_again(X: Any) -> float:
+    """Share of the different rows of X that are there more than once; 0 where rows may be alike by chance.
+
+    They may not if rows that differ at all nearly always differ in one half of the columns already,
+    and two of them seldom agree in the other half: what agrees in both is then the same row.
+    """
+    if hasattr(X, "toarray"):
+        return 0.0
+    try:
+        frame = (
+            X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X).reshape(len(X), -1))
+        )
+        frame = frame.loc[:, (frame.nunique(dropna=False) > 1).to_numpy()]
+        if frame.shape[1] < 2:
+            return 0.0
+        halves = [
+            pd.util.hash_pandas_object(frame.iloc[:, k::2], index=False).to_numpy() for k in (0, 1)
+        ]
+    except (TypeError, ValueError):  # cells that cannot be compared
+        return 0.0
+    rows, counts = np.unique(np.stack(halves, axis=1), axis=0, return_counts=True)
+    for one, other in (rows.T, rows.T[::-1]):
+        agree = np.unique(other, return_counts=True)[1] / len(rows)
+        if len(np.unique(one)) >= (1 - REPEATED) * len(rows) and (agree**2).sum() <= 0.5:
+            return float((counts > 1).mean())
+    return 0.0
 
 
 def _parted(X: Any, y: np.ndarray, share: float, state: Any) -> Any:

@@ -168,7 +168,7 @@ def h_calibration(
     used = adapted(wanted, len(fit.y), number)
     made, history = fit_map(fit.z, fit.y, mapping, used, fitting.max_iter, rng)
     judged = adapted(wanted, len(certified.y), number)
-    known = answers(fit, certified, split=split, refitted=refit and certified is not fit)
+    known = answers(fit, certified, made, split=split, refitted=refit and certified is not fit)
     before, after = np.exp(certified.z), made.apply(certified.z)
     probs, probs_test = made.apply(every.z), None if test_z is None else made.apply(test_z)
     options: Any = {
@@ -206,7 +206,7 @@ def h_calibration(
         probs = made.apply(every.z)
         probs_test = None if test_z is None else made.apply(test_z)
     return HCalibrationResult(
-        map=made,
+        map=replace(made, from_probs=were_probs),
         probs=probs,
         probs_test=probs_test,
         objective_before=judged(before, certified.y),

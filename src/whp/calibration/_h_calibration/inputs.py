@@ -120,6 +120,12 @@ def _first(flags: Any) -> int:
     return int(np.argwhere(flags)[0][0])
 
 
+def _unmasked(value: Any, argument: str) -> np.ndarray:
+    if np.ma.is_masked(value):
+        raise ValueError(f"{argument} must have no masked entries; drop their rows")
+    return np.asarray(value)
+
+
 def _text(value: Any) -> str:
     """A label as text: 1, 1.0 and "1" are one class."""
     if isinstance(value, str | bool | np.bool_):
@@ -145,7 +151,7 @@ def as_classes(
     bound by `classes` or by the columns' names, never by the alphabet. What labels of other rows
     (`beside`) are about counts too, so that both are read alike.
     """
-    array = np.asarray(value)
+    array = _unmasked(value, argument)
     if array.ndim != 1 or len(array) != size or array.dtype.kind not in "OUSbiuf":
         return as_labels(value, argument, size=size, classes=columns)
     if any(v is None or v != v for v in array.tolist()):
@@ -223,9 +229,20 @@ def in_order(value: Any, argument: str, first: Any, named: str) -> Any:
     Raises
     ------
     ValueError
-        If the names differ.
+        If the names differ, or number the columns in another order than their own where the first
+        has none.
     """
     mine, theirs = column_names(value), column_names(first)
+    if mine is not None and theirs is None:
+        try:
+            places = class_columns(mine, range(len(mine)))
+        except ValueError:
+            return value  # names of no numbers
+        if places != sorted(places):
+            raise ValueError(
+                f"{argument} has columns {_few(mine)}, and {named} has no names to put them in order "
+                "by: give both with names, or both without"
+            )
     if mine is None or theirs is None or mine == theirs:
         return value
     if sorted(mine) != sorted(theirs) or len(set(mine)) < len(mine):
@@ -249,7 +266,7 @@ def as_units(value: Any, argument: str, size: int) -> np.ndarray:
     ValueError
         If there is not one a row.
     """
-    array = np.asarray(value)
+    array = _unmasked(value, argument)
     if array.ndim != 1 or len(array) != size:
         raise ValueError(f"{argument} must have {size} entries, one a row, got shape {array.shape}")
     codes, kinds = pd.factorize(array)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from whp.calibration._h_calibration import kernels
+from whp.calibration._h_calibration.inputs import EXACT, as_logits
 
 __all__ = ["FAR", "HCalibrationMap", "softmax", "standardise"]
 
@@ -37,7 +38,7 @@ def standardise(logits: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class HCalibrationMap:
-    """A fitted map: call it on logits (n, C) to get probabilities (n, C).
+    """A fitted map: call it on scores (n, C) of the kind it was fitted to, to get probabilities (n, C).
 
     Every map increases strictly with each logit of a row and so leaves the order of the classes as it was.
 
@@ -50,6 +51,8 @@ class HCalibrationMap:
         Inverse temperatures and their weights, which sum to 1 (one of each for ``"temperature"``).
     edges, slopes : ndarray
         Where the segments of −z begin, the first at 0 and the last without end, and their slopes.
+    from_probs : bool
+        Whether it was fitted to probabilities, and is called on them, not on logits.
     """
 
     kind: str
@@ -57,6 +60,7 @@ class HCalibrationMap:
     weights: Any = None
     edges: Any = None
     slopes: Any = None
+    from_probs: bool = False
 
     def __post_init__(self) -> None:
         names = (
@@ -68,6 +72,8 @@ class HCalibrationMap:
             raise ValueError(
                 f"kind must be temperature, ensemble, piecewise or monotone, got {self.kind!r}"
             )
+        if not isinstance(self.from_probs, bool):
+            raise ValueError(f"from_probs must be True or False, got {self.from_probs!r}")
         arrays = []
         for name in ("betas", "weights", "edges", "slopes"):
             value = getattr(self, name)
@@ -113,14 +119,25 @@ class HCalibrationMap:
         return float(self.slopes[0])
 
     def __call__(self, logits: Any) -> np.ndarray:
-        """Probabilities of logits (n, C)."""
-        array = np.asarray(logits, dtype=np.float64)
-        if array.ndim != 2 or array.shape[1] < 2:
+        """Probabilities of logits (n, C), or of probabilities where the map was fitted to those.
+
+        One column is the score of the second of two classes.
+
+        Raises
+        ------
+        ValueError
+            If the scores are plainly of the other kind.
+        """
+        if np.ndim(logits) != 2:
             raise ValueError(
-                f"logits must be two-dimensional with at least 2 columns, got shape {array.shape}"
+                f"logits must be two-dimensional, a row a sample, got shape {np.shape(logits)}"
             )
-        if not np.isfinite(array.max(axis=1)).all():
-            raise ValueError("logits must have a finite largest entry in every row, and no NaN")
+        array, _ = as_logits(logits, "logits", self.from_probs)
+        inside = len(array) > 1 and not self.from_probs and array.min() >= 0
+        if inside and (np.abs(array.sum(axis=1) - 1) <= EXACT).all():
+            raise ValueError(
+                "logits must be logits, as those that the map was fitted to; these are probabilities"
+            )
         return self.apply(standardise(array))
 
     def apply(self, z: np.ndarray) -> np.ndarray:
@@ -135,7 +152,8 @@ class HCalibrationMap:
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionary for JSON."""
         values = {name: getattr(self, name) for name in ("betas", "weights", "edges", "slopes")}
-        return {"kind": self.kind, **{k: v.tolist() for k, v in values.items() if v is not None}}
+        given = {k: v.tolist() for k, v in values.items() if v is not None}
+        return {"kind": self.kind, **given, "from_probs": self.from_probs}
 
     @classmethod
     def from_dict(cls, data: Any) -> HCalibrationMap:
@@ -146,7 +164,7 @@ class HCalibrationMap:
         ValueError
             If `data` is not that of a map.
         """
-        if not isinstance(data, Mapping) or set(data) not in (
+        if not isinstance(data, Mapping) or set(data) - {"from_probs"} not in (
             {"kind", "betas", "weights"},
             {"kind", "edges", "slopes"},
         ):

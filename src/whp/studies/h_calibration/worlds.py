@@ -8,13 +8,16 @@ misses its truth.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.tree import DecisionTreeClassifier
 
 from whp.calibration._h_calibration import theorems as t
 from whp.calibration._h_calibration.band import CLASS, TOP, band
+from whp.calibration._h_calibration.estimator import HCalibrator
 from whp.calibration._h_calibration.front_door import Fitting, h_calibration
 from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import Objective
@@ -346,6 +349,53 @@ def repeated_in_single_precision(rng: np.random.Generator, strength: float) -> I
     return _without_ids(_repeated(rng, strength, 0.0, np.float32))
 
 
+@worlds.world(run=h_calibration, breaks=t.NO_COPIES, strengths=(0.02, 0.2, 1.0), broken_from=0.2)
+def repeated_exactly(rng: np.random.Generator, strength: float) -> Instance:
+    """A share of the certified rows is there twice to the last digit, and no ids are given."""
+    return _without_ids(_repeated(rng, strength, 0.0))
+
+
+@worlds.world(run=h_calibration, breaks=t.NO_COPIES)
+def drawn_with_replacement(rng: np.random.Generator, strength: float) -> Instance:
+    """The certified rows are a bootstrap sample of 400 rows, five times as large."""
+    C, z, y = law(rng, [0.5] * 3, 1000)
+    D, w, u = law(rng, [0.5] * 3, 400)
+    drawn = rng.integers(400, size=2000)
+    given = {"logits": z, "y": y, "logits_test": w[drawn], "y_test": u[drawn]}
+    return Instance({**given, "from_probs": False, "rng": rng}, fitted(C, D[drawn]))
+
+
+def around_a_tree(X: np.ndarray, y: np.ndarray, cv: float, seed: int) -> SimpleNamespace:
+    """A decision tree, calibrated on a share of the rows, and its certificates."""
+    tree = DecisionTreeClassifier(min_samples_leaf=4, random_state=0)
+    model = HCalibrator(tree, cv=cv, random_state=seed).fit(X, y)
+    return SimpleNamespace(certificates=model.certificates_, model=model)
+
+
+@worlds.world(run=around_a_tree, breaks=t.INDEPENDENT, strengths=(2, 5))
+def oversampled_before_the_split(rng: np.random.Generator, strength: float) -> Instance:
+    """Each row comes several times, so that the tree has seen what calibrates it."""
+    X = rng.normal(size=(3400, 5))
+    p = 1 / (1 + np.exp(-2 * X.sum(axis=1) / np.sqrt(5)))
+    y = (rng.random(3400) < p).astype(int)
+    again, fresh = np.repeat(np.arange(400), int(strength)), slice(400, None)
+
+    def truths(run: SimpleNamespace) -> Truths:
+        P = run.model.predict_proba(X[fresh])
+        top, best = P.max(axis=1), P.argmax(axis=1)
+        true = np.where(best == 1, p[fresh], 1 - p[fresh])
+        right, blocks = True, run.model.result_.blocks
+        for block in blocks[blocks["part"] == TOP].itertuples():
+            inside = (top >= block.lowest) & (top <= block.highest)
+            if inside.sum() >= 50:
+                error = 3 / np.sqrt(inside.sum())
+                right &= bool(block.lower - error <= true[inside].mean() <= block.upper + error)
+        return {"top-label-error": right}
+
+    given = {"X": X[again], "y": y[again], "cv": 0.5, "seed": int(rng.integers(1 << 31))}
+    return Instance(given, truths)
+
+
 @worlds.world(run=h_calibration, breaks=t.UNUSED)
 def certified_on_the_fit(rng: np.random.Generator, strength: float) -> Instance:
     """The test rows are the rows of the fit, in single precision."""
@@ -366,6 +416,14 @@ def the_same_rows_again(rng: np.random.Generator, strength: float) -> Instance:
     u = np.where(fresh, u, y[again])
     given = {"logits": z, "y": y, "logits_test": w, "y_test": u, "from_probs": False, "rng": rng}
     return Instance(given, fitted(C, D))
+
+
+@worlds.world(run=h_calibration, breaks=t.UNUSED, strengths=(0.1, 0.5, 1.0), broken_from=0.5)
+def the_same_rows_scored_again(rng: np.random.Generator, strength: float) -> Instance:
+    """A share of the test rows are rows of the fit in half precision and in another order."""
+    made = the_same_rows_again.make(rng, strength)
+    half = np.asarray(made.arguments["logits_test"]).astype(np.float16)
+    return Instance({**made.arguments, "logits_test": half}, made.truths)
 
 
 @worlds.world(run=h_calibration, breaks=t.UNUSED, strengths=(0.05, 1.0))
