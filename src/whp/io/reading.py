@@ -336,6 +336,7 @@ class _Plan:
         self.table = open_table(path, chosen.sep, names="wanted" if wanted else "optional")
         self.names: list[str] = self.table.names
         self.targets: dict[str, str] = {}  # parameter to column
+        self.unasked: list[str] = []  # parameters whose column has their name, which nobody gave
         for name, data in wants.items():
             if data.kind in ONE_COLUMN:
                 self._target(name, data, reader, together)
@@ -355,6 +356,8 @@ class _Plan:
         column = reader.columns.get(name, data.column or name)
         if column in self.names:
             self.targets[name] = column
+            if not asked:
+                self.unasked.append(f"{name} from {column!r}")
         elif asked:
             self.faults.append(unknown(column, self.names))
         elif not together:
@@ -400,6 +403,7 @@ class _Plan:
         for name, column in self.targets.items():
             found[name] = columns[column].array(roles[column])
             self.notes += columns[column].notes
+        self.notes += self.unasked
         if self.whole:
             if self.wants[self.whole].kind == "matrix":
                 self.notes.append(f"{self.whole} from {_several(self.features)}")

@@ -117,3 +117,11 @@ def test_weights_come_from_a_column(houses, capsys):
     code, out, _ = whp(*run, capsys=capsys)
     assert code == 0
     assert json.loads(out)["result"]["columns_of_A"] == 7
+
+
+def test_a_column_that_is_taken_for_weights_is_named(houses, capsys):
+    table = pd.read_csv(houses)
+    table["sample_weight"] = 1.0
+    table.to_csv(houses, index=False)
+    _, out, _ = whp(houses, "--target", "price", capsys=capsys)
+    assert "sample_weight from 'sample_weight'" in " ".join(out.split())

@@ -50,6 +50,11 @@ def test_labels_are_stripped(tmp_path):
     ]
 
 
+def test_a_comma_too_many_is_no_category(tmp_path):
+    with pytest.raises(ValueError, match="is there a comma too many"):
+        answered(log(tmp_path, "c\na\nb\n"), categories="a,b,")
+
+
 def test_a_column_of_a_frame_holds_categories():
     import pandas as pd
 

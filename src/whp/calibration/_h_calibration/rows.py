@@ -24,9 +24,8 @@ TIED_AGAIN = (
 )
 SHIFT_LEVEL = 0.01
 COPY_LEVEL = 0.001
-ALIKE = (
-    0.2  # tied rows that differ in class less often than this share of what is expected are copies
-)
+# Tied rows that differ in class less often than this share of what is expected are copies.
+ALIKE = 0.2
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,8 @@ Neighbours = Literal["replace", "add-remove"]
 QUERIES = ("counts", "maxsum", "sumselect")
 STRATEGIES = ("recompute", "tree", "sqrt", "naive")
 ROOM = 5 * 10**7  # entries that the square-root factorisation may hold
-COARSE = (
-    2**13
-)  # scale beyond which its rounded coefficients have too few binary places for the bound to be theirs
+# A larger scale leaves rounded coefficients too few binary places for the bound to be theirs.
+COARSE = 2**13
 ROUNDING = 2.0**-40  # of an answer of the square-root factorisation, for each record
 
 

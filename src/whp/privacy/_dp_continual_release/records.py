@@ -398,9 +398,11 @@ class Records:
 
 
 def _split(categories: str | Sequence[Any]) -> list[str]:
-    return [
-        _label(c) for c in (categories.split(",") if isinstance(categories, str) else categories)
-    ]
+    given = categories.split(",") if isinstance(categories, str) else categories
+    names = [_label(c) for c in given]
+    if "" in names and names != [""]:
+        raise ValueError("categories must not hold an empty name; is there a comma too many?")
+    return names
 
 
 def _label(value: Any) -> str:
