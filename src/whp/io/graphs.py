@@ -294,14 +294,14 @@ def _no_matrix(table: Any, names: list[str]) -> None:
 def _no_time_first(first: list[str], second: list[str], third: list[str]) -> None:
     """Refuse three columns without names of which the last two, not the first two, share nodes.
 
-    ``time i j`` is how contacts are logged; taken for ends and weight, times would be nodes. A
-    tenth of them may be equal to a node by chance.
+    ``time i j`` is how contacts are logged; taken for ends and weight, times would be nodes. Some
+    times may be equal to a node by chance.
     """
     times, one, other = set(first), set(second), set(third)
-    apart = 10 * len(times & one) <= min(len(times), len(one))
+    apart = 2 * len(times & one) < len(one)
     if apart and 2 * len(one & other) > max(len(one), len(other)) > 2:
         raise ValueError(
-            "its second and third columns have nodes in common, its first and second next to none, "
+            "its second and third columns have most nodes in common, its first and second have not, "
             "as where a time comes first; put the two ends first, or save it as csv with a header "
             "and name them by --columns"
         )
