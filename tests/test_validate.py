@@ -180,6 +180,8 @@ def test_sparse_matrices_keep_their_pattern_and_must_be_real():
     assert (got.format, got.dtype, got.nnz) == ("csr", np.float64, 2)
     with pytest.raises(ValueError, match="A must be real, got complex numbers"):
         validate.as_sparse(A * 1j, "A")
+    often = (np.ones(256, np.uint8), (np.zeros(256, int), np.ones(256, int)))
+    assert validate.as_sparse(scipy.sparse.coo_array(often, shape=(2, 2)), "A").sum() == 256
 
 
 def test_flags():

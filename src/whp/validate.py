@@ -120,7 +120,7 @@ def as_sparse(value: Any, argument: str) -> Any:
     if value.dtype.kind not in "fiub":
         told = NAMED.get(value.dtype.kind, str(value.dtype))
         raise ValueError(f"{argument} must be real, got {told}")
-    return sp.csr_array(value, dtype=np.float64)
+    return sp.csr_array(value.astype(np.float64))  # before entries that repeat are added up
 
 
 def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:

@@ -271,3 +271,35 @@ def test_a_matrix_is_no_list_of_edges(given):
         given("20,1,7,8,9\n20,3,5,8,9\n", "contacts.csv")
     graph, _ = given("% sym weighted\n1 2 1 1082\n2 3 1 1083\n3 1 1 1084\n", "out.txt")
     assert edges(graph) == TRIANGLE
+
+
+def test_a_column_of_times_or_weights_is_no_end_of_an_edge(given):
+    rng = np.random.default_rng(0)
+    pairs = [rng.choice(20, 2, replace=False) + 1000 for _ in range(60)]
+    bare = [f"{20 * t},{i},{j}" for t, (i, j) in enumerate(pairs)]
+    for text, name in (("\n".join(bare), "bare.csv"), ("\n".join(bare).replace(",", " "), "b.txt")):
+        with pytest.raises(ValueError, match="as where a time comes first"):
+            given(text + "\n", name)
+    for first in ("t", "Time", "timestamp", "weight"):
+        graph, notes = given("\n".join([f"{first},i,j", *bare]) + "\n", "named.csv")
+        assert max(map(len, graph)) == 4
+        assert set(graph) <= {str(1000 + i) for i in range(20)}
+        assert "edges join 'i' and 'j'" in notes
+    for header in ("s,t", "s,t,w", "t,s"):
+        row = ",".join("12345"[: header.count(",") + 1])
+        assert set(given(f"{header}\n{row}\n{row}\n", "short.csv")[0]) == {"1", "2"}
+    ratings = "".join(f"{9000 + u},{u % 50},{u % 5}\n" for u in range(200))
+    assert len(given(ratings, "ratings.csv")[0]) == 250  # few ratings among many items
+
+
+def test_the_third_column_of_a_bare_list_is_said_to_be_the_weight(given):
+    for text, name in (("1,2,5\n2,3,6\n", "bare.csv"), ("1 2 5\n2 3 6\n", "bare.txt")):
+        graph, notes = given(text, name)
+        assert graph.edges["1", "2"]["weight"] == 5
+        assert "edges join the first two columns, the third is their weight" in notes
+
+
+def test_a_weight_on_some_edges_only_is_said_so():
+    graph = nx.Graph([(0, 1, {"weight": 1.0}), (1, 2)])
+    with pytest.raises(ValueError, match="'weight' on some edges, not on 1 - 2"):
+        edge_weight(graph)

@@ -30,6 +30,8 @@ ENDS = (
     {"source", "from", "src", "node1", "fromnodeid"},
     {"target", "to", "dst", "node2", "tonodeid"},
 )
+# Columns that are no end of an edge by their name, where they come first and two others follow.
+NO_ENDS = {"t", "time", "timestamp", "date", "datetime", "weight", "count"}
 NAMES = ("name", "label")  # attributes that hold the names of nodes in GraphML of igraph and of yEd
 
 
@@ -56,6 +58,8 @@ def edge_weight(graph: Any, name: str | None = None) -> str:
         value = carried.get(chosen)
         if value is None:
             known = sorted({str(k) for *_, c in graph.edges(data=True) for k in c})
+            if chosen in known:
+                raise ValueError(f"graph has {chosen!r} on some edges, not on {u!r} - {v!r}")
             there = f"edges carry {', '.join(map(repr, known))}" if known else "edges carry nothing"
             raise ValueError(
                 f"graph has no {chosen!r} on the edge {u!r} - {v!r}; {there}{nearest(chosen, known)}"
@@ -226,10 +230,12 @@ def _from_table(
         if name not in table.names:
             raise ValueError(unknown(name, table.names))
     if not chosen:
-        low = {n.lower().strip("# "): n for n in names}
+        low = {_low(n): n for n in names}
         chosen = [low[next(iter(w & set(low)))] for w in ENDS if w & set(low)]
         if len(chosen) != 2:
-            chosen = names[:2]
+            others = [n for n in names if _low(n) not in NO_ENDS]
+            late = bool(names) and _low(names[0]) in NO_ENDS and len(others) > 1
+            chosen = others[:2] if late else names[:2]
             _no_matrix(table, names)
     if len(chosen) != 2:
         raise ValueError("a list of edges needs two columns, one for each end")
@@ -242,16 +248,19 @@ def _from_table(
         raise ValueError("an edge lacks one of its ends: " + "; ".join(faults))
     ends = _names([columns[n].strings() for n in chosen])
     others = [n for n in rest if n.lower() != "weight"]
-    if others and not getattr(getattr(table, "header", None), "absent", False):
+    said = others or (chosen != names[:2] and not listed(choice.columns, table.names))
+    if said and not getattr(getattr(table, "header", None), "absent", False):
         notes.append(f"edges join {chosen[0]!r} and {chosen[1]!r}; --columns names others")
     _no_edge(chosen, ends)
     absent = getattr(getattr(table, "header", None), "absent", False)
     if absent and rest:  # the third column of a list without names is the weight
+        _no_time_first(ends[0], ends[1], [str(v).strip() for v in columns[rest[0]].strings()])
+        notes.append("edges join the first two columns, the third is their weight")
         carried = {"weight": _values(columns[rest[0]])}
     else:
         carried = {_lower(n): _values(columns[n]) for n in rest}
     keys = list(carried)
-    low = [n.lower().strip("# ") for n in chosen]
+    low = [_low(n) for n in chosen]
     named = low[0] in ENDS[0] - {"node1"} and low[1] in ENDS[1] - {"node2"}
     if not keys:
         return ((u, v, {}) for u, v in zip(*ends, strict=True)), keys, named
@@ -282,6 +291,22 @@ def _no_matrix(table: Any, names: list[str]) -> None:
         )
 
 
+def _no_time_first(first: list[str], second: list[str], third: list[str]) -> None:
+    """Refuse three columns without names of which the last two, not the first two, share nodes.
+
+    ``time i j`` is how contacts are logged; taken for ends and weight, times would be nodes. Some
+    times may be equal to a node by chance.
+    """
+    times, one, other = set(first), set(second), set(third)
+    apart = 2 * len(times & one) < len(one)
+    if apart and 2 * len(one & other) > max(len(one), len(other)) > 2:
+        raise ValueError(
+            "its second and third columns have most nodes in common, its first and second have not, "
+            "as where a time comes first; put the two ends first, or save it as csv with a header "
+            "and name them by --columns"
+        )
+
+
 def _names(ends: list[Any]) -> list[list[str]]:
     """Names of nodes without blanks at either end; 3.0 is 3 where all are whole numbers.
 
@@ -296,12 +321,16 @@ def _names(ends: list[Any]) -> list[list[str]]:
 
 def _no_edge(names: list[str], ends: list[Any]) -> None:
     """Names of columns that are nodes as well stand for a first edge without a header before it."""
-    if all(name.lower().strip("# ") not in known for name, known in zip(names, ENDS, strict=True)):
+    if all(_low(name) not in known for name, known in zip(names, ENDS, strict=True)):
         nodes = {*ends[0], *ends[1]}
         if twice := [n for n in names if n in nodes]:
             raise ValueError(
                 f"its first line seems to be an edge, since {twice[0]!r} is a node as well; add a header such as source,target"
             )
+
+
+def _low(name: str) -> str:
+    return name.lower().strip("# ")
 
 
 def _lower(name: str) -> str:
@@ -363,6 +392,9 @@ def _from_list(path: Path, notes: list[str]) -> tuple[Iterator[Edge], list[str],
     weighted = all(len(fields) > 2 and _number(fields[2]) for fields, _ in rows)
     if not weighted and any(len(fields) > 2 for fields, _ in rows):
         notes.append("what stands after the two ends left out")
+    if weighted:
+        _no_time_first(*([fields[j] for fields, _ in rows] for j in range(3)))
+        notes.append("edges join the first two columns, the third is their weight")
     keys = ["weight"] if weighted else sorted({k for _, carried in rows for k in carried})
 
     def edges() -> Iterator[Edge]:

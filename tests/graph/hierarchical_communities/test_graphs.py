@@ -200,11 +200,12 @@ def test_weights_that_are_left_out_are_said_of_every_kind_of_graph():
     for graph in (one, other):
         with pytest.warns(UserWarning, match="from 1 to 5, which are left out"):
             adjacency(graph)
-    one[0][1]["weight"] = 0.0
-    other.es["weight"] = [0.0, 5.0]
-    for graph in (one, other):
-        with pytest.raises(ValueError, match="1 edges of weight 0"):
-            adjacency(graph)
+    for none in (0.0, "0"):
+        one[0][1]["weight"] = none
+        other.es["weight"] = [none, 5.0]
+        for graph in (one, other):
+            with pytest.raises(ValueError, match="1 edges of weight 0"):
+                adjacency(graph)
 
 
 def test_labels_in_a_series_go_by_its_index():

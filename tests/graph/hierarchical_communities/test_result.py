@@ -101,3 +101,12 @@ def test_the_number_of_communities_on_all_edges_is_told():
     for options in ({"n_communities": 2}, {"holdout": 0.0}):
         other = hierarchical_communities(nx.karate_club_graph(), rng=0, **options)
         assert other.n_communities_on_all_edges is None
+
+
+def test_names_that_read_alike_are_told_apart_in_the_file():
+    A, _ = planted(np.random.default_rng(0))
+    graph = nx.from_scipy_sparse_array(A)
+    nodes = hierarchical_communities(graph, rng=0).artifacts()["labels.csv"]["node"]
+    assert nodes[1] == "1"
+    nodes = hierarchical_communities(nx.relabel_nodes(graph, {0: "1"}), rng=0).artifacts()
+    assert {"1", "'1'"} <= set(nodes["labels.csv"]["node"])

@@ -344,3 +344,16 @@ def test_a_tree_with_a_mark_is_not_vacuous():
         A, _ = planted(np.random.default_rng(seed), k=3, size=20, inside=0.6)
         made = hierarchical_communities(A, 60, holdout=0.9, rng=seed)
         assert not (made.supported.any() and verdict(made, "supported-tree") == Verdict.VACUOUS)
+
+
+def test_the_lemma_does_not_mind_how_many_edges_are_held_out():
+    p = np.where(np.eye(4, dtype=bool), 0.5, 0.08)
+    p[[0, 1, 2, 3], [1, 0, 3, 2]] = 0.10
+    verdicts = []
+    for rng in np.random.default_rng(0).spawn(4):
+        A, _ = block_model(p, np.full(4, 300), rng)
+        for share in (0.2, 0.5):
+            made = hierarchical_communities(A, holdout=share, rng=rng)
+            verdicts.append(verdict(made, "linkage-lemma"))
+    assert Verdict.FAILS not in verdicts
+    assert Verdict.HOLDS in verdicts

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from block_graphs import planted
 
 from whp.cli import main
+from whp.graph._hierarchical_communities.graphs import adjacency
 
 
 def run(capsys, *words):
@@ -96,3 +97,26 @@ def test_weights_of_a_file_have_no_unit(tmp_path, capsys, scale):
     code, shown = run(capsys, path, "--weight", "volume", "--json", "--seed", 0)
     assert code == 0, shown
     assert json.loads(shown.splitlines()[-1])["result"]["communities"] == 3
+
+
+def test_edges_of_weight_zero_are_refused_or_left_out(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    A, _ = planted(rng, k=3, size=30, inside=0.5)
+    pairs = pairs_of(A, rng)
+    kept = sum(k % 5 > 0 for k in range(len(pairs)))
+    rows = [f"{i},{j},{int(k % 5 > 0)}\n" for k, (i, j) in enumerate(pairs)]
+    for name, head, sep in (("z.csv", "source,target,weight\n", ","), ("z.txt", "", " ")):
+        path = tmp_path / name
+        path.write_text(head + "".join(rows).replace(",", sep))
+        code, shown = run(capsys, path, "--seed", 0)
+        assert code != 0
+        assert f"{len(pairs) - kept} edges of weight 0" in " ".join(shown.split())
+        for option in (("--weighted",), ("--at-least", 1)):
+            code, shown = run(capsys, path, *option, "--seed", 0)
+            assert code == 0, shown
+    i, j = (np.array([int(p[e]) - 1558 for p in pairs]) for e in (0, 1))
+    there = np.array([k % 5 > 0 for k in range(len(pairs))], float)
+    stored = sp.coo_array((there, (i, j)), shape=A.shape)
+    whole = sp.csr_array(stored + stored.T)
+    matrix = adjacency(whole)[0]  # a zero that a matrix stores is none, as in a dense one
+    assert matrix.nnz == 2 * kept

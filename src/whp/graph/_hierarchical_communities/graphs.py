@@ -81,10 +81,15 @@ def _weights_left_out(weight: np.ndarray) -> None:
 
 
 def _numbers(values: list[Any]) -> np.ndarray:
-    """Those of the weights that are finite numbers."""
-    return np.array(
-        [v for v in values if isinstance(v, int | float | np.number) and np.isfinite(v)], np.float64
-    )
+    """Those of the weights that are finite numbers, or text of one."""
+    numbers = []
+    for value in values:
+        try:
+            numbers.append(float(value))
+        except (TypeError, ValueError):
+            continue
+    weight = np.array(numbers, np.float64)
+    return weight[np.isfinite(weight)]
 
 
 def _matrix(

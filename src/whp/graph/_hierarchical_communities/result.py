@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["HierarchicalCommunitiesResult"]
 
 
+def _texts(nodes: tuple[Any, ...]) -> list[str]:
+    """Names as text; as Python writes them where two would be alike, as 1 and "1" are."""
+    texts = [str(v) for v in nodes]
+    written = [repr(v) for v in nodes]
+    return texts if len(set(texts)) == len(set(written)) else written
+
+
 @dataclass(frozen=True, eq=False)
 class HierarchicalCommunitiesResult(Result):
     """A tree of communities.
@@ -203,7 +210,7 @@ class HierarchicalCommunitiesResult(Result):
         arrays = {
             k: getattr(self, k) for k in ("labels", "linkage", "density", "support", "eigenvalues")
         }
-        labels = pd.DataFrame({"node": [str(v) for v in self.nodes], "label": self.labels})
+        labels = pd.DataFrame({"node": _texts(self.nodes), "label": self.labels})
         return {
             "arrays.npz": arrays,
             "labels.csv": labels,

@@ -80,8 +80,9 @@ SUPPORTED_TREE = Theorem(
 )
 LINKAGE_LEMMA = Theorem(
     "linkage-lemma",
-    "every density between two leaves is within half of the smallest gap between nested merges of "
-    "its truth, so that average linkage returned the true tree over these leaves",
+    "every density between two leaves, as estimated from the edges that built the tree, is within half "
+    "of the smallest gap between nested merges of its truth, so that average linkage returned the true "
+    "tree over these leaves",
     "largest error of such a density less half of the smallest gap",
     AT_MOST,
     POPULATION,
@@ -154,7 +155,10 @@ def _edges_independent(e: Evidence, scaled: bool) -> Answer:
         if cycles.sees <= 1
     )
     return EDGES_INDEPENDENT.tested(
-        found.p, LEVEL_CYCLES, f"{sees}, nine times in ten{by}", remedy=_excess(found, e.finer)
+        found.p,
+        LEVEL_CYCLES,
+        f"{sees}, nine times in ten{by}; longer cycles are not looked at",
+        remedy=_excess(found, e.finer),
     )
 
 
@@ -267,7 +271,8 @@ def linkage(e: Evidence) -> Certificate:
         gap = e.margins[leaves:].min(axis=0)
         if not e.weighted:
             off = ~np.eye(leaves, dtype=bool)
-            built = (e.train / node_pairs(e.sizes).clip(1))[off]
+            # Linkage got a share of the edges; all its densities over that share, its merges stay.
+            built = (e.train / node_pairs(e.sizes).clip(1))[off] / (1 - e.holdout)
             value, low, high = e.densities[e.tree.meet][off].T
             error = [np.abs(built - end) for end in (value, low, high)]
             inside = (low <= built) & (built <= high)

@@ -107,7 +107,8 @@ def _lemma(r: HierarchicalCommunities, density: np.ndarray) -> bool | None:
             meet[x, below[b]] = k + i
             meet[below[b], x] = k + i
     off = ~np.eye(k, dtype=bool)
-    error = np.abs(r.between - density[meet])[off].max()
+    share = 1 - float(r.certificates[1].inputs["holdout"])  # of the edges that linkage got
+    error = np.abs(r.between / share - density[meet])[off].max()
     inner = np.arange(k, 2 * k - 2)
     value = float(error - (density[inner] - density[_parents(r)[inner]]).min() / 2)
     return judged(c, value <= 0, within(c, value))

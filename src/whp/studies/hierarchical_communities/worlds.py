@@ -166,6 +166,14 @@ def many_small_blocks(rng: np.random.Generator, strength: float) -> Instance:
 
 
 @worlds.world(run=hierarchical_communities)
+def two_close_levels(rng: np.random.Generator, strength: float) -> Instance:
+    """Four blocks of 200, .5 inside, .10 in each pair of them and .08 between pairs, half held out."""
+    p = _flat(4, 0.5, 0.08)
+    p[[0, 1, 2, 3], [1, 0, 3, 2]] = 0.10
+    return _blocks(rng, p, np.full(4, 200), TREE, LEMMA, INVERSION, holdout=0.5)
+
+
+@worlds.world(run=hierarchical_communities)
 def names(rng: np.random.Generator, strength: float) -> Instance:
     """Four blocks of 40 as a data frame of names in random order."""
     p = btsbm_densities(np.array([0.03, 0.15, 0.5]))
