@@ -111,7 +111,7 @@ def test_the_columns_that_are_scores_are_said(tmp_path, capsys):
     table.to_csv(path, index=False)
     code, out, _ = whp(capsys, path, "--drop", "loss")
     assert code == 0
-    assert "read as: 400 rows; logits from 'cat', 'cow', 'dog'; 'loss' left out" in out
+    assert "read as: 400 rows; y from 'y'; logits from 'cat', 'cow', 'dog'; 'loss' left out" in out
     table.drop(columns="loss").join(pd.DataFrame(z, columns=list("abc"))).join(
         pd.DataFrame(z, columns=list("def"))
     ).to_csv(path, index=False)
