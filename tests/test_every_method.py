@@ -145,7 +145,7 @@ def recovering():
         rows.append((t, arm, 1 - math.exp(-(t - last[arm]) / 2) + 0.01 * rng.normal()))
         last[arm] = t
     table = pd.DataFrame(rows, columns=["time", "arm", "reward"])
-    return {"table": table, "K": 1, "D": 4, "monotone": "isotonic", "resamples": 10, "rng": 0}
+    return {"table": table, "K": 1, "D": 4, "resamples": 10, "rng": 0}
 
 
 def private():
@@ -220,7 +220,15 @@ def reorder(*names):
     def change(arguments):
         order = np.random.default_rng(5).permutation(len(arguments[names[0]]))
         for name in names:
-            arguments[name] = arguments[name][order]
+            value = arguments[name]
+            arguments[name] = value.iloc[order] if hasattr(value, "iloc") else value[order]
+
+    return change
+
+
+def column(name, which, factor, plus=0):
+    def change(arguments):
+        arguments[name] = arguments[name].assign(**{which: arguments[name][which] * factor + plus})
 
     return change
 
@@ -280,7 +288,14 @@ EXAMPLES = {
         unrefused=frozenset({"dynamic", "row_bound"}),
     ),
     "groupwise-regret": Example(groupwise, unrefused=frozenset({"track"})),
-    "recovering-bandits": Example(recovering, unrefused=frozenset({"local_search"})),
+    "recovering-bandits": Example(
+        recovering,
+        {
+            "order of rows": (reorder("table"), ("reward_a_period", "no_policy_above")),
+            "unit of the reward": (column("table", "reward", 1e6), ("share_of_that",)),
+            "first period": (column("table", "time", 1, 100), ("reward_a_period",)),
+        },
+    ),
     "dp-continual-release": Example(
         private, {"layout": (fortran("stream"), ("largest_count", "error_bound"))}
     ),

@@ -224,7 +224,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Plan a feasible timetable of actions whose rewards recover with rest, with its distance from the best possible.",
         guarantee="a timetable without conflicts that earns a computed share of what any policy could, and regret of learning it",
         cost="O(N D log(N D)) for the bound, a few dozen packings of O(N log N) for a plan",
-        front_door="whp.bandits.recovering_bandits:recovering_bandits",
+        front_door="whp.bandits._recovering_bandits.front_door:recovering_bandits",
+        theorems="whp.bandits._recovering_bandits.theorems",
     ),
     Method(
         "adversarial-linear-mdp",

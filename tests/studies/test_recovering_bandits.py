@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 from trial import judged
 
-from whp.bandits.recovering_bandits import plan_recovering
-from whp.experiment.study import Outcome
-from whp.studies import recovering_bandits as study
+from whp.bandits import plan_recovering
+from whp.experiment.study import Outcome, load
+from whp.studies.recovering_bandits.experiments import promotion_curves
+
+study = load("recovering-bandits")
 
 
 @pytest.mark.parametrize("scale", ["quick", "standard", "full"])
@@ -44,7 +46,7 @@ def test_claims_can_come_out_either_way():
 
 @pytest.mark.slow
 def test_c2_promotions():
-    log, fit = study._promotions()
+    log, fit = promotion_curves()
     assert (len(fit.arms), fit.curves.shape[1]) == (23, 8)
     assert len(log) < 148_731
     for K, bound, share in (

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from whp.bandits.recovering_bandits.plan import as_curves
+from whp.bandits._recovering_bandits.plan import as_curves
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["RecoveringEnv"]

@@ -12,9 +12,10 @@ __all__ = ["pack", "rows"]
 
 @compiled
 def _pack(period, order, channels, offset, channel):
-    """Put each arm into the free class (q, r) with the largest q that divides its period, and split off what it does not need.
+    """Put each arm into the free class (q, r) with the largest q that divides its period.
 
-    Exact integers: what comes out has no conflict. False where an arm finds no class.
+    What the arm does not need of the class is split off. Exact integers: what comes out has no
+    conflict. False where an arm finds no class.
     """
     top = 1
     for i in order:

@@ -1,8 +1,8 @@
-"""What a pull is worth at what rate: concave envelopes, the linear program over them, and the bound on every policy.
+"""What a pull is worth at what rate: concave envelopes and the linear program over them.
 
-A pull of an arm with gap d uses d of its periods and pays R(d). F is the least concave function above (0, 0) and all
-(1/d, R(d)/d), cut at its maximum; the largest ΣF_i(x_i) with Σx_i ≤ K bounds what any policy earns in the long run, since its
-gaps are a mixture of such points.
+A pull of an arm with gap d uses d of its periods and pays R(d). F is the least concave function above
+(0, 0) and all (1/d, R(d)/d), cut at its maximum; the largest ΣF_i(x_i) with Σx_i ≤ K bounds what any
+policy earns in the long run, since its gaps are a mixture of such points (docs: upper-bound).
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ __all__ = ["Relaxation", "a_priori_ratio", "period_set", "relax", "segments"]
 
 
 def a_priori_ratio(K: int) -> float:
-    """γ_K: a share of the bound that the schedule has before anything is computed, ≈ 1 − 2/√K; a quarter for K = 1."""
+    """γ_K, a share of the bound that is certain beforehand, ≈ 1 − 2/√K; a quarter for K = 1."""
     return max([m * (K - m) / ((m + 1) * K) for m in range(1, K)], default=0.25) if K > 1 else 0.25
 
 
 def period_set(m: int, D: int) -> tuple[int, ...]:
-    """S_m: all j·2^l with m ≤ j < 2m, l any integer, up to D, and beyond it up to 2D: every d has one in [d, d(m + 1)/m)."""
+    """S_m: all j·2^l with m ≤ j < 2m, l any integer, up to D, or beyond it the next.
+
+    Every d has one in [d, d(m + 1)/m).
+    """
     found = set(range(1, min(2 * m, 2 * D + 1)))
     for j in range(m, 2 * m):
         p = j
@@ -37,14 +40,14 @@ def period_set(m: int, D: int) -> tuple[int, ...]:
 
 @compiled
 def _segments(R, periods, slope, length, low, high, arm):
-    """Concave envelopes by one monotone chain an arm, from the longest period on. How many segments there are."""
+    """Concave envelopes by one monotone chain an arm, from the longest period on; how many pieces.
+
+    Periods whose point lies on a piece part it, so that each of them can be chosen.
+    """
     N, D = R.shape
     count = 0
-    X, Y, P = (
-        np.empty(len(periods) + 1),
-        np.empty(len(periods) + 1),
-        np.empty(len(periods) + 1, np.int64),
-    )
+    X, Y = np.empty(len(periods) + 1), np.empty(len(periods) + 1)
+    P = np.empty(len(periods) + 1, np.int64)
     for i in range(N):
         top = 1
         X[0], Y[0], P[0] = 0.0, 0.0, 0
@@ -59,11 +62,22 @@ def _segments(R, periods, slope, length, low, high, arm):
                 top -= 1
             X[top], Y[top], P[top] = x, y, d
             top += 1
+        tested = len(periods) - 1
         for k in range(1, top):
-            length[count] = X[k] - X[k - 1]
-            slope[count] = (Y[k] - Y[k - 1]) / length[count]
-            low[count], high[count], arm[count] = P[k - 1], P[k], i
-            count += 1
+            rise = (Y[k] - Y[k - 1]) / (X[k] - X[k - 1])
+            last, at = P[k - 1], X[k - 1]
+            while periods[tested] >= P[k]:
+                d = periods[tested]
+                tested -= 1
+                x = 1.0 / d
+                on = R[i, min(d, D) - 1] / d >= Y[k] - rise * (X[k] - x) - 1e-12 * Y[top - 1]
+                if x > X[k - 1] and (d == P[k] or on):
+                    slope[count], length[count] = rise, x - at
+                    low[count], high[count], arm[count] = last, d, i
+                    last, at = d, x
+                    count += 1
+                if tested < 0:
+                    break
     return count
 
 
@@ -130,7 +144,7 @@ def _take(slope, length, low, high, arm, capacity, period):
 
 
 def relax(pieces: Segments, capacity: float) -> Relaxation:
-    """Fill the capacity with the steepest pieces: a fractional knapsack, which is the optimum as envelopes are concave."""
+    """Fill the capacity with the steepest pieces: the optimum, as envelopes are concave."""
     period = np.zeros(pieces.arms, dtype=np.int64)
     value, k = _take(
         pieces.slope, pieces.length, pieces.low, pieces.high, pieces.arm, capacity, period
@@ -146,7 +160,7 @@ def relax(pieces: Segments, capacity: float) -> Relaxation:
 
 
 def chains(m: int, periods: Int[np.ndarray, " N"]) -> dict[int, list[int]]:
-    """Arms by the chain j·2^l that their period lies in; within a chain each period divides the next."""
+    """Arms by the chain j·2^l of their period; within a chain each period divides the next."""
     found: dict[int, list[int]] = {}
     for i, p in enumerate(periods.tolist()):
         if p:
