@@ -131,6 +131,8 @@ def test_policies_without_a_plan():
         now, ahead = myopic_rate(R, 2, 400), myopic_rate(R, 2, 400, lookahead=3)
         assert ahead >= now - 0.02
         assert ahead <= upper_bound(R, 2) + 1e-9
+    plan = plan_recovering(THREE, 1)
+    assert plan.lookahead(3) == pytest.approx(11 / 12, abs=1e-2)
 
 
 def test_empty_slots_are_filled_where_that_pays():

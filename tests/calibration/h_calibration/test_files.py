@@ -117,4 +117,4 @@ def test_the_columns_that_are_scores_are_said(tmp_path, capsys):
     ).to_csv(path, index=False)
     _, out, _ = whp(capsys, path, "--json")
     said = json.loads(out)["input"]["read_as"]
-    assert said == ["400 rows; logits from 'cat', 'cow', 'dog', 'a', … 'f' (9 columns)"]
+    assert said == ["400 rows; y from 'y'; logits from 'cat', 'cow', 'dog', 'a', … 'f' (9 columns)"]

@@ -134,6 +134,11 @@ class RecoveringPlan(Result):
         """Reward a period of the K arms that pay most now, played out."""
         return myopic_rate(self.curves, self.K)
 
+    def lookahead(self, periods: int) -> float:
+        """Reward a period of planning so many periods ahead in each, played out; 1 is myopic."""
+        ahead = as_int(periods, "periods", low=1, high=6)
+        return myopic_rate(self.curves, self.K, 500, lookahead=ahead)
+
     @property
     def ratio(self) -> float:
         """Value over upper bound."""
