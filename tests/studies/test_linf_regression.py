@@ -103,7 +103,7 @@ def test_a_real_trial():
 def test_claims_can_come_out_either_way():
     records = []
     for config in SMALL[3:]:
-        for seed in range(8):
+        for seed in range(16):
             records += [
                 {**config, "seed": seed, **r}
                 for r in study.run(config, np.random.default_rng(seed))

@@ -18,6 +18,7 @@ def test_blocks_can_arrive_one_by_one():
 def sketched(A, b, edges):
     return spread(
         np.asarray(edges),
+        np.ones(len(A), dtype=np.int64),
         A,
         b,
         factor_sketch(A, b, np.ones(A.shape[1]), 2e-16, ("x",) * A.shape[1]),

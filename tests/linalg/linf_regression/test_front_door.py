@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from least_squares import SKETCHES, coverage, problem, verdicts
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from whp.certificate import Verdict
 from whp.linalg import SRHT, linf_regression, sketch_and_solve
@@ -329,3 +329,36 @@ def test_rank_lost_by_the_sketch_is_not_blamed_on_the_matrix():
     assert exact > 0
     with pytest.raises(np.linalg.LinAlgError, match="A has rank 15 < d = 16"):
         linf_regression(A * (np.arange(16) != 2), b, rows=17, rng=0)
+
+
+@pytest.mark.parametrize("kind", [{}, {"sketch": "circulant"}], ids=["srht", "circulant"])
+def test_rows_drawn_again_widen_bars_as_much_as_they_cost(kind):
+    g = np.random.default_rng(0)
+    A, b = g.standard_normal((250, 40)), g.standard_normal(250)
+    exact = np.linalg.lstsq(A, b)[0]
+    runs = [linf_regression(A, b, rows=150, replace=True, rng=s, **kind) for s in range(60)]
+    errors = np.mean([(r.x - exact) ** 2 for r in runs])
+    assert np.mean([r.stderr**2 for r in runs]) == pytest.approx(errors, rel=0.25)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"refine": 2}, {"x_exact": np.zeros((3, 2))}])
+def test_a_target_of_zeros_in_blocks(arguments):
+    g = np.random.default_rng(0)
+    A, b = g.standard_normal((1000, 3)), np.zeros((1000, 2))
+    result = linf_regression(A, b, rows=100, block_rows=250, rng=0, **arguments)
+    assert (np.abs(result.conf_int()) < 1e-12).all()
+
+
+def test_an_x_exact_that_overflows_is_refused():
+    g = np.random.default_rng(0)
+    A, b = g.standard_normal((1000, 3)), g.standard_normal(1000)
+    with pytest.raises(ValueError, match="x_exact must be near the solution"):
+        linf_regression(A, b, rows=100, x_exact=np.full(3, 1e300))
+
+
+def test_an_operator_that_draws_itself_anew_is_refused():
+    g = np.random.default_rng(0)
+    A, b = g.standard_normal((500, 3)), g.standard_normal(500)
+    anew = LinearOperator((50, 500), matvec=lambda v: g.standard_normal((50, 500)) @ v, dtype=float)
+    with pytest.raises(ValueError, match="same at every application"):
+        sketch_and_solve(anew, A, b)

@@ -16,10 +16,16 @@ def test_refinement_contracts_even_at_few_rows(rows):
     A, b = problem(4096, 8)
     exact = np.linalg.lstsq(A, b)[0]
     norms = np.linalg.norm(A, axis=0)
-    errors = [
-        np.linalg.norm((linf_regression(A, b, rows=rows, refine=k, rng=1).x - exact) * norms)
-        for k in (0, 10, 20, 40)
+    # The median of several draws: d/m is an edge of the spectrum in the limit only, and of 30 rows
+    # for 8 columns 7 draws of 100 lie so far beyond it that the steps diverge.
+    runs = [
+        [
+            np.linalg.norm((linf_regression(A, b, rows=rows, refine=k, rng=s).x - exact) * norms)
+            for k in (0, 10, 20, 40)
+        ]
+        for s in range(5)
     ]
+    errors = np.median(runs, axis=0)
     rate = math.sqrt(8 / rows)
     for k, error in zip((10, 20, 40), errors[1:], strict=True):
         assert error <= max(30 * k * rate**k * errors[0], 1e-9)

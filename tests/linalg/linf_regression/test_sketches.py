@@ -133,3 +133,25 @@ def test_signs_or_rows_by_hand_are_not_drawn_here():
     assert not made_here(SRHT(8, 4, 0, rows=np.arange(4)), SRHT)
     with pytest.raises(ValueError, match="read-only"):
         SRHT(8, 4, 0).signs[0] = 1.0
+
+
+@pytest.mark.parametrize("make", [SRHT, PooledHadamard, SubsampledCirculant])
+def test_signs_are_not_those_of_data_from_the_same_seed(make):
+    first = np.random.default_rng(7).choice(np.array([-1.0, 1.0]), 1000)
+    assert abs(make(1000, 50, 7).signs @ first) < 200
+
+
+def test_repeats_count_the_same_rows_of_the_sketch():
+    X = np.random.default_rng(0).standard_normal((64, 3))
+    for S in (
+        SRHT(64, 64, 0, replace=True),
+        SubsampledCirculant(64, 64, 0, replace=True),
+        TensorSRHT(8, 8, 64, 0),
+        BlockSRHT(128, 128, 64, 0, replace=True),
+    ):
+        SX = S @ np.resize(X, (S.shape[1], 3))
+        same = np.abs(SX[:, None] - SX[None]).max(axis=2) < 1e-12
+        if isinstance(S, BlockSRHT):  # of the same data: rows are told apart by their blocks
+            same &= np.equal.outer(np.arange(128) < 64, np.arange(128) < 64)
+        np.testing.assert_array_equal(S.repeats, same.sum(axis=1))
+    assert (SRHT(64, 64, 0).repeats == 1).all()

@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pytest
 from least_squares import problem
 from rich.console import Console
 
@@ -66,3 +67,13 @@ def test_a_pickle_carries_the_statistics_and_not_the_data():
     again = pickle.loads(content)
     np.testing.assert_array_equal(again.statistical_stderr, result.statistical_stderr)
     np.testing.assert_array_equal(again.conf_int(), result.conf_int())
+
+
+def test_a_model_of_data_changed_in_place_can_be_pickled():
+    A, b = problem(1000, 4)
+    result = linf_regression(A, b, rows=100, rng=0)
+    A *= 2
+    again = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(again.conf_int(), result.conf_int())
+    with pytest.raises(ValueError, match="where the data are"):
+        _ = again.statistical_stderr

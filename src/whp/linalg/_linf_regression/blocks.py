@@ -12,7 +12,7 @@ from whp.linalg._linf_regression.sketches import SRHT, Rng, Sketch
 from whp.provenance import register
 from whp.validate import as_int
 
-__all__ = ["FEWEST", "BlockSRHT", "Spread", "spread"]
+__all__ = ["FEWEST", "BlockSRHT", "Spread", "repeated", "spread"]
 
 # Rows of a block: of fewer, a row of the sketch mixes too few for a level of a dozen rows (bars
 # were missed in 28 % of runs with 8 or 16, in 2 % with 64).
@@ -71,6 +71,11 @@ class BlockSRHT(Sketch):
         )
         register(self, "blocks", "edges", "row_edges", "shape")
 
+    @property
+    def repeats(self) -> np.ndarray:
+        """See :class:`Sketch`."""
+        return np.concatenate([part.repeats for part in self.blocks])
+
     def _matmat(self, X: Any) -> np.ndarray:
         X = X.tocsr() if hasattr(X, "tocsr") else X
         return np.concatenate(
@@ -84,7 +89,7 @@ class BlockSRHT(Sketch):
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How evenly the blocks carry what the error is made of.
+    """How evenly the rows, and the blocks of them, carry what the error is made of.
 
     Parameters
     ----------
@@ -94,14 +99,50 @@ class Spread:
         Degrees of freedom of the estimate of ‖r‖.
     rows : float
         Rows of a sketch of all rows at once that embeds the range of A as well.
+    left : float
+        Mean of ‖Sb − SAx‖² in units of ‖r‖²/m.
     """
 
     factor: np.ndarray
     degrees: np.ndarray
     rows: float
+    left: float
 
 
-def spread(row_edges: np.ndarray, SA: np.ndarray, Sb: np.ndarray, fit: Factored) -> Spread:
+def repeated(repeats: np.ndarray, population: float, SA: np.ndarray, fit: Factored) -> Spread:
+    """What rows that were drawn several times cost (docs: repeated-rows).
+
+    Parameters
+    ----------
+    repeats : ndarray, shape (m,)
+        How many times each row was drawn.
+    population : float
+        Number of orthogonal rows of which they were drawn, infinite for rows that are not.
+    SA : ndarray
+        The sketch, columns of A scaled to norm 1.
+    fit : Factored
+        Of the sketch.
+    """
+    m, d = SA.shape
+    k = fit.y.shape[1]
+    if repeats.max() == 1:
+        return Spread(np.ones((d, k)), np.full(k, float(m - d)), float(m), float(m - d))
+    basis = SA @ fit.inverse
+    leverage = np.einsum("ij,ij->i", basis, basis)
+    twice = (basis.T * repeats) @ basis
+    left = max(m - float(np.trace(twice)), 1e-9)
+    squares = repeats.sum() - 2 * (repeats**2 @ leverage) + (twice**2).sum()
+    degrees = left**2 / max(float(squares), left)
+    variance = repeats @ (basis @ fit.inverse.T) ** 2 / fit.diagonal
+    # r is orthogonal to A; (AᵀA)⁻¹ is smaller than (RᵀR)⁻¹ by so much on average.
+    variance -= m / population * (1 - d * repeats.mean() / m)
+    factor = np.broadcast_to(np.maximum(variance, 1.0)[:, None], (d, k))
+    return Spread(factor, np.full(k, degrees), m / float(repeats.mean()), left)
+
+
+def spread(
+    row_edges: np.ndarray, repeats: np.ndarray, SA: np.ndarray, Sb: np.ndarray, fit: Factored
+) -> Spread:
     """What the blocks of a sketch carry, read from the sketch (docs: blocks).
 
     With g = A(AᵀA)⁻¹e_j, the error of coefficient j is gᵀSᵀSr in first order, whose variance is the
@@ -112,6 +153,8 @@ def spread(row_edges: np.ndarray, SA: np.ndarray, Sb: np.ndarray, fit: Factored)
     ----------
     row_edges : ndarray
         Where the blocks of rows of the sketch end.
+    repeats : ndarray, shape (m,)
+        How many times each row was drawn.
     SA, Sb : ndarray
         The sketch, columns of A scaled to norm 1.
     fit : Factored
@@ -119,20 +162,28 @@ def spread(row_edges: np.ndarray, SA: np.ndarray, Sb: np.ndarray, fit: Factored)
     """
     first, counts = row_edges[:-1], np.diff(row_edges).astype(float)
     m, d = SA.shape
+    drawn = repeated(repeats, np.inf, SA, fit)
     basis = SA @ fit.inverse
-    leverage = np.minimum(np.einsum("ij,ij->i", basis, basis), 1 - 1e-6)
+    leverage = np.minimum(repeats * np.einsum("ij,ij->i", basis, basis), 1 - 1e-6)
     # What fitting took out of the residual of a row with large leverage is put back.
     left = (Sb - SA @ fit.y) / np.sqrt(1 - leverage)[:, None]
     direction = basis @ fit.inverse.T
-    g2 = np.add.reduceat(direction**2, first)
+    g2 = np.add.reduceat(repeats[:, None] * direction**2, first)
     r2 = np.add.reduceat(left**2, first)
     total = np.maximum(r2.sum(axis=0), np.finfo(float).tiny)
     factor = np.empty((d, Sb.shape[1]))
     for t in range(Sb.shape[1]):
         inner = np.add.reduceat(direction * left[:, t : t + 1], first)
         both = (g2 * r2[:, t : t + 1] + inner**2) / counts[:, None]
-        factor[:, t] = m * both.sum(axis=0) / (g2.sum(axis=0) * total[t])
+        factor[:, t] = m * both.sum(axis=0) / (fit.diagonal * total[t])
     # Satterthwaite's degrees of freedom; the 2 takes out the spread of the estimates themselves.
-    degrees = total**2 / (r2**2 / (counts + 2)[:, None]).sum(axis=0) - d
+    alike = counts**2 / np.add.reduceat(repeats, first)  # rows without repeats that say as much
+    part = r2 / total
+    degrees = 1 / np.maximum((part**2 / (alike + 2)[:, None]).sum(axis=0), 1 / m) - d
     share = np.add.reduceat(leverage, first) / leverage.sum() / (counts / m)
-    return Spread(np.maximum(factor, 1.0), np.minimum(degrees, m - d), m / max(share.max(), 1.0))
+    return Spread(
+        np.maximum(factor, 1.0),
+        np.minimum(degrees, drawn.degrees),
+        drawn.rows / max(share.max(), 1.0),
+        drawn.left,
+    )

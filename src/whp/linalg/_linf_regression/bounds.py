@@ -15,6 +15,7 @@ __all__ = [
     "refined_quantile",
     "rows_needed",
     "student_quantile",
+    "times",
 ]
 
 
@@ -78,6 +79,11 @@ def student_quantile(delta: float, bars: int, degrees: Any) -> np.ndarray:
     return np.where(
         usable, student.isf(delta / (2 * bars), np.where(usable, degrees, 1.0)), math.inf
     )
+
+
+def times(quantile: Any, spreads: np.ndarray) -> np.ndarray:
+    """Half-widths; infinite where the quantile is, also where the sketch left no residual."""
+    return np.where(np.isinf(quantile), math.inf, np.nan_to_num(quantile, posinf=0) * spreads)
 
 
 def refined_quantile(delta: float, m: float, d: int) -> float:

@@ -231,14 +231,12 @@ def sketch_and_solve(
         )
     if m <= problem.A.shape[1]:
         raise ValueError(f"operator must have more than d = {problem.A.shape[1]} rows, got {m}")
+    sketched = Sketched(operator, _applied(operator, problem.A), _applied(operator, problem.b))
+    again, size = _applied(operator, problem.A[:, [0]]), np.linalg.norm(sketched.SA[:, 0])
+    if np.linalg.norm(again[:, 0] - sketched.SA[:, 0]) > 1e-3 * size:
+        raise ValueError("operator must be the same at every application, but draws itself anew")
     return from_sketch(
-        problem,
-        Sketched(operator, _applied(operator, problem.A), _applied(operator, problem.b)),
-        delta=delta,
-        scale=scale,
-        refine=refine,
-        x_exact=x_exact,
-        measure=measure,
+        problem, sketched, delta=delta, scale=scale, refine=refine, x_exact=x_exact, measure=measure
     )
 
 

@@ -6,6 +6,7 @@ theorem says of its rows then holds by construction. One with signs or rows pass
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,16 @@ class Sketch(LinearOperator):
         """See the attributes of the class."""
         return 1.0
 
+    @property
+    def repeats(self) -> np.ndarray:
+        """How many times the sketch has each of its m rows, which is above 1 if drawn so."""
+        return np.ones(self.shape[0], dtype=np.int64)
+
+    @property
+    def population(self) -> float:
+        """Number of orthogonal rows, of which the rows were drawn; infinite for other sketches."""
+        return math.inf
+
     def __init__(self, n: int, m: int) -> None:
         super().__init__(np.float64, (as_int(m, "m", low=1), as_int(n, "n", low=1)))
 
@@ -67,6 +78,17 @@ class Sketch(LinearOperator):
 
     def _rmatvec(self, x: np.ndarray) -> np.ndarray:
         return self._rmatmat(np.reshape(x, (-1, 1)))[:, 0]
+
+
+def private(rng: Rng) -> np.random.Generator:
+    """A stream of its own: data that were drawn from the same seed must not share its signs."""
+    return np.random.default_rng(np.random.default_rng(rng).integers(1 << 62, size=2))
+
+
+def counted(rows: np.ndarray) -> np.ndarray:
+    """How many times each of `rows` is among them."""
+    _, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
+    return counts[inverse]
 
 
 def draw_rows(total: int, m: int, replace: bool, rng: np.random.Generator) -> np.ndarray:
@@ -113,7 +135,7 @@ class SRHT(Sketch):
     ) -> None:
         super().__init__(n, m)
         drawn = signs is None and rows is None and order is None
-        rng = np.random.default_rng(rng)
+        rng = private(rng)
         self.padded = next_power_of_two(n)
         self.signs = (
             rng.choice(np.array([-1.0, 1.0]), n)
@@ -139,6 +161,16 @@ class SRHT(Sketch):
             )
         if drawn:
             register(self, "signs", "order", "rows", "padded", "shape")
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """See :class:`Sketch`."""
+        return counted(self.rows)
+
+    @property
+    def population(self) -> float:
+        """See :class:`Sketch`."""
+        return self.padded
 
     def _matmat(self, X: Any) -> np.ndarray:
         scale = self.shape[0] ** -0.5
@@ -173,7 +205,7 @@ class PooledHadamard(Sketch):
 
     def __init__(self, n: int, m: int, rng: Rng = None) -> None:
         super().__init__(n, m)
-        rng = np.random.default_rng(rng)
+        rng = private(rng)
         self.padded = next_power_of_two(n)
         if m > self.padded:
             raise ValueError(f"m must be at most the padded number of rows {self.padded}, got {m}")
@@ -253,13 +285,18 @@ class SubsampledCirculant(Sketch):
 
     def __init__(self, n: int, m: int, rng: Rng = None, *, replace: bool = False) -> None:
         super().__init__(n, m)
-        rng = np.random.default_rng(rng)
+        rng = private(rng)
         signs = np.array([-1.0, 1.0])
         self.signs = rng.choice(signs, n)
         self.generator = rng.choice(signs, n)
         self.rows = draw_rows(n, m, replace, rng)
         self.order = rng.permutation(n)
         register(self, "signs", "generator", "order", "rows", "shape")
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """See :class:`Sketch`."""
+        return counted(self.rows)
 
     def _convolve(self, X: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
         if X.dtype == np.float32:
@@ -354,7 +391,7 @@ class TensorSRHT(Sketch):
 
     def __init__(self, n1: int, n2: int, m: int, rng: Rng = None, *, replace: bool = True) -> None:
         super().__init__(as_int(n1, "n1", low=1) * as_int(n2, "n2", low=1), m)
-        rng = np.random.default_rng(rng)
+        rng = private(rng)
         self.sizes = (n1, n2)
         self.padded = (next_power_of_two(n1), next_power_of_two(n2))
         self.signs = tuple(rng.choice(np.array([-1.0, 1.0]), size) for size in self.sizes)
@@ -369,6 +406,16 @@ class TensorSRHT(Sketch):
         Where A is a Kronecker product it is 3 (docs: tensor).
         """
         return 9.0
+
+    @property
+    def repeats(self) -> np.ndarray:
+        """See :class:`Sketch`."""
+        return counted(self.rows[0] * self.padded[1] + self.rows[1])
+
+    @property
+    def population(self) -> float:
+        """See :class:`Sketch`."""
+        return self.padded[0] * self.padded[1]
 
     def _factor(self, k: int, X: np.ndarray) -> np.ndarray:
         """``(H D_k [X; 0])[rows_k]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -101,7 +102,7 @@ class LinfRegression(Result):
             bars = self.x.size if simultaneous else 1
             wide = bounds.student_quantile(delta, bars, self.degrees)
             wide = wide if self.x.ndim == 2 else wide[0]
-        return wide * np.maximum(self.stderr - self.rounding, 0) + self.rounding
+        return bounds.times(wide, np.maximum(self.stderr - self.rounding, 0)) + self.rounding
 
     def conf_int(self, level: float = 0.95, *, simultaneous: bool = True) -> np.ndarray:
         """Interval of each coefficient for the exact least-squares solution.
@@ -140,9 +141,14 @@ class LinfRegression(Result):
         return np.hypot(self.stderr, self.statistical_stderr)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Computed numbers travel, the user's data do not."""
-        state = {"statistical_stderr": self.statistical_stderr, **self.__dict__}
-        return {**state, "statistics": self.statistics.without_data()}
+        """Computed numbers travel, the user's data do not.
+
+        Of data that were changed in place nothing can be computed any more; the rest still travels.
+        """
+        state = {**self.__dict__, "statistics": self.statistics.without_data()}
+        with suppress(ValueError):
+            state["statistical_stderr"] = self.statistical_stderr
+        return state
 
     @property
     def coefficients(self) -> pd.DataFrame:

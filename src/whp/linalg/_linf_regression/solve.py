@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from whp.certificate import Certificate
 from whp.linalg._linf_regression import bounds, factor, theorems
-from whp.linalg._linf_regression.blocks import BlockSRHT, Spread, spread
+from whp.linalg._linf_regression.blocks import BlockSRHT, repeated, spread
 from whp.linalg._linf_regression.factor import Factored
 from whp.linalg._linf_regression.problem import Problem, one_or_two
 from whp.linalg._linf_regression.refine import refined
@@ -20,6 +20,7 @@ from whp.linalg._linf_regression.sketches import (
     SRHT,
     GaussianSketch,
     PooledHadamard,
+    Sketch,
     SubsampledCirculant,
     TensorSRHT,
 )
@@ -122,14 +123,15 @@ def from_sketch(
     m, (d, k) = len(SA), (SA.shape[1], Sb.shape[1])
     fit = _factor(problem, sketched, solver)
     operator = sketched.operator
+    scaled = SA / problem.norms
+    if isinstance(operator, BlockSRHT):
+        uneven = spread(operator.row_edges, operator.repeats, scaled, Sb, fit)
+    elif isinstance(operator, Sketch):
+        uneven = repeated(operator.repeats, operator.population, scaled, fit)
+    else:
+        uneven = repeated(np.ones(m), math.inf, scaled, fit)
     # Terms of ‖Sr‖² have variance 8 ‖r‖⁴ at most for a tensor sketch, 2 ‖r‖⁴ for Gaussian rows.
-    freedom = (m - d) / (4 if isinstance(operator, TensorSRHT) else 1)
-    even = Spread(np.ones((d, k)), np.full(k, float(freedom)), float(m))
-    uneven = (
-        spread(operator.row_edges, SA / problem.norms, Sb, fit)
-        if isinstance(operator, BlockSRHT)
-        else even
-    )
+    degrees = uneven.degrees / (4 if isinstance(operator, TensorSRHT) else 1)
     # A caller's class may make its bars wider, never narrower.
     if inflation is None:
         inflation = max(1.0, float(getattr(operator, "inflation", 1.0)))
@@ -138,11 +140,11 @@ def from_sketch(
     wider = (1 + distortion) ** 2
     deviation = np.sqrt(fit.diagonal)[:, None]
     size = np.linalg.norm(problem.b, axis=0)
-    residual = np.sqrt(m * fit.rss / (m - d))
+    residual = np.sqrt(m * fit.rss / uneven.left)
     if refine == 0:
-        y, spreads = fit.y, deviation * np.sqrt(variance * fit.rss / (m - d))
+        y, spreads = fit.y, deviation * np.sqrt(variance * fit.rss / uneven.left)
         rounding = fit.rounding(y, np.sqrt(fit.rss), problem.dtype)
-        quantile = bounds.student_quantile(delta, d * k, uneven.degrees)
+        quantile = bounds.student_quantile(delta, d * k, degrees)
     else:
         y = refined(problem, fit, m, refine)
         left = problem.left(y)
@@ -151,15 +153,20 @@ def from_sketch(
         spreads = deviation * np.linalg.norm(gradient, axis=0)
         rounding = wider * fit.rounding(y, residual, problem.dtype)
         quantile = bounds.refined_quantile(delta, uneven.rows, d)
-    half = quantile * spreads + rounding
+    half = bounds.times(quantile, spreads) + rounding
 
     smallest = _smallest(fit, problem, scale)
     pinv = (max(1 - distortion, 0.0) / smallest, (1 + distortion) / smallest)
     known = _Reference(residual, pinv)
     if x_exact is not None:
         reference = problem.from_user(_as_solution(x_exact, d, k))
+        with np.errstate(over="ignore", invalid="ignore"):
+            off = problem.left(reference)
+            finite = np.square(off).sum() < np.inf and np.square(reference).sum() < np.inf
+        if not finite:
+            raise ValueError("x_exact must be near the solution, but A x_exact overflows")
         known = _Reference(
-            np.linalg.norm(problem.left(reference), axis=0),
+            np.linalg.norm(off, axis=0),
             pinv,
             problem.given(y) - reference,
             wider * deviation * factor.gradient_norm(problem, reference, fit),
@@ -205,7 +212,7 @@ def from_sketch(
         solved="sketched" if refine == 0 else "refined",
         delta=delta,
         certificates=certificates,
-        degrees=uneven.degrees,
+        degrees=degrees,
         embedding_rows=uneven.rows,
         statistics=Statistics(problem, known.factor, solver),
     )

@@ -54,10 +54,13 @@ class Statistics:
         Raises
         ------
         ValueError
-            If A or b, held by reference, are not what they were.
+            If A or b, held by reference, are not what they were, or did not travel with a pickle.
         """
-        assert self.problem is not None
-        assert self.solver is not None
+        if self.problem is None or self.solver is None:
+            raise ValueError(
+                "statistical_stderr must be asked for where the data are: they do not travel with a "
+                "copy or a pickle, which has it only if it could still be computed then"
+            )
         factor = self.factor or self.solver(self.problem)[0]
         return self.problem.to_user(np.sqrt(_variance(self.problem, factor, self.centred)))
 

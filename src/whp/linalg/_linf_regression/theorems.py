@@ -237,7 +237,9 @@ def _bars(theorem: Theorem, e: Evidence) -> Certificate:
 def linf_bound(e: Evidence) -> Certificate:
     """Theorem 1.1 with the constants of the Gaussian sketch; the worst of all right-hand sides."""
     targets = e.half.shape[1]
-    epsilon = math.sqrt(e.variance) * bounds.eps_explicit(e.embedding_rows, e.d, e.delta, targets)
+    # Of variance/m are the errors given SA, of other rows only the embedding in the denominator.
+    wider = math.sqrt(e.variance * e.embedding_rows / e.m)
+    epsilon = wider * bounds.eps_explicit(e.embedding_rows, e.d, e.delta, targets)
     low, high = e.pinv
     plain = bounds.plain_bound(e.embedding_rows, e.d, e.delta)
 

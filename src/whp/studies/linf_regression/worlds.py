@@ -422,6 +422,28 @@ def blocks_of_months(rng: Rng, strength: float) -> Instance:
     return instance(A, noise, rng, rows=256, block_rows=128)
 
 
+@worlds.world(run=linf_regression, strengths=(0, 1, 2, 3))
+def rows_drawn_again(rng: Rng, strength: float) -> Instance:
+    """Rows drawn with replacement, so many that they repeat, by srht, circulant, in blocks of 64.
+
+    250 rows and 20 columns, 125 rows of the sketch; at strength 3 one column, circulant.
+    """
+    kind = ({}, {"sketch": "circulant"}, {"block_rows": 64}, {"sketch": "circulant"})[int(strength)]
+    A, b = rng.standard_normal((250, 20 if strength < 3 else 1)), rng.standard_normal(250)
+    return instance(A, b, rng, rows=125 if strength < 3 else 250, replace=True, **kind)
+
+
+@worlds.world(run=linf_regression, strengths=(0, 1, 2))
+def seed_of_the_treatment(rng: Rng, strength: float) -> Instance:
+    """Who is treated was drawn from the very seed that the sketch gets; one step of refinement."""
+    seed, n = int(rng.integers(1 << 32)), 1000
+    treated = np.random.default_rng(seed).choice(["control", "treated"], n) == "treated"
+    A, sketch = np.where(treated, 1.0, -1.0)[:, None], ("srht", "pooled", "circulant")
+    b = A[:, 0] + rng.standard_normal(n)
+    given = {"rows": 256, "refine": 1, "sketch": sketch[int(strength)], "rng": seed}
+    return Instance({"A": A, "b": b, **given}, judge(A, b))
+
+
 # Broken worlds
 
 
