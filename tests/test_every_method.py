@@ -287,7 +287,13 @@ EXAMPLES = {
         {"layout": (fortran("X"), ("regret",))},
         unrefused=frozenset({"dynamic", "row_bound"}),
     ),
-    "groupwise-regret": Example(groupwise, unrefused=frozenset({"track"})),
+    "groupwise-regret": Example(
+        groupwise,
+        {
+            "unit of the target": (scale("y", 1e3), ("squared_error", "largest_share_of_a_bound")),
+            "layout": (strided("y"), ("squared_error",)),
+        },
+    ),
     "recovering-bandits": Example(
         recovering,
         {

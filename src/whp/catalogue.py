@@ -212,7 +212,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Predict online nearly as well on every overlapping group as the best model of that group in hindsight.",
         guarantee="on every group's own rounds, regret to its best linear model below a bound that is executed on the run",
         cost="O(d²) a row and active group, N d² numbers for N groups",
-        front_door="whp.online.groupwise_regret:groupwise_regret",
+        front_door="whp.online._groupwise_regret.front_door:groupwise_regret",
+        theorems="whp.online._groupwise_regret.theorems",
     ),
     Method(
         "recovering-bandits",

@@ -1,6 +1,6 @@
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.online.groupwise_regret import GroupwiseRegressor
+from whp.online import GroupwiseRegressor
 
 
 @parametrize_with_checks([GroupwiseRegressor(), GroupwiseRegressor(forecaster="vaw", lam=0.1)])

@@ -1,9 +1,11 @@
-from .groupwise_regret import AdaNormalHedge as AdaNormalHedge
-from .groupwise_regret import GroupwiseLearner as GroupwiseLearner
-from .groupwise_regret import GroupwiseRegressor as GroupwiseRegressor
-from .groupwise_regret import GroupwiseShortestPath as GroupwiseShortestPath
-from .groupwise_regret import OnlineRidge as OnlineRidge
-from .groupwise_regret import groupwise_regret as groupwise_regret
+from ._groupwise_regret import AdaNormalHedge as AdaNormalHedge
+from ._groupwise_regret import GroupwiseLearner as GroupwiseLearner
+from ._groupwise_regret import GroupwiseRegressor as GroupwiseRegressor
+from ._groupwise_regret import GroupwiseRegretResult as GroupwiseRegretResult
+from ._groupwise_regret import GroupwiseShortestPath as GroupwiseShortestPath
+from ._groupwise_regret import OnlineRidge as OnlineRidge
+from ._groupwise_regret import grid as grid
+from ._groupwise_regret import groupwise_regret as groupwise_regret
 from .optimistic_mirror_descent import Ball as Ball
 from .optimistic_mirror_descent import Box as Box
 from .optimistic_mirror_descent import (

@@ -10,28 +10,33 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool
 
+from whp.text import nearest
 from whp.validate import column_names
 
 __all__ = ["EVERYONE", "features", "members"]
 
 EVERYONE = "everyone"
+EMPTY = "(empty)"  # a missing word is a category of its own
 LEVELS = 20  # a numeric column with more values than this needs edges
 
 
 def members(
-    groups: Any, X: Any, names: Sequence[str] | None = None
+    groups: Any, X: Any, names: Sequence[str] | None = None, *, whole: bool = True
 ) -> tuple[Bool[np.ndarray, "T N"], tuple[str, ...]]:
     """Membership of each row, and the names; a group of everyone is appended if there is none.
 
     Parameters
     ----------
     groups : None, array_like of shape (T, N), data frame, str, sequence, or mapping
-        Zeros and ones; or names of columns of `X`, also in one string with commas, ``"age:35:50"`` for a number with its
-        edges; or predicates, functions of `X` to T booleans, by name.
+        Zeros and ones; or names of columns of `X`, also in one string with commas, ``"age:35:50"``
+        for a number with its edges; or predicates, functions of `X` to T booleans, by name.
     X : array_like or data frame, shape (T, d)
         The rows.
     names : sequence of str, optional
         Of the groups of a matrix.
+    whole : bool
+        Whether these are all rows of the stream, so that a column of ones is a group of everyone.
+        Of a block nothing can be told, and everyone is appended unless a group has that name.
 
     Raises
     ------
@@ -76,7 +81,7 @@ def members(
         found = {name: _flags(matrix[:, j], T, name) for j, name in enumerate(told)}
         if len(found) != len(told):
             raise ValueError("group_names must differ from each other")
-    if not any(v.all() for v in found.values()):
+    if not (any(v.all() for v in found.values()) if whole else EVERYONE in found):
         found[EVERYONE] = np.ones(T, dtype=bool)
     return np.column_stack(list(found.values())), tuple(found)
 
@@ -91,8 +96,11 @@ def _flags(values: Any, T: int, name: str) -> np.ndarray:
         if not np.isin(text, list(known)).all():
             raise ValueError(f"groups contains values other than 0/1 in column {name!r}")
         return np.isin(text, ["1", "true", "1.0"])
-    if array.dtype.kind not in "bif" + "u" or not np.isin(array, (0, 1)).all():
-        raise ValueError(f"groups contains values other than 0/1 in column {name!r}")
+    if array.dtype.kind not in "bifu" or not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"groups contains values other than 0/1 in column {name!r}; to make a group of each value "
+            "name the column of X"
+        )
     return array.astype(bool)
 
 
@@ -104,14 +112,15 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
     for told in names:
         name, *edges = told.split(":")
         if name not in X.columns:
-            raise ValueError(
-                f"groups must name columns of X, which {name!r} is not; it has {', '.join(map(str, X.columns))}"
-            )
+            have = [str(c) for c in X.columns]
+            hint = nearest(name, have) or f"; it has {', '.join(have[:10])}"
+            raise ValueError(f"groups must name columns of X, which {name!r} is not{hint}")
         column = X[name]
-        if column.isna().any():
+        if column.isna().any() and (edges or column.dtype.kind in "iufb"):
             raise ValueError(
-                f"groups must have no missing values, column {name!r} has {int(column.isna().sum())}"
+                f"groups must have no missing numbers, column {name!r} has {int(column.isna().sum())}"
             )
+        column = column.fillna(EMPTY)
         if edges:
             try:
                 inner = sorted(float(e) for e in edges)
@@ -136,7 +145,7 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
 
 
 def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
-    """Rows of numbers with a 1 appended: text as dummies, numeric columns of a table scaled to [0, 1] by their range.
+    """Rows of numbers with a 1 appended: text as dummies, numbers of a table scaled to [0, 1].
 
     Returns rows, names, and whether anything was scaled by what the stream holds.
     """
@@ -146,11 +155,12 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
         rows = as_matrix(X, "X", dtype=np.float64)
         return rows, tuple(f"x{j}" for j in range(rows.shape[1])), False
     table = pd.DataFrame(X)
+    text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
+    table = table.assign(**{str(c): table[c].fillna(EMPTY) for c in text})
     if (missing := table.isna().sum()).any():
         raise ValueError(
             f"X must have no missing values, column {missing.idxmax()!r} has {int(missing.max())}"
         )
-    text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     table = pd.get_dummies(table, columns=text, dtype=np.float64).astype(np.float64)
     low, high = table.min(), table.max()
     if not np.isfinite(low).all() or not np.isfinite(high).all():

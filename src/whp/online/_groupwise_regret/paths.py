@@ -10,19 +10,18 @@ import numpy as np
 from jaxtyping import Float
 
 from whp.certificate import Certificate
-from whp.intervals import Estimate
+from whp.concentration import betting
 from whp.kernel import compiled
-from whp.online.groupwise_regret.guarantee import PAPER, group_certificate
-from whp.online.groupwise_regret.hedge import AdaNormalHedge, as_active
-from whp.undeclared import met, unchecked, violated
-from whp.validate import as_int
+from whp.online._groupwise_regret import theorems as th
+from whp.online._groupwise_regret.hedge import AdaNormalHedge, as_active
+from whp.validate import as_bool, as_int, as_matrix, as_rng
 
 __all__ = ["GroupwiseShortestPath", "follow_the_perturbed_leader_bound", "grid"]
 
 
 @compiled
 def _shortest(tails, starts, edges, costs, source, target, distance, back):
-    """Dynamic programme in topological order: nodes are numbered by it, edges into a node are edges[starts[v]:starts[v + 1]]."""
+    """Dynamic programme over nodes in topological order; edges[starts[v]:starts[v + 1]] enter v."""
     for v in range(len(distance)):
         distance[v] = np.inf
         back[v] = -1
@@ -38,7 +37,7 @@ def _shortest(tails, starts, edges, costs, source, target, distance, back):
 
 
 def follow_the_perturbed_leader_bound(n: int, K: int, rounds: int) -> float:
-    """3√(K T (1 + ln(n/K))): a-priori bound on the expected regret in units of the longest path's cost."""
+    """3√(K T (1 + ln(n/K))): bound on the expected regret, in units of the longest path's cost."""
     return 3 * math.sqrt(K * rounds * (1 + math.log(n / K)))
 
 
@@ -58,7 +57,7 @@ def grid(rows: int, columns: int) -> Any:
 
 
 class GroupwiseShortestPath:
-    """Choose a path, see the costs of all edges, learn; a follower of the perturbed leader a group, mixed by AdaNormalHedge.
+    """Choose a path, see the costs of all edges, learn: a perturbed leader a group, mixed.
 
     Parameters
     ----------
@@ -69,7 +68,8 @@ class GroupwiseShortestPath:
     n_groups : int
         Everyone is a group like any other: put it among them.
     noise : bool
-        False follows the leader without perturbation, which an adversary makes lose a constant fraction.
+        False follows the leader without perturbation, which an adversary makes lose a constant
+        fraction.
     random_state : numpy.random.Generator, int or None
         Of the perturbations and of the group that is followed.
 
@@ -119,11 +119,11 @@ class GroupwiseShortestPath:
         n, N = len(self.edges), as_int(n_groups, "n_groups", low=1)
         _, longest = self._solve(-np.ones(n))
         self.n, self.K = n, len(longest)
-        self.noise = noise
+        self.noise = as_bool(noise, "noise")
         self.hedge = AdaNormalHedge(N)
         self._totals, self.rounds, self.losses = np.zeros((N, n)), np.zeros(N), np.zeros(N)
         self._executed, self._largest = np.zeros(N), 0.0
-        self._random = np.random.default_rng(random_state)
+        self._random = as_rng(random_state, "random_state")
         self._said: dict[int, np.ndarray] = {}
         self._awake = np.zeros(N, dtype=bool)
         self._path = np.zeros(0, dtype=np.int64)
@@ -215,60 +215,56 @@ class GroupwiseShortestPath:
         return self.losses - self.best()
 
     def bound(self) -> Float[np.ndarray, " N"]:
-        """Bound on its expectation: that of the perturbed leader, executed, and that of the mixture."""
-        harmonic = sum(1 / m for m in range(self.K + 1, self.n + 1))
-        eta = np.array([self._step(max(t, 1)) for t in self.rounds])
-        return np.where(
-            self.rounds > 0,
-            (1 + harmonic) / eta + self.K * self._executed + self.hedge.bound(),
-            0.0,
-        )
+        """Bound on its expectation: that of the perturbed leader, and that of the mixture."""
+        T = np.maximum(self.rounds, 1)
+        leader = np.array([follow_the_perturbed_leader_bound(self.n, self.K, int(t)) for t in T])
+        budget = np.log(2.5 + 1.5 * np.log1p(T))
+        mixture = np.sqrt(3 * T * (math.log(len(T)) + budget))
+        return np.where(self.rounds > 0, leader + mixture, 0.0)
 
-    def certificates(
-        self, regret: list[Estimate | None] | None = None, names: Any = None
-    ) -> tuple[Certificate, ...]:
+    def certificates(self, regret: Any = None, names: Any = None) -> tuple[Certificate, ...]:
         """One a group, in expectation over coins.
 
         Parameters
         ----------
-        regret : list of Estimate, optional
-            Mean regret of at least 20 runs, a group each; without it the verdicts are `unmeasured`.
+        regret : array_like, shape (runs, N), optional
+            :meth:`regret` of several runs on the same costs, each with coins of its own; without it
+            the verdicts are `unmeasured`. The interval of their mean is by betting, valid at any
+            number of runs, δ = .05 over all groups.
         names : sequence of str, optional
             Of the groups.
         """
-        told = (
-            [str(n) for n in names]
-            if names is not None
-            else [f"group {g}" for g in range(len(self.rounds))]
-        )
-        inside = f"largest {self._largest:.4g}"
-        costs = "edge costs lie in [0, 1]"
-        checked = (
-            violated(costs, inside, "scale them.") if self._largest > 1 else met(costs, inside),
-            unchecked("nature chose all costs before the coins were thrown", "no data can show it"),
+        N = len(self.rounds)
+        called = [f"group {g}" for g in range(N)] if names is None else [str(v) for v in names]
+        if len(called) != N:
+            raise ValueError(f"names must have {N} entries, one a group, got {len(called)}")
+        runs = None if regret is None else as_matrix(regret, "regret")
+        if runs is not None and runs.shape[1] != N:
+            raise ValueError(f"regret must have {N} columns, one a group, got {runs.shape[1]}")
+        answers = (
+            th.COSTS.check(self._largest <= 1, f"largest {self._largest:.4g}"),
+            th.COINS.unchecked("data cannot show it"),
         )
         made = []
         for g, (bound, best) in enumerate(zip(self.bound(), self.best(), strict=True)):
-            T = self.rounds[g]
-            prior = follow_the_perturbed_leader_bound(self.n, self.K, int(T)) if T else 0.0
-            inputs = {
-                "T_g": int(T),
-                "edges n": self.n,
-                "longest path K": self.K,
-                "a-priori form": prior,
-            }
+            T = float(self.rounds[g])
+            measured = None
+            # No run loses or gains more than all of its rounds, unless a cost was above 1.
+            if runs is not None and T and self._largest <= 1:
+                measured = betting(runs[:, g], 0.05 / N, low=-T, high=T)
             made.append(
-                group_certificate(
-                    told[g],
+                th.path_regret(
+                    called[g],
                     float(bound),
-                    None if regret is None else regret[g],
+                    measured,
                     float(T - best) if T else math.inf,
-                    1.0,
-                    checked,
-                    inputs,
-                    claim="expected cost of the group's rounds, in units of K ≤ that of its best path plus (1 + H_n − H_K)/η + "
-                    "K Σ η ℓ² and √(3C(ln 1/q + ln B))",
-                    source=f"{PAPER}, online shortest paths by follow the perturbed leader",
+                    answers,
+                    {
+                        "rounds": int(T),
+                        "edges n": self.n,
+                        "longest path K": self.K,
+                        "Σ ηℓ² of this run": float(self._executed[g]),
+                    },
                 )
             )
         return tuple(made)

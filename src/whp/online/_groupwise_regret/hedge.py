@@ -1,4 +1,4 @@
-"""AdaNormalHedge for experts that sleep: no learning rate, no horizon, a bound that is executed with its constants.
+"""AdaNormalHedge for experts that sleep: no learning rate, no horizon, an executed bound.
 
 References
 ----------
@@ -29,14 +29,17 @@ __all__ = [
 
 @compiled
 def log_weight(R, C):
-    """ln w(R, C), w = ½(Φ(R+1, C+1) − Φ(R−1, C+1)), Φ(R, C) = exp([R]₊²/(3C)): in logarithms, where nothing overflows."""
+    """ln w(R, C), w = ½(Φ(R+1, C+1) − Φ(R−1, C+1)), Φ(R, C) = exp([R]₊²/(3C)).
+
+    In logarithms nothing overflows.
+    """
     a, b = max(R + 1.0, 0.0) ** 2 / (3 * (C + 1)), max(R - 1.0, 0.0) ** 2 / (3 * (C + 1))
     return -np.inf if a == b else a + math.log(-math.expm1(b - a)) - math.log(2.0)
 
 
 @compiled
 def hedge_weights(R, C, prior, active, p):
-    """Probabilities of the active experts into p, exact zeros where they sleep. Whether any is active."""
+    """Probabilities of the active experts into p, exact zeros where they sleep; whether any is active."""
     top, awake = -np.inf, False
     for g in range(len(R)):
         p[g] = 0.0
@@ -75,7 +78,7 @@ def hedge_update(R, C, prior, active, p, losses):
 
 
 def meta_bound(C: Any, prior: Any, budget: float) -> Any:
-    """√(3 C (ln 1/q + ln B)): what the mixture can lose to each expert over its rounds, from the potential argument."""
+    """√(3 C (ln 1/q + ln B)): what the mixture can lose to each expert over its rounds (docs: mixture)."""
     with np.errstate(divide="ignore"):
         return np.sqrt(3 * C * (-np.log(prior) + math.log(budget)))
 
@@ -137,7 +140,7 @@ class AdaNormalHedge:
         return p
 
     def update(self, losses: Any, active: Any) -> float:
-        """Learn from losses in [0, 1], of which those of sleeping experts are not looked at; the mixture's loss.
+        """Learn from losses in [0, 1], those of sleeping experts left alone; the mixture's loss.
 
         Raises
         ------

@@ -11,9 +11,10 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from whp.certificate import Certificate
-from whp.online.groupwise_regret.groups import EVERYONE, members
-from whp.online.groupwise_regret.regret import Forecaster
-from whp.online.groupwise_regret.ridge import as_range
+from whp.online._groupwise_regret import theorems as th
+from whp.online._groupwise_regret.forecaster import Forecaster
+from whp.online._groupwise_regret.groups import members
+from whp.online._groupwise_regret.ridge import as_range
 from whp.online.river import LearnsOneByOne
 
 __all__ = ["GroupwiseRegressor"]
@@ -25,13 +26,15 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     Parameters
     ----------
     groups : None, or sequence of int and callables
-        Columns of X that hold 0/1 flags, or predicates of X; None: everyone is the only group, unless flags are passed.
+        Columns of X that hold 0/1 flags, or predicates of X; None: everyone is the only group, unless
+        memberships are passed.
     lam : float
         λ of the penalty.
     forecaster : {"ridge", "vaw"}
         As in :func:`groupwise_regret`.
     target_range : (float, float) or None
-        Range of the targets. None reads it off the first call to `fit` or `partial_fit`; later targets must lie in it.
+        Range of the targets. None reads it off the first call to `fit` or `partial_fit`; later
+        targets must lie in it.
     fit_intercept : bool
         Append a 1 to each row.
 
@@ -54,28 +57,36 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.regressor_tags.poor_score = (
-            True  # it sees each row once, and is penalised in units of the features given
-        )
+        # It sees each row once, and is penalised in units of the features given.
+        tags.regressor_tags.poor_score = True
         return tags
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> GroupwiseRegressor:
-        """One pass over X (n, d) and y (n,), from scratch; `groups` (n, N) are flags in the place of the constructor's."""
+    def fit(self, X: Any, y: Any, memberships: Any = None) -> GroupwiseRegressor:
+        """One pass over X (n, d) and y (n,), from scratch.
+
+        Parameters
+        ----------
+        X, y : array_like, shapes (n, d) and (n,)
+            Rows and targets.
+        memberships : array_like, shape (n, N), or data frame, optional
+            0/1 flags in the place of the constructor's groups; everyone is appended. Not called
+            `groups`, which scikit-learn's searches hand to their splitters.
+        """
         for name in ("state_", "_place"):
             if hasattr(self, name):
                 delattr(self, name)
-        return self.partial_fit(X, y, groups)
+        return self.partial_fit(X, y, memberships)
 
-    def partial_fit(self, X: Any, y: Any, groups: Any = None) -> GroupwiseRegressor:
-        """Go on with more rows; `groups` as in the first call."""
+    def partial_fit(self, X: Any, y: Any, memberships: Any = None) -> GroupwiseRegressor:
+        """Go on with more rows; `memberships` as in the first call."""
         first = not hasattr(self, "state_")
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
-        self._learn(X, np.asarray(y, dtype=np.float64), groups)
+        self._learn(X, np.asarray(y, dtype=np.float64), memberships)
         return self
 
-    def _learn(self, X: np.ndarray, y: np.ndarray, groups: Any) -> None:
+    def _learn(self, X: np.ndarray, y: np.ndarray, memberships: Any) -> None:
         first = not hasattr(self, "state_")
-        active, names = self._members(X, groups)
+        active, names = self._members(X, memberships)
         if first:
             if self.target_range is None:
                 span = (float(y.min()), float(y.max()) if y.max() > y.min() else float(y.min()) + 1)
@@ -85,7 +96,8 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             span = self.span_
             if names != self.state_.names:
                 raise ValueError(
-                    f"groups must be those of the first call, {', '.join(self.state_.names)}"
+                    f"memberships must be of the groups of the first call, "
+                    f"{', '.join(self.state_.names)}"
                 )
         outside = np.flatnonzero((y < span[0]) | (y > span[1]))
         if len(outside):
@@ -108,36 +120,29 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def _rows(self, X: np.ndarray) -> np.ndarray:
         return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
 
-    def _members(self, X: np.ndarray, groups: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-        if groups is not None:
-            return members(groups, X)
-        if self.groups is None:
-            return np.ones((len(X), 1), dtype=bool), (EVERYONE,)
+    def _members(self, X: np.ndarray, memberships: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+        """A block may lie in one group as a whole, so that everyone is always a group of its own."""
+        if memberships is not None:
+            return members(memberships, X, whole=False)
         flags = {}
-        for number, told in enumerate(self.groups):
-            if callable(told):
-                flags[getattr(told, "__name__", "predicate") + f" {number}"] = told(X)
+        for number, group in enumerate(self.groups or ()):
+            if callable(group):
+                flags[getattr(group, "__name__", "predicate") + f" {number}"] = group(X)
             else:
-                flags[f"column {told}"] = X[:, told]
-        active, names = members(flags, X)
-        if (
-            EVERYONE not in names
-        ):  # a block may lie in one group as a whole; everyone is always there
-            active, names = (
-                np.column_stack([active, np.ones(len(X), dtype=bool)]),
-                (*names, EVERYONE),
-            )
-        return active, names
+                flags[f"column {group}"] = X[:, group]
+        return members(flags, X, whole=False)
 
-    def predict(self, X: Any, groups: Any = None) -> np.ndarray:
-        """Predictions (n,); `groups` as in `fit`."""
+    def predict(self, X: Any, memberships: Any = None) -> np.ndarray:
+        """Predictions (n,); `memberships` as in `fit`."""
         check_is_fitted(self, "state_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        active, _ = self._members(X, groups)
+        active, names = self._members(X, memberships)
+        if names != self.state_.names:
+            raise ValueError(
+                f"memberships must be of the groups of the first call, {', '.join(self.state_.names)}"
+            )
         low, high = self.span_
-        return low + (high - low) * self.state_.predict(
-            self._rows(X), active[:, : len(self.state_.names)]
-        )
+        return low + (high - low) * self.state_.predict(self._rows(X), active)
 
     @property
     def group_report_(self) -> pd.DataFrame:
@@ -149,10 +154,14 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def certificates_(self) -> tuple[Certificate, ...]:
         """One a group."""
         check_is_fitted(self, "state_")
-        told = "given" if self.target_range is not None else "read from the first rows"
-        return self.state_.certificates(f"[{self.span_[0]:g}, {self.span_[1]:g}], {told}")
+        source = "given" if self.target_range is not None else "read from the first rows"
+        in_time = th.LABELS_IN_TIME.unchecked(
+            "losses are of predictions made row by row as labels were learnt; those of `predict` for "
+            "rows whose labels came later are not in them"
+        )
+        return self.state_.certificates(self.span_, source, in_time)
 
-    def learn_one(self, x: Mapping[Any, float], y: float, groups: Any = None) -> None:
+    def learn_one(self, x: Mapping[Any, float], y: float, memberships: Any = None) -> None:
         """Learn from one dictionary; its names are those of the first."""
         if not hasattr(self, "_place"):
             if self.target_range is None:
@@ -161,7 +170,8 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             self.n_features_in_ = len(self._place)
         row, target = self._row(x), float(y)
         if not hasattr(self, "state_"):
-            self._learn(row, np.array([target]), None if groups is None else np.atleast_2d(groups))
+            flags = None if memberships is None else np.atleast_2d(memberships)
+            self._learn(row, np.array([target]), flags)
             return
         low, high = self.span_
         if not low <= target <= high:
@@ -169,33 +179,31 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         self.state_.learn(
             self._rows(row),
             np.array([(target - low) / (high - low)]),
-            self._flags(row, groups),
+            self._flags(row, memberships),
             np.zeros(1),
         )
 
-    def predict_one(self, x: Mapping[Any, float], groups: Any = None) -> float:
+    def predict_one(self, x: Mapping[Any, float], memberships: Any = None) -> float:
         """Prediction for one dictionary."""
         if not hasattr(self, "state_"):
             return float(as_range(self.target_range or (0, 1), "target_range")[0])
         row, (low, high) = self._row(x), self.span_
-        return float(
-            low + (high - low) * self.state_.predict(self._rows(row), self._flags(row, groups))[0]
-        )
+        said = self.state_.predict(self._rows(row), self._flags(row, memberships))[0]
+        return float(low + (high - low) * said)
 
-    def _flags(self, row: np.ndarray, groups: Any) -> np.ndarray:
-        """Membership of one row, in the order of the first call; without the detours that many rows are worth."""
-        if groups is None:
+    def _flags(self, row: np.ndarray, memberships: Any) -> np.ndarray:
+        """Membership of one row in the order of the first call, without the detours of many rows."""
+        if memberships is None:
             return self._members(row, None)[0]
-        flags = np.atleast_2d(groups)
-        if flags.shape != (1, len(self.state_.names)):
-            raise ValueError(
-                f"groups must have {len(self.state_.names)} flags, got shape {flags.shape}"
-            )
+        flags = np.atleast_2d(memberships)
+        given = len(self.state_.names) - 1  # everyone is appended
+        if flags.shape != (1, given):
+            raise ValueError(f"memberships must have {given} flags, got shape {flags.shape}")
         if flags.dtype != bool:
             if not ((flags == 0) | (flags == 1)).all():
-                raise ValueError("groups contains values other than 0/1")
+                raise ValueError("memberships must hold 0/1 only")
             flags = flags.astype(bool)
-        return flags
+        return np.append(flags, [[True]], axis=1)
 
     def _row(self, x: Mapping[Any, float]) -> np.ndarray:
         if not isinstance(x, Mapping):

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from groupwise import stream
+from sklearn.model_selection import GridSearchCV
+
+from whp.online import GroupwiseLearner, GroupwiseRegressor, OnlineRidge, groupwise_regret
+
+
+def test_10_blocks_rows_and_permuted_groups_agree():
+    X, y, G = stream()
+    whole = groupwise_regret(X, y, G, target_range=(0, 1), track=True)
+    model = GroupwiseRegressor(target_range=(0, 1), fit_intercept=False)
+    rows = GroupwiseRegressor(target_range=(0, 1), fit_intercept=False)
+    for start in range(0, 200, 60):
+        part = slice(start, start + 60)
+        model.partial_fit(X[part], y[part], memberships=G[part])
+    for t in range(200):
+        x = dict(enumerate(X[t]))
+        if t > 1:
+            assert rows.predict_one(x, G[t]) == pytest.approx(whole.predictions[t], abs=1e-9)
+        rows.learn_one(x, y[t], G[t])
+    for found in (model, rows):
+        np.testing.assert_allclose(found.group_report_["loss"], whole.report["loss"], atol=1e-12)
+        np.testing.assert_allclose(found.group_report_["bound"], whole.report["bound"], atol=1e-10)
+    order = [2, 0, 1]
+    turned = groupwise_regret(X, y, G[:, order], group_names=["c", "a", "b"], target_range=(0, 1))
+    np.testing.assert_allclose(turned.report["loss"][:3], whole.report["loss"][order], atol=1e-9)
+    np.testing.assert_allclose(whole.weights.sum(axis=1), 1)
+    generic = GroupwiseLearner(lambda: OnlineRidge(3), 4)
+    for x, target, a in zip(X, y, np.column_stack([G, np.ones(200)]), strict=True):
+        generic.predict(x, a)
+        generic.update(x, target, a)
+    np.testing.assert_allclose(generic.losses, whole.report["loss"], atol=1e-9)
+    assert [c.bound for c in generic.certificates()] == pytest.approx(list(whole.report["bound"]))
+
+
+def test_a_block_in_one_group_as_a_whole_is_no_other_list_of_groups():
+    rng = np.random.default_rng(0)
+    X, G = rng.random((100, 2)), rng.random((100, 3)) < 0.8
+    y = rng.random(100)
+    whole = GroupwiseRegressor(target_range=(0, 1)).fit(X, y, G)
+    parts = GroupwiseRegressor(target_range=(0, 1))
+    for start in range(0, 100, 5):
+        part = slice(start, start + 5)
+        parts.partial_fit(X[part], y[part], G[part])
+    np.testing.assert_allclose(parts.group_report_["loss"], whole.group_report_["loss"])
+    assert whole.group_report_["group"].iloc[-1] == "everyone"
+
+
+def test_a_search_does_not_take_memberships_for_its_splitter():
+    X, y, G = stream()
+    search = GridSearchCV(GroupwiseRegressor(target_range=(0, 1)), {"lam": [0.1, 1.0]}, cv=2)
+    search.fit(X, y, memberships=G)
+    assert len(search.best_estimator_.group_report_) == 4
+
+
+def test_misuse_is_named():
+    model = GroupwiseRegressor(target_range=(0, 1)).fit([[0.0], [1.0]], [0.0, 1.0])
+    with pytest.raises(ValueError, match="row 1 has 2"):
+        model.partial_fit([[0.0], [1.0]], [0.0, 2.0])
+    with pytest.raises(ValueError, match="memberships must be of the groups of the first call"):
+        model.partial_fit([[0.0]], [0.0], memberships=[[0]])
+    with pytest.raises(ValueError, match="memberships must be of the groups of the first call"):
+        model.predict([[0.0]], memberships=[[0]])

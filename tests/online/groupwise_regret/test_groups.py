@@ -1,0 +1,65 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from whp.online import groupwise_regret
+
+
+def test_groups_of_all_kinds():
+    table = pd.DataFrame(
+        {
+            "age": [20, 40, 60, 80],
+            "sex": ["f", "m", "f", "m"],
+            "member": [1, 0, 0, 1],
+            "x": [0.1, 2.0, 0.3, 9.0],
+        }
+    )
+    y = [0.0, 1.0, 0.5, 0.2]
+    by_name = groupwise_regret(table, y, "sex,age:35:65,member")
+    assert by_name.report["group"].tolist() == [
+        "sex = f",
+        "sex = m",
+        "age ≤ 35",
+        "35 < age ≤ 65",
+        "age > 65",
+        "member = 0",
+        "member = 1",
+        "everyone",
+    ]
+    assert by_name.report["rounds"].tolist() == [2, 2, 1, 2, 1, 2, 2, 4]
+    assert by_name.scaled == "features and targets"
+    predicates = groupwise_regret(
+        table, y, {"rich": lambda t: t["x"] > 1, "old": table["age"] > 50}
+    )
+    assert predicates.report["rounds"].tolist() == [2, 2, 4]
+    texts = groupwise_regret(table[["x"]], y, pd.DataFrame({"a": ["1", "0", "true", "False"]}))
+    assert texts.report["rounds"].tolist() == [2, 4]
+    import matplotlib.pyplot as plt
+
+    assert by_name.plot().get_legend() is not None
+    plt.close("all")
+    assert set(by_name.artifacts()) == {"predictions.csv", "groups.csv"}
+    words = groupwise_regret(table[["x"]], ["no", "yes", "no", "yes"])
+    assert (
+        set(words.predictions.tolist()) <= set(np.linspace(0, 1, 10**6).tolist())
+        or words.predictions.max() <= 1
+    )
+
+
+def test_empty_words_are_a_category():
+    table = pd.DataFrame({"sex": ["f", None, "m", None], "x": [0.1, 0.2, 0.3, 0.4]})
+    report = groupwise_regret(table, [0.0, 1.0, 0.5, 0.2], "sex").report
+    assert report.set_index("group").loc["sex = (empty)", "rounds"] == 2
+
+
+def test_misuse_of_groups_is_named():
+    numbers = pd.DataFrame({"a": np.arange(50.0), "age_group": np.arange(50) % 3})
+    y = np.arange(50) % 2
+    for groups, message in (
+        ("agegroup", "did you mean 'age_group'"),
+        ("sex", "groups must name columns"),
+        ("a", "edges for the numbers"),
+        (numbers[["age_group"]], "to make a group of each value"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            groupwise_regret(numbers, y, groups)

@@ -1,0 +1,105 @@
+import math
+
+import numpy as np
+import pytest
+from groupwise import Constant, stream
+
+from whp.certificate import Status, Verdict
+from whp.online import GroupwiseLearner, OnlineRidge
+from whp.online._groupwise_regret import theorems as th
+
+
+def test_any_learner_and_any_loss():
+    X, y, G = stream(T=300)
+    plain = GroupwiseLearner(Constant, 3, loss="absolute")
+    own = GroupwiseLearner(
+        Constant,
+        3,
+        loss=lambda z, t: float(round(z) != round(t)),
+        prediction="sample",
+        random_state=0,
+    )
+    for x, target, a in zip(X, y, G, strict=True):
+        for learner in (plain, own):
+            learner.predict(x, a)
+            learner.update(x, target, a)
+    assert all(c.measured.value <= c.bound + 1e-9 for c in plain.certificates(["a", "b", "c"]))
+    assert "own learner" in plain.certificates()[0].claim
+    wrong = GroupwiseLearner(Constant, 1, loss=lambda z, t: 7.0, prediction="sample")
+    wrong.update(X[0], 0.0, [True])
+    assert wrong.certificates()[0].verdict == Verdict.VOID
+    with pytest.raises(ValueError, match="prediction"):
+        GroupwiseLearner(Constant, 1, loss=lambda z, t: 0.0)
+    broken = GroupwiseLearner(Constant, 1, loss=lambda z, t: math.nan, prediction="sample")
+    with pytest.raises(ValueError, match="loss must be finite"):
+        broken.update(X[0], 0.0, [True])
+    assert broken.hedge.B == 1
+
+
+def run(learner, X, y, active):
+    for x, target, a in zip(X, y, active, strict=True):
+        learner.predict(x, a)
+        learner.update(x, target, a)
+    return learner.certificates()
+
+
+def test_units_of_learners_and_losses_agree():
+    """Coins times 10: regret is in squared units of the target on both sides."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.random(300), np.ones(300)])
+    y = 10.0 * (rng.random(300) < 0.5)
+    wide = GroupwiseLearner(lambda: OnlineRidge(2, clip=(0, 10)), 1, loss_range=(0, 100))
+    (ten,) = run(wide, X, y, np.ones((300, 1)))
+    unit = GroupwiseLearner(lambda: OnlineRidge(2), 1)
+    (one,) = run(unit, X, y / 10, np.ones((300, 1)))
+    assert ten.verdict is one.verdict is Verdict.HOLDS
+    assert ten.measured.value == pytest.approx(100 * one.measured.value)
+    assert ten.bound == pytest.approx(100 * one.bound)
+
+
+def test_a_learner_that_always_says_zero_fails():
+    class Zero(OnlineRidge):
+        def predict_one(self, x):
+            return 0.0
+
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.random(2000), np.ones(2000)])
+    y = 0.7 * (rng.random(2000) < 0.5)
+    lazy = GroupwiseLearner(lambda: Zero(2, clip=(0, 0.7)), 1, loss_range=(0, 0.49))
+    (certificate,) = run(lazy, X, y, np.ones((2000, 1)))
+    assert certificate.verdict is Verdict.FAILS
+
+
+def test_another_loss_is_compared_with_the_own_learner():
+    X, y, G = stream(T=500)
+    learner = GroupwiseLearner(lambda: OnlineRidge(3), 3, loss="absolute")
+    for certificate in run(learner, X, y, G | (np.arange(3) == 0)):
+        assert certificate.name.startswith("own-regret")
+        assert certificate.verdict in (Verdict.HOLDS, Verdict.VACUOUS)
+
+
+def test_a_subclass_vouches_for_itself():
+    """What is by construction for the library's ridge is not for what calls itself one."""
+
+    class Liar(OnlineRidge):
+        def hindsight(self):
+            return -100.0, -100.0
+
+    X, y, _ = stream(T=60)
+    both = np.ones((60, 2))
+    for make, status in ((Liar, Status.UNCHECKED), (OnlineRidge, Status.BY_CONSTRUCTION)):
+        certificate, _ = run(GroupwiseLearner(lambda make=make: make(3), 2), X, y, both)
+        (answer,) = [a for a in certificate.conditions if a.name == th.SAME_LOSS.name]
+        assert answer.status is status
+        assert (certificate.verdict is Verdict.FAILS) == (make is Liar)
+
+
+def test_labels_that_come_late_are_seen():
+    X, y, _ = stream(T=20)
+    learner = GroupwiseLearner(lambda: OnlineRidge(3), 1)
+    for x in X:
+        learner.predict(x, [True])
+    for x, target in zip(X, y, strict=True):
+        learner.update(x, target, [True])
+    assert learner.late == 20
+    assert learner.certificates()[0].verdict is Verdict.VOID
