@@ -8,7 +8,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import toy_worlds
 from toy_worlds import worlds
 
-from whp.experiment.worlds import Counts, Worlds, caught, count, problems
+from whp.experiment.soundness import soundness_tasks
+from whp.experiment.worlds import Counts, Worlds, caught, count, load_worlds, problems
 
 SEEDS = range(200)
 
@@ -93,3 +94,15 @@ def test_what_is_missing_is_named():
 def test_two_worlds_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two worlds 'honest'"):
         worlds.world(run=toy_worlds.run)(toy_worlds.honest.make)
+
+
+def test_small_rates_of_honest_worlds_get_all_seeds_and_broken_ones_fewer():
+    linf = load_worlds("linf-regression")
+    seeds: dict[tuple[str, float, bool], int] = {}
+    for task in soundness_tasks(linf, 1000):
+        c = task.config
+        key = (c["world"], c["strength"], c["mutant"] is None)
+        seeds[key] = seeds.get(key, 0) + c["count"]
+    for (name, _, plain), n in seeds.items():
+        if plain and linf.worlds[name].seeds is None:
+            assert n == (300 if linf.worlds[name].breaks else 1000), name
