@@ -31,9 +31,7 @@ CIRCLES = {
     for package, *modules in (
         ("distributed.in_memory_fault_tolerance", "smp", "persistence", "rebuilding"),
         ("distributed.in_memory_fault_tolerance", "guard", "recovery"),
-        ("interpretability.sae_gba", "features", "report"),
         ("continual.view_batch", "guarantee", "schedule"),
-        ("continual.stability_gap", "gap", "recorder"),
     )
 }
 STUBS = sorted(HERE.rglob("__init__.pyi"))

@@ -15,10 +15,16 @@ from whp.continual import strategies
 from whp.progress import track
 from whp.validate import as_choice, as_int, as_real
 
-__all__ = ["Batches", "ContinualFit", "Watcher", "continual_fit", "shuffled"]
+__all__ = ["Batches", "ContinualFit", "Watcher", "changing", "continual_fit", "shuffled"]
 
 SCENARIOS = ("class", "task", "domain")
+CHANGING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 Batches = Callable[[int, Tensor, Tensor, torch.Generator], Iterator[tuple[Tensor, Tensor]]]
+
+
+def changing(model: nn.Module) -> list[str]:
+    """Names of module types that compute something else in training than in evaluation."""
+    return sorted({type(m).__name__ for m in model.modules() if isinstance(m, CHANGING)})
 
 
 @dataclass(frozen=True, eq=False)

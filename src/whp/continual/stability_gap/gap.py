@@ -447,8 +447,7 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Assumption, ...]]:
         if missing := {"task", "step", "plasticity", "stability"} - set(grads.columns):
             raise ValueError(f"grads lacks the columns {', '.join(sorted(missing))}")
         return grads, (unchecked(centred), unchecked(fresh), unchecked(same))
-    from whp.continual.stability_gap.recorder import changing
-    from whp.continual.training import ContinualFit
+    from whp.continual.training import ContinualFit, changing
 
     if not isinstance(grads, ContinualFit) or grads.gradients is None:
         raise TypeError(

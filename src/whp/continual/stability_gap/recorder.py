@@ -17,15 +17,9 @@ from whp.continual.stability_gap.outcomes import Audit, Outcomes
 from whp.continual.training import Watcher, as_tasks
 from whp.validate import as_choice, as_int
 
-__all__ = ["ContinualEvaluator", "changing"]
+__all__ = ["ContinualEvaluator"]
 
 IN_MEMORY = 256 << 20  # bytes of outcomes a task, before they go to a file
-CHANGING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-
-
-def changing(model: nn.Module) -> list[str]:
-    """Names of module types that compute something else in training than in evaluation."""
-    return sorted({type(m).__name__ for m in model.modules() if isinstance(m, CHANGING)})
 
 
 class ContinualEvaluator(Watcher):

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 from whp.certificate import Certificate
 from whp.interpretability.sae_gba import guarantee
+from whp.interpretability.sae_gba.report import NeuronCard, page
 from whp.interpretability.sae_gba.rows import Rows, open_rows
 from whp.interpretability.sae_gba.theory import bias_adaptation, cap_chance, nearest, targets
 from whp.intervals import Estimate, exact
@@ -163,9 +164,36 @@ class SparseFeatures(Result):
         neurons : sequence of int, optional
             Which; by default the hundred that come back best under another seed, or fire most.
         """
-        from whp.interpretability.sae_gba.report import page
+        most = int(self.examples.max())
+        if len(texts) <= most:
+            raise ValueError(
+                f"texts must have an entry for every row of the activations, got {len(texts)}, row "
+                f"{most} is needed"
+            )
+        if neurons is None:
+            known = np.isfinite(self.consistency).any()
+            order = self.consistency if known else self.frequency
+            live = np.flatnonzero(self.frequency > 0)
+            neurons = live[np.argsort(-order[live], kind="stable")][:100].tolist()
+        chosen = [as_int(m, "neurons", low=0, high=self.n_neurons - 1) for m in list(neurons or ())]
+        page(
+            Path(path),
+            f"{len(chosen)} of {self.n_neurons} features",
+            f"{self.fvu} of the variance is unexplained, {self.active:.1f} neurons fire on a row.",
+            self.certificates,
+            [self._card(m, texts) for m in chosen],
+        )
 
-        page(self, Path(path), texts, neurons)
+    def _card(self, m: int, texts: Sequence[str]) -> NeuronCard:
+        examples = self.top_examples(m)
+        rows = zip(examples["row"].tolist(), examples["code"].tolist(), strict=True)
+        return NeuronCard(
+            m,
+            float(self.frequency[m]),
+            float(self.target[m]),
+            float(self.consistency[m]),
+            [(str(texts[row]), code) for row, code in rows],
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the weights as safetensors, settings in its header as JSON."""

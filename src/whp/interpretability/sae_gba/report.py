@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whp.certificate import Certificate
 from whp.io import write
-from whp.validate import as_int
 
-if TYPE_CHECKING:
-    from whp.interpretability.sae_gba.features import SparseFeatures
-
-__all__ = ["page"]
+__all__ = ["NeuronCard", "page"]
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
@@ -25,47 +22,62 @@ STYLE = (
 )
 
 
+@dataclass(frozen=True)
+class NeuronCard:
+    """What the page shows of one neuron.
+
+    Parameters
+    ----------
+    number : int
+        Which.
+    frequency, target : float
+        Share of new rows on which it fires, and the share that was aimed at.
+    consistency : float
+        Cosine to its counterpart under another seed; NaN where there is none.
+    examples : sequence of (str, float)
+        Texts that excite it most, with its codes.
+    """
+
+    number: int
+    frequency: float
+    target: float
+    consistency: float
+    examples: Sequence[tuple[str, float]]
+
+
 def page(
-    features: SparseFeatures, path: Path, texts: Sequence[str], neurons: Sequence[int] | None
+    path: Path,
+    title: str,
+    summary: str,
+    certificates: Sequence[Certificate],
+    cards: Sequence[NeuronCard],
 ) -> None:
     """Write the page; all text is escaped."""
-    most = int(features.examples.max())
-    if len(texts) <= most:
-        raise ValueError(
-            f"texts must have an entry for every row of the activations, got {len(texts)}, row {most} is needed"
-        )
-    if neurons is None:
-        order = (
-            features.consistency if np.isfinite(features.consistency).any() else features.frequency
-        )
-        live = np.flatnonzero(features.frequency > 0)
-        neurons = live[np.argsort(-order[live], kind="stable")][:100].tolist()
-    chosen = [as_int(m, "neurons", low=0, high=features.n_neurons - 1) for m in list(neurons or ())]
-    body = "".join(_neuron(features, m, texts) for m in chosen)
-    told = "".join(
+    verdicts = "".join(
         f"<li>{html.escape(c.name)}: <b>{c.verdict}</b>, {html.escape(c.claim)}</li>"
-        for c in features.certificates
+        for c in certificates
     )
     write(
         path,
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{features.n_neurons} features</title><style>{STYLE}</style><h1>{len(chosen)} of {features.n_neurons} features</h1>"
-        f"<p>{html.escape(str(features.fvu))} of the variance is unexplained, {features.active:.1f} neurons fire on a row.</p>"
-        f"<ul>{told}</ul>{body}</html>",
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>"
+        f"<p>{html.escape(summary)}</p><ul>{verdicts}</ul>"
+        f"{''.join(map(_section, cards))}</html>",
     )
 
 
-def _neuron(features: SparseFeatures, m: int, texts: Sequence[str]) -> str:
-    examples = features.top_examples(m)
-    top = max(float(examples["code"].max()), 1e-30) if len(examples) else 1.0
+def _section(card: NeuronCard) -> str:
+    top = max((code for _, code in card.examples), default=1.0)
     items = "".join(
-        f'<li><mark style="background:rgba(255,190,60,{0.15 + 0.85 * code / top:.2f})">{html.escape(str(texts[row]))}</mark> '
-        f"<small>{code:.3f}</small></li>"
-        for row, code in zip(examples["row"], examples["code"], strict=True)
+        f'<li><mark style="background:rgba(255,190,60,{0.15 + 0.85 * code / max(top, 1e-30):.2f})">'
+        f"{html.escape(text)}</mark> <small>{code:.3f}</small></li>"
+        for text, code in card.examples
     )
-    again = features.consistency[m]
+    again = card.consistency
     told = f", cosine {again:.2f} to another seed" if np.isfinite(again) else ""
     return (
-        f'<section id="n{m}"><h2>Feature {m}</h2><small>fires on {features.frequency[m]:.3%} of new rows, target '
-        f"{features.target[m]:.3%}{told}</small><ol>{items or '<li>nothing</li>'}</ol></section>"
+        f'<section id="n{card.number}"><h2>Feature {card.number}</h2><small>fires on '
+        f"{card.frequency:.3%} of new rows, target {card.target:.3%}{told}</small>"
+        f"<ol>{items or '<li>nothing</li>'}</ol></section>"
     )
