@@ -9,8 +9,10 @@ from block_graphs import planted
 
 from whp.datasets.graph_models import block_model
 from whp.graph._hierarchical_communities.fit import (
+    Cycles,
     _expected_squares,
     _expected_triangles,
+    count_longer,
     count_squares,
     count_triangles,
     equal_degrees,
@@ -148,3 +150,53 @@ def test_equal_degrees_have_the_dispersion_of_the_model():
         p_values.append(equal_degrees(np.diff(A.indptr).astype(float), labels, counts)[0])
     assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.04)
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        nx.hexagonal_lattice_graph(6, 6),
+        nx.gnp_random_graph(300, 2.5 / 300, seed=1),
+        nx.gnp_random_graph(500, 2 / 500, seed=1),
+        nx.cycle_graph(9),
+    ],
+)
+def test_longer_cycles_are_those_of_networkx(graph):
+    counted = count_longer(sp.csr_array(nx.to_scipy_sparse_array(graph, dtype=float)))
+    longest = min(len(counted) + 4, 10)
+    assert longest > 4
+    lengths = [len(cycle) for cycle in nx.simple_cycles(graph, length_bound=longest)]
+    assert counted[: longest - 4] == [lengths.count(n) for n in range(5, longest + 1)]
+
+
+def test_longer_cycles_are_not_looked_at_where_they_are_many():
+    A = sp.csr_array(nx.to_scipy_sparse_array(nx.gnp_random_graph(300, 0.1, seed=0), dtype=float))
+    assert count_longer(A) == []
+
+
+@pytest.mark.parametrize("mean", [1.5, 2.5])
+def test_longer_cycles_of_sparse_blocks_number_what_is_expected(mean):
+    """In the mean over graphs of independent edges, and vary no more than their spread."""
+    z = []
+    for rng in np.random.default_rng(2).spawn(60):
+        A, labels = planted(rng, k=2, size=300, inside=1.8 * mean / 600, between=0.2 * mean / 600)
+        z += [[c.z for c in fitted(A, labels).scaled.longer[:2]]]
+    z = np.array(z)
+    assert (abs(z.mean(axis=0)) < 4 / math.sqrt(60)).all()
+    assert (z.std(axis=0) > 0.5).all()
+    assert (z.std(axis=0) < 1.35).all()
+
+
+def test_a_hexagonal_lattice_is_refuted_by_its_hexagons():
+    graph = nx.hexagonal_lattice_graph(12, 12)
+    A = sp.csr_array(nx.to_scipy_sparse_array(graph, dtype=float))
+    made = fitted(A, np.arange(A.shape[0]) // (A.shape[0] // 2 + 1))
+    assert made.scaled.triangles.p == made.scaled.squares.p == 1
+    assert made.scaled.p < 1e-9
+    assert made.scaled.longer[1].counted == 144
+
+
+def test_leaves_that_make_too_many_cycles_do_not_fit():
+    cycles = Cycles(counted=0, expected=30.0, spread=6.0, open=100.0)
+    assert cycles.p == 1
+    assert cycles.fits < 1e-5

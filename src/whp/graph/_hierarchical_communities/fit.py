@@ -9,10 +9,13 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import chi2, norm, poisson
 
+from whp.graph._hierarchical_communities.rewiring import SMALL, rewired_cycles
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
 from whp.kernel import compiled
 
 LEVEL_CYCLES = 0.00135  # three standard deviations
+LONGEST = 24  # nodes of the longest cycles that are looked at, in the sparsest graphs
+WORK = 5e6  # paths that are followed in search of them, a fraction of a second
 CUTS = (0.25, 0.5, 0.75, 0.9, 0.96, 0.99)  # shares of a leaf's nodes, by degree
 
 __all__ = [
@@ -20,18 +23,20 @@ __all__ = [
     "Closed",
     "Cycles",
     "Fit",
+    "count_longer",
     "count_squares",
     "count_triangles",
     "equal_degrees",
     "fit",
     "one_density",
+    "rewired",
     "with_leaves",
 ]
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """Triangles, or 4-cycles, of a graph against what independent edges of the same densities make.
+    """Triangles, 4-cycles or longer ones of a graph against what independent edges of the same densities make.
 
     Attributes
     ----------
@@ -64,6 +69,12 @@ class Cycles:
         return 1.0 if self.counted <= self.expected else max(few, float(norm.sf(self.z)))
 
     @property
+    def fits(self) -> float:
+        """How likely it is to be so far from the mean, on either side."""
+        fewer = max(float(poisson.cdf(self.counted, self.expected)), float(norm.cdf(self.z)))
+        return min(1.0, 2 * min(self.p, fewer))
+
+    @property
     def sees(self) -> float:
         # Where next to none is expected, two are too many, and four must be made to have two.
         return (4.5 * self.spread + 4) / self.open if self.open > 0 else math.inf
@@ -71,15 +82,43 @@ class Cycles:
 
 @dataclass(frozen=True)
 class Closed:
-    """Triangles and 4-cycles of a graph: where edges depend on each other, one of them shows it."""
+    """Short cycles of a graph: where edges depend on each other, some of them show it.
+
+    Attributes
+    ----------
+    triangles, squares : Cycles
+        In any graph.
+    longer : tuple of Cycles
+        Of five nodes and more, where the graph is so sparse that they are rare.
+    """
 
     triangles: Cycles
     squares: Cycles
+    longer: tuple[Cycles, ...] = ()
+
+    @property
+    def tests(self) -> list[tuple[str, str, Cycles, float]]:
+        """Name of the cycles and of the paths that one edge closes, counts, and p-value, Bonferroni."""
+        kinds = 3 if self.longer else 2
+        each = [
+            ("triangles", "wedges", self.triangles, kinds),
+            ("4-cycles", "3-paths", self.squares, kinds),
+        ]
+        for edges, cycles in enumerate(self.longer, 4):
+            each.append((f"{edges + 1}-cycles", f"{edges}-paths", cycles, kinds * len(self.longer)))
+        return [(name, paths, c, min(1.0, times * c.p)) for name, paths, c, times in each]
+
+    @property
+    def fits(self) -> float:
+        """The same on both sides: leaves that make more cycles than there are fit no better."""
+        kinds, longer = (3, [c.fits for c in self.longer]) if self.longer else (2, [1.0])
+        least = min(self.triangles.fits, self.squares.fits, len(longer) * min(longer))
+        return min(1.0, kinds * least)
 
     @property
     def p(self) -> float:
-        """The smaller p-value times two."""
-        return min(1.0, 2 * min(self.triangles.p, self.squares.p))
+        """The smallest p-value, times the number of tests."""
+        return min(p for *_, p in self.tests)
 
 
 @dataclass(frozen=True)
@@ -130,13 +169,14 @@ def fit(
     plain = Closed(
         Cycles(triangles, *_expected_triangles(p, sizes), wedges),
         Cycles(squares, *_expected_squares(p, sizes), paths),
+        _longer(count_longer(A), A, labels),
     )
-    return Fit(
-        plain,
-        expect(plain, *_by_degree(degree, labels, p)),
-        one_density(tree, counts, pairs),
-        equal_degrees(degree, labels, p),
-    )
+    scaled = expect(plain, *_by_degree(degree, labels, p)[:2])
+    if scaled.p >= LEVEL_CYCLES and A.nnz <= 2 * SMALL:
+        scaled = rewired(
+            A, scaled, labels, p
+        )  # of smaller spread: densities are given, not estimated
+    return Fit(plain, scaled, one_density(tree, counts, pairs), equal_degrees(degree, labels, p))
 
 
 def expect(closed: Closed, p: np.ndarray, sizes: np.ndarray) -> Closed:
@@ -144,12 +184,27 @@ def expect(closed: Closed, p: np.ndarray, sizes: np.ndarray) -> Closed:
     return Closed(
         Cycles(closed.triangles.counted, *_expected_triangles(p, sizes), closed.triangles.open),
         Cycles(closed.squares.counted, *_expected_squares(p, sizes), closed.squares.open),
+        closed.longer,
+    )
+
+
+def rewired(A: sp.csr_array, closed: Closed, labels: np.ndarray, p: np.ndarray) -> Closed:
+    """The same cycles against graphs of the same degrees and edges between leaves."""
+    triangles, squares = closed.triangles, closed.squares
+    parts, _, groups = _by_degree(np.diff(A.indptr).astype(np.float64), labels, p)
+    three, four = rewired_cycles(A, labels, groups, parts, (triangles.counted, squares.counted))
+    return Closed(
+        Cycles(triangles.counted, *three, triangles.open),
+        Cycles(squares.counted, *four, squares.open),
+        closed.longer,
     )
 
 
 def with_leaves(A: sp.csr_array, closed: Closed, labels: np.ndarray, p: np.ndarray) -> Closed:
     """The same cycles against other leaves, of densities `p`, and edges in proportion to degrees."""
-    return expect(closed, *_by_degree(np.diff(A.indptr).astype(np.float64), labels, p))
+    found = expect(closed, *_by_degree(np.diff(A.indptr).astype(np.float64), labels, p)[:2])
+    longer = _longer([c.counted for c in closed.longer], A, labels)
+    return Closed(found.triangles, found.squares, longer)
 
 
 def count_triangles(A: sp.csr_array) -> int:
@@ -164,6 +219,94 @@ def count_squares(A: sp.csr_array) -> int:
     Nishizeki 1985): no product of matrices, which hubs would fill.
     """
     return int(_squares(*_by_rank(A, upwards=False)))
+
+
+def count_longer(A: sp.csr_array) -> list[int]:
+    """Cycles of 5, 6, ... nodes of a symmetric 0/1 matrix, as long as chance makes few of them.
+
+    Cycles of as many edges as take a walk to all nodes are no longer rare, nor nearly Poisson: the
+    longest have log(nodes) / log(branching number) nodes, or fewer where the paths are too many.
+    """
+    degree = np.diff(A.indptr).astype(np.float64)
+    branching = float((degree * (degree - 1)).sum() / max(degree.sum(), 1))
+    longest = LONGEST
+    if branching > 1:
+        longest = min(longest, int(math.log(len(degree)) / math.log(branching)))
+    while (degree == 1).any():  # cycles have no ends
+        kept = degree > 1
+        A = sp.csr_array(A[kept][:, kept])
+        degree = np.diff(A.indptr).astype(np.float64)
+    if longest < 5 or A.nnz == 0:
+        return [0] * max(longest - 4, 0)
+    before, walks = degree, A @ degree - degree  # of one and two edges that do not turn back
+    length = 2
+    while length < longest - 1:
+        before, walks = walks, A @ walks - (degree - 1) * before
+        length += 1
+        if walks.sum() > WORK:
+            break
+    else:
+        length = longest
+    counted = np.zeros(length + 1, np.int64)
+    _longer_cycles(A.indptr.astype(np.int64), A.indices.astype(np.int64), counted)
+    return [int(c) for c in counted[5:]]
+
+
+@compiled
+def _longer_cycles(starts, ends, counted):
+    """Depth-first from the last node of each cycle, in the direction of its smaller neighbour."""
+    longest = len(counted) - 1
+    path, at = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    on = np.zeros(len(starts) - 1, np.bool_)
+    for last in range(len(starts) - 1):
+        path[0], at[0], depth = last, starts[last], 0
+        on[last] = True
+        while depth >= 0:
+            node = path[depth]
+            if at[depth] == starts[node + 1]:
+                on[node] = False
+                depth -= 1
+                continue
+            new = ends[at[depth]]
+            at[depth] += 1
+            if new == last and depth > 1 and path[1] < node:
+                counted[depth + 1] += 1
+            elif new < last and not on[new] and depth + 1 < longest:
+                depth += 1
+                path[depth], at[depth] = new, starts[new]
+                on[new] = True
+
+
+def _longer(counted: list[int], A: sp.csr_array, labels: np.ndarray) -> tuple[Cycles, ...]:
+    """Cycles of 5, 6, ... nodes against those of random graphs of the same degrees.
+
+    In the configuration model of leaves r with m_r half edges, m_rs of which lead to s, the paths of
+    j edges between two half edges are G_j = G_1 diag(m c) G_{j-1}, with G_1 = m_rs / (m_r m_s) and
+    c = E d(d - 1) / E d; cycles of L nodes are tr (G_1 diag(m c))^L / 2L. Two that share a path of j
+    edges meet at two nodes of degree 3 or more.
+    """
+    if not counted:
+        return ()
+    k, degree = int(labels.max()) + 1, np.diff(A.indptr).astype(np.float64)
+    Z = sp.csr_array(
+        (np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), k)
+    )
+    ends = (Z.T @ A @ Z).toarray()
+    m, two, three = (
+        np.bincount(labels, w, minlength=k)
+        for w in (degree, degree * (degree - 1), degree * (degree - 1) * (degree - 2))
+    )
+    first = np.divide(ends, np.outer(m, m), out=np.zeros_like(ends), where=ends > 0)
+    paths = [first]
+    for _ in range(len(counted) + 3):
+        paths.append(paths[-1] * two @ first)
+    made = []
+    for length, number in enumerate(counted, 5):
+        expected = float(np.trace(paths[length - 1] * two)) / (2 * length)
+        pairs = sum(paths[j - 1] * paths[length - j - 1] ** 2 for j in range(1, length - 1))
+        spread = math.sqrt(expected + float(three @ pairs @ three) / 2)
+        made.append(Cycles(number, expected, spread, float(m @ paths[length - 2] @ m) / 2))
+    return tuple(made)
 
 
 def _by_rank(A: sp.csr_array, upwards: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -222,8 +365,8 @@ def _squares(starts, ends):
 
 def _by_degree(
     degree: np.ndarray, labels: np.ndarray, p: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Densities and sizes of leaves cut by degree, edges in proportion to expected degrees.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Densities and sizes of leaves cut by degree, and the part of each node; edges in proportion to expected degrees.
 
     Degrees are drawn together to the variance that they have beyond the noise of edges; no density
     exceeds 1, and each leaf pair keeps its edges.
@@ -256,7 +399,7 @@ def _by_degree(
         there = member.T @ (ordered * finer) @ member
         factor = np.divide(wanted, there, out=np.ones_like(p), where=there > 0)
         finer *= factor[np.ix_(of, of)]
-    return np.minimum(finer, 1.0), many
+    return np.minimum(finer, 1.0), many, groups
 
 
 def _expected_triangles(p: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:

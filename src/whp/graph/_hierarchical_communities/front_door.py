@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import xlogy
+from scipy.stats import binom
 
 from whp.door import Above, AtLeast, Fraction, Range, front_door
 from whp.graph._hierarchical_communities import spectral
-from whp.graph._hierarchical_communities.fit import LEVEL_CYCLES, Closed, Fit, fit, with_leaves
+from whp.graph._hierarchical_communities.fit import (
+    LEVEL_CYCLES,
+    Closed,
+    Fit,
+    fit,
+    rewired,
+    with_leaves,
+)
 from whp.graph._hierarchical_communities.graphs import adjacency, own_labels, split
 from whp.graph._hierarchical_communities.linkage import average_linkage
 from whp.graph._hierarchical_communities.result import HierarchicalCommunitiesResult
+from whp.graph._hierarchical_communities.rewiring import SMALL
 from whp.graph._hierarchical_communities.support import Evidence, Split
 from whp.graph._hierarchical_communities.theorems import certificates
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
@@ -24,7 +35,9 @@ from whp.validate import as_rng
 __all__ = ["hierarchical_communities"]
 
 FITS = 0.05  # p-value from which on more communities explain what fewer do not
+FITS_REWIRED = 0.01  # the same against rewired graphs, which show much less dependence
 LEAST = 4  # nodes of a community, on average, where more of them are tried
+MANY = 64  # communities up to which held-out edges are asked for their number
 MOST = 200  # communities that are looked for unless told otherwise
 BITS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
@@ -160,7 +173,7 @@ def hierarchical_communities(
         bottom_up=method == "bottom-up",
         weighted=weighted,
         fit=fitted,
-        finer=None if fitted is None else _finer(train, inside, fitted, k),
+        finer=None if fitted is None else _finer(train, test, labels, fitted),
     )
     on_all = None
     if own is None and n_communities is None and method == "bottom-up" and holdout > 0:
@@ -263,30 +276,95 @@ def _leaves(
     return labels, None, values
 
 
-def _finer(train: sp.csr_array, A: sp.csr_array, fitted: Fit, k: int) -> tuple[int, Closed] | None:
-    """A larger number of communities whose block model explains cycles that `k` leaves do not.
+def _finer(
+    train: sp.csr_array, test: sp.csr_array, labels: np.ndarray, fitted: Fit
+) -> tuple[int, Closed] | None:
+    """A larger number of communities whose block model explains cycles that the leaves do not.
 
     Leaves that are too coarse have more cycles than their densities make though edges are
     independent. Twice or four times as many are tried, from the training edges, then twice as many
     from all edges, and must fit well: dependent edges can be explained by many small communities,
-    though not by so few.
+    though not by so few. In a small graph, where rewiring tells these apart, as many more are tried
+    as held-out edges confirm.
     """
     if fitted.scaled.p >= LEVEL_CYCLES:
         return None
-    for graph, many in ((train, 2 * k), (train, 4 * k), (A, 2 * k)):
+    A = sp.csr_array(train + test)
+    small = A.nnz <= 2 * SMALL
+
+    def described(leaves: np.ndarray) -> tuple[int, np.ndarray, Closed]:
+        found = int(leaves.max()) + 1
+        pairs = node_pairs(np.bincount(leaves, minlength=found))
+        density = spectral.block_counts(A, leaves, found) / pairs.clip(1)
+        return found, density, with_leaves(A, fitted.scaled, leaves, density)
+
+    # What only rewiring refutes, only rewiring can explain.
+    subtle = small and described(labels)[2].p >= LEVEL_CYCLES
+    for i, (graph, many) in enumerate(_candidates(train, test, A, labels, small)):
         if many > A.shape[0] / LEAST:
             continue
-        labels, _ = spectral.spectral_leaves(
-            graph, many, "bethe-hessian", many, np.random.default_rng(0)
-        )
-        labels = spectral.refine(graph, labels, 1)
-        found = int(labels.max()) + 1
-        pairs = node_pairs(np.bincount(labels, minlength=found))
-        density = spectral.block_counts(A, labels, found) / pairs.clip(1)
-        closed = with_leaves(A, fitted.scaled, labels, density)
-        if closed.p >= FITS:
+        finer = _refined(graph, many)
+        found, density, closed = described(finer)
+        if closed.p < FITS:
+            continue
+        least = FITS_REWIRED if subtle and i < 3 else FITS
+        if subtle or i >= 3:
+            closed = rewired(A, closed, finer, density)
+        if min(closed.p, closed.fits) >= least:
             return found, closed
     return None
+
+
+def _candidates(
+    train: sp.csr_array, test: sp.csr_array, A: sp.csr_array, labels: np.ndarray, small: bool
+) -> Iterator[tuple[sp.csr_array, int]]:
+    """Edges and numbers of communities that are tried in turn."""
+    k = int(labels.max()) + 1
+    yield from ((train, 2 * k), (train, 4 * k), (A, 2 * k))
+    if small:
+        yield A, k
+        if many := _confirmed(train, test, labels):
+            yield from ((A, many), (A, round(1.2 * many)), (A, round(many / 1.2)))
+
+
+def _refined(graph: sp.csr_array, many: int) -> np.ndarray:
+    """So many spectral communities; a source of randomness of its own."""
+    rng = np.random.default_rng(0)
+    labels, _ = spectral.spectral_leaves(graph, many, "bethe-hessian", many, rng)
+    return spectral.refine(graph, labels, 1)
+
+
+def _confirmed(train: sp.csr_array, test: sp.csr_array, labels: np.ndarray) -> int | None:
+    """The number of communities, by training edges, in which held-out edges are likeliest.
+
+    By one density within and one between. None where those inside are not surely denser than the
+    leaves.
+    """
+    n, k = len(labels), int(labels.max()) + 1
+    total, free = test.nnz / 2, n * (n - 1) / 2 - train.nnz / 2
+
+    def inside(labels: np.ndarray) -> tuple[float, float]:
+        sizes = np.bincount(labels)
+        held, built = (
+            np.trace(spectral.block_counts(M, labels, len(sizes))) for M in (test, train)
+        )
+        return float(held), float((sizes * (sizes - 1)).sum() / 2 - built)
+
+    coarse, best, many = inside(labels), -math.inf, None
+    wanted = 1.4 * k
+    while wanted <= min(n / (2 * LEAST), MANY):
+        held, pairs = inside(_refined(train, round(wanted)))
+        within, between = held / max(pairs, 1), (total - held) / max(free - pairs, 1)
+        value = float(xlogy(held, within) + xlogy(pairs - held, 1 - within))
+        value += float(
+            xlogy(total - held, between) + xlogy(free - pairs - total + held, 1 - between)
+        )
+        if value > best:
+            best = value
+            denser = binom.sf(held - 1, pairs, coarse[0] / max(coarse[1], 1)) < LEVEL_CYCLES
+            many = round(wanted) if denser else None
+        wanted *= 1.4
+    return many
 
 
 def _communities_of_all(A: sp.csr_array, limit: int, near: int) -> int:

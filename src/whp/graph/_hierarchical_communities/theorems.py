@@ -145,19 +145,15 @@ def _edges_independent(e: Evidence, scaled: bool) -> Answer:
     if scaled and e.finer is not None:
         found = e.finer[1]
         by = f", by {e.finer[0]} communities: the {e.tree.leaves} leaves are coarser"
-    if found.p >= LEVEL_CYCLES and min(found.triangles.sees, found.squares.sees) > 1:
-        return EDGES_INDEPENDENT.unchecked(
-            "too few paths for triangles or 4-cycles to show dependence"
-        )
-    sees = " or ".join(
-        f"{cycles.sees:.2g} of the open {paths} closed"
-        for cycles, paths in ((found.triangles, "wedges"), (found.squares, "3-paths"))
-        if cycles.sees <= 1
-    )
+    seeing = [test for test in found.tests if test[2].sees <= 1]
+    if found.p >= LEVEL_CYCLES and not seeing:
+        return EDGES_INDEPENDENT.unchecked("too few paths for short cycles to show dependence")
+    sees = " or ".join(f"{c.sees:.2g} of the open {paths} closed" for _, paths, c, _ in seeing[:3])
+    longest = len(found.longer) + 4
     return EDGES_INDEPENDENT.tested(
         found.p,
         LEVEL_CYCLES,
-        f"{sees}, nine times in ten{by}; longer cycles are not looked at",
+        f"{sees}, nine times in ten{by}; cycles of more than {longest} nodes are not looked at",
         remedy=_excess(found, e.finer),
     )
 
@@ -166,8 +162,8 @@ def _excess(found: Closed, finer: tuple[int, Closed] | None) -> str:
     counts = " and ".join(
         f"{c.counted:,} {name} where independent edges of these densities make {c.expected:,.0f} ± "
         f"{c.spread:,.0f} (z = {c.z:.1f})"
-        for c, name in ((found.triangles, "triangles"), (found.squares, "4-cycles"))
-        if 2 * c.p < LEVEL_CYCLES
+        for name, _, c, p in found.tests
+        if p < LEVEL_CYCLES
     )
     if finer is not None:
         return (

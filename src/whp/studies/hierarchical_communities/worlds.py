@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pandas as pd
+from scipy.spatial import Delaunay
 
 from whp.certificate import Verdict
 from whp.datasets.graph_models import block_model, btsbm_densities
@@ -163,6 +164,24 @@ def too_many_edges_held_out(rng: np.random.Generator, strength: float) -> Instan
 def many_small_blocks(rng: np.random.Generator, strength: float) -> Instance:
     """Twenty blocks of 10, .7 inside and .05 between, of which training edges show a few only."""
     return _blocks(rng, _flat(20, 0.7, 0.05), np.full(20, 10), TREE, LEMMA)
+
+
+@worlds.world(run=hierarchical_communities, seeds=100)
+def thirty_small_blocks(rng: np.random.Generator, strength: float) -> Instance:
+    """Thirty blocks of 10, .7 inside and .05 between, of which training edges show four or so."""
+    return _blocks(rng, _flat(30, 0.7, 0.05), np.full(30, 10), TREE)
+
+
+@worlds.world(run=hierarchical_communities, strengths=(2.0, 3.0))
+def few_nodes(rng: np.random.Generator, strength: float) -> Instance:
+    """Two blocks of 25, .4 inside and .1 between, so many communities asked for."""
+    return _blocks(rng, _flat(2, 0.4, 0.1), [25, 25], TREE, n_communities=int(strength))
+
+
+@worlds.world(run=hierarchical_communities, strengths=(1.5, 2.0, 3.0))
+def sparse_noise_cut_up(rng: np.random.Generator, strength: float) -> Instance:
+    """No blocks: 600 nodes of this mean degree, of which cycles up to 24 or 6 nodes are looked at."""
+    return _blocks(rng, [[strength / 600]], [600], TREE, INVERSION, n_communities=4)
 
 
 @worlds.world(run=hierarchical_communities)
@@ -339,6 +358,46 @@ def near_in_space(rng: np.random.Generator, strength: float) -> Instance:
     near = ((points[:, None] - points[None]) ** 2).sum(axis=2) < 0.01
     np.fill_diagonal(near, False)
     return _without_blocks(near.astype(float), None, rng)
+
+
+@worlds.world(
+    run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(4.0, 5.0, 6.0), broken_from=5
+)
+def meetings_of_few(rng: np.random.Generator, strength: float) -> Instance:
+    """50 people who met in groups of this size, 300 pairs in all; three communities asked for."""
+    size = int(strength)
+    A = np.zeros((50, 50))
+    for _ in range(round(300 / (size * (size - 1) / 2))):
+        group = rng.choice(50, size, replace=False)
+        A[np.ix_(group, group)] = 1
+    np.fill_diagonal(A, 0)
+    return _without_blocks(A, 3, rng)
+
+
+@worlds.world(
+    run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(2.0, 4.0), seeds=100
+)
+def hexagons(rng: np.random.Generator, strength: float) -> Instance:
+    """14 by 14 hexagons, so many communities asked for: no triangle, no 4-cycle."""
+    graph = nx.to_numpy_array(nx.hexagonal_lattice_graph(14, 14))
+    order = rng.permutation(len(graph))
+    return _without_blocks(graph[np.ix_(order, order)], int(strength), rng)
+
+
+@worlds.world(
+    run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(0.4, 0.5), seeds=100
+)
+def streets(rng: np.random.Generator, strength: float) -> Instance:
+    """300 crossings, each street to a neighbour with a bend, this share of them left out; connected."""
+    corners = np.sort(Delaunay(rng.random((300, 2))).simplices, axis=1)
+    pairs = np.unique(corners[:, [[0, 1], [0, 2], [1, 2]]].reshape(-1, 2), axis=0)
+    graph = nx.Graph(pairs.tolist())
+    tree = nx.minimum_spanning_tree(graph)
+    bent = nx.Graph()
+    for u, v in graph.edges:
+        if tree.has_edge(u, v) or rng.random() > strength:
+            nx.add_path(bent, [u, (u, v), v])
+    return _without_blocks(nx.to_numpy_array(bent), 3, rng)
 
 
 @worlds.world(run=hierarchical_communities, breaks=EDGES_INDEPENDENT, strengths=(0.5, 0.7, 1.0))
