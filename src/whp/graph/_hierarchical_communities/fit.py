@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import chi2, norm, poisson
 
-from whp.graph._hierarchical_communities.rewiring import SMALL, rewired_cycles
+from whp.graph._hierarchical_communities.rewiring import few_enough, rewired_cycles
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
 from whp.kernel import compiled
 
@@ -172,10 +172,9 @@ def fit(
         _longer(count_longer(A), A, labels),
     )
     scaled = expect(plain, *_by_degree(degree, labels, p)[:2])
-    if scaled.p >= LEVEL_CYCLES and A.nnz <= 2 * SMALL:
-        scaled = rewired(
-            A, scaled, labels, p
-        )  # of smaller spread: densities are given, not estimated
+    if scaled.p >= LEVEL_CYCLES and few_enough(A):
+        # Of smaller spread: densities are given, not estimated.
+        scaled = rewired(A, scaled, labels, p)
     return Fit(plain, scaled, one_density(tree, counts, pairs), equal_degrees(degree, labels, p))
 
 

@@ -25,7 +25,7 @@ from whp.graph._hierarchical_communities.fit import (
 from whp.graph._hierarchical_communities.graphs import adjacency, own_labels, split
 from whp.graph._hierarchical_communities.linkage import average_linkage
 from whp.graph._hierarchical_communities.result import HierarchicalCommunitiesResult
-from whp.graph._hierarchical_communities.rewiring import SMALL
+from whp.graph._hierarchical_communities.rewiring import few_enough
 from whp.graph._hierarchical_communities.support import Evidence, Split
 from whp.graph._hierarchical_communities.theorems import certificates
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
@@ -290,7 +290,7 @@ def _finer(
     if fitted.scaled.p >= LEVEL_CYCLES:
         return None
     A = sp.csr_array(train + test)
-    small = A.nnz <= 2 * SMALL
+    small = few_enough(A)
 
     def described(leaves: np.ndarray) -> tuple[int, np.ndarray, Closed]:
         found = int(leaves.max()) + 1

@@ -8,11 +8,16 @@ from scipy.stats import norm
 
 from whp.kernel import compiled
 
-__all__ = ["SMALL", "rewired_cycles"]
+__all__ = ["few_enough", "rewired_cycles"]
 
-SMALL = 10_000  # edges up to which rewiring takes well under a second
+EDGES, NODES = 10_000, 2_000  # up to which rewiring takes three seconds and 40 MB at most
 FEW, MANY = 40, 400  # graphs drawn at first, and where these leave it open
 SWAPS = 4  # tried for each edge between two graphs that are counted
+
+
+def few_enough(A: sp.csr_array) -> bool:
+    """Whether a graph is small enough to be rewired: tables are of all pairs of nodes."""
+    return A.nnz <= 2 * EDGES and A.shape[0] <= NODES
 
 
 def rewired_cycles(
