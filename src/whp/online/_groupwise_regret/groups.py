@@ -36,7 +36,7 @@ def members(
         Of the groups of a matrix.
     whole : bool
         Whether these are all rows of the stream, so that a column of ones is a group of everyone.
-        Of a block nothing can be told, and everyone is appended unless a group has that name.
+        A block does not show it, and everyone is appended unless a group has that name.
 
     Raises
     ------
@@ -44,13 +44,13 @@ def members(
         If it is none of these, or holds other values than 0 and 1.
     """
     T = len(X)
-    found: dict[str, np.ndarray] = {}
+    flags: dict[str, np.ndarray] = {}
     if groups is None:
-        found = {}
+        flags = {}
     elif isinstance(groups, str):
-        found = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
+        flags = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
     elif isinstance(groups, Mapping):
-        found = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
+        flags = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
     elif (
         isinstance(groups, Sequence)
         and len(groups)
@@ -58,14 +58,14 @@ def members(
     ):
         for number, c in enumerate(groups):
             if isinstance(c, str):
-                found |= _by_columns([c], X)
+                flags |= _by_columns([c], X)
             else:
                 name = getattr(c, "__name__", "")
-                found[name if name and name != "<lambda>" else f"predicate {number}"] = _flags(
+                flags[name if name and name != "<lambda>" else f"predicate {number}"] = _flags(
                     c(X), T, f"predicate {number}"
                 )
     else:
-        told = column_names(groups)
+        called = column_names(groups)
         try:
             dense: Any = groups
             matrix = np.asarray(dense.toarray() if hasattr(groups, "toarray") else groups)
@@ -75,15 +75,15 @@ def members(
             raise ValueError(
                 f"groups must have shape ({T}, N) with N at least 1, got {matrix.shape}"
             )
-        told = told or tuple(names or (f"group {j}" for j in range(matrix.shape[1])))
-        if len(told) != matrix.shape[1]:
-            raise ValueError(f"group_names must have {matrix.shape[1]} entries, got {len(told)}")
-        found = {name: _flags(matrix[:, j], T, name) for j, name in enumerate(told)}
-        if len(found) != len(told):
+        called = called or tuple(names or (f"group {j}" for j in range(matrix.shape[1])))
+        if len(called) != matrix.shape[1]:
+            raise ValueError(f"group_names must have {matrix.shape[1]} entries, got {len(called)}")
+        flags = {name: _flags(matrix[:, j], T, name) for j, name in enumerate(called)}
+        if len(flags) != len(called):
             raise ValueError("group_names must differ from each other")
-    if not (any(v.all() for v in found.values()) if whole else EVERYONE in found):
-        found[EVERYONE] = np.ones(T, dtype=bool)
-    return np.column_stack(list(found.values())), tuple(found)
+    if not (any(v.all() for v in flags.values()) if whole else EVERYONE in flags):
+        flags[EVERYONE] = np.ones(T, dtype=bool)
+    return np.column_stack(list(flags.values())), tuple(flags)
 
 
 def _flags(values: Any, T: int, name: str) -> np.ndarray:
@@ -108,9 +108,9 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
     """A group for each level, or for each interval between edges."""
     if not hasattr(X, "columns"):
         raise TypeError("groups must be a matrix or predicates where X has no named columns")
-    found: dict[str, np.ndarray] = {}
-    for told in names:
-        name, *edges = told.split(":")
+    flags: dict[str, np.ndarray] = {}
+    for given in names:
+        name, *edges = given.split(":")
         if name not in X.columns:
             have = [str(c) for c in X.columns]
             hint = nearest(name, have) or f"; it has {', '.join(have[:10])}"
@@ -127,21 +127,21 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
                 numbers = column.astype(float)
             except ValueError as error:
                 raise ValueError(
-                    f"groups must have numbers after the colon and in the column, in {told!r}"
+                    f"groups must have numbers after the colon and in the column, in {given!r}"
                 ) from error
             cuts = [-np.inf, *inner, np.inf]
             for low, high in pairwise(cuts):
                 ends = (f"{low:g} < " * (low > -np.inf), f" ≤ {high:g}" * (high < np.inf))
                 label = f"{name} > {low:g}" if high == np.inf else f"{ends[0]}{name}{ends[1]}"
-                found[label] = ((numbers > low) & (numbers <= high)).to_numpy()
+                flags[label] = ((numbers > low) & (numbers <= high)).to_numpy()
             continue
         levels = sorted(column.unique(), key=str)
         if column.dtype.kind in "fiu" and len(levels) > LEVELS:
             raise ValueError(
                 f"groups must have edges for the numbers in {name!r}, e.g. '{name}:35:50'"
             )
-        found |= {f"{name} = {level}": (column == level).to_numpy() for level in levels}
-    return found
+        flags |= {f"{name} = {level}": (column == level).to_numpy() for level in levels}
+    return flags
 
 
 def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:

@@ -80,7 +80,7 @@ def judge(
     """Every group's published loss against its best linear predictor; targets in [0, √unit]."""
 
     def truths(run: Run) -> Truths:
-        told: dict[str, list[bool | None]] = {}
+        judged: dict[str, list[bool | None]] = {}
         for g, certificate in enumerate(run.every):
             mine = active[:, g]
             loss = float(((run.published[mine] - y[mine]) ** 2).sum())
@@ -91,8 +91,8 @@ def judge(
                 fine = fine and bool(
                     run.excess[g] <= float(certificate.inputs["bound of the coins"]) + 1e-9
                 )
-            told.setdefault(name, []).append(fine)
-        return {k: False if False in v else None if None in v else True for k, v in told.items()}
+            judged.setdefault(name, []).append(fine)
+        return {k: False if False in v else None if None in v else True for k, v in judged.items()}
 
     return truths
 
@@ -285,8 +285,8 @@ def heavier_expert_errs(rng: Rng, strength: float) -> Instance:
 
     def truths(run: Run) -> Truths:
         assert run.excess is not None
-        told = [float(c.inputs["bound of the coins"]) for c in run.every]
-        return {"sampled-regret": bool((run.excess <= told).all())}
+        bounds = [float(c.inputs["bound of the coins"]) for c in run.every]
+        return {"sampled-regret": bool((run.excess <= bounds).all())}
 
     return Instance({"T": 400, "seed": int(rng.integers(1 << 31))}, truths)
 
