@@ -58,7 +58,7 @@ def test_the_policy_can_be_stopped_and_continued():
 
 
 def test_a_damaged_state_changes_nothing():
-    policy = RecoveringPolicy(3, 1, 50, D=2, periods=np.int64(2))
+    policy = RecoveringPolicy(3, 1, 50, D=2, periods=2)
     policy.update(policy.act(), np.full(len(policy.act()), 0.5))
     before = policy.state_dict()
     for damage in ({"began": 99}, {"totals": ["x"] * 4}, {"planned": [1.0]}):

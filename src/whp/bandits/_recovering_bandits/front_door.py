@@ -26,7 +26,7 @@ from whp.bandits._recovering_bandits.plan import (
     plan_recovering,
     rising,
 )
-from whp.certificate import Certificate
+from whp.certificate import Certificate, Verdict
 from whp.door import AtLeast, Fraction, front_door
 from whp.io import Data
 from whp.progress import track
@@ -58,7 +58,8 @@ class RecoveringReport(Result):
     fit : RecoveryCurves or None
         The curves out of a log.
     earns_at_least : float or None
-        What the timetable earns in the long run on the true curves, with probability 1 − delta.
+        What the timetable earns in the long run on the true curves, with probability 1 − delta; None
+        where ``long-run-loss`` is void.
     """
 
     plan: RecoveringPlan
@@ -293,7 +294,8 @@ def _from_log(
     stated = (plan.certificates[0], certificate, *plan.certificates[1:])
     draws = _resample(fit, plan, resamples, random)
     plan = replace(plan, certificates=stated)
-    return RecoveringReport(plan, stated, _gains(plan, draws), fit, lowest)
+    earns = None if certificate.verdict is Verdict.VOID else lowest
+    return RecoveringReport(plan, stated, _gains(plan, draws), fit, earns)
 
 
 def _resample(

@@ -507,17 +507,18 @@ def _compared(table: pd.DataFrame, tested: Any) -> tuple[float, str | None, floa
     least_step = 1e-9 * float(np.abs(table["value"]).max())  # rounding
     chances, seen = {}, math.inf
     for arm, own in table.groupby("arm"):
-        cells = own.groupby(["unit", "late"])["residual"].mean().unstack()
-        if cells.shape[1] < 2:
-            continue
-        if len(cells) > 1:
+        if own["unit"].nunique() > 1:
+            cells = own.groupby(["unit", "late"])["residual"].mean().unstack()
+            if cells.shape[1] < 2:
+                continue
             step = (cells[True] - cells[False]).dropna().to_numpy()
             if len(step) < 3:
                 continue
             size, error = abs(step.mean()), step.std(ddof=1) / math.sqrt(len(step))
             p = 2 * float(student.sf(size / error, len(step) - 1)) if error > 0 else 0.0
         else:
-            one, two = (own["residual"][own["late"] == part].to_numpy() for part in (False, True))
+            residual, late = own["residual"].to_numpy(), own["late"].to_numpy()
+            one, two = residual[~late], residual[late]
             if min(len(one), len(two)) < 3:
                 continue
             size, error = abs(one.mean() - two.mean()), _pooled(one, two)
