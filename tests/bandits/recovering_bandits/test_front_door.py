@@ -84,3 +84,14 @@ def test_a_mistyped_column_of_a_log():
         recovering_bandits(log, arm="sku", time="week", reward="upliftt")
     with pytest.raises(ValueError, match="monotone and tol must go with curves"):
         recovering_bandits(log, arm="sku", time="week", reward="uplift", monotone="envelope")
+
+
+def test_an_arm_that_costs_is_not_pulled():
+    rng = np.random.default_rng(0)
+    log = events(rng, np.vstack([exponential(rng, 1, 3), np.zeros((1, 3))]))
+    log.loc[log["arm"] == "a1", "reward"] -= 5
+    report = recovering_bandits(log, K=2, D=3, resamples=2, rng=0)
+    assert report.plan.period[1] == 0
+    assert report.plan.channel[1] == -1
+    assert report.earns_at_least is not None
+    assert report.earns_at_least > 0

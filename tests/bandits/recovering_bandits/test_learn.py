@@ -51,8 +51,27 @@ def test_the_policy_can_be_stopped_and_continued():
         second.update(second.act(), rewards)
         third.update(third.act(), rewards)
     assert third.regret_bound == pytest.approx(second.regret_bound)
+    assert third.plan.channel.tolist() == second.plan.channel.tolist()
+    assert third.plan.ratio == second.plan.ratio
     with pytest.raises(ValueError, match="state must hold"):
         third.load_state_dict({})
+
+
+def test_a_damaged_state_changes_nothing():
+    policy = RecoveringPolicy(3, 1, 50, D=2, periods=2)
+    policy.update(policy.act(), np.full(len(policy.act()), 0.5))
+    before = policy.state_dict()
+    for damage in ({"began": 99}, {"totals": ["x"] * 4}, {"planned": [1.0]}):
+        fresh = RecoveringPolicy(3, 1, 50, D=2, periods=2)
+        with pytest.raises((TypeError, ValueError)):
+            fresh.load_state_dict({**before, **damage})
+        assert (fresh.t, fresh.counts.sum()) == (0, 0)
+
+
+def test_rounding_beyond_the_bound_is_no_reward_outside():
+    policy = RecoveringPolicy(1, 1, 20, D=1, bound=0.3)
+    policy.update(policy.act(), [0.1 + 0.2])
+    assert policy.answers()[th.NOISE].status is Status.MET
 
 
 def test_rewards_outside_of_their_range_are_void():

@@ -66,7 +66,7 @@ def test_limits_of_zeros_and_ones_are_binomial():
     log = events(rng, np.full((2, 2), 0.5), T=900)
     log["reward"] = (rng.random(len(log)) < 0.02).astype(int)
     fit = fit_recovery(log, D=2)
-    assert fit.binary
+    assert fit.values == (0, 1)
     low, high = fit.limits(0.05)
     assert (low >= 0).all()
     assert (high > fit.raw).all()
@@ -97,6 +97,13 @@ def test_a_unit_left_out_at_a_time():
         (["2025-12-31", "2026-01-01", "2026-03-01"], "month", [1, 2]),
         (pd.to_datetime(["2026-01-05", "2026-01-12", "2026-01-26"]), "week", [1, 2]),
         (["5", "6", "8"], None, [1, 2]),
+        ([20251231, 20260101, 20260103], "day", [1, 2]),
+        (["20251231", "20260101", "20260103"], "day", [1, 2]),
+        ([202052, 202053, 202102], "week", [1, 2]),
+        ([202512, 202601, 202603], "month", [1, 2]),
+        (["2026-W9", "2026-W10", "2026-W12"], None, [1, 2]),
+        (["2025-12-31T23:59:00Z", "2026-01-01T00:01:00Z", "2026-01-03T05:00:00Z"], "day", [1, 2]),
+        (["2025/12/31", "2026/01/01", "2026/01/03"], "day", [1, 2]),
     ],
 )
 def test_times_are_read_by_their_unit(times, every, gaps):
@@ -119,8 +126,104 @@ def test_misuse_of_a_log_is_named():
         (log.assign(time=[1, 2, 2, 3]), {}, "rows 2 and 3"),
         (log.assign(time=dates), {}, "say how long a period is"),
         (log, {"every": "week"}, "must go with dates"),
+        (log.assign(time=["1", "2", "3", "4"]), {"every": "day"}, "must go with dates"),
+        (log.assign(time=[201751, 201752, 201801, 201802]), {}, "say which"),
+        (log.assign(time=[20171230, 20171231, 20180101, 20180102]), {}, "say how long a period"),
+        (log.assign(time=["2017-W53"] * 4), {}, "'time' of the log has no such date"),
+        (log.assign(time=[0, 86400, 172800, 259200]), {}, "shortest gap is 86400"),
     ):
         with pytest.raises(ValueError, match=message):
             fit_recovery(wrong, **options)
     with pytest.raises(TypeError, match="log must be a table"):
         fit_recovery([1])
+
+
+@pytest.mark.parametrize("size", [3, 20])
+def test_limits_cover_where_units_have_gaps_of_their_own(size):
+    """Least squares do not take what gaps pay for what units pay."""
+    curve, missed = np.array([1.0, 1.6, 2.0]), 0
+    for rng in np.random.default_rng(0).spawn(40):
+        rows = []
+        for u in range(60):
+            law = [0.8, 0.15, 0.05] if u % 2 else [0.05, 0.15, 0.8]
+            gaps = np.append(1, rng.choice([1, 2, 3], size, p=law))
+            paid = curve[gaps - 1] + 0.2 * rng.standard_normal(len(gaps))
+            rows.append(
+                pd.DataFrame({"arm": "a", "unit": u, "time": np.cumsum(gaps), "reward": paid})
+            )
+        low, high = fit_recovery(pd.concat(rows), unit="unit", D=3).limits(0.05)
+        missed += bool(((low > curve) | (curve > high)).any())
+    assert missed < 9  # chance of nine with 5 % each: 1e-4
+
+
+def test_least_squares_of_units_are_those_of_dummies():
+    rng = np.random.default_rng(1)
+    rows = pd.concat(
+        pd.DataFrame({"arm": "a", "unit": u, "time": np.cumsum(rng.integers(1, 4, 9))})
+        for u in range(8)
+    )
+    rows["reward"] = rng.standard_normal(len(rows))
+    fit = fit_recovery(rows, unit="unit", D=3, fewest=1)
+    used = fit.table
+    dummies = pd.get_dummies(used[["gap", "unit"]].astype(str)).to_numpy(float)
+    effects = np.linalg.lstsq(dummies, used["reward"], rcond=None)[0][:3]
+    np.testing.assert_allclose(np.diff(fit.raw[0]), np.diff(effects))
+    assert used["value"].mean() == pytest.approx(used["reward"].mean())
+
+
+@pytest.mark.parametrize(("small", "large"), [(0, 1), (0, 2), (-1, 3)])
+def test_two_values_have_binomial_limits_in_any_unit(small, large):
+    rng = np.random.default_rng(0)
+    log = events(rng, np.full((2, 2), 0.5), T=300)
+    clicks = rng.random(len(log)) < 0.02
+    unit = fit_recovery(log.assign(reward=clicks.astype(int)), D=2)
+    fit = fit_recovery(log.assign(reward=np.where(clicks, large, small)), D=2)
+    for own, other in zip(fit.limits(0.05), unit.limits(0.05), strict=True):
+        np.testing.assert_allclose(own, small + (large - small) * other)
+
+
+def test_a_cell_of_equal_rewards_has_limits_of_some_width():
+    rng = np.random.default_rng(0)
+    log = events(rng, np.full((2, 2), 0.5), T=300)
+    log.loc[log["arm"] == "a0", "reward"] = 0.0
+    low, high = fit_recovery(log, D=2).limits(0.05)
+    assert (high - low > 0).all()
+
+
+def test_arms_that_are_numbers_keep_their_order():
+    log = pd.DataFrame(
+        [{"arm": i, "time": t, "reward": i + t % 3} for i in (10, 2, 1) for t in range(9)]
+    )
+    fit = fit_recovery(log, D=1)
+    assert fit.arms == ("1", "2", "10")
+    assert np.all(np.diff(fit.raw[:, 0]) > 0)
+
+
+def test_longer_gaps_that_pay_more_are_seen():
+    rng = np.random.default_rng(0)
+    rising, flat = np.arange(1, 9) / 8, np.minimum(np.arange(1, 9), 4) / 8
+    for curve, status in ((rising, Status.VIOLATED), (flat, Status.NOT_REFUTED)):
+        fit = fit_recovery(events(rng, np.tile(curve, (3, 1)), T=2000), D=4)
+        assert fit.answers[th.FLAT_LOG].status is status
+    whole = fit_recovery(events(rng, np.tile(rising, (3, 1)), T=2000), D=8)
+    assert whole.answers[th.FLAT_LOG].status is Status.UNCHECKED
+
+
+@pytest.mark.parametrize("law", ["clicks", "few clicks", "lognormal"])
+def test_ordinary_logs_are_seldom_void(law):
+    """Sixty arms of unequal numbers of events; level .025 each, chance of four in 15 is 4e-4."""
+    falls = changes = steps = 0
+    for rng in np.random.default_rng(2).spawn(15):
+        made = []
+        for i in range(60):
+            n = int(rng.integers(40, 120))
+            gaps = rng.permutation(np.append(np.repeat(np.arange(1, 7), 5), rng.integers(1, 7, n)))
+            chance = {"clicks": 0.5, "few clicks": 0.1}.get(law)
+            paid = rng.random(len(gaps)) < chance if chance else rng.lognormal(0, 1, len(gaps))
+            times = np.cumsum(gaps) + int(rng.integers(100))
+            made.append(pd.DataFrame({"arm": i, "time": times, "reward": paid.astype(float)}))
+        answers = fit_recovery(pd.concat(made), D=4).answers
+        falls += answers[th.RISING_LOG].status is Status.VIOLATED
+        changes += answers[th.SAME_LATER].status is Status.VIOLATED
+        steps += answers[th.FLAT_LOG].status is Status.VIOLATED
+    assert max(falls, changes, steps) < 4

@@ -26,7 +26,7 @@ from whp.bandits._recovering_bandits.plan import (
     plan_recovering,
     rising,
 )
-from whp.certificate import Certificate
+from whp.certificate import Certificate, Verdict
 from whp.door import AtLeast, Fraction, front_door
 from whp.io import Data
 from whp.progress import track
@@ -53,11 +53,13 @@ class RecoveringReport(Result):
         The timetable.
     gain : DataFrame
         Reward a period of the plan, of always the same arms and of those that pay most now, with 95 %
-        bootstrap intervals of the differences where there is a log. The plan is held fixed.
+        bootstrap intervals of the differences where there is a log. The plan is held fixed, and
+        intervals do not know that the same log chose it: where arms hardly differ, they lie too high.
     fit : RecoveryCurves or None
         The curves out of a log.
     earns_at_least : float or None
-        What the timetable earns in the long run on the true curves, with probability 1 − delta.
+        What the timetable earns in the long run on the true curves, with probability 1 − delta; None
+        where ``long-run-loss`` is void.
     """
 
     plan: RecoveringPlan
@@ -260,6 +262,11 @@ def _from_log(
     random: np.random.Generator,
 ) -> RecoveringReport:
     found = best_timetable(fit.curves, K, local_search=local_search)
+    # What is below zero was fitted as zero: an arm that is not expected to pay is not pulled.
+    at = np.minimum(np.maximum(found.period, 1), fit.curves.shape[1]) - 1
+    pays = (found.period > 0) & (fit.curves[np.arange(len(at)), at] > 0)
+    period, offset = np.where(pays, found.period, 0), np.where(pays, found.offset, 0)
+    found = replace(found, period=period, offset=offset, channel=np.where(pays, found.channel, -1))
     plan = assembled(
         fit.curves, K, found, found.bound.value, fit.arms, fit.answers, at_least, fitted=True
     )
@@ -272,20 +279,23 @@ def _from_log(
     worst = high.copy()
     worst[used, plan.period[used] - 1] = low[used, plan.period[used] - 1]
     highest = bounded(worst, K).value if np.isfinite(worst).all() else np.inf
-    conditions = th.BINARY if fit.binary else th.LONG_RUN_LOSS.conditions
+    # Rewards that were never negative have means that are not.
+    lowest = max(lowest, 0.0) if float(fit.table["reward"].min()) >= 0 else lowest
+    theorem = th.LONG_RUN_LOSS if fit.values is None else th.BINARY
     certificate = th.long_run_loss(
         lowest,
         highest,
         played,
         delta,
-        [fit.answers[c] for c in conditions],
+        [fit.answers[c] for c in theorem.conditions],
         at_least,
-        binary=fit.binary,
+        binary=fit.values is not None,
     )
     stated = (plan.certificates[0], certificate, *plan.certificates[1:])
     draws = _resample(fit, plan, resamples, random)
     plan = replace(plan, certificates=stated)
-    return RecoveringReport(plan, stated, _gains(plan, draws), fit, lowest)
+    earns = None if certificate.verdict is Verdict.VOID else lowest
+    return RecoveringReport(plan, stated, _gains(plan, draws), fit, earns)
 
 
 def _resample(
@@ -294,7 +304,7 @@ def _resample(
     """Gains of the plan over static and myopic when units are drawn anew, the plan as it is."""
     D = fit.curves.shape[1]
     units, codes = np.unique(fit.table["unit"].to_numpy(), return_inverse=True)
-    arm = np.searchsorted(fit.arms, fit.table["arm"].to_numpy())
+    arm = pd.Index(fit.arms).get_indexer(fit.table["arm"])
     cell = arm * D + fit.table["gap"].to_numpy() - 1
     value, size = fit.table["value"].to_numpy(dtype=float), len(fit.arms) * D
     static = np.zeros(len(fit.arms), dtype=np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -229,8 +229,8 @@ class RecoveringPolicy:
             "delta": self.delta,
             "phase": self.phase,
             "periods": self.periods
-            if isinstance(self.periods, str | int)
-            else [int(p) for p in self.periods],
+            if isinstance(self.periods, str)
+            else np.asarray(self.periods).tolist(),
             "local_search": bool(self.local_search),
             "start": self.start,
         }
@@ -247,6 +247,8 @@ class RecoveringPolicy:
             "began": self._began,
             "period": self.plan.period.copy(),
             "offset": self.plan.offset.copy(),
+            "channel": self.plan.channel.copy(),
+            "planned": [self.plan.value, self.plan.bound.value, self.plan.bound.price],
             "gammas": list(self.gammas),
             "totals": [self.regret_bound, self.benchmark_share, self.outside, float(self.refused)],
         }
@@ -272,10 +274,12 @@ class RecoveringPolicy:
         sums = np.array(state["sums"], dtype=np.float64)
         squares = np.array(state["squares"], dtype=np.float64)
         last = np.array(state["last"], dtype=np.int64)
-        period, offset = (np.array(state[k], dtype=np.int64) for k in ("period", "offset"))
-        shapes = [a.shape for a in (counts, sums, squares, last, period, offset)]
+        period, offset, channel = (
+            np.array(state[k], dtype=np.int64) for k in ("period", "offset", "channel")
+        )
+        shapes = [a.shape for a in (counts, sums, squares, last, period, offset, channel)]
         cells = (self.N, self.D)
-        right = shapes == [(2, *cells), (2, *cells), cells, *((self.N,),) * 3]
+        right = shapes == [(2, *cells), (2, *cells), cells, *((self.N,),) * 4]
         now = as_int(state["t"], "t", low=0, high=self.T)
         if (
             not right
@@ -285,18 +289,22 @@ class RecoveringPolicy:
             or not ((offset >= 0) & (offset < np.maximum(period, 1)) & (period >= 0)).all()
         ):
             raise ValueError("state must hold finite sums and counts of this policy's shape")
+        began = as_int(state["began"], "began", low=0, high=now)
+        gammas = [float(g) for g in state["gammas"]]
+        promised, share, outside, refused = map(float, state["totals"])
+        value, bound, price = map(float, state["planned"])
+        # All was read: from here on nothing can fail.
         self._counts, self._sums, self._squares, self.last = counts, sums, squares, last
-        self.t, self._began = now, as_int(state["began"], "began", low=0, high=now)
-        self.gammas = [float(g) for g in state["gammas"]]
-        channel = np.where(period > 0, 0, -1)
-        self.plan = Timetable(period, offset, channel, math.nan, self.plan.bound)
-        self.regret_bound, self.benchmark_share, self.outside, refused = map(float, state["totals"])
-        self.refused = int(refused)
+        self.t, self._began, self.gammas = now, began, gammas
+        solved = replace(self.plan.bound, value=bound, price=price)
+        self.plan = Timetable(period, offset, channel, value, solved)
+        self.regret_bound, self.benchmark_share = promised, share
+        self.outside, self.refused = outside, int(refused)
 
     def answers(self) -> dict[th.Condition, Answer]:
         """What the rewards seen so far say about each condition."""
         n, mean = self.counts, np.nan_to_num(self.means)
-        inside = self.outside <= 0
+        inside = self.outside <= 1e-12 * self.bound  # rounding
         where = (
             f"all rewards in [0, {self.bound:g}]"
             if inside

@@ -6,11 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy.stats import hypergeom, mannwhitneyu
 from scipy.stats import t as student
 
 from whp.bandits._recovering_bandits import theorems as th
@@ -27,9 +29,13 @@ FEWEST = 5  # events of an arm at a gap
 LONGEST = 24  # gap that is looked at by itself, if not told
 LEVEL = 0.025  # of each of the two tests
 
-ISO_WEEK = re.compile(r"(\d{4})-?W(\d{2})")
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?")
+ISO_WEEK = re.compile(r"(\d{4})-?W(\d{1,2})")
+ZONE = r"(?:Z|[+-]\d{2}:?\d{2})?"  # dates are those of the zone that they are written in
+DAY = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?{ZONE})?")
 MONTH = re.compile(r"\d{4}-\d{2}")
+# Digits that are dates, or a year and its week or month: as counts they jump at every turn.
+DIGITS = re.compile(r"((?:19|20)\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+SIX = re.compile(r"((?:19|20)\d{2})(0[1-9]|[1-4]\d|5[0-3])")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +59,8 @@ class RecoveryCurves:
     table : DataFrame
         The events that were used: arm, gap, reward, unit, and value, the reward less what its unit
         differs by.
-    binary : bool
-        Whether all rewards are 0 or 1, and there are no units.
+    values : tuple of float or None
+        The two values of all rewards, the smaller first, where there are no more and no units.
     """
 
     curves: Float[np.ndarray, "N D"]
@@ -64,7 +70,7 @@ class RecoveryCurves:
     correction: float
     answers: dict[th.Condition, Answer]
     table: pd.DataFrame = field(repr=False)
-    binary: bool
+    values: tuple[float, float] | None
     error: Float[np.ndarray, "N D"] = field(repr=False)
     freedom: Float[np.ndarray, "N D"] = field(repr=False)
 
@@ -79,16 +85,23 @@ class RecoveryCurves:
         Returns
         -------
         low, high : ndarray, shape (N, D)
-            Clopper-Pearson limits where rewards are 0 or 1, else Student's t, by units where there
-            are some (jackknife). Nothing is taken from the fit: the curves need not rise.
+            Clopper-Pearson limits where rewards have two values, else Student's t, by units where
+            there are some (jackknife). Nothing is taken from the fit: the curves need not rise.
         """
-        if self.binary:
-            hits = np.rint(self.raw * self.counts).astype(np.int64)
-            return simultaneous_proportions(hits, self.counts, delta)
+        if self.values is not None:
+            small, large = self.values
+            low, high = simultaneous_proportions(self.hits, self.counts, delta)
+            return small + (large - small) * low, small + (large - small) * high
         with np.errstate(invalid="ignore"):
             wide = student.isf(delta / (2 * self.raw.size), self.freedom) * self.error
         wide = np.where(self.freedom > 0, wide, np.inf)
         return self.raw - wide, self.raw + wide
+
+    @property
+    def hits(self) -> Int[np.ndarray, "N D"]:
+        """Events of each cell with the larger of two values."""
+        small, large = self.values or (0.0, 1.0)
+        return np.rint((self.raw - small) / (large - small) * self.counts).astype(np.int64)
 
 
 @front_door
@@ -116,8 +129,8 @@ def fit_recovery(
         events, at most 24.
     unit : str, optional
         Column of what recurs within an arm, e.g. products of a category: gaps are then those of the
-        unit, and its mean is taken off and the arm's put back, for units that come often differ from
-        those that do not.
+        unit, and what the unit pays more than others is taken off by least squares, for units that
+        come often differ from those that do not.
     fewest : int
         Events that every arm must have at every gap.
     every : {"day", "week", "month"}, optional
@@ -143,13 +156,14 @@ def fit_recovery(
     if table.empty:
         raise ValueError("log must have arms with two events or more")
     longest = _longest(table, fewest) if D is None else D
+    table["longer"] = table["gap"] > longest
     table["gap"] = table["gap"].clip(upper=longest).astype(int)
-    arms = sorted(table["arm"].unique())
+    arms = sorted(table["arm"].unique(), key=_by_number)
+    table["value"] = table["reward"]
     if unit:
-        own = table.groupby(["arm", "unit"])["reward"].transform("mean")
-        table["value"] = table["reward"] - own + table.groupby("arm")["reward"].transform("mean")
-    else:
-        table["value"] = table["reward"]
+        for name in arms:
+            own = table["arm"] == name
+            table.loc[own, "value"] = _within(table[own], longest)
     index = pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"])
     cells = table.groupby(["arm", "gap"])["value"].agg(["count", "mean", "std"]).reindex(index)
     counts = cells["count"].fillna(0).to_numpy().reshape(-1, longest).astype(np.int64)
@@ -163,14 +177,22 @@ def fit_recovery(
     if unit:
         error, freedom = _by_units(table, arms, longest)
     else:
-        spread = cells["std"].fillna(np.nan).to_numpy().reshape(counts.shape)
+        spread = cells["std"].to_numpy(dtype=float).reshape(counts.shape)
+        # Rewards of a cell may be equal by chance: it is taken to vary like the cell that varies most.
+        spread = np.where(spread == 0, np.nanmax(spread, initial=0.0), spread)
         error, freedom = spread / np.sqrt(counts), counts - 1.0
+    values = None if unit else _two_values(table["reward"].to_numpy(dtype=float))
     curves = np.maximum(rising(raw, counts.astype(float)), 0.0)
     weight = counts / counts.sum()
     size = max(float((weight * np.abs(raw)).sum()), 1e-300)
+    chance = None
+    if values is not None:
+        hits = np.rint((raw - values[0]) / (values[1] - values[0]) * counts).astype(np.int64)
+        chance = _fewer(hits[:, :-1], counts[:, :-1], hits[:, 1:], counts[:, 1:])
     answers = {
-        th.RISING_LOG: _rises(arms, raw, error, freedom),
+        th.RISING_LOG: _rises(arms, raw, error, freedom, chance),
         th.SAME_LATER: _stays(table, arms),
+        th.FLAT_LOG: _flat(table, arms, longest, values),
         th.FREE_GAPS: th.FREE_GAPS.unchecked("a log does not say why an arm was pulled"),
         th.INDEPENDENT: th.INDEPENDENT.unchecked(
             "units are taken to be independent, their events need not be"
@@ -180,6 +202,7 @@ def fit_recovery(
         th.CELL_MEANS: th.CELL_MEANS.unchecked(
             f"the smallest cell has {counts.min()} events; rare large rewards need many more"
         ),
+        th.TWO_VALUES: th.TWO_VALUES.unchecked("no other was seen"),
         th.STATE: th.STATE.unchecked("a log cannot show effects across arms"),
     }
     return RecoveryCurves(
@@ -190,7 +213,7 @@ def fit_recovery(
         correction=float((weight * np.abs(curves - raw)).sum()) / size,
         answers=answers,
         table=table,
-        binary=not unit and bool(table["reward"].isin((0, 1)).all()),
+        values=values,
         error=error,
         freedom=freedom,
     )
@@ -233,6 +256,22 @@ def _events(
     return table
 
 
+def _by_number(name: str) -> tuple[int, float, str]:
+    """Arms that are numbers come first, in their order: 2 before 10."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
+
+
+def _two_values(reward: np.ndarray) -> tuple[float, float] | None:
+    """The two values of all rewards, if there are no more."""
+    seen = np.unique(reward)
+    if np.isin(seen, (0, 1)).all():
+        return 0.0, 1.0
+    return (float(seen[0]), float(seen[1])) if len(seen) == 2 else None
+
+
 def _numbers(column: pd.Series, name: str) -> np.ndarray:
     if column.dtype.kind not in "iufb":
         try:
@@ -250,28 +289,51 @@ def _periods(column: pd.Series, name: str, every: str | None) -> np.ndarray:
     """Whole periods from numbers, ISO weeks, months or dates."""
     if column.dtype.kind == "M":
         column = column.dt.strftime("%Y-%m-%d")
-    if column.dtype.kind not in "iufb":
-        texts = column.astype(str).str.strip()
-        if texts.map(lambda s: bool(ISO_WEEK.fullmatch(s))).all():
+    if column.dtype.kind == "f" and (column % 1 == 0).all() and (column.abs() < 1e9).all():
+        column = column.astype(np.int64)
+    texts = column.astype(str).str.strip().str.replace("/", "-")
+
+    def all_are(pattern: re.Pattern[str]) -> bool:
+        return bool(texts.map(lambda s: pattern.fullmatch(s) is not None).all())
+
+    if all_are(DIGITS):
+        texts = texts.str.replace(DIGITS, r"\1-\2-\3", regex=True)
+    elif all_are(SIX):
+        if every not in ("week", "month"):
+            raise ValueError(
+                f"column {name!r} holds years with a week or a month, like {texts.iloc[0]}: say "
+                "which, every='week' or 'month'"
+            )
+        texts = texts.str.replace(SIX, r"\1-W\2" if every == "week" else r"\1-\2", regex=True)
+    try:
+        if all_are(ISO_WEEK):
             if every not in (None, "week"):
                 raise ValueError(f"every must be 'week' where column {name!r} holds weeks")
-            days = pd.to_datetime(texts.str.replace("-", "") + "1", format="%GW%V%u")
-            return _weeks(days.to_numpy("datetime64[D]"))
-        if texts.map(lambda s: bool(MONTH.fullmatch(s))).all():
+            parts = [w.replace("-", "").split("W") for w in texts]
+            days = [date.fromisocalendar(int(year), int(week), 1) for year, week in parts]
+            return _weeks(np.array(days, dtype="datetime64[D]"))
+        if all_are(MONTH):
             every, texts = every or "month", texts + "-01"
-        if texts.map(lambda s: bool(DAY.fullmatch(s))).all():
+        if all_are(DAY):
             if every is None:
                 raise ValueError(
                     f"column {name!r} holds dates: say how long a period is, "
                     "every='day', 'week' or 'month'"
                 )
-            days = pd.to_datetime(texts).to_numpy("datetime64[D]")
+            days = np.array([date.fromisoformat(d[:10]) for d in texts], dtype="datetime64[D]")
             if every == "month":
                 return days.astype("datetime64[M]").astype(int)
             return days.astype(int) if every == "day" else _weeks(days)
-    elif every is not None:
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"column {name!r} of the log has no such date: {error}") from None
+    try:
+        values = _numbers(column, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; dates are written as 2017-01-31, weeks as 2017-W05") from None
+    if every is not None:
         raise ValueError(f"every must go with dates; column {name!r} holds numbers")
-    values = _numbers(column, name)
     if (values % 1 != 0).any() or np.abs(values).max() > 2**53:
         raise ValueError(f"log must hold whole periods in column {name!r}")
     return values
@@ -284,11 +346,58 @@ def _weeks(days: np.ndarray) -> np.ndarray:
 
 def _longest(table: pd.DataFrame, fewest: int) -> int:
     """Largest D up to 24 for which every arm has enough events at every gap, longer ones pooled."""
+    if table["gap"].min() > LONGEST:
+        raise ValueError(
+            f"log has no two events of an arm within {LONGEST} periods: the shortest gap is "
+            f"{table['gap'].min():g}; give D, or times in longer periods"
+        )
     for D in range(LONGEST, 0, -1):
         counts = table.assign(gap=table["gap"].clip(upper=D)).groupby(["arm", "gap"]).size()
         if len(counts) == D * table["arm"].nunique() and counts.min() >= fewest:
             return D
     return 1
+
+
+def _tables(
+    own: pd.DataFrame, D: int
+) -> tuple[np.ndarray, Float[np.ndarray, "U D"], Float[np.ndarray, "U D"]]:
+    """Unit of each event of one arm; events and their rewards of each unit at each gap."""
+    codes, units = pd.factorize(own["unit"])
+    cell, size = codes * D + own["gap"].to_numpy() - 1, len(units) * D
+    n = np.bincount(cell, minlength=size).reshape(-1, D).astype(float)
+    sums = np.bincount(cell, own["reward"].to_numpy(dtype=float), size).reshape(-1, D)
+    return codes, n, sums
+
+
+def _equations(
+    n: Float[np.ndarray, "U D"], sums: Float[np.ndarray, "U D"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each unit adds to the normal equations for gaps, units taken off."""
+    events = n.sum(axis=1)
+    A = n[:, :, None] * np.eye(n.shape[1]) - n[:, :, None] * n[:, None, :] / events[:, None, None]
+    return A, sums - n * (sums.sum(axis=1) / events)[:, None]
+
+
+def _solved(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Effects of gaps, as small as can be where they are not determined, and how many are."""
+    w, V = np.linalg.eigh(A)
+    kept = w > 1e-9 * np.maximum(w.max(axis=-1, keepdims=True), 1e-300)
+    turned = np.einsum("...ji,...j->...i", V, b)
+    scaled = np.where(kept, turned / np.where(kept, w, 1.0), 0.0)
+    return np.einsum("...ij,...j->...i", V, scaled), np.asarray(kept.sum(axis=-1))
+
+
+def _within(own: pd.DataFrame, D: int) -> np.ndarray:
+    """Rewards of one arm less what their unit pays more than the arm, by least squares.
+
+    The unit's plain mean would take with it what its gaps pay.
+    """
+    codes, n, sums = _tables(own, D)
+    A, b = _equations(n, sums)
+    effect = _solved(A.sum(axis=0), b.sum(axis=0))[0]
+    level = (sums.sum(axis=1) - n @ effect) / n.sum(axis=1)
+    mean = (sums.sum() - n.sum(axis=0) @ effect) / n.sum()
+    return own["reward"].to_numpy(dtype=float) - level[codes] + mean
 
 
 def _by_units(
@@ -297,26 +406,26 @@ def _by_units(
     """Standard errors of cell means by leaving out a unit at a time, and degrees of freedom."""
     error, freedom = np.full((len(arms), D), np.inf), np.zeros((len(arms), D))
     for a, name in enumerate(arms):
-        own = table[table["arm"] == name]
-        codes, units = pd.factorize(own["unit"])
-        within = own["reward"].to_numpy() - own.groupby("unit")["reward"].transform("mean")
-        cell = codes * D + own["gap"].to_numpy() - 1
-        size = len(units) * D
-        n = np.bincount(cell, minlength=size).reshape(-1, D).astype(float)
-        sums = np.bincount(cell, within, minlength=size).reshape(-1, D)
-        events = np.bincount(codes).astype(float)
-        rewards = np.bincount(codes, own["reward"])
-        if len(units) < 2:
+        _, n, sums = _tables(table[table["arm"] == name], D)
+        if len(n) < 2:
             continue
-        level = (rewards.sum() - rewards) / (events.sum() - events)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            left = (sums.sum(axis=0) - sums) / (n.sum(axis=0) - n) + level[:, None]
-        usable = (n.sum(axis=0) - n > 0).all(axis=0)
-        taking = (n > 0).sum(axis=0)
-        spread = ((left - left.mean(axis=0)) ** 2).sum(axis=0) * (len(units) - 1) / len(units)
+        A, b = _equations(n, sums)
+        effect, known = _solved(A.sum(axis=0) - A, b.sum(axis=0) - b)
+        rest = n.sum(axis=0) - n
+        mean = ((sums.sum() - sums.sum(axis=1)) - (rest * effect).sum(axis=1)) / rest.sum(axis=1)
+        left = effect + mean[:, None]
+        # Gaps that no unit shares cannot be compared within units.
+        compared = bool((known >= (rest > 0).sum(axis=1) - 1).all())
+        usable = (rest > 0).all(axis=0) & compared
+        spread = ((left - left.mean(axis=0)) ** 2).sum(axis=0) * (len(n) - 1) / len(n)
         error[a] = np.where(usable, np.sqrt(spread), np.inf)
-        freedom[a] = np.where(usable, taking - 1.0, 0.0)
+        freedom[a] = np.where(usable, (n > 0).sum(axis=0) - 1.0, 0.0)
     return error, freedom
+
+
+def _fewer(hits: Any, n: Any, later: Any, m: Any) -> np.ndarray:
+    """Fisher's exact test, one-sided: chance that so few of `later`, or fewer, are hits."""
+    return np.asarray(hypergeom.cdf(later, n + m, hits + later, m))
 
 
 def _rises(
@@ -324,8 +433,9 @@ def _rises(
     raw: Float[np.ndarray, "N D"],
     error: Float[np.ndarray, "N D"],
     freedom: Float[np.ndarray, "N D"],
+    exact: Float[np.ndarray, "N d"] | None,
 ) -> Answer:
-    """Welch's t on every pair of neighbouring gaps, one-sided, Bonferroni."""
+    """Welch's t on every pair of neighbouring gaps, one-sided, Bonferroni; or chances that are exact."""
     if raw.shape[1] < 2:
         return th.RISING_LOG.unchecked("there is a single gap")
     step = np.diff(raw, axis=1)
@@ -337,13 +447,14 @@ def _rises(
         df = np.where(parts > 0, both**2 / parts, 1e9)
         z = np.where(both > 0, step / np.sqrt(both), np.sign(step) * np.inf)
     z = np.where((step == 0) | ~np.isfinite(both), 0.0, z)
-    chance = student.cdf(z, np.maximum(np.nan_to_num(df, nan=1.0), 1.0))
+    chance = student.cdf(z, np.maximum(np.nan_to_num(df, nan=1.0), 1.0)) if exact is None else exact
     i, d = divmod(int(chance.argmin()), z.shape[1])
     p = min(1.0, float(chance[i, d]) * z.size)
     if not np.isfinite(both).any():
         return th.RISING_LOG.unchecked("no two neighbouring gaps have two events each")
-    seen = float(np.median(np.sqrt(both[np.isfinite(both)])))
-    needed = (student.isf(LEVEL / z.size, float(np.median(df))) + 1.3) * seen
+    usable = np.isfinite(both)
+    seen = float(np.median(np.sqrt(both[usable])))
+    needed = (student.isf(LEVEL / z.size, float(np.median(df[usable]))) + 1.3) * seen
     return th.RISING_LOG.tested(
         p,
         LEVEL,
@@ -354,42 +465,89 @@ def _rises(
 
 
 def _stays(table: pd.DataFrame, arms: Sequence[str]) -> Answer:
-    """Residuals of the first half of time against the second, per arm, by t, Bonferroni.
+    """Residuals of the first half of each arm's events against the second.
 
-    Where arms have units, each unit's halves are compared, and units are what is independent.
+    Halves of one size: where rewards are skewed, so that neither shows it.
     """
     residual = table["value"] - table.groupby(["arm", "gap"])["value"].transform("mean")
-    least_step = 1e-9 * float(np.abs(table["value"]).max())  # rounding
-    late = table["time"] > table["time"].median()
-    chances, seen = {}, math.inf
-    for arm, own in table.assign(residual=residual, late=late).groupby("arm"):
-        cells = own.groupby(["unit", "late"])["residual"].mean().unstack()
-        if cells.shape[1] < 2:
-            continue
-        if len(cells) > 1:
-            step = (cells[True] - cells[False]).dropna().to_numpy()
-            if len(step) < 3:
-                continue
-            size, variance, df = abs(step.mean()), step.var(ddof=1) / len(step), len(step) - 1.0
-        else:
-            one, two = (own["residual"][own["late"] == half].to_numpy() for half in (False, True))
-            if min(len(one), len(two)) < 3:
-                continue
-            parts = np.array([one.var(ddof=1) / len(one), two.var(ddof=1) / len(two)])
-            size, variance = abs(one.mean() - two.mean()), parts.sum()
-            free = (parts**2 / [len(one) - 1, len(two) - 1]).sum()
-            df = variance**2 / free if free > 0 else 1.0
-        if size <= least_step or variance == 0:
-            continue
-        chances[str(arm)] = 2 * float(student.sf(size / math.sqrt(variance), df))
-        seen = min(seen, math.sqrt(variance))
-    if not chances:
+    late = table["time"] > table.groupby("arm")["time"].transform("median")
+    p, who, needed = _compared(table.assign(residual=residual, late=late), _by_t)
+    if who is None:
         return th.SAME_LATER.unchecked("no arm has enough events in both halves")
-    who = min(chances, key=lambda a: chances[a])
-    needed = (student.isf(LEVEL / (2 * len(arms)), 30) + 1.3) * seen
     return th.SAME_LATER.tested(
-        min(1.0, chances[who] * len(arms)),
+        min(1.0, p * len(arms)),
         LEVEL,
         f"a change of {needed:.3g} between the halves of time, nine times in ten; most changed {who}",
         remedy=f"{who} changed between the halves of time: use later data alone.",
     )
+
+
+def _flat(
+    table: pd.DataFrame, arms: Sequence[str], D: int, values: tuple[float, float] | None
+) -> Answer:
+    """Events at gap D against those at longer gaps, which are taken to pay the same."""
+    last = table[table["gap"] == D]
+    split = last.assign(residual=last["value"], late=last["longer"])
+    p, who, needed = _compared(split, _by_ranks if values is None else _by_counts)
+    if who is None:
+        return th.FLAT_LOG.unchecked(f"no arm has three events both at gap {D} and beyond it")
+    return th.FLAT_LOG.tested(
+        min(1.0, p * len(arms)),
+        LEVEL,
+        f"a step of {needed:.3g} beyond gap {D}, nine times in ten; the clearest is that of {who}",
+        remedy=f"{who} pays more or less after gaps beyond {D}: a larger D, and more events.",
+    )
+
+
+def _compared(table: pd.DataFrame, tested: Any) -> tuple[float, str | None, float]:
+    """The smallest chance of any arm, whose, and what change would have been seen.
+
+    Where arms have units, each unit's two parts are compared, and units are what is independent.
+    """
+    least_step = 1e-9 * float(np.abs(table["value"]).max())  # rounding
+    chances, seen = {}, math.inf
+    for arm, own in table.groupby("arm"):
+        if own["unit"].nunique() > 1:
+            cells = own.groupby(["unit", "late"])["residual"].mean().unstack()
+            if cells.shape[1] < 2:
+                continue
+            step = (cells[True] - cells[False]).dropna().to_numpy()
+            if len(step) < 3:
+                continue
+            size, error = abs(step.mean()), step.std(ddof=1) / math.sqrt(len(step))
+            p = 2 * float(student.sf(size / error, len(step) - 1)) if error > 0 else 0.0
+        else:
+            residual, late = own["residual"].to_numpy(), own["late"].to_numpy()
+            one, two = residual[~late], residual[late]
+            if min(len(one), len(two)) < 3:
+                continue
+            size, error = abs(one.mean() - two.mean()), _pooled(one, two)
+            p = tested(one, two) if error > 0 else 0.0
+        chances[str(arm)] = 1.0 if size <= least_step else p
+        seen = min(seen, error)
+    if not chances:
+        return 1.0, None, math.inf
+    who = min(chances, key=lambda a: chances[a])
+    return chances[who], who, (student.isf(LEVEL / (2 * len(chances)), 30) + 1.3) * seen
+
+
+def _pooled(one: np.ndarray, two: np.ndarray) -> float:
+    """Standard error of the difference of two means of one variance."""
+    squares = ((one - one.mean()) ** 2).sum() + ((two - two.mean()) ** 2).sum()
+    return math.sqrt(squares / (len(one) + len(two) - 2) * (1 / len(one) + 1 / len(two)))
+
+
+def _by_t(one: np.ndarray, two: np.ndarray) -> float:
+    size = abs(one.mean() - two.mean()) / _pooled(one, two)
+    return 2 * float(student.sf(size, len(one) + len(two) - 2))
+
+
+def _by_ranks(one: np.ndarray, two: np.ndarray) -> float:
+    """Holds whatever the law, and however unequal the parts."""
+    return float(mannwhitneyu(one, two).pvalue)
+
+
+def _by_counts(one: np.ndarray, two: np.ndarray) -> float:
+    high = max(one.max(), two.max())
+    hits, n, later, m = int((one == high).sum()), len(one), int((two == high).sum()), len(two)
+    return min(1.0, 2 * float(min(_fewer(hits, n, later, m), _fewer(later, m, hits, n))))

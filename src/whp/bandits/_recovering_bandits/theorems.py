@@ -14,6 +14,7 @@ __all__ = [
     "AS_GIVEN",
     "BANDS",
     "CELL_MEANS",
+    "FLAT_LOG",
     "FREE_GAPS",
     "INDEPENDENT",
     "LONG_RUN_LOSS",
@@ -30,6 +31,7 @@ __all__ = [
     "STATE",
     "THEOREMS",
     "TIMETABLE",
+    "TWO_VALUES",
     "Played",
     "bands",
     "long_run_loss",
@@ -72,6 +74,12 @@ INDEPENDENT = Condition("independent-events", "what events (or units) pay is ind
 CELL_MEANS = Condition(
     "cell-means", "the mean of each arm and gap is as near to normal as Student's t takes it"
 )
+FLAT_LOG = Condition(
+    "log-flat-beyond",
+    "rewards of the log are the same at the longest gap that is told apart and beyond it",
+    remedy="a larger D, and more events.",
+)
+TWO_VALUES = Condition("two-values", "rewards never have other values than the two that were seen")
 NOISE = Condition(
     "noise",
     "rewards are σ-sub-Gaussian around their means",
@@ -120,11 +128,13 @@ LONG_RUN_LOSS = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("recovering-bandits#from-a-log"),
-    conditions=(RISING_LOG, SAME_LATER, FREE_GAPS, INDEPENDENT, CELL_MEANS, STATE),
+    conditions=(RISING_LOG, SAME_LATER, FLAT_LOG, FREE_GAPS, INDEPENDENT, CELL_MEANS, STATE),
     needs="more events of each arm and gap: limits narrow like their root.",
     remedy="always pulling the same arms may do as well.",
 )
-BINARY = tuple(c for c in LONG_RUN_LOSS.conditions if c is not CELL_MEANS)
+BINARY = LONG_RUN_LOSS.variant(
+    conditions=tuple(TWO_VALUES if c is CELL_MEANS else c for c in LONG_RUN_LOSS.conditions)
+)
 TIMETABLE = Theorem(
     "timetable",
     claim="played out, no period has more than K pulls and the reward a period is the stated value",
@@ -262,10 +272,13 @@ def long_run_loss(
     fitted : Played
         The same on the fitted curves.
     binary : bool
-        Whether rewards are 0 or 1, and the limits exact.
+        Whether rewards have two values, and the limits are exact.
     """
-    most = 1 - max(lowest, 0.0) / highest if highest > 0 else 0.0
-    theorem = LONG_RUN_LOSS.variant(conditions=BINARY) if binary else LONG_RUN_LOSS
+    if lowest < 0:
+        most = math.inf  # may lose more than there is to earn
+    else:
+        most = 1 - lowest / highest if highest > 0 else 0.0
+    theorem = BINARY if binary else LONG_RUN_LOSS
     return theorem(
         bound=fitted.demand(at_least),
         confidence=1.0,

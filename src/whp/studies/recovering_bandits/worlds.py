@@ -234,12 +234,12 @@ def judge_log(R: np.ndarray, K: int) -> Callable[[RecoveringReport], Truths]:
         assert fit is not None
         by_name = {c.name: c for c in report.certificates}
         earned = played(R, plan.table(1680))[0]
-        known = max(plan_recovering(R, K, monotone="envelope").value, earned)
+        best_known = plan_recovering(np.maximum(R, 0), K, monotone="envelope")
+        known = max(best_known.value, earned)
         limit = program(R, K)
         told = upper(by_name["long-run-loss"])
-        assert report.earns_at_least is not None
         long_run = sides(1 - earned / known, 1 - earned / limit, told)
-        if earned < report.earns_at_least - NEAR:
+        if report.earns_at_least is not None and earned < report.earns_at_least - NEAR:
             long_run = False
         best = program(fit.curves, K)
         return {
@@ -320,6 +320,92 @@ def products_of_categories(rng: Rng, strength: float) -> Instance:
     table = pd.concat(made, ignore_index=True)
     arguments = {"table": table, "K": 1, "D": 3, "unit": "unit", "resamples": 2, "rng": 0}
     return Instance(arguments, judge_log(1 + R, 1))
+
+
+@worlds.world(run=recovering_bandits, strengths=(3, 20))
+def units_with_gaps_of_their_own(rng: Rng, strength: float) -> Instance:
+    """60 units an arm of so many events; every second one rests long, and pays less by its nature."""
+    R = np.array([[1.0, 1.6, 2.0], [1.2, 1.4, 1.5], [1.0, 1.2, 1.9]])
+    made = []
+    for i, u in np.ndindex(3, 60):
+        law = ([0.8, 0.15, 0.05], [0.05, 0.15, 0.8])[u % 2]
+        gaps = np.append(1, rng.choice([1, 2, 3], int(strength), p=law))
+        level = 0.5 - u % 2 + 0.1 * rng.standard_normal()
+        paid = R[i, gaps - 1] + level + 0.2 * rng.standard_normal(len(gaps))
+        columns = {"arm": i, "unit": f"{i}/{u}", "time": np.cumsum(gaps), "reward": paid}
+        made.append(pd.DataFrame(columns))
+    table = pd.concat(made, ignore_index=True)
+    arguments = {"table": table, "K": 1, "D": 3, "unit": "unit", "resamples": 2, "rng": 0}
+    return Instance({**arguments, "at_least": 0.8}, judge_log(R, 1))
+
+
+@worlds.world(run=recovering_bandits)
+def an_arm_that_costs(rng: Rng, strength: float) -> Instance:
+    """One of three arms pays less than nothing; there are slots for all."""
+    R = np.vstack([exponential(rng, 2, 3), np.full(3, -2.0)])
+    return log(rng, R, 600, 0.1, K=3)
+
+
+@worlds.world(run=recovering_bandits)
+def many_arms_of_few_clicks(rng: Rng, strength: float) -> Instance:
+    """Sixty equal arms that do not recover, 0 or 5 a pull, cells of five events or so."""
+    R = np.full((60, 4), 2.5)
+    made = []
+    for i in range(60):
+        gaps = rng.permutation(np.repeat(np.arange(1, 5), rng.integers(5, 12, 4)))
+        paid = 5.0 * (rng.random(len(gaps) + 1) < 0.5)
+        times = np.append(0, np.cumsum(gaps))
+        made.append(pd.DataFrame({"arm": i, "time": times, "reward": paid}))
+    table = pd.concat(made, ignore_index=True)
+    arguments = {"table": table, "K": 3, "D": 4, "resamples": 2, "rng": 0}
+    return Instance(arguments, judge_log(R, 3))
+
+
+def pooled(rng: Rng, R: np.ndarray, D: int) -> Instance:
+    """A log of all gaps of R, of which D are told apart."""
+    table = events(rng, R, 600, 0.1)
+    judged = judge_log(R, 1)
+
+    def truths(report: RecoveringReport) -> Truths:
+        return {"long-run-loss": judged(report)["long-run-loss"]}
+
+    arguments = {"table": table, "K": 1, "D": D, "resamples": 2, "rng": 0, "at_least": 0.8}
+    return Instance(arguments, truths)
+
+
+@worlds.world(run=recovering_bandits, breaks=t.FLAT_LOG, strengths=(12, 8))
+def longer_gaps_are_pooled(rng: Rng, strength: float) -> Instance:
+    """Curves rise over so many gaps, and four are told apart: the last is the mean of the longer."""
+    return pooled(rng, exponential(rng, 4, int(strength), 8.0), 4)
+
+
+@worlds.world(run=recovering_bandits, breaks=t.FLAT_LOG)
+def forgotten_after_a_while(rng: Rng, strength: float) -> Instance:
+    """Beyond the fourth gap arms pay half."""
+    R = 0.2 + exponential(rng, 4, 8)
+    R[:, 4:] = R[:, 3:4] / 2
+    return pooled(rng, R, 4)
+
+
+def _rare(rng: Rng, value: float, strength: float) -> Instance:
+    R = np.sort(rng.uniform(0.2, 0.6, (4, 3)), axis=1)
+    table = events(rng, R, 300, 0.0)
+    table["reward"] = (rng.random(len(table)) < table["reward"]).astype(float)
+    table.loc[rng.random(len(table)) < strength, "reward"] = value
+    arguments = {"table": table, "K": 1, "D": 3, "resamples": 2, "rng": 0}
+    return Instance(arguments, judge_log(R * (1 - strength) + strength * value, 1))
+
+
+@worlds.world(run=recovering_bandits, breaks=t.TWO_VALUES, strengths=(1e-3,), noticeable=False)
+def a_rare_prize(rng: Rng, strength: float) -> Instance:
+    """Rewards are 0 or 1, and with this probability 100: often none was seen."""
+    return _rare(rng, 100.0, strength)
+
+
+@worlds.world(run=recovering_bandits, breaks=t.TWO_VALUES, strengths=(1e-3,), noticeable=False)
+def a_rare_return(rng: Rng, strength: float) -> Instance:
+    """Rewards are 0 or 1, and with this probability −20: often none was seen."""
+    return _rare(rng, -20.0, strength)
 
 
 @worlds.world(
