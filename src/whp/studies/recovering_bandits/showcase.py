@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from whp.bandits import recovering_bandits
+from whp.certificate import Status
 from whp.experiment.study import Showcase
 from whp.result import PALETTE
 from whp.studies.recovering_bandits.experiments import LOG, known_curves, promotion_curves
@@ -39,16 +40,19 @@ def showcase() -> Showcase:
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
         plan.plot(left)
         left.set_title("")
-        names = ("always the same", "pay most now", "timetable", "no policy above")
-        shades = ("quiet", "other", "ours", "truth")
-        right.barh(
-            names,
-            (plan.static, plan.myopic, plan.value, plan.upper_bound),
-            color=[PALETTE[s] for s in shades],
-        )
+        shown = {
+            "pay most now": (plan.myopic, "other"),
+            "timetable": (plan.value, "ours"),
+            "no policy above": (plan.upper_bound, "quiet"),
+        }
+        gains = [value - plan.static for value, _ in shown.values()]
+        right.barh(list(shown), gains, color=[PALETTE[c] for _, c in shown.values()])
+        right.axvline(0, color=PALETTE["quiet"], linewidth=0.8)
         right.invert_yaxis()
-        right.set(xlabel=f"reward a period{', $' if real else ''}")
+        right.set(xlabel=f"gain over always the same{', $ a week' if real else ''}")
 
+    loss = report.certificates[0]
+    why = next((c.remedy for c in loss.conditions if c.status is Status.VIOLATED), "")
     return Showcase(
         data=f"a year of promotions, {len(plan.period)} categories of products"
         if real
@@ -60,6 +64,7 @@ def showcase() -> Showcase:
         certificates=report.certificates,
         draw=draw,
         caption="Promotions wear out and recover. On the curves fitted to a year of them the timetable "
-        f"earns {100 * plan.ratio:.1f} % of what any policy could.",
+        f"earns {100 * plan.ratio:.1f} % of what any policy could."
+        + (f" What the log says of later weeks is void: {why}" if why else ""),
         code="recovering_bandits(log, K=10, arm='product_category', time='week', unit='product_id')",
     )
