@@ -49,7 +49,7 @@ def showcase() -> Showcase:
         right.barh(list(shown), gains, color=[PALETTE[c] for _, c in shown.values()])
         right.axvline(0, color=PALETTE["quiet"], linewidth=0.8)
         right.invert_yaxis()
-        right.set(xlabel=f"gain over always the same{', $ a week' if real else ''}")
+        right.set(xlabel=f"gain over\nalways the same{', $' if real else ''}")
 
     loss = report.certificates[0]
     why = next((c.remedy for c in loss.conditions if c.status is Status.VIOLATED), "")
