@@ -2,11 +2,17 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.linalg.lp_sensitivity_sampling import CoresetSampler, LpRegressor
+from whp.linalg import CoresetSampler, LpRegressor
 
 
 @parametrize_with_checks(
-    [LpRegressor(), LpRegressor(p=1.5, rows=20), LpRegressor(p=3, fit_intercept=False)]
+    [
+        LpRegressor(),
+        LpRegressor(p=1.5, rows=20),
+        LpRegressor(p=3, fit_intercept=False),
+        CoresetSampler(),
+        CoresetSampler(p=2, rows=12),
+    ]
 )
 def test_sklearn_conformance(estimator, check):
     check(estimator)
