@@ -19,13 +19,17 @@ from ._lp_sensitivity_sampling import LewisWeights as LewisWeights
 from ._lp_sensitivity_sampling import LpCoreset as LpCoreset
 from ._lp_sensitivity_sampling import LpRegressor as LpRegressor
 from ._lp_sensitivity_sampling import OptimalityGap as OptimalityGap
+from ._lp_sensitivity_sampling import RootLeverageSample as RootLeverageSample
 from ._lp_sensitivity_sampling import Sensitivities as Sensitivities
 from ._lp_sensitivity_sampling import certify as certify
 from ._lp_sensitivity_sampling import distortion as distortion
+from ._lp_sensitivity_sampling import inclusion as inclusion
 from ._lp_sensitivity_sampling import leverage_scores as leverage_scores
 from ._lp_sensitivity_sampling import lewis_weights as lewis_weights
 from ._lp_sensitivity_sampling import lp_regression as lp_regression
+from ._lp_sensitivity_sampling import lp_rows_needed as lp_rows_needed
 from ._lp_sensitivity_sampling import lp_sensitivity_sampling as lp_sensitivity_sampling
+from ._lp_sensitivity_sampling import one_sided_ratio as one_sided_ratio
 from ._lp_sensitivity_sampling import optimality_gap as optimality_gap
 from ._lp_sensitivity_sampling import root_leverage_sampling as root_leverage_sampling
 from ._lp_sensitivity_sampling import sensitivities as sensitivities

@@ -3,10 +3,10 @@ import pytest
 from whp.linalg._lp_sensitivity_sampling.bounds import (
     chernoff_bound,
     khintchine,
+    lp_rows_needed,
     net_bound,
     rademacher_bound,
     rademacher_mean,
-    rows_needed,
 )
 
 
@@ -37,4 +37,4 @@ def test_bounds():
     ],
 )
 def test_rows_needed(d, p, n, bound, rows):
-    assert rows_needed(d, p, n=n, bound=bound) == pytest.approx(rows, rel=0.01)
+    assert lp_rows_needed(d, p, n=n, bound=bound) == pytest.approx(rows, rel=0.01)

@@ -10,6 +10,9 @@ from lp_problem import problem
 
 from whp.certificate import Verdict
 from whp.linalg import lp_regression, lp_sensitivity_sampling
+from whp.linalg._lp_sensitivity_sampling import front_door
+from whp.linalg._lp_sensitivity_sampling.basis import whiten
+from whp.linalg._lp_sensitivity_sampling.sampling import Draw
 
 
 def test_all_rows_are_exact():
@@ -148,6 +151,20 @@ def test_draws_with_replacement_are_void_and_a_foreign_generator_is_not_vouched_
         made = lp_sensitivity_sampling(A, b, p=2, rows=600, rng=rng)
         coins = made.certificates[0].conditions[0]
         assert (coins.name, str(coins.status)) == ("independent-coins", status)
+
+
+def test_all_rows_kept_by_chance_are_not_all_rows_as_they_are():
+    A, b = problem(60, 3)
+    xi = np.random.default_rng(0).lognormal(0.3, 0.6, 60)
+    drawn = Draw(np.arange(60), xi, 1 / xi)
+    x = front_door._regress(A, b, whiten(A), drawn, 1.0, 0.8, False).x
+
+    def cost(x):
+        """Absolute residuals of the weighted rows, and the linear part of all rows."""
+        return xi @ np.abs(b - A @ x) / 2 + 0.3 * (b - A @ x).sum()
+
+    own = lp_regression(A, b, 1, weights=xi, quantile=0.8)
+    assert cost(x) < cost(own) * (1 - 1e-6)
 
 
 def test_a_plain_draw_is_the_only_one_by_construction():

@@ -25,7 +25,7 @@ A. Munteanu, S. Omlor. Optimal Bounds for ℓp Sensitivity Sampling via ℓ2 Aug
 M. B. Cohen, R. Peng. ℓp Row Sampling by Lewis Weights. STOC 2015.
 """
 
-from whp.linalg._lp_sensitivity_sampling.bounds import rows_needed
+from whp.linalg._lp_sensitivity_sampling.bounds import lp_rows_needed
 from whp.linalg._lp_sensitivity_sampling.coreset import LpCoreset
 from whp.linalg._lp_sensitivity_sampling.distortion import Distortion, distortion
 from whp.linalg._lp_sensitivity_sampling.estimator import CoresetSampler, LpRegressor
@@ -60,10 +60,10 @@ __all__ = [
     "leverage_scores",
     "lewis_weights",
     "lp_regression",
+    "lp_rows_needed",
     "lp_sensitivity_sampling",
     "one_sided_ratio",
     "optimality_gap",
     "root_leverage_sampling",
-    "rows_needed",
     "sensitivities",
 ]

@@ -14,10 +14,10 @@ from whp.door import Above, AtLeast, Between, Fraction, front_door
 __all__ = [
     "chernoff_bound",
     "khintchine",
+    "lp_rows_needed",
     "net_bound",
     "rademacher_bound",
     "rademacher_mean",
-    "rows_needed",
     "sharp_bound",
 ]
 
@@ -100,7 +100,7 @@ def sharp_bound(alpha: float, n: int, p: float, total: float, constant: float = 
 
 
 @front_door
-def rows_needed(
+def lp_rows_needed(
     d: Annotated[int, AtLeast(1)],
     p: Annotated[float, Between(1, 64)],
     epsilon: Annotated[float, Above(0)] = 0.5,

@@ -40,6 +40,7 @@ __all__ = ["certify", "lp_sensitivity_sampling"]
 Scores = Literal["lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"]
 Sampling = Literal["poisson", "fixed", "multinomial"]
 ROUNDS = 4
+NUMPY = tuple(getattr(np.random, n) for n in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"))
 EPSILON, GAP = 0.5, 0.1  # what is asked for where nothing is said
 WEIGHTS_SLACK = 1e-9
 # So few rows that carry nearly all of the cost deserve a warning: they are typing errors as a rule.
@@ -291,8 +292,7 @@ def _coins(sampling: str, rng: np.random.Generator) -> Answer:
         )
     if sampling == "fixed":
         return th.COINS.unchecked("exactly so many rows were drawn, which are not independent")
-    ours = type(rng) is np.random.Generator
-    if ours and type(rng.bit_generator).__module__.startswith("numpy.random."):
+    if type(rng) is np.random.Generator and type(rng.bit_generator) in NUMPY:
         return th.COINS.by_construction("a coin a row was tossed here")
     return th.COINS.unchecked(f"the coins come from a {type(rng).__name__} that is not numpy's")
 
@@ -442,7 +442,7 @@ def _regress(
     refine: bool,
 ) -> _Fit:
     """The solution on the rows kept, refined if wanted, and its gap on all rows."""
-    whole = len(drawn.index) == len(A)
+    whole = len(drawn.index) == len(A) and bool((drawn.xi == 1).all())
     rows = inner if whole else whiten(A[drawn.index], on_rank="drop")
     slope = None
     if quantile is not None and not whole:  # A x = U z in the rows' basis: Aᵀ1 becomes R⁻ᵀ(Aᵀ1)

@@ -22,6 +22,7 @@ __all__ = ["OptimalityGap", "gap_at", "optimality_gap"]
 
 NEAR = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 UNIT = float(np.finfo(float).eps) / 2
+LEAST = float(np.finfo(float).smallest_subnormal)  # what a product may lose by vanishing
 BLOCK = 65536
 
 
@@ -59,7 +60,7 @@ def _residuals(A: np.ndarray, b: np.ndarray, x: np.ndarray) -> tuple[np.ndarray,
     size, absolute = np.abs(b), np.abs(x)
     for i in range(0, len(A), BLOCK):
         size[i : i + BLOCK] += np.abs(A[i : i + BLOCK]) @ absolute
-    return b - A @ x, (len(x) + 2) * UNIT * size
+    return b - A @ x, (len(x) + 2) * (UNIT * size + LEAST)
 
 
 def gap_at(
@@ -76,7 +77,7 @@ def gap_at(
     norm, radius = norm_of(r, p, quantile), norm_of(off, p)
     if quantile is not None:
         radius *= max(quantile, 1 - quantile)
-    radius += 4 * UNIT * math.sqrt(len(b)) * norm
+    radius += 4 * UNIT * math.sqrt(len(b)) * norm + 4 * LEAST
     low, high = max(norm - radius, 0.0), norm + radius
     top = float(np.abs(r).max(initial=0.0))
     if not 0 < top < math.inf:
@@ -104,11 +105,16 @@ def gap_at(
     reach = 2 * high * max(len(b), 1) ** max(0.0, 0.5 - 1 / p)
     if quantile is not None:
         reach /= min(quantile, 1 - quantile)
-    rounding = float(off @ np.abs(y)) + 4 * UNIT * math.sqrt(len(b)) * norm
+    rounding = float(off @ np.abs(y)) + 4 * UNIT * math.sqrt(len(b)) * norm + 4 * LEAST
     bound = proven(float(unit @ y) * top, high, leak * reach + rounding)
     gap = math.inf if bound == 0 else max(0.0, raised(high / bound, p) - 1)
     return OptimalityGap(
-        raised(norm, p), raised(bound, p), gap, y, slack / (length or 1.0), (bound, low, high)
+        raised(norm, p),
+        math.nextafter(raised(bound, p), 0.0),
+        gap,
+        y,
+        slack / (length or 1.0),
+        (bound, low, high),
     )
 
 

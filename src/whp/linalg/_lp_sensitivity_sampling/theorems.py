@@ -110,7 +110,7 @@ SHARP_RATE = Theorem(
 )
 REGRESSION_COST = Theorem(
     "regression-cost",
-    claim="the cost on all rows is at most (1 + ε)/(1 − ε) times the optimum",
+    claim="the cost on all rows is at most (1 + ε)/(1 − ε) times the optimum over the columns kept",
     quantity="cost over optimum",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -121,7 +121,7 @@ REGRESSION_COST = Theorem(
 )
 OPTIMALITY_GAP = Theorem(
     "optimality-gap",
-    claim="the cost on all rows is at most (1 + gap) times the optimum",
+    claim="the cost on all rows is at most (1 + gap) times the optimum over the columns kept",
     quantity="cost over optimum, between the numbers that duality proves",
     relation=AT_MOST,
     scope=THIS_RUN,

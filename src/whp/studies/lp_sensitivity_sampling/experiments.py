@@ -16,7 +16,7 @@ from whp.linalg import (
     lp_sensitivity_sampling,
     sensitivities,
 )
-from whp.linalg._lp_sensitivity_sampling.bounds import rows_needed
+from whp.linalg._lp_sensitivity_sampling.bounds import lp_rows_needed
 from whp.linalg._lp_sensitivity_sampling.sampling import inclusion
 
 __all__ = ["TOTALS", "blocks", "study"]
@@ -59,13 +59,13 @@ def total(config: Row, rng: np.random.Generator) -> Row:
     p, X = config["p"], load_diabetes().data
     A = np.column_stack([np.ones(len(X)), X / X.std(axis=0)])
     found = sensitivities(A, p, method="exact").total
-    rows = rows_needed(11, p, total=found, bound="net")
+    rows = lp_rows_needed(11, p, total=found, bound="net")
     return {
         "total": found,
         "deviation": abs(found / TOTALS[p] - 1),
         "share_of_worst": found / 11 ** max(1.0, p / 2),
         "bracket": sensitivities(A, p).total,
-        "rows_share": rows / rows_needed(11, p, bound="net"),
+        "rows_share": rows / lp_rows_needed(11, p, bound="net"),
     }
 
 
