@@ -3,13 +3,12 @@
 Problem: for a tall n×d matrix A keep m ≪ n rows with weights ξ so that ``Σ ξ_i|a_iᵀx|^p`` is
 ``(1 ± ε)‖Ax‖_p^p`` for *every* x.
 
-Idea: keep each row by a coin of its own, with a probability in proportion to how much of ``‖Ax‖_p^p``
-it can be: its sensitivity, or a proxy that is cheaper (Lewis weights, leverage scores to the power
-p/2) or safer (their sum). The rows serve any later regression on them; how far its answer is from
-the optimum on all n rows follows, for certain, by duality.
+Idea: keep each row by a coin of its own, with a probability in proportion to how much of
+``‖Ax‖_p^p`` it can be: its sensitivity, or a proxy that is cheaper (Lewis weights, leverage scores
+to the power p/2) or safer (their sum). The rows serve any later regression on them; how far its
+answer is from the optimum on all n rows follows, for certain, by duality.
 
-Cost: O(nd²) a step for Lewis weights, about ten steps; O(nkd) for all sensitivities against a coreset
-of k rows.
+Cost: O(nd²) a step for Lewis weights, about ten steps; O(nkd) for all sensitivities against k rows.
 
 What is proven: the paper's rates hide constants and polylogarithms, so its bound is calibrated and
 marked unchecked. The bounds that decide how many rows are kept have explicit constants: a net with

@@ -90,8 +90,8 @@ def as_design(A: Any, argument: str = "A") -> tuple[np.ndarray, tuple[str, ...]]
 def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank = "raise") -> Basis:
     """Orthonormal basis of the columns of A, in O(nd²).
 
-    Two rounds of Cholesky QR are as accurate as Householder's while κ² u ≪ 1, and run at the speed of
-    a matrix product; beyond that pivoted QR, which also tells the rank.
+    Two rounds of Cholesky QR are as accurate as Householder's while κ² u ≪ 1, at the speed of a
+    matrix product; beyond that pivoted QR, which also tells the rank.
 
     Raises
     ------

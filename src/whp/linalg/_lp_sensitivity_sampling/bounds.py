@@ -25,7 +25,7 @@ ETA = np.geomspace(1e-6, 0.9, 1500)[:, None]
 
 
 def net_bound(alpha: float, d: int, p: float, delta: float) -> float:
-    """Bernstein on a net, any p ≥ 1: ``sup_x |R(x) − 1|`` is at most this with probability 1 − delta.
+    """Bernstein on a net, any p ≥ 1: with probability 1 − delta a bound on ``sup_x |R(x) − 1|``.
 
     For fixed x the terms are at most alpha = max s_i/q_i, and so is their variance; an η-net of the
     unit sphere of ``‖A·‖_p`` has (1 + 2/η)^d points; the triangle inequality carries the bound from
@@ -50,7 +50,7 @@ def khintchine(r: float) -> float:
 
 
 def rademacher_mean(alpha: float, d: float) -> float:
-    """Λ = min_θ (e^θ − 1)/θ + alpha ln(d)/θ: the mean of the largest eigenvalue (matrix Chernoff)."""
+    """Λ = min_θ (e^θ − 1)/θ + alpha ln(d)/θ: a largest eigenvalue's mean (matrix Chernoff)."""
     theta = np.geomspace(1e-9, 50, 4000)
     return float((np.expm1(theta) / theta + alpha * math.log(d) / theta).min())
 
@@ -110,7 +110,9 @@ def lp_rows_needed(
     total: Annotated[float, Above(0)] | None = None,
     bound: Literal["best", "net", "rademacher", "chernoff"] = "best",
 ) -> int:
-    """The fewest rows m for which a bound reaches epsilon, for scores that fit perfectly: alpha = total/m.
+    """The fewest rows m for which a bound reaches epsilon, for scores that fit perfectly.
+
+    That is, alpha = total/m.
 
     Parameters
     ----------

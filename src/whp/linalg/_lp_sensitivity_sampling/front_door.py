@@ -74,8 +74,8 @@ def lp_sensitivity_sampling(
     A : array_like, DataFrame or sparse array, shape (n, d)
         Tall design matrix of full column rank. A sparse one is made dense.
     b : array_like, shape (n,), optional
-        Right-hand side of a regression; rows are then chosen for [A | b], without which a row with a
-        huge entry of b would go unprotected.
+        Right-hand side of a regression; rows are then chosen for [A | b], without which a row with
+        a huge entry of b would go unprotected.
     p : float
         Power, from 1 (least absolute deviations) to 64.
     quantile : float, optional
@@ -86,8 +86,8 @@ def lp_sensitivity_sampling(
     epsilon : float, optional
         Distortion that sets the default of rows, 0.5 if not given. Not beside rows.
     gap : float, optional
-        How far above the optimum on all rows, relative to it, the cost of the regression may be, 0.1
-        if not given: what the certificate ``optimality-gap`` is held against.
+        How far above the optimum on all rows, relative to it, the cost of the regression may be,
+        0.1 if not given: what the certificate ``optimality-gap`` is held against.
     delta : float
         Probability with which the certificates about the rows may fail.
     scores : {"lewis", "sensitivity", "augmented", "mix", "root-leverage", "leverage", "uniform"}
@@ -285,7 +285,7 @@ def _scores(
 
 
 def _coins(sampling: str, rng: np.random.Generator) -> Answer:
-    """How the rows are about to be drawn; a generator of the user's own making is not vouched for."""
+    """How the rows are about to be drawn; a generator of the user's making is not vouched for."""
     if sampling == "multinomial":
         return th.COINS.check(
             False, "drawn with replacement, so that certain rows may be missing or there twice"
@@ -353,7 +353,7 @@ def _evidence(
 
 
 def _fewest_rows(u: np.ndarray, epsilon: float, facts: _Facts) -> int:
-    """The smallest m whose best bound is at most epsilon; the number of positive scores if none is."""
+    """The smallest m whose best bound is at most epsilon; all positive scores if none is."""
     low, high = 0, int(np.count_nonzero(u))
     while high - low > 1:
         middle = (low + high) // 2

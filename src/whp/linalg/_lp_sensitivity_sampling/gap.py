@@ -1,7 +1,7 @@
 """How far a regression is from the optimum on all rows, without any randomness.
 
-A dual solution is made from the residuals; rounding of the residuals and of the dual's orthogonality
-to the columns of A is in the numbers that the user gets.
+A dual solution is made from the residuals; rounding of the residuals, and of the dual's
+orthogonality to the columns of A, is in the numbers that the user gets.
 """
 
 from __future__ import annotations
@@ -161,8 +161,8 @@ def _dual_of_absolute(U: np.ndarray, r: np.ndarray, low: float, high: float) -> 
     """The best of several y in the box [low, high] that are orthogonal to the columns.
 
     At the optimum y is at an end of the box by the sign of the residual, except for residuals near
-    zero, where it is free to make ``Uᵀy`` vanish. What "near" is depends on the data: h runs through
-    quantiles of |r|, and only rows below it move.
+    zero, where it is free to make ``Uᵀy`` vanish. What "near" is depends on the data: h runs
+    through quantiles of |r|, and only rows below it move.
     """
     size = np.abs(r)
     positive = np.sort(size[size > 0])
@@ -205,9 +205,9 @@ def optimality_gap(
 ) -> OptimalityGap:
     """A certain bound on how much the cost of x exceeds the optimum on all rows, in O(nd²).
 
-    By duality of norms ``bᵀz/‖z‖_{p'} ≤ min_x ‖b − Ax‖_p`` for every z with ``Aᵀz = 0``. The z taken
-    is the gradient of the cost in the residual, made orthogonal to the columns; at an optimum with
-    p > 1 it already is, and the gap is rounding.
+    By duality of norms ``bᵀz/‖z‖_{p'} ≤ min_x ‖b − Ax‖_p`` for every z with ``Aᵀz = 0``. The z
+    taken is the gradient of the cost in the residual, made orthogonal to the columns; at an optimum
+    with p > 1 it already is, and the gap is rounding.
 
     Parameters
     ----------

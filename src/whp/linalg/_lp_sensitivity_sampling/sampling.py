@@ -34,7 +34,8 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     scores : array_like, shape (n,)
         u, not negative.
     rows : float
-        Expected number of rows; from the number of positive scores on, every such row is certain and α is 0.
+        Expected number of rows; from the number of positive scores on, every such row is certain
+        and α is 0.
 
     Returns
     -------
@@ -64,14 +65,14 @@ def inverse(q: np.ndarray) -> np.ndarray:
 
 
 def draw(q: np.ndarray, sampling: Scheme, rng: np.random.Generator) -> Draw:
-    """Keep rows by their probabilities; ``E xi_i = 1`` for each row with q_i > 0 under every scheme."""
+    """Keep rows by their probabilities; ``E xi_i = 1`` where q_i > 0, in every scheme."""
     match sampling:
         case "poisson":
             index = np.flatnonzero(rng.random(len(q)) < q)
             return Draw(index, inverse(q[index]), q)
         case "fixed":
-            # Systematic: one coin, a comb of unit width over the cumulated probabilities; in a random
-            # order, since in that of the file it would lose or double whole classes of a period.
+            # Systematic: one coin, a comb of unit width over the cumulated probabilities; in random
+            # order, since in that of the file it would lose or double classes of its period.
             order = rng.permutation(len(q))
             edges = np.concatenate([[0.0], np.cumsum(q[order])])
             edges *= max(round(edges[-1]), 1) / edges[-1]

@@ -62,7 +62,7 @@ def majorant(v: np.ndarray, tau: np.ndarray, p: float) -> np.ndarray:
 def bracket(
     rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float
 ) -> tuple[np.ndarray, np.ndarray]:  # O(k n d), in tiles that stay in the cache
-    """Both ends for k `rows`, held against the matrix B = `against` of n rows with one-sided weights v.
+    """Both ends for k `rows`, held against B = `against` of n rows with one-sided weights v.
 
     The witness is ``x_i = M⁻¹a_i``; the dual is ``y_i = V^{1−2/p}B x_i``, which meets
     ``Bᵀy_i = a_i``, so that by duality of norms ``s_i ≤ ‖y_i‖_{p'}^p``.
@@ -95,7 +95,7 @@ def bracket(
 
 
 def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
-    """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``, a regression in the d − 1 directions that the constraint leaves."""
+    """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``: a regression in the d − 1 directions left."""
     size = float(row @ row)
     if size == 0:
         return 0.0

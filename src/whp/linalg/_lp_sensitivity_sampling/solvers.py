@@ -1,4 +1,4 @@
-"""ℓp and quantile regression on all rows given: a linear program in its dual form, or Newton's method.
+"""ℓp and quantile regression on all rows: a linear program in its dual form, or Newton's method.
 
 All is scale-free: powers are taken of residuals over the largest one, and the linear program sees
 residuals of a robust first fit, so that neither an offset nor an outlier of b takes its digits.
@@ -30,7 +30,7 @@ FEW = 1500  # rows up to which all of them enter the linear program
 
 @dataclass(frozen=True, eq=False)
 class Solved:
-    """Coefficients z in the basis, a dual solution y if there is one, and the relative duality gap."""
+    """Coefficients z in the basis, a dual solution if there is one, the relative duality gap."""
 
     z: np.ndarray
     dual: np.ndarray | None
@@ -76,7 +76,7 @@ def cost_of(r: np.ndarray, p: float, quantile: float | None = None) -> float:
 
 
 def powers(size: np.ndarray, p: float) -> np.ndarray:
-    """``size^p`` for size ≥ 0, by products and roots where that is faster than the general power."""
+    """``size^p`` for size ≥ 0, by products and roots where that is faster than a general power."""
     match p:
         case 0.5:
             return np.sqrt(size)
@@ -161,40 +161,50 @@ def least_absolute(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Minimise ``Σ half_i |b_i − u_iᵀz| + hᵀz``: solutions (z, y) of primal and dual.
 
-    Only rows near the change of their sign at a first fit enter the linear program; the others keep
-    theirs and become a linear term (Portnoy & Koenker 1997). If a sign was kept wrongly, or the
-    program has no bound, more rows enter. None if all of them leave it without a bound.
+    Only rows near the change of their sign at a first fit enter the linear program; the others
+    keep theirs and become a linear term (Portnoy & Koenker 1997). Rows whose sign was kept wrongly
+    enter as well, and more of the others where these are many or the program has no bound. None if
+    all of them leave it without a bound.
     """
     z = _reweighted(U, b, half, h) if start is None else start
     n, d = U.shape
     sizes = np.sqrt(squared_rows(U))
     rows, far = (n if n <= FEW else max(n // 16, 40 * d, FEW)), FAR
+    turned, tries = np.zeros(n, bool), 0
     r = b - U @ z
+    cost = float(half @ np.abs(r) + h @ z)
     while True:
         size = np.abs(r)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            sooner = np.where(sizes > 0, size / sizes, np.inf)  # how far z must move for the sign
         inside = size <= far * _typical(size)
         if rows < n:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                sooner = np.where(sizes > 0, size / sizes, np.inf)  # how far z moves for the sign
             near = np.zeros(n, bool)
             near[np.argpartition(sooner, rows)[:rows]] = True
             inside &= near
+        inside |= turned
         sign = np.where(inside, 0.0, np.sign(r))
         tilt = h - U.T @ (half * sign)
         solved = _program(U[inside], r[inside], half[inside], tilt) if inside.any() else None
-        wrong = True
+        enough = solved is not None
         if solved is not None:
             step, y = solved
             moved = r - U @ step
-            wrong = bool((moved * sign < 0).any())
-            if not wrong:
+            wrong = moved * sign < 0
+            if not wrong.any():
                 dual = half * sign
                 dual[inside] = y
                 return z + step, dual
-            z, r = z + step, b - U @ (z + step)
-        if rows >= n and far == np.inf:
+            turned |= wrong
+            tries += 1
+            enough = tries % 4 > 0 and 10 * int(wrong.sum()) < rows
+            if (now := float(half @ np.abs(moved) + h @ (z + step))) < cost:
+                z, cost = z + step, now
+                r = b - U @ z
+        elif rows >= n and far == np.inf:
             return None
-        rows, far = (2 * rows, far) if rows < n else (rows, far * 1e6 if far < 1e12 else np.inf)
+        if not enough:
+            rows, far = (2 * rows, far) if rows < n else (rows, far * 1e6 if far < 1e12 else np.inf)
 
 
 def newton(

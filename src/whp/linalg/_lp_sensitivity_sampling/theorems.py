@@ -94,7 +94,7 @@ SUBSPACE_EMBEDDING = Theorem(
     source=Derived("lp-sensitivity-sampling#explicit-bounds"),
     conditions=EMBEDDED,
     needs=MEASURE,
-    remedy="take more rows; a bound above 1 is no verdict on rows, which are often good long before.",
+    remedy="take more rows; a bound above 1 is no verdict on rows, often good long before.",
 )
 SHARP_RATE = Theorem(
     "sharp-rate",
@@ -255,8 +255,8 @@ def coins_of(q: np.ndarray, index: np.ndarray, live: np.ndarray, columns: np.nda
     return COINS.tested(
         p,
         LEVEL,
-        f"a correlation of {min(seen, 1):.2g} between neighbours in the file or in the order of one "
-        f"of its first {columns.shape[1]} columns, and a count that is off",
+        f"a correlation of {min(seen, 1):.2g} between neighbours in the file or in the order of "
+        f"one of its first {columns.shape[1]} columns, and a count that is off",
     )
 
 
@@ -299,7 +299,7 @@ def sharp_rate(e: Evidence) -> Certificate:
 
 
 def cost_factor(epsilon: float) -> float:
-    """``(1 + ε)/(1 − ε)``: the cost of what is best on a sample whose costs are right up to 1 ± ε."""
+    """``(1 + ε)/(1 − ε)``: of what is best on a sample whose costs are right up to 1 ± ε."""
     return (1 + epsilon) / (1 - epsilon) if epsilon < 1 else math.inf
 
 
@@ -340,7 +340,7 @@ def regression_cost(
             linear_part,
             RESOLVED.check(
                 resolved and low > 0,
-                f"the norm of the residuals is {high:.4g}, of which rounding may be {high - low:.2g}",
+                f"the residuals' norm is {high:.4g}, of which rounding may be {high - low:.2g}",
             ),
         ),
         inputs={

@@ -18,7 +18,7 @@ __all__ = ["example", "showcase"]
 
 
 def example() -> dict[str, Any]:
-    """Logarithm of the price of diamonds by least absolute deviations; without the extra a sample."""
+    """Logarithm of the price of diamonds, absolute deviations; without the extra a sample."""
     from whp.datasets.tables import diamonds_regression
 
     A, b = diamonds_regression()

@@ -1,8 +1,8 @@
 """Runs whose distortion and optimum are known, honest and broken.
 
-The distortion is known where it is a ratio (one column), an eigenvalue (p = 2), or taken at one of n
-directions (p = 1 and two columns); optima come from a linear program on centred data, from Newton's
-method in extended precision, or from rational arithmetic.
+The distortion is known where it is a ratio (one column), an eigenvalue (p = 2), or taken at one of
+n directions (p = 1 and two columns); optima come from a linear program on centred data, from
+Newton's method in extended precision, or from rational arithmetic.
 """
 
 from __future__ import annotations
@@ -232,7 +232,10 @@ def lognormal_column(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=lp_sensitivity_sampling, strengths=(0, 1, 2, 3))
 def heavy_design(rng: Rng, strength: float) -> Instance:
-    """t₁.₅ design of 3,000×3, 400 rows, p = 2, by Lewis weights, sensitivities, root leverage, all alike."""
+    """t₁.₅ design of 3,000×3, 400 rows, p = 2, by each of four scores.
+
+    Lewis weights, sensitivities, root leverage in rounds, all alike (0 to 3).
+    """
     scores = ("lewis", "sensitivity", "root-leverage", "uniform")[int(strength)]
     A = rng.standard_t(1.5, (3000, 3))
     return run(A, rng, p=2.0, rows=400, scores=scores)
