@@ -95,6 +95,7 @@ def test_dependent_columns():
     made = lp_sensitivity_sampling(frame, b, rows=100, on_rank="drop", rng=0)
     assert np.isfinite(made.x).all()
     assert (made.x == 0).sum() == 1
+    assert made.summary()["columns_left_out"] == frame.columns[int(np.argmin(np.abs(made.x)))]
 
 
 def test_the_default_rows_reach_epsilon():

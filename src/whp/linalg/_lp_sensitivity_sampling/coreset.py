@@ -51,6 +51,8 @@ class LpCoreset(Result):
         ``optimality-gap``.
     distortion : Distortion or None
         The worst directions found.
+    left_out : tuple of str
+        Columns that depend on others and have coefficient zero, where that was asked for.
     heavy : int
         How few rows carry 99 % of the cost, where they are at most ten; else 0.
     """
@@ -70,6 +72,7 @@ class LpCoreset(Result):
     names: tuple[str, ...]
     certificates: tuple[Certificate, ...]
     distortion: Distortion | None = field(default=None, repr=False)
+    left_out: tuple[str, ...] = ()
     heavy: int = 0
 
     @property
@@ -106,6 +109,8 @@ class LpCoreset(Result):
             said["worst_distortion_found"] = self.distortion.value
         if self.x is not None:
             said |= {"cost_on_all_rows": self.cost, "cost_above_optimum_at_most": self.gap}
+            if self.left_out:
+                said["columns_left_out"] = ", ".join(self.left_out[:10])
             if self.heavy:
                 said["rows_that_carry_99_%_of_the_cost"] = self.heavy
         return said

@@ -206,6 +206,7 @@ def lp_sensitivity_sampling(
         names=names,
         certificates=tuple(certificates),
         distortion=found,
+        left_out=tuple(names[j] for j in np.setdiff1d(np.arange(width), inner.columns)),
         heavy=0 if fit is None else fit.heavy,
     )
 
