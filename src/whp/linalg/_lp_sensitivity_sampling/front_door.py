@@ -444,7 +444,11 @@ def _regress(
 ) -> _Fit:
     """The solution on the rows kept, refined if wanted, and its gap on all rows."""
     whole = len(drawn.index) == len(A) and bool((drawn.xi == 1).all())
-    rows = inner if whole else whiten(A[drawn.index], on_rank="drop")
+    # The rows kept may be of lower rank; of dependent columns those that A keeps.
+    rows = inner
+    if not whole:
+        part = whiten(A[np.ix_(drawn.index, inner.columns)], on_rank="drop")
+        rows = replace(part, columns=inner.columns[part.columns], width=inner.width)
     slope = None
     if quantile is not None and not whole:  # A x = U z in the rows' basis: Aᵀ1 becomes R⁻ᵀ(Aᵀ1)
         tilt = A.sum(axis=0)[rows.columns]
@@ -459,11 +463,11 @@ def _regress(
     # Where the rows have lost a direction the exact linear part is unbounded along it.
     linear = linear and len(rows.columns) == len(inner.columns)
     if quantile is None:
-        part = th.LINEAR_PART.by_construction("a sum of powers has none")
+        tilted = th.LINEAR_PART.by_construction("a sum of powers has none")
     else:
-        part = th.LINEAR_PART.check(linear, "that of all rows" if linear else "that of rows kept")
+        tilted = th.LINEAR_PART.check(linear, "that of all rows" if linear else "that of rows kept")
     return _Fit(
-        x, gap_at(A, inner, b, x, p, quantile, dual), solved.gap, part, _heavy(b - A @ x, p)
+        x, gap_at(A, inner, b, x, p, quantile, dual), solved.gap, tilted, _heavy(b - A @ x, p)
     )
 
 
