@@ -508,7 +508,7 @@ def _heavy(r: np.ndarray, p: float) -> int:
     warnings.warn(
         f"{few} rows carry 99 % of the cost, and the gap is relative to it: look at the largest "
         "entries of b",
-        stacklevel=4,
+        stacklevel=5,
     )
     return few
 
