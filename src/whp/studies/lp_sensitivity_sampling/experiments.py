@@ -127,7 +127,7 @@ def _block_scores() -> dict[str, np.ndarray]:
     }
 
 
-@study.experiment(seeds=SEEDS, rows=300)
+@study.experiment(seeds={"quick": 20, "standard": 100, "full": 300}, rows=300)
 def two_blocks(config: Row, rng: np.random.Generator) -> list[Row]:
     """Whether rows keep the rank of the first of two blocks."""
     A = blocks()[:4096, :64]
