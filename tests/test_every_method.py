@@ -78,7 +78,7 @@ def linf():
 
 def lp():
     A, b = regression()
-    return {"A": A, "b": b, "p": 1.5, "rows": 100, "verify": True, "rng": 0}
+    return {"A": A, "b": b, "p": 1.5, "rows": 100, "measure": True, "rng": 0}
 
 
 def relax():
@@ -254,10 +254,11 @@ EXAMPLES = {
         lp,
         {
             "units of b": (scale("b", 1e6), ("rows_kept", "cost_above_optimum_at_most")),
+            "tiny units of b": (scale("b", 1e-150), ("rows_kept", "cost_above_optimum_at_most")),
             "units of A": (scale("A", 1e-6), ("rows_kept", "total_score", "cost_on_all_rows")),
             "layout": (fortran("A"), ("rows_kept", "cost_on_all_rows")),
+            "strides": (strided("A"), ("rows_kept", "cost_on_all_rows")),
         },
-        unrefused=frozenset({"refine"}),
     ),
     "learning-to-relax": Example(
         relax,

@@ -116,7 +116,8 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="the weighted rows preserve every ℓp norm within a stated factor, and the regression's cost is certainly within "
         "a stated gap of the optimum",
         cost="O(n d²) time a step for Lewis weights, about ten steps; n(d + 1) numbers; then a regression on the rows kept",
-        front_door="whp.linalg.lp_sensitivity_sampling:lp_sensitivity_sampling",
+        front_door="whp.linalg:lp_sensitivity_sampling",
+        theorems="whp.linalg._lp_sensitivity_sampling.theorems",
     ),
     Method(
         "learning-to-relax",

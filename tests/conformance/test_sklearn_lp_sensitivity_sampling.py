@@ -2,11 +2,17 @@ import numpy as np
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.linalg.lp_sensitivity_sampling import CoresetSampler, LpRegressor
+from whp.linalg import CoresetSampler, LpRegressor
 
 
 @parametrize_with_checks(
-    [LpRegressor(), LpRegressor(p=1.5, rows=20), LpRegressor(p=3, fit_intercept=False)]
+    [
+        LpRegressor(),
+        LpRegressor(p=1.5, rows=20),
+        LpRegressor(p=3, fit_intercept=False),
+        CoresetSampler(),
+        CoresetSampler(p=2, rows=12),
+    ]
 )
 def test_sklearn_conformance(estimator, check):
     check(estimator)
@@ -26,3 +32,18 @@ def test_a_coreset_serves_the_regressor_and_others():
     Xs, ys, weights = CoresetSampler(p=2, rows=500, random_state=0).fit_resample(X, y)
     refit = LinearRegression().fit(Xs, ys, sample_weight=weights)
     np.testing.assert_allclose(refit.coef_, LinearRegression().fit(X, y).coef_, atol=0.2)
+
+
+def test_a_sampler_keeps_what_it_chose():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((3000, 2))
+    y = X.sum(axis=1) + rng.standard_normal(3000)
+    sampler = CoresetSampler(p=2, rows=300, random_state=0)
+    Xs, ys, weights = sampler.fit_resample(X, y)
+    np.testing.assert_array_equal(Xs, X[sampler.sample_indices_])
+    np.testing.assert_array_equal(ys, y[sampler.sample_indices_])
+    np.testing.assert_array_equal(weights, sampler.sample_weight_)
+    assert {c.name for c in sampler.result_.certificates} == {"subspace-embedding", "sharp-rate"}
+    few = CoresetSampler(rows=300, random_state=0).fit(X[:400])
+    assert few.result_ is None
+    assert (few.sample_weight_ == 1).all()

@@ -1,25 +1,20 @@
-"""ℓp sensitivities: how much of ‖Ax‖_p^p one row can be, between a witness and its dual, never by n linear programs."""
+"""ℓp sensitivities: how much of ‖Ax‖_p^p one row can be, between a witness and its dual."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import scipy.linalg as sl
 
-from whp.linalg.lp_sensitivity_sampling.basis import (
-    Basis,
-    as_design,
-    as_power,
-    squared_rows,
-    whiten,
-)
-from whp.linalg.lp_sensitivity_sampling.lewis import factor, fixed_point
-from whp.linalg.lp_sensitivity_sampling.sampling import draw, inclusion
-from whp.linalg.lp_sensitivity_sampling.solvers import least_absolute, newton, path, powers
+from whp.door import AtLeast, Between, front_door
+from whp.linalg._lp_sensitivity_sampling.basis import Basis, as_design, squared_rows, whiten
+from whp.linalg._lp_sensitivity_sampling.lewis import factor, fixed_point
+from whp.linalg._lp_sensitivity_sampling.sampling import draw, inclusion
+from whp.linalg._lp_sensitivity_sampling.solvers import least_absolute, newton, path, powers
 from whp.progress import track
-from whp.validate import as_choice, as_int, as_vector
+from whp.validate import as_vector
 
 __all__ = ["Sensitivities", "sensitivities"]
 
@@ -34,11 +29,13 @@ class Sensitivities:
     Attributes
     ----------
     lower, upper : ndarray
-        Ends of the bracket. Certain where `approximate` is False; else both are right up to the distortion of the coreset.
+        Ends of the bracket. Certain where `approximate` is False; else both are right up to the
+        distortion of the coreset.
     certified : ndarray
         An upper bound that is certain in any case, by one-sided Lewis weights and leverage scores.
     total : float
-        Σ lower, the estimate of the total sensitivity: the lower side is within a few per cent on real data.
+        Σ lower, the estimate of the total sensitivity: the lower side is within a few per cent on
+        real data.
     approximate : bool
         Whether rows were held against a coreset in place of all rows.
     """
@@ -65,10 +62,10 @@ def majorant(v: np.ndarray, tau: np.ndarray, p: float) -> np.ndarray:
 def bracket(
     rows: np.ndarray, against: np.ndarray, v: np.ndarray, p: float
 ) -> tuple[np.ndarray, np.ndarray]:  # O(k n d), in tiles that stay in the cache
-    """Both ends for k `rows`, held against the matrix B = `against` of n rows with one-sided weights v.
+    """Both ends for k `rows`, held against B = `against` of n rows with one-sided weights v.
 
-    The witness is ``x_i = M⁻¹a_i``; the dual is ``y_i = V^{1−2/p}B x_i``, which meets ``Bᵀy_i = a_i``, so that by duality of
-    norms ``s_i ≤ ‖y_i‖_{p'}^p``.
+    The witness is ``x_i = M⁻¹a_i``; the dual is ``y_i = V^{1−2/p}B x_i``, which meets
+    ``Bᵀy_i = a_i``, so that by duality of norms ``s_i ≤ ‖y_i‖_{p'}^p``.
     """
     live = np.flatnonzero(v > 0)
     B, logs = against[live], np.log(v[live])
@@ -98,7 +95,7 @@ def bracket(
 
 
 def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
-    """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``, a regression in the d − 1 directions that the constraint leaves."""
+    """``s = 1/min ‖Ux‖_p^p`` over ``rowᵀx = 1``: a regression in the d − 1 directions left."""
     size = float(row @ row)
     if size == 0:
         return 0.0
@@ -119,7 +116,7 @@ def exact_one(U: np.ndarray, row: np.ndarray, p: float) -> float:
     else:
         z = np.linalg.lstsq(G, target)[0]
         for q in path(p):
-            z = newton(G, target, q, np.ones(len(G)), z)
+            z = newton(G, target, q, np.ones(len(G)), z)[0]
     return float(1 / powers(np.abs(target - G @ z), p).sum())
 
 
@@ -140,7 +137,6 @@ def from_basis(
         return Sensitivities(
             lower, np.maximum(certified, lower), certified, float(lower.sum()), False
         )
-    # The bound's own coin: rows that are chosen anyway keep their place, so that no sensitive row is missing.
     sample = draw(inclusion(v, coreset_rows)[0], "poisson", rng)
     B = U[sample.index] * (sample.xi ** (1 / p))[:, None]
     inner = fixed_point(whiten(B, on_rank="drop").U, p, 1e-3, 200)[1]
@@ -151,13 +147,14 @@ def from_basis(
     )
 
 
+@front_door
 def sensitivities(
     A: Any,
-    p: float,
+    p: Annotated[float, Between(1, 64)],
     *,
     method: Literal["bracket", "exact", "lewis", "root-leverage"] = "bracket",
     index: Any = None,
-    coreset_rows: int | Literal["auto", "all"] = "auto",
+    coreset_rows: Annotated[int, AtLeast(2)] | Literal["auto", "all"] = "auto",
     rng: np.random.Generator | int | None = 0,
 ) -> Sensitivities:
     """ℓp sensitivities of the rows of A, from below and above.
@@ -169,12 +166,14 @@ def sensitivities(
     p : float
         Power, at least 1.
     method : {"bracket", "exact", "lewis", "root-leverage"}
-        A witness and its dual for each row; one optimisation a row; or bounds by Lewis weights or leverage scores alone.
+        A witness and its dual for each row; one optimisation a row; or bounds by Lewis weights or
+        leverage scores alone.
     index : array_like of int, optional
         Rows wanted; all by default.
     coreset_rows : int, "auto" or "all"
-        For brackets, against how many rows each row is held: O(n k d) for k rows. "auto" takes all up to 8,192 rows, then a
-        coreset by Lewis weights of 2,000 rows, or 40 d if that is more.
+        For brackets, against how many rows each row is held, at least 2 d: O(n k d) for k rows.
+        "auto" takes all up to 8,192 rows, then a coreset by Lewis weights of 2,000 rows, or 40 d if
+        that is more.
     rng : numpy.random.Generator, int or None
         Source of randomness of that coreset.
 
@@ -196,8 +195,6 @@ def sensitivities(
     [0.25, 0.3333, 0.5, 0.6]
     """
     clean, names = as_design(A)
-    p = as_power(p)
-    as_choice(method, "method", ("bracket", "exact", "lewis", "root-leverage"))
     n, d = clean.shape
     if index is None:
         chosen = np.arange(n)
@@ -209,7 +206,9 @@ def sensitivities(
     if coreset_rows in ("auto", "all"):
         rows = max(2000, 40 * d) if coreset_rows == "auto" and n > ALL_ROWS else None
     else:
-        rows = as_int(coreset_rows, "coreset_rows", low=2 * d)
+        rows = int(coreset_rows)
+        if rows < 2 * d:
+            raise ValueError(f"coreset_rows must be at least 2 d = {2 * d}, got {rows}")
     basis = whiten(clean, names)
     tau = basis.leverage
     w, v, _, _, _ = fixed_point(basis.U, p, 1e-8 if rows is None else 1e-3, 500)

@@ -1,22 +1,24 @@
-"""The method for scikit-learn: a regressor, and a sampler for any estimator that takes sample weights."""
+"""The method for scikit-learn: a regressor, and a sampler of weighted rows for other estimators."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_array,
     check_is_fitted,
     check_random_state,
     validate_data,
 )
 
-from whp.linalg.lp_sensitivity_sampling.basis import as_power, whiten
-from whp.linalg.lp_sensitivity_sampling.coreset import LpCoreset, lp_sensitivity_sampling
-from whp.linalg.lp_sensitivity_sampling.solvers import as_quantile, solve
+from whp.linalg._lp_sensitivity_sampling.basis import as_power, whiten
+from whp.linalg._lp_sensitivity_sampling.coreset import LpCoreset
+from whp.linalg._lp_sensitivity_sampling.front_door import lp_sensitivity_sampling
+from whp.linalg._lp_sensitivity_sampling.solvers import as_quantile, solve
+from whp.validate import as_fraction
 
 __all__ = ["CoresetSampler", "LpRegressor"]
 
@@ -68,12 +70,12 @@ class LpRegressor(RegressorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         y = y.astype(np.float64)
         p = as_power(self.p)
-        level = as_quantile(self.quantile, p)
+        level = None if self.quantile is None else as_fraction(self.quantile, "quantile")
+        level = as_quantile(level, p)
         A = np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
         seed = int(check_random_state(self.random_state).randint(1 << 31))
-        if (
-            sample_weight is not None
-        ):  # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well
+        # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well.
+        if sample_weight is not None:
             weights = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
@@ -90,18 +92,16 @@ class LpRegressor(RegressorMixin, BaseEstimator):
                 quantile=level,
                 rows=self.rows,
                 scores=self.scores,
-                verify=False,
                 on_rank="drop",
                 rng=seed,
             )
             x = self.result_.x
         else:
             basis = whiten(A, on_rank="drop")
-            x = basis.coefficients(solve(basis, y, p, None, level))
+            x = basis.coefficients(solve(basis, y, p, None, level)[0].z)
         assert x is not None
-        if (
-            np.linalg.matrix_rank(A) < d
-        ):  # of all solutions the one of least norm, whatever columns the basis took
+        # Of all solutions the one of least norm, whatever columns the basis took.
+        if np.linalg.matrix_rank(A) < d:
             x = np.linalg.lstsq(A, A @ x)[0]
         self.coef_ = x[: X.shape[1]]
         self.intercept_ = float(x[-1]) if self.fit_intercept else 0.0
@@ -122,11 +122,25 @@ class CoresetSampler(BaseEstimator):
     p : float
         Power of the loss.
     rows : int, optional
-        Expected rows, as in :func:`lp_sensitivity_sampling`.
+        Expected rows, as in :func:`lp_sensitivity_sampling`; all rows are kept where there are not
+        twice as many.
     scores : str
         As there.
     random_state : int, RandomState or None
         Source of randomness.
+
+    Attributes
+    ----------
+    sample_indices_, sample_weight_ : ndarray, shape (m,)
+        Rows chosen, and what multiplies their loss.
+    result_ : LpCoreset or None
+        The certificates; None where all rows were kept because there are few.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).standard_normal((4000, 2))
+    >>> sampler = CoresetSampler(p=2, rows=300, random_state=0)
+    >>> Xs, ys, weights = sampler.fit_resample(X, X.sum(axis=1))
     """
 
     def __init__(self, p=1.0, rows=None, scores: Any = "lewis", random_state=None):
@@ -135,19 +149,32 @@ class CoresetSampler(BaseEstimator):
         self.scores = scores
         self.random_state = random_state
 
-    def fit_resample(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of X, entries of y, and their weights, chosen for [1 | X | y]; `result_` has the certificates."""
-        X = check_array(X, dtype=np.float64)
-        y = np.asarray(y)
+    def fit(self, X: Any, y: Any = None) -> CoresetSampler:
+        """Choose rows for [1 | X | y], or [1 | X] without y."""
+        X, target = _with_target(self, X, y)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
-        self.result_ = lp_sensitivity_sampling(
-            np.column_stack([np.ones(len(X)), X, y]),
-            p=self.p,
-            rows=self.rows,
-            scores=self.scores,
-            verify=False,
-            on_rank="drop",
-            rng=seed,
-        )
-        index = self.result_.index
-        return X[index], y[index], self.result_.xi
+        A = np.column_stack([np.ones(len(X)), X, *([] if target is None else [target])])
+        n, d = A.shape
+        self.result_: LpCoreset | None = None
+        self.sample_indices_, self.sample_weight_ = np.arange(n), np.ones(n)
+        if n >= 2 * d and not (self.rows is not None and not d < self.rows <= n // 2):
+            with warnings.catch_warnings():  # that all rows are kept is as promised
+                warnings.filterwarnings("ignore", message="epsilon")
+                self.result_ = lp_sensitivity_sampling(
+                    A, p=self.p, rows=self.rows, scores=self.scores, on_rank="drop", rng=seed
+                )
+            self.sample_indices_, self.sample_weight_ = self.result_.index, self.result_.xi
+        return self
+
+    def fit_resample(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of X, entries of y, and their weights."""
+        self.fit(X, y)
+        kept = self.sample_indices_
+        return np.asarray(X)[kept], np.asarray(y)[kept], self.sample_weight_
+
+
+def _with_target(estimator: BaseEstimator, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """X and y as arrays of numbers; y may have several columns."""
+    if y is None:
+        return validate_data(estimator, X, dtype=np.float64), None
+    return validate_data(estimator, X, y, dtype=np.float64, multi_output=True, y_numeric=True)

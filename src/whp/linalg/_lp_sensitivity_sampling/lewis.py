@@ -1,16 +1,17 @@
-"""Leverage scores and Lewis weights, the two importances of rows that cost no more than a few least-squares solutions."""
+"""Leverage scores and Lewis weights: importances of rows at the cost of a few least squares."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.linalg as sl
 
-from whp.linalg.lp_sensitivity_sampling.basis import as_design, as_power, squared_rows, whiten
-from whp.validate import as_int, as_real, as_vector
+from whp.door import AtLeast, Between, Fraction, front_door
+from whp.linalg._lp_sensitivity_sampling.basis import as_design, squared_rows, whiten
+from whp.validate import as_vector
 
 __all__ = ["LewisWeights", "leverage_scores", "lewis_weights", "one_sided_ratio"]
 
@@ -22,9 +23,11 @@ class LewisWeights:
     Attributes
     ----------
     weights : ndarray, shape (n,)
-        w with ``w_i^{2/p} = a_iᵀM⁻¹a_i``, ``M = AᵀW^{1−2/p}A``, up to the tolerance; they sum to d. Zero for rows of zeros.
+        w with ``w_i^{2/p} = a_iᵀM⁻¹a_i``, ``M = AᵀW^{1−2/p}A``, up to the tolerance; they sum to d.
+        Zero for rows of zeros.
     one_sided : ndarray, shape (n,)
-        v = max(c, 1) w, for which ``a_iᵀM_v⁻¹a_i ≤ v_i^{2/p}`` whatever the tolerance: all that the proofs need.
+        v = max(c, 1) w, for which ``a_iᵀM_v⁻¹a_i ≤ v_i^{2/p}`` whatever the tolerance: all that the
+        proofs need.
     iterations : int
         Steps taken.
     R : ndarray, shape (d, d)
@@ -102,7 +105,14 @@ def fixed_point(
     return w, v, done, change, T * math.exp((0.5 - 1 / p) * excess)
 
 
-def lewis_weights(A: Any, p: float, *, tol: float = 1e-6, max_iter: int = 500) -> LewisWeights:
+@front_door
+def lewis_weights(
+    A: Any,
+    p: Annotated[float, Between(1, 64)],
+    *,
+    tol: Annotated[float, Fraction()] = 1e-6,
+    max_iter: Annotated[int, AtLeast(1)] = 500,
+) -> LewisWeights:
     """ℓp Lewis weights by fixed-point iteration, O(nd²) a step (Cohen & Peng 2015 for p < 4).
 
     Parameters
@@ -128,9 +138,6 @@ def lewis_weights(A: Any, p: float, *, tol: float = 1e-6, max_iter: int = 500) -
         If columns of A are linearly dependent.
     """
     clean, names = as_design(A)
-    p = as_power(p)
-    tol = as_real(tol, "tol", low=0, high=1, open_ends=True)
-    max_iter = as_int(max_iter, "max_iter", low=1)
     basis = whiten(clean, names)
     w, v, steps, _, T = fixed_point(basis.U, p, tol, max_iter)
     R = np.empty_like(T)
@@ -147,10 +154,11 @@ def ratio_in_basis(U: np.ndarray, v: np.ndarray, p: float) -> float:
     return float(np.exp(np.log(quadratic(U[live], factor(U[live], logs, p))) - 2 / p * logs).max())
 
 
-def one_sided_ratio(A: Any, v: Any, p: float) -> float:
-    """``max_i a_iᵀM_v⁻¹a_i / v_i^{2/p}``: at most 1 if v is a one-sided Lewis basis, which is what the proofs need of it."""
+@front_door
+def one_sided_ratio(A: Any, v: Any, p: Annotated[float, Between(1, 64)]) -> float:
+    """``max_i a_iᵀM_v⁻¹a_i / v_i^{2/p}``, which the proofs need to be at most 1."""
     clean, names = as_design(A)
     v = as_vector(v, "v", size=len(clean), dtype=np.float64)
     if v.min() < 0:
         raise ValueError(f"v must not be negative, got {v.min():g}")
-    return ratio_in_basis(whiten(clean, names).U, v, as_power(p))
+    return ratio_in_basis(whiten(clean, names).U, v, p)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from whp.linalg.lp_sensitivity_sampling.basis import as_design, as_power, whiten
-from whp.validate import as_int, as_vector
+from whp.door import AtLeast, Between, front_door
+from whp.linalg._lp_sensitivity_sampling.basis import as_design, whiten
+from whp.validate import as_vector
 
 __all__ = ["Draw", "RootLeverageSample", "draw", "inclusion", "root_leverage_sampling"]
 
@@ -18,7 +19,7 @@ Scheme = Literal["poisson", "fixed", "multinomial"]
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Rows kept, ``xi`` that multiplies their ``|aᵀx|^p``, and the probability q with which each of the n rows is kept."""
+    """Rows kept, ``xi`` that multiplies their ``|aᵀx|^p``, and each row's probability q."""
 
     index: np.ndarray
     xi: np.ndarray
@@ -33,7 +34,8 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     scores : array_like, shape (n,)
         u, not negative.
     rows : float
-        Expected number of rows; from the number of positive scores on, every such row is certain and α is 0.
+        Expected number of rows; from the number of positive scores on, every such row is certain
+        and α is 0.
 
     Returns
     -------
@@ -51,27 +53,33 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     rest = np.cumsum(ordered[::-1])[::-1]  # sum of the scores from k on
     certain = np.arange(min(math.ceil(rows), len(u)))
     alphas = rest[certain] / (rows - certain)
-    k = int(
-        np.argmax(ordered[certain] <= alphas * (1 + 1e-12))
-    )  # the fewest certain rows that leave all others below one
+    # The fewest certain rows that leave all others below one.
+    k = int(np.argmax(ordered[certain] <= alphas * (1 + 1e-12)))
     alpha = float(alphas[k])
     return np.minimum(1.0, u / alpha), alpha
 
 
+def inverse(q: np.ndarray) -> np.ndarray:
+    """What a row weighs that is kept with probability q, for its mean to be one."""
+    return 1 / q
+
+
 def draw(q: np.ndarray, sampling: Scheme, rng: np.random.Generator) -> Draw:
-    """Keep rows by their probabilities; ``E xi_i = 1`` for each row with q_i > 0 under every scheme."""
+    """Keep rows by their probabilities; ``E xi_i = 1`` where q_i > 0, in every scheme."""
     match sampling:
         case "poisson":
             index = np.flatnonzero(rng.random(len(q)) < q)
-            return Draw(index, 1 / q[index], q)
-        case "fixed":  # systematic: one coin, a comb of unit width over the cumulated probabilities
-            edges = np.concatenate([[0.0], np.cumsum(q)])
+            return Draw(index, inverse(q[index]), q)
+        case "fixed":
+            # Systematic: one coin, a comb of unit width over the cumulated probabilities; in random
+            # order, since in that of the file it would lose or double classes of its period.
+            order = rng.permutation(len(q))
+            edges = np.concatenate([[0.0], np.cumsum(q[order])])
             edges *= max(round(edges[-1]), 1) / edges[-1]
             teeth = rng.random() + np.arange(round(edges[-1]))
-            index = np.unique(
-                np.clip(np.searchsorted(edges, teeth, side="right") - 1, 0, len(q) - 1)
-            )
-            return Draw(index, 1 / q[index], q)
+            place = np.clip(np.searchsorted(edges, teeth, side="right") - 1, 0, len(q) - 1)
+            index = np.unique(order[place])
+            return Draw(index, inverse(q[index]), q)
         case "multinomial":
             m, shares = max(round(q.sum()), 1), q / q.sum()
             counts = rng.multinomial(m, shares)
@@ -104,7 +112,7 @@ def root_leverage_in_basis(
     U: np.ndarray, p: float, rows: int, rounds: int, rng: np.random.Generator
 ) -> RootLeverageSample:
     """See :func:`root_leverage_sampling`."""
-    index, xi = np.flatnonzero(U.any(axis=1)), np.ones(0)
+    index = np.flatnonzero(U.any(axis=1))
     xi = np.ones(len(index))
     n = len(index)
     alphas, sizes = [], []
@@ -124,23 +132,25 @@ def root_leverage_in_basis(
         kept = np.flatnonzero(rng.random(len(q)) < q)
         if not len(kept):
             kept = np.array([int(np.argmax(q))])
-        index, xi = index[kept], xi[kept] / q[kept]
+        index, xi = index[kept], xi[kept] * inverse(q[kept])
         alphas.append(alpha)
         sizes.append(len(kept))
     return RootLeverageSample(index, xi, tuple(alphas), tuple(sizes))
 
 
+@front_door
 def root_leverage_sampling(
     A: Any,
-    p: float,
-    rows: int,
-    rounds: int | None = None,
+    p: Annotated[float, Between(1, 2)],
+    rows: Annotated[int, AtLeast(1)],
+    rounds: Annotated[int, Between(1, 64)] = 4,
     rng: np.random.Generator | int | None = None,
 ) -> RootLeverageSample:
-    """Keep rows with ``q ∝ τ^{p/2}``, τ the leverage scores of what is left, again and again: O(nd²), no fixed point.
+    """Keep rows with ``q ∝ τ^{p/2}``, τ the leverage scores of what is left, again and again.
 
-    One round keeps the norms but on many rows, ``n^{1−p/2}d^{p/2}`` up to constants; repeated it comes down to about d, as
-    Lewis weights do (Woodruff & Yasuda 2023, root leverage score sampling).
+    O(nd²), no fixed point. One round keeps the norms but on many rows, ``n^{1−p/2}d^{p/2}`` up to
+    constants; repeated it comes down to about d, as Lewis weights do (Woodruff & Yasuda 2023, root
+    leverage score sampling).
 
     Parameters
     ----------
@@ -150,8 +160,8 @@ def root_leverage_sampling(
         Power in [1, 2].
     rows : int
         Expected rows after the last round.
-    rounds : int, optional
-        Default 4; their sizes go down geometrically from n to `rows`.
+    rounds : int
+        Their sizes go down geometrically from n to `rows`.
     rng : numpy.random.Generator, int or None
         Source of randomness.
 
@@ -160,11 +170,8 @@ def root_leverage_sampling(
     RootLeverageSample
     """
     clean, names = as_design(A)
-    p = as_power(p)
-    if p > 2:
-        raise ValueError(f"p must be at most 2 for root leverage scores, got {p:g}")
-    rows = as_int(rows, "rows", low=1, high=len(clean))
-    rounds = 4 if rounds is None else as_int(rounds, "rounds", low=1, high=64)
+    if rows > len(clean):
+        raise ValueError(f"rows must be at most {len(clean)}, the rows of A, got {rows}")
     return root_leverage_in_basis(
         whiten(clean, names).U, p, rows, rounds, np.random.default_rng(rng)
     )

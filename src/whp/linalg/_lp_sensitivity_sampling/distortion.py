@@ -1,22 +1,17 @@
-"""How far a coreset is off, looked for: over a net of directions, and uphill and downhill from its worst."""
+"""How far a coreset is off, looked for: over a net of directions, and on from its worst."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import scipy.linalg as sl
 
-from whp.linalg.lp_sensitivity_sampling.basis import (
-    Basis,
-    as_design,
-    as_power,
-    squared_rows,
-    whiten,
-)
-from whp.linalg.lp_sensitivity_sampling.solvers import powers
-from whp.validate import as_int, as_vector
+from whp.door import AtLeast, Between, front_door
+from whp.linalg._lp_sensitivity_sampling.basis import Basis, as_design, squared_rows, whiten
+from whp.linalg._lp_sensitivity_sampling.solvers import powers
+from whp.validate import as_vector
 
 __all__ = ["Distortion", "as_rows", "distortion"]
 
@@ -27,8 +22,8 @@ NET = 256
 class Distortion:
     """Least and greatest ``R(x) = Σξ|a_iᵀx|^p/Σ|a_iᵀx|^p`` found, and where.
 
-    What was found exists: the true distortion is at least `value`. It may be more, so this refutes and never confirms; for
-    p = 2 it is exact.
+    What was found exists: the true distortion is at least `value`. It may be more, so this refutes
+    and never confirms, unless `exact`: for p = 2 and for a single column.
     """
 
     low_ratio: float
@@ -36,6 +31,7 @@ class Distortion:
     x_low: np.ndarray
     x_high: np.ndarray
     ratios: np.ndarray
+    exact: bool
 
     @property
     def value(self) -> float:
@@ -74,6 +70,7 @@ def search(
             basis.coefficients(vectors[:, 0]),
             basis.coefficients(vectors[:, -1]),
             values,
+            True,
         )
     d = U.shape[1]
 
@@ -83,17 +80,19 @@ def search(
         num = xi @ powers(np.abs(part), p)
         return num / den, num, den, full, part
 
-    # The net: eigenvectors, the directions in which single rows weigh most, and Gaussians to fill the gaps.
+    # The net: eigenvectors, directions in which single rows weigh most, Gaussians to fill the gaps.
     heavy = np.argsort(-squared_rows(U))[: NET // 4]
     dropped = np.setdiff1d(heavy, index)
     pick = rng.choice(len(S), min(len(S), NET // 4), replace=False)
+    if d == 1:
+        heavy, dropped, pick, starts, steps = heavy[:1], heavy[:0], pick[:0], 1, 0
     net = np.hstack(
         [
             vectors,
             U[heavy].T,
             U[dropped].T,
             S[pick].T,
-            rng.standard_normal((d, max(NET - d, NET // 4))),
+            rng.standard_normal((d, max(NET - d, NET // 4) if d > 1 else 0)),
         ]
     )
     net = net[:, np.linalg.norm(net, axis=0) > 0]
@@ -126,9 +125,8 @@ def search(
         step = np.where(better, step * 1.5, step / 2)
         if step.max() < 1e-9:
             break
-    if (
-        p == 1 and d > 1
-    ):  # a ratio of piecewise linear functions is extreme at a vertex, where d − 1 rows vanish
+    # A ratio of piecewise linear functions is extreme at a vertex, where d − 1 rows vanish.
+    if p == 1 and d > 1:
         vertices = [_vertex(U, x) for x in X[:, [int(np.argmax(R)), int(np.argmin(R))]].T]
         if d == 2:  # few enough to try them all
             vertices += [np.column_stack([-U[:NET, 1], U[:NET, 0]]).T]
@@ -143,6 +141,7 @@ def search(
         basis.coefficients(X[:, low]),
         basis.coefficients(X[:, high]),
         at_net,
+        d == 1,
     )
 
 
@@ -154,14 +153,15 @@ def _vertex(U: np.ndarray, x: np.ndarray) -> np.ndarray:
     return sl.qr(U[near].T, check_finite=False)[0][:, -1]
 
 
+@front_door
 def distortion(
     A: Any,
     index: Any,
     xi: Any,
-    p: float,
+    p: Annotated[float, Between(1, 64)],
     *,
-    starts: int = 24,
-    steps: int = 60,
+    starts: Annotated[int, AtLeast(1)] = 24,
+    steps: Annotated[int, AtLeast(0)] = 60,
     rng: np.random.Generator | int | None = None,
 ) -> Distortion:
     """Search for the directions in which a coreset is most wrong.
@@ -175,7 +175,8 @@ def distortion(
     p : float
         Power, at least 1.
     starts : int
-        From how many of the net's worst directions, on either side, to go on by normalised gradient steps.
+        From how many of the net's worst directions, on either side, to go on by normalised gradient
+        steps.
     steps : int
         How many of those.
     rng : numpy.random.Generator, int or None
@@ -186,7 +187,5 @@ def distortion(
     Distortion
     """
     clean, names = as_design(A)
-    p = as_power(p)
     rows, weights = as_rows(index, xi, len(clean))
-    starts, steps = as_int(starts, "starts", low=1), as_int(steps, "steps", low=0)
     return search(whiten(clean, names), rows, weights, p, starts, steps, np.random.default_rng(rng))

@@ -1,4 +1,7 @@
-"""An orthonormal basis of the columns: scores are the same in any basis, and in this one no digit is lost to a bad scale."""
+"""An orthonormal basis of the columns: scores are the same in any basis.
+
+In this one no digit is lost to a bad scale.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,11 @@ class Basis:
     width: int
 
     @cached_property
+    def smallest(self) -> float:
+        """Smallest singular value of the columns kept, each scaled to norm 1."""
+        return float(sl.svdvals(self.R / np.linalg.norm(self.R, axis=0), check_finite=False)[-1])
+
+    @cached_property
     def leverage(self) -> np.ndarray:
         """Leverage scores τ, between 0 and 1."""
         return np.minimum(squared_rows(self.U), 1.0)
@@ -45,12 +53,15 @@ def squared_rows(Z: np.ndarray) -> np.ndarray:
 
 
 def as_power(p: Any) -> float:
-    """p as a float in [1, 64]; beyond that the maximum norm is what is meant."""
+    """The power as a float in [1, 64]; beyond that the maximum norm is what is meant."""
     return as_real(p, "p", low=1, high=64)
 
 
 def as_design(A: Any, argument: str = "A") -> tuple[np.ndarray, tuple[str, ...]]:
-    """A as a finite float64 matrix, tall and not all zero, and the names of its columns; a sparse A is made dense."""
+    """A as a finite float64 matrix, tall and not all zero, and the names of its columns.
+
+    A sparse A is made dense.
+    """
     names = column_names(A)
     if issparse(A):
         A = A.toarray()
@@ -79,8 +90,8 @@ def as_design(A: Any, argument: str = "A") -> tuple[np.ndarray, tuple[str, ...]]
 def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank = "raise") -> Basis:
     """Orthonormal basis of the columns of A, in O(nd²).
 
-    Two rounds of Cholesky QR are as accurate as Householder's while κ² u ≪ 1, and run at the speed of a matrix product;
-    beyond that pivoted QR, which also tells the rank.
+    Two rounds of Cholesky QR are as accurate as Householder's while κ² u ≪ 1, at the speed of a
+    matrix product; beyond that pivoted QR, which also tells the rank.
 
     Raises
     ------
