@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -47,3 +48,27 @@ def test_a_sampler_keeps_what_it_chose():
     few = CoresetSampler(rows=300, random_state=0).fit(X[:400])
     assert few.result_ is None
     assert (few.sample_weight_ == 1).all()
+
+
+@pytest.mark.parametrize("rows", [None, 500])
+def test_no_column_is_lost_for_its_unit(rows):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 3))
+    y = X @ [1, 2, 3] + 5 + rng.standard_normal(2000)
+    plain = LpRegressor(rows=rows, random_state=0).fit(X, y)
+    for scale in (1e-18, 1.7e18):  # nanoseconds, beside columns of order one
+        other = LpRegressor(rows=rows, random_state=0).fit(X * [scale, 1, 1], y)
+        np.testing.assert_allclose(other.coef_ * [scale, 1, 1], plain.coef_, rtol=1e-9)
+        assert other.intercept_ == pytest.approx(plain.intercept_)
+    twice = LpRegressor().fit(np.column_stack([X, X[:, :1] * 1e12]), y)
+    np.testing.assert_allclose(
+        twice.coef_[[0, 3]] * [1, 1e12], LpRegressor().fit(X, y).coef_[0] / 2
+    )
+
+
+@pytest.mark.parametrize("estimator", [LpRegressor, CoresetSampler])
+def test_what_all_rows_do_not_need_is_checked_as_well(estimator):
+    X = np.random.default_rng(0).standard_normal((50, 2))
+    for wrong in ({"scores": "levis"}, {"rows": -5}, {"rows": 2.5}):
+        with pytest.raises((ValueError, TypeError), match=next(iter(wrong))):
+            estimator(**wrong).fit(X, X[:, 0])

@@ -81,6 +81,29 @@ def test_the_test_of_coins_keeps_its_level():
     assert void <= 8  # 2 expected at the most, and Bernstein's bound is no more than that
 
 
+def test_honest_coins_of_every_kind_are_not_refuted():
+    for seed, q in enumerate((np.full(500, 0.05), np.full(500, 0.99), np.geomspace(1e-6, 1, 500))):
+        rng = np.random.default_rng(seed)
+        A = rng.standard_cauchy((500, 20))
+        void = sum(
+            t.coins_of(q, np.flatnonzero(rng.random(500) < q), q > 0, A, A[:, 0] ** 2).status
+            is Status.VIOLATED
+            for _ in range(500)
+        )
+        assert void <= 4
+
+
+def test_the_columns_kept_are_what_is_promised():
+    rng = np.random.default_rng(0)
+    A = np.column_stack([np.ones(20_000), rng.integers(0, 1024, (20_000, 2)) / 1024])
+    A[:, 2] = A[:, 1]
+    A[7, 2] += 2.0**-40  # a direction of its own, below the rounding that tells the rank
+    made = lp_sensitivity_sampling(A, p=2, rows=5000, on_rank="drop", rng=0)
+    assert len(made.left_out) == 1
+    for certificate in made.certificates:
+        assert "for every x over the columns kept" in certificate.claim
+
+
 def test_vacuous_and_unmeasured():
     A, b = problem(4000, 3)
     few = lp_sensitivity_sampling(A, b, rows=30, rng=0)

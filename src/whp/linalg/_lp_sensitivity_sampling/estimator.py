@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -16,9 +16,9 @@ from sklearn.utils.validation import (
 
 from whp.linalg._lp_sensitivity_sampling.basis import as_power, whiten
 from whp.linalg._lp_sensitivity_sampling.coreset import LpCoreset
-from whp.linalg._lp_sensitivity_sampling.front_door import lp_sensitivity_sampling
+from whp.linalg._lp_sensitivity_sampling.front_door import Scores, lp_sensitivity_sampling
 from whp.linalg._lp_sensitivity_sampling.solvers import as_quantile, solve
-from whp.validate import as_fraction
+from whp.validate import as_choice, as_fraction, as_int
 
 __all__ = ["CoresetSampler", "LpRegressor"]
 
@@ -72,14 +72,17 @@ class LpRegressor(RegressorMixin, BaseEstimator):
         p = as_power(self.p)
         level = None if self.quantile is None else as_fraction(self.quantile, "quantile")
         level = as_quantile(level, p)
+        _check_choices(self.rows, self.scores)
         A = np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
         seed = int(check_random_state(self.random_state).randint(1 << 31))
+        sizes = np.abs(A).max(axis=0)
         # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well.
         if sample_weight is not None:
             weights = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
             keep = weights > 0
+            sizes = np.abs(A[keep]).max(axis=0)
             root = weights[keep] ** (1 / p)
             A, y = A[keep] * root[:, None], y[keep] * root
         n, d = A.shape
@@ -95,14 +98,17 @@ class LpRegressor(RegressorMixin, BaseEstimator):
                 on_rank="drop",
                 rng=seed,
             )
-            x = self.result_.x
+            x, dependent = self.result_.x, bool(self.result_.left_out)
         else:
             basis = whiten(A, on_rank="drop")
             x = basis.coefficients(solve(basis, y, p, None, level)[0].z)
+            dependent = len(basis.columns) < d
         assert x is not None
-        # Of all solutions the one of least norm, whatever columns the basis took.
-        if np.linalg.matrix_rank(A) < d:
-            x = np.linalg.lstsq(A, A @ x)[0]
+        # Of all solutions the one of least norm, whatever columns the basis took; of columns of one
+        # size, so that none is lost for its unit.
+        if dependent:
+            sizes[sizes == 0] = 1.0
+            x = np.linalg.lstsq(A / sizes, A @ x)[0] / sizes
         self.coef_ = x[: X.shape[1]]
         self.intercept_ = float(x[-1]) if self.fit_intercept else 0.0
         return self
@@ -152,6 +158,7 @@ class CoresetSampler(BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> CoresetSampler:
         """Choose rows for [1 | X | y], or [1 | X] without y."""
         X, target = _with_target(self, X, y)
+        _check_choices(self.rows, self.scores)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         A = np.column_stack([np.ones(len(X)), X, *([] if target is None else [target])])
         n, d = A.shape
@@ -171,6 +178,13 @@ class CoresetSampler(BaseEstimator):
         self.fit(X, y)
         kept = self.sample_indices_
         return np.asarray(X)[kept], np.asarray(y)[kept], self.sample_weight_
+
+
+def _check_choices(rows: Any, scores: Any) -> None:
+    """Refuse what the front door would, also where all rows are kept and it is not asked."""
+    as_choice(scores, "scores", get_args(Scores))
+    if rows is not None:
+        as_int(rows, "rows", low=1)
 
 
 def _with_target(estimator: BaseEstimator, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray | None]:

@@ -22,6 +22,7 @@ from whp.linalg._lp_sensitivity_sampling.sampling import (
     Draw,
     draw,
     inclusion,
+    private,
     root_leverage_in_basis,
 )
 from whp.linalg._lp_sensitivity_sampling.sensitivities import ALL_ROWS, from_basis, majorant
@@ -136,7 +137,8 @@ def lp_sensitivity_sampling(
     level = as_quantile(quantile, p)
     target = None if b is None else as_vector(b, "b", size=n, dtype=np.float64)
     _refuse_ignored(target, p, level, rows, epsilon, gap, scores, importance, sampling, refine)
-    random = np.random.default_rng(rng)
+    source = np.random.default_rng(rng)
+    random = private(source)
     inner = whiten(A, names, on_rank)
     basis = inner if target is None else _extend(inner, target)
     d = basis.U.shape[1]
@@ -159,7 +161,7 @@ def lp_sensitivity_sampling(
         delta,
         v,
         bound,
-        coins=_coins(sampling, random),
+        coins=_coins(sampling, source),
         weights=th.WEIGHTS.by_construction("set to 1/q by the draw"),
         kappa=1.0 if level is None else 1 / (2 * min(level, 1 - level)),
         sharp_constant=sharp_constant,
@@ -574,7 +576,7 @@ def certify(
         if q.min() < 0 or q.max() > 1:
             raise ValueError(f"probabilities must be in [0, 1], got {q.min():g} to {q.max():g}")
         live = squared_rows(basis.U) > 0
-        coins = th.coins_of(q, rows, live, clean[:, : th.LOOKED_AT])
+        coins = th.coins_of(q, rows, live, clean[:, : th.LOOKED_AT], basis.leverage)
         off = float(np.abs(weights * q[rows] - 1).max())
         inverse = th.WEIGHTS.check(off <= WEIGHTS_SLACK, f"the largest |ξ q − 1| is {off:.3g}")
     facts = _evidence(

@@ -42,7 +42,8 @@ LARGEST_BACKWARD = 0.05
 SOLVED = 1e-9  # what the solvers' tolerances may leave, relative to the cost
 RESOLUTION = 0.01  # of the residuals' norm, what rounding of them may be
 LEVEL = 1e-3  # of the test of coins that somebody else tossed
-LOOKED_AT = 4  # columns in whose order it looks
+LOOKED_AT = 16  # columns in whose order it looks
+SMALLEST_END = 16  # rows at either end of an order that are counted
 
 COINS = Condition(
     "independent-coins",
@@ -87,7 +88,8 @@ MEASURE = "p = 2, one column, or all rows; else measure=True searches, which can
 
 SUBSPACE_EMBEDDING = Theorem(
     "subspace-embedding",
-    claim="the weighted rows preserve ‖Ax‖_p^p of every x up to a factor of 1 ± ε",
+    claim="the weighted rows preserve ‖Ax‖_p^p up to a factor of 1 ± ε, for every x over the columns "
+    "kept",
     quantity="largest relative error of Σ ξ|aᵀx|^p over all x",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -98,8 +100,8 @@ SUBSPACE_EMBEDDING = Theorem(
 )
 SHARP_RATE = Theorem(
     "sharp-rate",
-    claim="the weighted rows preserve ‖Ax‖_p^p of every x up to the paper's rate, its constant "
-    "calibrated, its polylogarithms left out",
+    claim="the weighted rows preserve ‖Ax‖_p^p up to the paper's rate, its constant calibrated, its "
+    "polylogarithms left out, for every x over the columns kept",
     quantity="largest relative error of Σ ξ|aᵀx|^p over all x",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -222,12 +224,19 @@ def rank_of(d: int, smallest: float) -> Answer:
     return RANK.check(ok, f"smallest singular value {smallest:.3g}, columns of norm 1")
 
 
-def coins_of(q: np.ndarray, index: np.ndarray, live: np.ndarray, columns: np.ndarray) -> Answer:
+def coins_of(
+    q: np.ndarray,
+    index: np.ndarray,
+    live: np.ndarray,
+    columns: np.ndarray,
+    leverage: np.ndarray | None = None,
+) -> Answer:
     """What a list of rows, said to be kept with probabilities q by coins, shows of them.
 
     Certain rows that are missing, impossible ones that are there, rows twice; then, by Bernstein's
-    inequality, how many there are, and whether neighbours are kept together, in the order of the
-    file and in that of the first few columns.
+    inequality, in the order of the file, of each of the columns, of the leverage scores and of q:
+    whether neighbours are kept together, and how many rows are kept in all, in either half, and in
+    halves of these towards both ends, where rows are trimmed, or do not answer.
     """
     kept = np.bincount(index, minlength=len(q))
     for wrong, what in (
@@ -238,25 +247,32 @@ def coins_of(q: np.ndarray, index: np.ndarray, live: np.ndarray, columns: np.nda
         if wrong.any():
             return COINS.check(False, f"{wrong.sum()} rows are {what}")
     error, variance = kept - q, q * (1 - q)
-    totals, variances = [error.sum()], [variance.sum()]
-    orders = [np.arange(len(q))]
-    orders += [np.argsort(columns[:, j], kind="stable") for j in range(columns.shape[1])]
+    keys = [*columns.T, q] if leverage is None else [*columns.T, q, leverage]
+    orders = [np.arange(len(q)), *(np.argsort(key, kind="stable") for key in keys)]
     half = len(q) // 2 * 2
+    ends = [len(q) >> k for k in range(1, 64) if len(q) >> k >= SMALLEST_END]
+    totals, variances = [error.sum()], [variance.sum()]
     for order in orders:  # of pairs that share no row, so that products are independent
         left, right = order[0:half:2], order[1:half:2]
         totals.append(error[left] @ error[right])
         variances.append(variance[left] @ variance[right])
+    together = variances[1]
+    for order in orders:
+        for end in (order, order[::-1]):
+            totals += [error[end[:m]].sum() for m in ends]
+            variances += [variance[end[:m]].sum() for m in ends]
     V = np.maximum(variances, np.finfo(float).tiny)
     exponent = np.square(totals) / (2 * (V + np.abs(totals) / 3))
     p = min(1.0, 2 * len(V) * math.exp(-float(exponent.max())))
     log = math.log(2 * len(V) / LEVEL)
     pairs = float(np.sqrt(variance[orders[0][0:half:2]] * variance[orders[0][1:half:2]]).sum())
-    seen = (log / 3 + math.sqrt(log * log / 9 + 2 * log * V[1])) / max(pairs, 1e-300)
+    seen = (log / 3 + math.sqrt(log * log / 9 + 2 * log * together)) / max(pairs, 1e-300)
     return COINS.tested(
         p,
         LEVEL,
         f"a correlation of {min(seen, 1):.2g} between neighbours in the file or in the order of "
-        f"one of its first {columns.shape[1]} columns, and a count that is off",
+        f"one of its first {columns.shape[1]} columns, and counts that are off, in all or towards "
+        "an end of such an order",
     )
 
 

@@ -293,6 +293,20 @@ def counts(rng: Rng, strength: float) -> Instance:
     return run(A, rng, b, quantile=strength, rows=500)
 
 
+@worlds.world(run=lp_sensitivity_sampling, strengths=(0, 1, 2))
+def one_seed_for_all(rng: Rng, strength: float) -> Instance:
+    """A column drawn from the seed that is then given as rng=, 1,000 of 4,000×2 rows, p = 2.
+
+    Uniform, exponential or normal (0 to 2).
+    """
+    seed = int(rng.integers(1 << 32))
+    data = np.random.default_rng(seed)
+    kind = (data.random, data.exponential, data.standard_normal)[int(strength)]
+    A = np.column_stack([np.ones(4000), kind(size=4000)])
+    given = {"A": A, "p": 2.0, "rows": 1000, "rng": seed}
+    return Instance(given, lambda r: embedded(r.certificates, A, r.index, r.xi, 2.0))
+
+
 # Broken worlds
 
 
@@ -367,6 +381,40 @@ def shared_coins(rng: Rng, strength: float) -> Instance:
     run_of[np.argsort(A[:, 0])] = np.arange(len(A)) // int(strength)
     index = np.flatnonzero(rng.random(len(A))[run_of] < 0.2)
     return stated(A, index, np.full(len(index), 5.0), np.full(len(A), 0.2))
+
+
+@worlds.world(run=certify, breaks=t.COINS, strengths=(200, 100, 50), broken_from=50)
+def whole_groups(rng: Rng, strength: float) -> Instance:
+    """One coin for every group of so many of 6,000 rows, its number the sixth column; p = 2."""
+    group = rng.permutation(6000) // int(strength)
+    A = np.column_stack([rng.standard_normal((6000, 5)), 1 + group / group.max()])
+    index = np.flatnonzero(rng.random(group.max() + 1)[group] < 0.3)
+    return stated(A, index, np.full(len(index), 1 / 0.3), np.full(6000, 0.3))
+
+
+@worlds.world(run=certify, breaks=t.COINS, strengths=(0.2, 0.5, 0.7, 0.9), broken_from=0.5)
+def few_answers(rng: Rng, strength: float) -> Instance:
+    """Of 20,000×6 rows those beyond 1 in the last column answer so seldom, others more often.
+
+    The number of rows is as stated, p = 2.
+    """
+    A = rng.standard_normal((20000, 6))
+    far = np.abs(A[:, 5]) > 1
+    share = far.mean()
+    rates = 0.3 * np.where(far, strength, (1 - strength * share) / (1 - share))
+    index = np.flatnonzero(rng.random(20000) < rates)
+    return stated(A, index, np.full(len(index), 1 / 0.3), np.full(20000, 0.3))
+
+
+@worlds.world(run=certify, breaks=t.COINS, strengths=(0, 1))
+def drawn_by_choice(rng: Rng, strength: float) -> Instance:
+    """5,000 rows by choice(p=…), without replacement or with and then unique, said to be coins."""
+    A = rng.lognormal(0, 0.5, (20000, 1))
+    w = A[:, 0] ** 2
+    w = np.minimum(w, np.quantile(w, 0.9))
+    w /= w.sum()
+    index = np.unique(rng.choice(20000, 5000, replace=bool(strength), p=w))
+    return stated(A, index, 1 / (5000 * w[index]), 5000 * w)
 
 
 @worlds.world(run=certify, breaks=t.COINS)
