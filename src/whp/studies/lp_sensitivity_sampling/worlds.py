@@ -392,16 +392,16 @@ def whole_groups(rng: Rng, strength: float) -> Instance:
     return stated(A, index, np.full(len(index), 1 / 0.3), np.full(6000, 0.3))
 
 
-@worlds.world(run=certify, breaks=t.COINS, strengths=(0.2, 0.5, 0.7, 0.9), broken_from=0.5)
+@worlds.world(run=certify, breaks=t.COINS, strengths=(0.8, 0.5, 0.3, 0.1), broken_from=0.3)
 def few_answers(rng: Rng, strength: float) -> Instance:
-    """Of 20,000×6 rows those beyond 1 in the last column answer so seldom, others more often.
+    """Of 20,000×6 rows those beyond 1 in the last column lack such a share, others make up for it.
 
     The number of rows is as stated, p = 2.
     """
     A = rng.standard_normal((20000, 6))
     far = np.abs(A[:, 5]) > 1
     share = far.mean()
-    rates = 0.3 * np.where(far, strength, (1 - strength * share) / (1 - share))
+    rates = 0.3 * np.where(far, 1 - strength, 1 + strength * share / (1 - share))
     index = np.flatnonzero(rng.random(20000) < rates)
     return stated(A, index, np.full(len(index), 1 / 0.3), np.full(20000, 0.3))
 
