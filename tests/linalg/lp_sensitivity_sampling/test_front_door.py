@@ -235,3 +235,23 @@ def test_any_input_gives_an_answer_or_a_named_complaint(data):
         assert str(error).split()[0] in {"A", "b", "rows"}  # noqa: PT017
     else:
         assert np.isfinite(made.x).all()
+
+
+@pytest.mark.parametrize(
+    ("of_A", "of_b"), [(1e-300, 1.0), (1e300, 1.0), (1.0, 1e-170), (1.0, 1e300)]
+)
+def test_rows_and_verdicts_have_no_unit(of_A, of_b):
+    A, b = problem(500, 3)
+    b[7] += 1e3  # a row that is kept for its entry of b alone
+    plain = lp_sensitivity_sampling(A, b, p=1, rows=100, rng=0)
+    other = lp_sensitivity_sampling(A * of_A, b * of_b, p=1, rows=100, rng=0)
+    assert 7 in other.index
+    np.testing.assert_array_equal(other.index, plain.index)
+    np.testing.assert_allclose(other.x * of_A / of_b, plain.x)
+    assert [c.verdict for c in other.certificates] == [c.verdict for c in plain.certificates]
+
+
+def test_a_sparse_table_is_transformed_as_a_dense_one():
+    A, _ = problem(500, 3)
+    made = lp_sensitivity_sampling(A, rows=100, rng=0)
+    np.testing.assert_array_equal(made.transform(sp.csr_array(A)), made.transform(A))

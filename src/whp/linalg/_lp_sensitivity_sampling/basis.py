@@ -31,9 +31,14 @@ class Basis:
     width: int
 
     @cached_property
+    def norms(self) -> np.ndarray:
+        """Of the columns kept."""
+        return column_norms(self.R)
+
+    @cached_property
     def smallest(self) -> float:
         """Smallest singular value of the columns kept, each scaled to norm 1."""
-        return float(sl.svdvals(self.R / np.linalg.norm(self.R, axis=0), check_finite=False)[-1])
+        return float(sl.svdvals(self.R / self.norms, check_finite=False)[-1])
 
     @cached_property
     def leverage(self) -> np.ndarray:
@@ -45,6 +50,13 @@ class Basis:
         x = np.zeros((self.width, *z.shape[1:]))
         x[self.columns] = sl.solve_triangular(self.R, z, check_finite=False) if len(self.R) else z
         return x
+
+
+def column_norms(A: np.ndarray) -> np.ndarray:
+    """Norm of every column; no square over- or underflows."""
+    peaks = np.abs(A).max(axis=0, initial=0.0)
+    peaks[peaks == 0] = 1.0
+    return peaks * np.linalg.norm(A / peaks, axis=0)
 
 
 def squared_rows(Z: np.ndarray) -> np.ndarray:
@@ -99,11 +111,7 @@ def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank 
         If columns are linearly dependent and `on_rank` is "raise"; they are named.
     """
     n, d = A.shape
-    peaks = np.abs(A).max(axis=0)
-    peaks[peaks == 0] = 1.0
-    scale = peaks * np.linalg.norm(
-        A / peaks, axis=0
-    )  # no overflow for entries up to the largest float
+    scale = column_norms(A)
     scale[scale == 0] = 1.0
     U = A / scale
     every = np.arange(d)

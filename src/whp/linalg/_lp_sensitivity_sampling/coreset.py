@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from whp.certificate import Certificate
 from whp.linalg._lp_sensitivity_sampling.distortion import Distortion
@@ -89,7 +90,7 @@ class LpCoreset(Result):
 
     def transform(self, A: Any) -> np.ndarray:
         """The rows kept, scaled so that the ℓp norm of their products is that of all rows."""
-        A = np.asarray(A, dtype=np.float64)
+        A = np.asarray(A.toarray() if issparse(A) else A, dtype=np.float64)
         if len(A) != self.shape[0]:
             raise ValueError(f"A must have {self.shape[0]} rows, got {len(A)}")
         return (A[self.index].T * self.row_scale).T

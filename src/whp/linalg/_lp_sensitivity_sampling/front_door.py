@@ -248,6 +248,8 @@ def _refuse_ignored(
 
 def _extend(basis: Basis, b: np.ndarray) -> Basis:
     """The basis of [A | b]; that of A where b lies in its range but for rounding."""
+    unit = float(np.abs(b).max()) or 1.0  # whose square may over- or underflow
+    b = b / unit
     inside = basis.U.T @ b
     left = b - basis.U @ inside
     again = basis.U.T @ left
@@ -257,7 +259,7 @@ def _extend(basis: Basis, b: np.ndarray) -> Basis:
         return basis
     d = len(inside)
     R = np.zeros((d + 1, d + 1))
-    R[:d, :d], R[:d, d], R[d, d] = basis.R, inside, size
+    R[:d, :d], R[:d, d], R[d, d] = basis.R, inside * unit, size * unit
     U = np.column_stack([basis.U, left / size])
     return Basis(U, R, np.append(basis.columns, basis.width), basis.width + 1)
 

@@ -98,7 +98,7 @@ def gap_at(
     # A solution of cost at most that of x differs from it in residuals by Aw, ‖Aw‖₂ ≤ reach; what
     # y gains by not being orthogonal to A itself is at most leak times that.
     columns = A[:, basis.columns]
-    scales = np.linalg.norm(basis.R, axis=0)
+    scales = basis.norms
     slack = float(np.linalg.norm((columns.T @ y) / scales))
     length = float(np.linalg.norm(y))
     leak = (slack + 8 * UNIT * math.sqrt(len(scales)) * length) / basis.smallest
