@@ -346,7 +346,7 @@ def hindsight(
 
     Directions that are rounding alone, as of columns given twice, explain nothing. Both are the same
     number, so that their difference is rounding, of which they show some; four times as much is taken
-    for it.
+    for it, and what the factor's backward error may move.
     """
     R, z = factor[:-1, :-1], factor[:-1, -1]
     scale = np.linalg.norm(R, axis=0)
@@ -355,6 +355,9 @@ def hindsight(
     solution = (V[kept].T @ (parts[kept] / sizes[kept])) / scale
     best, by_run = float(factor[-1, -1] + (parts[~kept] ** 2).sum()), float(sums[IDENTITY])
     least = 1e-12 * (1 + float(sums[SQUARES]) + float(sums[ROUNDS]))
+    # The factor is exact for columns moved by a few units of rounding, the residuals by so much:
+    moved = 4 * np.finfo(float).eps * float(scale @ np.abs(solution))
+    least += moved * (2 * math.sqrt(max(best, 0.0)) + moved)
     return Hindsight(best, best - lam * float(solution @ solution), 4 * abs(best - by_run) + least)
 
 
