@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from groupwise import stream
 from sklearn.model_selection import GridSearchCV
@@ -62,3 +63,51 @@ def test_misuse_is_named():
         model.partial_fit([[0.0]], [0.0], memberships=[[0]])
     with pytest.raises(ValueError, match="memberships must be of the groups of the first call"):
         model.predict([[0.0]], memberships=[[0]])
+
+
+def test_dictionaries_after_a_table_go_by_name():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.random((100, 2)), columns=["a", "b"])
+    model = GroupwiseRegressor().fit(X, X["a"])
+    both = model.predict(pd.DataFrame({"a": [0.9], "b": [0.1]}))[0]
+    assert model.predict_one({"b": 0.1, "a": 0.9}) == pytest.approx(both)
+    model.learn_one({"b": 0.1, "a": 0.9}, 0.9)
+    assert model.predict_one({"b": 0.1, "a": 0.9}) == pytest.approx(0.9, abs=0.1)
+    by_row = GroupwiseRegressor(target_range=(0, 1))
+    for row in X.to_dict("records"):
+        by_row.learn_one(row, row["a"])
+    with pytest.raises(ValueError, match="same order"):
+        by_row.predict(X[["b", "a"]])
+
+
+def test_memberships_of_one_row_go_by_name():
+    rng = np.random.default_rng(0)
+    X, flags = rng.random((100, 2)), pd.DataFrame(rng.random((100, 2)) < 0.5, columns=["f", "g"])
+    everyone = flags.assign(everyone=True)[["everyone", "f", "g"]]
+    for given in (flags, everyone):
+        model = GroupwiseRegressor(target_range=(0, 1)).fit(X, X[:, 0], memberships=given)
+        for record in (
+            {"g": 1, "f": 0},
+            pd.Series({"g": 1, "f": 0}),
+            pd.DataFrame([{"g": 1, "f": 0}]),
+        ):
+            before = model.group_report_.set_index("group")["rounds"]
+            model.learn_one({0: 0.1, 1: 0.2}, 0.1, memberships=record)
+            more = model.group_report_.set_index("group")["rounds"] - before
+            assert more.to_dict() == {**dict.fromkeys(more.index, 1), "f": 0}
+        with pytest.raises(ValueError, match="first call"):
+            model.predict_one({0: 0.1, 1: 0.2}, memberships={"f": 1})
+
+
+def test_a_first_call_that_fails_leaves_nothing():
+    model = GroupwiseRegressor()
+    with pytest.raises(ValueError, match="entries of at most"):
+        model.partial_fit(np.full((3, 1), 1e31), [1.0, 2.0, 3.0])
+    model.partial_fit(np.ones((3, 1)), [10.0, 20.0, 30.0])
+    assert model.span_ == (10, 30)
+    model = GroupwiseRegressor(target_range=(0, 1))
+    with pytest.raises(ValueError, match="target_range"):
+        model.learn_one({"a": 1.0}, 3.0)
+    model.learn_one({"b": 1.0}, 0.5)
+    with pytest.raises(ValueError, match="groups must hold numbers"):
+        GroupwiseRegressor(groups=["a"]).fit(np.ones((3, 1)), [1.0, 2.0, 3.0])

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from whp.online import groupwise_regret
+from whp.online._groupwise_regret.groups import features, members
 
 
 def test_groups_of_all_kinds():
@@ -63,3 +64,42 @@ def test_misuse_of_groups_is_named():
     ):
         with pytest.raises(ValueError, match=message):
             groupwise_regret(numbers, y, groups)
+
+
+def test_no_group_is_lost_to_another_of_its_name():
+    def above(age):
+        def older(t):
+            return t["age"] > age
+
+        return older
+
+    table = pd.DataFrame({"age": [1_000_001, 1_000_002, 30, 80], "m": [1, "1", 2, "2"]})
+    flags, names = members([above(50), above(100)], table)
+    assert names == ("older", "older 1", "everyone")
+    assert flags.sum(axis=0).tolist() == [3, 2, 4]
+    flags, names = members("age:1000001:1000000", table)
+    assert names[1] == "1e+06 < age ≤ 1000001"
+    assert flags.sum(axis=0).tolist() == [2, 1, 1, 4]
+    flags, names = members("m", table)
+    assert flags.sum(axis=0).tolist() == [2, 2, 4]
+    with pytest.raises(ValueError, match="differ"):
+        members({1: [1, 0, 0, 0], "1": [0, 1, 0, 0]}, table)
+    with pytest.raises(ValueError, match="finite edges"):
+        members("age:nan", table)
+
+
+def test_missing_categories_and_dates_are_a_group_of_their_own():
+    table = pd.DataFrame(
+        {
+            0: pd.Categorical(["u", None, "v", "u"]),
+            "d": pd.to_datetime(["2020-01-01", None, None, None]),
+        }
+    )
+    named = table.rename(columns={0: "c"})
+    flags, names = members("c,d", named)
+    assert flags[:, names.index("c = (empty)")].tolist() == [False, True, False, False]
+    assert flags[:, names.index("d = (empty)")].sum() == 3
+    rows, _, _ = features(table)  # a column whose name is a number
+    assert rows.shape == (4, 6)
+    with pytest.raises(ValueError, match="occurs twice"):
+        features(pd.concat([table, table], axis=1))

@@ -94,3 +94,30 @@ def test_misuse_of_paths_is_named():
         paths.update([-0.5])
     with pytest.raises(ValueError, match="missing"):
         paths.update({})
+
+
+def run_of(rounds, seed=0, **options):
+    learner = GroupwiseShortestPath(*two_roads(), 1, random_state=seed, **options)
+    for t in range(rounds):
+        learner.choose([True])
+        learner.update([t % 2, (t + 1) % 2, 0, 0])
+    return learner
+
+
+def test_runs_must_have_seen_the_same():
+    runs = [run_of(40, seed) for seed in range(5)]
+    (whole,) = runs[0].certificates(runs)
+    (numbers,) = runs[0].certificates([r.regret() for r in runs])
+    assert whole.measured == numbers.measured
+    assert whole.verdict is not Verdict.VOID
+    for others in ([*runs, run_of(39)], [run_of(40, noise=False)], [[41.0]]):
+        (other,) = runs[0].certificates(others)
+        assert other.verdict is Verdict.VOID
+        assert other.measured is None
+    (without,) = run_of(40, noise=False).certificates()
+    assert without.verdict is Verdict.VOID
+
+
+def test_two_edges_between_two_nodes_are_refused():
+    with pytest.raises(ValueError, match="at most one edge"):
+        GroupwiseShortestPath(nx.MultiDiGraph([("a", "b"), ("a", "b")]), "a", "b", 1)

@@ -68,3 +68,34 @@ def test_features_of_any_scale(scale, forecaster):
     assert ours == pytest.approx(best, rel=1e-6)
     assert made.certificates[0].measured.high >= made.report.loc[0, "loss"] - best - 1e-9
     assert str(made.certificates[0].verdict) == "holds"
+
+
+def test_the_optimum_of_columns_that_are_nearly_equal():
+    """Unix times whose difference matters: by the Gram matrix it came out as 32, not .38."""
+    rng = np.random.default_rng(0)
+    start, apart = 1.6e9 + np.sort(rng.random(1000)) * 1.6e7, 100 * rng.random(1000)
+    X = np.column_stack([start, start + apart, np.ones(1000)])
+    y = 0.2 + 0.6 * apart / 100 + 0.02 * rng.standard_normal(1000)
+    learner = OnlineRidge(3)
+    for row, target in zip(X, y, strict=True):
+        learner.learn_one(row, target)
+    stacked, right = np.vstack([X, np.eye(3)]), np.append(y, np.zeros(3))
+    best = ((right - stacked @ np.linalg.lstsq(stacked, right)[0]) ** 2).sum()
+    assert learner.hindsight()[0] == pytest.approx(best, rel=1e-6)
+    assert learner.in_hindsight().rounding < 1e-4
+
+
+def test_a_column_given_twice_explains_nothing_more():
+    rng = np.random.default_rng(0)
+    x, y = 1e12 * rng.random((300, 3)), rng.random(300)
+    once, twice = OnlineRidge(3, lam=1e-12), OnlineRidge(4, lam=1e-12)
+    for row, target in zip(x, y, strict=True):
+        once.learn_one(row, target)
+        twice.learn_one([*row, row[0]], target)
+    assert twice.hindsight()[0] == pytest.approx(once.hindsight()[0], rel=1e-9)
+
+
+def test_entries_too_large_for_their_squares_are_refused():
+    for x, lam in (([1e200], 1.0), ([1e10], 1e-300)):
+        with pytest.raises(ValueError, match="x must have entries of at most"):
+            OnlineRidge(1, lam=lam).learn_one(x, 0.5)

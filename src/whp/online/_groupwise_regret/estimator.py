@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from whp.certificate import Certificate
 from whp.online._groupwise_regret import theorems as th
 from whp.online._groupwise_regret.forecaster import Forecaster
-from whp.online._groupwise_regret.groups import members
+from whp.online._groupwise_regret.groups import EVERYONE, members
 from whp.online._groupwise_regret.ridge import as_range
 from whp.online.river import LearnsOneByOne
 
@@ -112,10 +112,10 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
                 lam=self.lam,
                 forecaster=self.forecaster,
             )
-            self.state_, self.span_ = state, span
-        self.state_.learn(
-            self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X))
-        )
+        else:
+            state = self.state_
+        state.learn(self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X)))
+        self.state_, self.span_ = state, span
 
     def _rows(self, X: np.ndarray) -> np.ndarray:
         return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
@@ -123,13 +123,18 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def _members(self, X: np.ndarray, memberships: Any) -> tuple[np.ndarray, tuple[str, ...]]:
         """A block may lie in one group as a whole, so that everyone is always a group of its own."""
         if memberships is not None:
-            return members(memberships, X, whole=False)
+            return members(_named(memberships), X, whole=False)
         flags = {}
         for number, group in enumerate(self.groups or ()):
             if callable(group):
                 flags[getattr(group, "__name__", "predicate") + f" {number}"] = group(X)
-            else:
+            elif isinstance(group, (int, np.integer)) and -X.shape[1] <= group < X.shape[1]:
                 flags[f"column {group}"] = X[:, group]
+            else:
+                raise ValueError(
+                    f"groups must hold numbers of columns, below {X.shape[1]}, or predicates, got "
+                    f"{group!r}"
+                )
         return members(flags, X, whole=False)
 
     def predict(self, X: Any, memberships: Any = None) -> np.ndarray:
@@ -163,16 +168,22 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
 
     def learn_one(self, x: Mapping[Any, float], y: float, memberships: Any = None) -> None:
         """Learn from one dictionary; its names are those of the first."""
-        if not hasattr(self, "_place"):
+        if not hasattr(self, "state_"):
             if self.target_range is None:
                 raise ValueError("target_range must be given to learn row by row")
-            self._place = {name: i for i, name in enumerate(x)}
-            self.n_features_in_ = len(self._place)
-        row, target = self._row(x), float(y)
-        if not hasattr(self, "state_"):
-            flags = None if memberships is None else np.atleast_2d(memberships)
-            self._learn(row, np.array([target]), flags)
+            place = {name: i for i, name in enumerate(x)}
+            flags = None
+            if memberships is not None:
+                named = _named(memberships)
+                flags = named if hasattr(named, "columns") else np.atleast_2d(named)
+            self._learn(_row(x, place), np.array([float(y)]), flags)
+            self._place, self.n_features_in_ = place, len(place)
+            if all(isinstance(name, str) for name in place):
+                self.feature_names_in_ = np.array(list(place), dtype=object)
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
             return
+        row, target = _row(x, self._places(x)), float(y)
         low, high = self.span_
         if not low <= target <= high:
             raise ValueError(f"y must lie in target_range [{low:g}, {high:g}], got {target:g}")
@@ -187,7 +198,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """Prediction for one dictionary."""
         if not hasattr(self, "state_"):
             return float(as_range(self.target_range or (0, 1), "target_range")[0])
-        row, (low, high) = self._row(x), self.span_
+        row, (low, high) = _row(x, self._places(x)), self.span_
         said = self.state_.predict(self._rows(row), self._flags(row, memberships))[0]
         return float(low + (high - low) * said)
 
@@ -195,24 +206,54 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """Membership of one row in the order of the first call, without the detours of many rows."""
         if memberships is None:
             return self._members(row, None)[0]
-        flags = np.atleast_2d(memberships)
-        given = len(self.state_.names) - 1  # everyone is appended
-        if flags.shape != (1, given):
-            raise ValueError(f"memberships must have {given} flags, got shape {flags.shape}")
+        names, named = self.state_.names, _named(memberships)
+        if hasattr(named, "columns"):
+            given = {EVERYONE: True} | {str(c): named[c].iloc[0] for c in named.columns}
+            if set(given) - {EVERYONE} != set(names) - {EVERYONE}:
+                raise ValueError(
+                    f"memberships must be of the groups of the first call, {', '.join(names)}"
+                )
+            flags = np.array([[given[name] for name in names]])
+        else:
+            flags = np.atleast_2d(named)
+            if flags.shape == (1, len(names) - 1) and names[-1] == EVERYONE:
+                flags = np.append(flags, [[True]], axis=1)
+        if flags.shape != (1, len(names)):
+            raise ValueError(
+                f"memberships must be flags of one row, of {', '.join(names)}; got shape {flags.shape}"
+            )
         if flags.dtype != bool:
             if not ((flags == 0) | (flags == 1)).all():
                 raise ValueError("memberships must hold 0/1 only")
             flags = flags.astype(bool)
-        return np.append(flags, [[True]], axis=1)
+        return flags
 
-    def _row(self, x: Mapping[Any, float]) -> np.ndarray:
-        if not isinstance(x, Mapping):
-            raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
-        if unknown := [name for name in x if name not in self._place]:
-            raise ValueError(f"x must keep its features, got new {unknown}")
-        row = np.zeros((1, len(self._place)))
-        for name, value in x.items():
-            row[0, self._place[name]] = value
-        if not np.isfinite(row).all():
-            raise ValueError("x must be finite, got NaN or infinity")
-        return row
+    def _places(self, x: Mapping[Any, float]) -> dict[Any, int]:
+        """Column of each feature; after `fit` that of the table, or the numbers of the columns."""
+        if not hasattr(self, "_place"):
+            d = self.n_features_in_
+            names = list(getattr(self, "feature_names_in_", range(d)))
+            if not hasattr(self, "feature_names_in_") and set(x) - set(names) and len(x) == d:
+                names = list(x)  # fitted without names: the first row names the columns
+            self._place = {name: i for i, name in enumerate(names)}
+        return self._place
+
+
+def _row(x: Mapping[Any, float], place: Mapping[Any, int]) -> np.ndarray:
+    if not isinstance(x, Mapping):
+        raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
+    if unknown := [name for name in x if name not in place]:
+        raise ValueError(f"x must keep its features, got new {unknown}")
+    row = np.zeros((1, len(place)))
+    for name, value in x.items():
+        row[0, place[name]] = value
+    if not np.isfinite(row).all():
+        raise ValueError("x must be finite, got NaN or infinity")
+    return row
+
+
+def _named(memberships: Any) -> Any:
+    """One row by name, a dictionary or a named series, as a table."""
+    if isinstance(memberships, pd.Series) and not isinstance(memberships.index, pd.RangeIndex):
+        memberships = memberships.to_dict()
+    return pd.DataFrame([memberships]) if isinstance(memberships, Mapping) else memberships

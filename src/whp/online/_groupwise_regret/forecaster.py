@@ -24,6 +24,8 @@ from whp.online._groupwise_regret.ridge import (
     SUMS,
     Hindsight,
     as_range,
+    check_size,
+    empty_factor,
     hindsight,
     learn_block,
 )
@@ -32,7 +34,6 @@ from whp.validate import as_choice, as_fraction, as_real, as_vector
 __all__ = ["Forecaster"]
 
 EMPTY = np.zeros((0, 0))
-LARGEST = 1e30  # squares of squares still fit
 
 
 class Forecaster:
@@ -83,9 +84,9 @@ class Forecaster:
             raise ValueError(
                 f"prior must be positive and sum to 1, got a sum of {self.prior.sum():g}"
             )
-        self.gram = np.tile(self.lam * np.eye(dim), (N + 1, 1, 1))
+        self.factor = np.tile(empty_factor(dim, self.lam), (N + 1, 1, 1))
         self.root = np.tile(np.eye(dim) / math.sqrt(self.lam), (N + 1, 1, 1))
-        self.theta, self.s = np.zeros((2, N + 1, dim))
+        self.theta = np.zeros((N + 1, dim))
         self.R, self.C = np.zeros((2, N))
         self.budget, self.sums, self.asleep = np.array([1.0, 0.0, 0.0]), np.zeros((N + 1, SUMS)), 0
 
@@ -98,10 +99,7 @@ class Forecaster:
         weights: np.ndarray = EMPTY,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict, then learn, row by row; predictions and losses."""
-        if (largest := float(np.abs(X).max(initial=0.0))) > LARGEST:
-            raise ValueError(
-                f"X must have entries of at most {LARGEST:g}, got {largest:g}; scale its columns"
-            )
+        check_size(X, "X", self.lam)
         predictions, losses = np.empty(len(X)), np.empty(len(X))
         learn_block(
             np.ascontiguousarray(X),
@@ -111,10 +109,9 @@ class Forecaster:
             self.forecaster == "vaw",
             self.prediction == "sample",
             1 / self.width,
-            self.gram,
+            self.factor,
             self.root,
             self.theta,
-            self.s,
             self.R,
             self.C,
             self.budget,
@@ -148,10 +145,7 @@ class Forecaster:
 
     def in_hindsight(self) -> list[Hindsight]:
         """The best penalised linear predictor of each group."""
-        return [
-            hindsight(self.gram[g], self.s[g], self.sums[g], self.lam)
-            for g in range(len(self.names))
-        ]
+        return [hindsight(self.factor[g], self.sums[g], self.lam) for g in range(len(self.names))]
 
     def report(self) -> pd.DataFrame:
         """A row a group; losses are sums of squared errors, targets in [0, 1]."""

@@ -51,6 +51,8 @@ def members(
         flags = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
     elif isinstance(groups, Mapping):
         flags = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
+        if len(flags) != len(groups):
+            raise ValueError("groups must have names that differ from each other as text")
     elif (
         isinstance(groups, Sequence)
         and len(groups)
@@ -61,9 +63,12 @@ def members(
                 flags |= _by_columns([c], X)
             else:
                 name = getattr(c, "__name__", "")
-                flags[name if name and name != "<lambda>" else f"predicate {number}"] = _flags(
-                    c(X), T, f"predicate {number}"
-                )
+                if not name or name == "<lambda>":
+                    name = "predicate"
+                # One function may make many of one name.
+                if name == "predicate" or name in flags:
+                    name = f"{name} {number}"
+                flags[name] = _flags(c(X), T, name)
     else:
         called = column_names(groups)
         try:
@@ -110,7 +115,7 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
         raise TypeError("groups must be a matrix or predicates where X has no named columns")
     flags: dict[str, np.ndarray] = {}
     for given in names:
-        name, *edges = given.split(":")
+        name, *edges = (given,) if given in X.columns else given.split(":")
         if name not in X.columns:
             have = [str(c) for c in X.columns]
             hint = nearest(name, have) or f"; it has {', '.join(have[:10])}"
@@ -120,19 +125,21 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"groups must have no missing numbers, column {name!r} has {int(column.isna().sum())}"
             )
-        column = column.fillna(EMPTY)
+        column = _filled(column)
         if edges:
             try:
-                inner = sorted(float(e) for e in edges)
+                inner = sorted({float(e) for e in edges})
                 numbers = column.astype(float)
             except ValueError as error:
                 raise ValueError(
                     f"groups must have numbers after the colon and in the column, in {given!r}"
                 ) from error
+            if not np.isfinite(inner).all():
+                raise ValueError(f"groups must have finite edges, got {given!r}")
             cuts = [-np.inf, *inner, np.inf]
             for low, high in pairwise(cuts):
-                ends = (f"{low:g} < " * (low > -np.inf), f" ≤ {high:g}" * (high < np.inf))
-                label = f"{name} > {low:g}" if high == np.inf else f"{ends[0]}{name}{ends[1]}"
+                ends = (f"{_text(low)} < " * (low > -np.inf), f" ≤ {_text(high)}" * (high < np.inf))
+                label = f"{name} > {_text(low)}" if high == np.inf else f"{ends[0]}{name}{ends[1]}"
                 flags[label] = ((numbers > low) & (numbers <= high)).to_numpy()
             continue
         levels = sorted(column.unique(), key=str)
@@ -140,8 +147,24 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"groups must have edges for the numbers in {name!r}, e.g. '{name}:35:50'"
             )
-        flags |= {f"{name} = {level}": (column == level).to_numpy() for level in levels}
+        by_level: dict[str, np.ndarray] = {}
+        for level in levels:  # 1 and "1" in one column are one group
+            label = f"{name} = {level}"
+            here = (column == level).to_numpy()
+            by_level[label] = here | by_level[label] if label in by_level else here
+        flags |= by_level
     return flags
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    """Missing values as a word; categories and dates would not take it."""
+    return column.astype(object).where(column.notna(), EMPTY) if column.isna().any() else column
+
+
+def _text(number: float) -> str:
+    """An edge, so that no two of them read the same."""
+    written = (f"{number:.{digits}g}" for digits in (6, 15, 17))
+    return next(text for text in written if float(text) == number)
 
 
 def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
@@ -155,8 +178,15 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
         rows = as_matrix(X, "X", dtype=np.float64)
         return rows, tuple(f"x{j}" for j in range(rows.shape[1])), False
     table = pd.DataFrame(X)
+    if not table.columns.is_unique:
+        raise ValueError(
+            f"X must have columns of different names, {table.columns[table.columns.duplicated()][0]!r} "
+            "occurs twice"
+        )
     text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
-    table = table.assign(**{str(c): table[c].fillna(EMPTY) for c in text})
+    table = table.copy()
+    for c in text:
+        table[c] = _filled(table[c])
     if (missing := table.isna().sum()).any():
         raise ValueError(
             f"X must have no missing values, column {missing.idxmax()!r} has {int(missing.max())}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,7 +16,17 @@ from whp.validate import as_choice, as_fraction, as_int, as_rng
 
 __all__ = ["GroupwiseLearner", "Learner"]
 
-CONVEX = {"squared": lambda z, y: (z - y) ** 2, "absolute": lambda z, y: abs(z - y)}
+
+# In floats: integers of a few bits would wrap. Functions of the module, so that a learner pickles.
+def _squared(z: Any, y: Any) -> float:
+    return (float(z) - float(y)) ** 2
+
+
+def _absolute(z: Any, y: Any) -> float:
+    return abs(float(z) - float(y))
+
+
+CONVEX = {"squared": _squared, "absolute": _absolute}
 
 
 class Learner(Protocol):
@@ -121,7 +131,8 @@ class GroupwiseLearner:
         Raises
         ------
         ValueError
-            If a loss is not a finite number; nothing is then learnt.
+            If a loss is not a finite number, or the learner refuses the target; nothing is then
+            learnt.
         """
         awake = as_active(active, len(self.learners))
         waiting, self._waiting = self._waiting, None
@@ -140,14 +151,14 @@ class GroupwiseLearner:
         if not np.isfinite(raw).all() or not math.isfinite(ours):
             raise ValueError("loss must be finite for every active group's prediction")
         every = np.append(raw[awake], (ours - self.low) / scale)
-        self.largest = max(self.largest, float(every.max()), float(1 - every.min()))
+        for g in said:  # first, since a learner may refuse the target
+            self.learners[g].learn_one(x, y)
         mixture = self.hedge.update(np.clip(raw, 0, 1), awake)
+        self.largest = max(self.largest, float(every.max()), float(1 - every.min()))
         self.rounds[awake] += 1
         self.losses[awake] += ours
         self.mixture[awake] += self.low + scale * mixture
         self.own[awake] += self.low + scale * raw[awake]
-        for g in said:
-            self.learners[g].learn_one(x, y)
         return ours
 
     def certificates(self, names: Any = None) -> tuple[Certificate, ...]:
@@ -175,7 +186,7 @@ class GroupwiseLearner:
                 self.high,
                 self.delta if sampled else 0.0,
             )
-            answers = self._answers(learner, known[g], sampled)
+            answers = self._answers(g, known[g], sampled)
             made.append(
                 th.own_regret(group, answers)
                 if best is None
@@ -190,7 +201,22 @@ class GroupwiseLearner:
         best, plain = learner.hindsight()
         return Hindsight(float(best), float(plain), 0.0), float(learner.bound())
 
-    def _answers(self, learner: Any, known: bool, sampled: bool) -> list[Answer]:
+    def _same_loss(self, g: int) -> Answer:
+        """A learner that was trained before, or is shared by groups, has another optimum."""
+        learner, T, own = self.learners[g], int(self.rounds[g]), float(self.own[g])
+        if isinstance(learner, OnlineRidge) and learner.rounds != T:
+            return th.SAME_LOSS.check(
+                False, f"the learner has learnt {learner.rounds} rows, its group had {T}"
+            )
+        if type(learner) is not OnlineRidge:
+            return th.SAME_LOSS.unchecked(f"{type(learner).__name__} says so itself")
+        apart = abs(learner.loss - own)
+        return th.SAME_LOSS.check(
+            apart <= 1e-9 * (1 + T) * (self.high - self.low),
+            f"ridge of this library, its own sum of losses apart by {apart:.2g}",
+        )
+
+    def _answers(self, g: int, known: bool, sampled: bool) -> list[Answer]:
         outside = max(0.0, self.largest - 1)
         answers = [
             th.AWAKE.check(self.asleep == 0, f"{self.asleep} of the rows lie in none"),
@@ -204,22 +230,22 @@ class GroupwiseLearner:
             ),
         ]
         if known:
-            exact_class = type(learner) is OnlineRidge
-            answers.append(
-                th.SAME_LOSS.by_construction("ridge of this library, in units of its targets")
-                if exact_class
-                else th.SAME_LOSS.unchecked(f"{type(learner).__name__} says so itself")
-            )
+            answers.append(self._same_loss(g))
         return [*answers, th.COINS.unchecked("data cannot show it")] if sampled else answers
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two rows are equal; ``X[i]`` makes a new array each time."""
+    """Whether two rows are equal, missing values too; ``X[i]`` makes a new array each time."""
     if one is other:
         return True
-    if isinstance(one, dict) or isinstance(other, dict):
-        return one == other
-    return bool(np.array_equal(np.asarray(one), np.asarray(other)))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
+    a, b = _array(one), _array(other)
+    return a.shape == b.shape and bool(np.all((a == b) | ((a != a) & (b != b))))
+
+
+def _array(row: Any) -> np.ndarray:
+    return np.asarray(row.detach() if hasattr(row, "detach") else row)
 
 
 def _knows(learner: Any) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Certificate
+from whp.certificate import Answer, Certificate
 from whp.concentration import betting
 from whp.kernel import compiled
 from whp.online._groupwise_regret import theorems as th
@@ -99,6 +99,8 @@ class GroupwiseShortestPath:
 
         if not isinstance(graph, nx.DiGraph):
             raise TypeError(f"graph must be a networkx.DiGraph, got {type(graph).__name__}")
+        if graph.is_multigraph():
+            raise ValueError("graph must have at most one edge from one node to another")
         if not nx.is_directed_acyclic_graph(graph):
             raise ValueError("graph must have no cycle")
         for name, node in (("source", source), ("target", target)):
@@ -222,15 +224,51 @@ class GroupwiseShortestPath:
         mixture = np.sqrt(3 * T * (math.log(len(T)) + budget))
         return np.where(self.rounds > 0, leader + mixture, 0.0)
 
+    def _runs(self, regret: Any) -> tuple[np.ndarray | None, Answer]:
+        """Regrets, runs by groups, and whether the runs saw what this one saw."""
+        N = len(self.rounds)
+        if regret is None:
+            return None, th.SAME_COSTS.by_construction("no other runs are looked at")
+        if isinstance(regret, Iterable) and not isinstance(regret, np.ndarray):
+            regret = list(regret)
+        if len(regret) and all(isinstance(r, GroupwiseShortestPath) for r in regret):
+            differ = sum(not self._saw_the_same(r) for r in regret)
+            same = th.SAME_COSTS.check(
+                differ == 0,
+                f"{differ} of {len(regret)} runs had other edges, rounds or total costs",
+            )
+            if differ:
+                return None, same
+            return np.array([r.regret() for r in regret]), same
+        runs = as_matrix(regret, "regret")
+        if runs.shape[1] != N:
+            raise ValueError(f"regret must have {N} columns, one a group, got {runs.shape[1]}")
+        beyond = np.abs(runs) > self.rounds * max(1.0, self._largest) * (1 + 1e-12)
+        if beyond.any():
+            g = int(np.flatnonzero(beyond.any(axis=0))[0])
+            return runs, th.SAME_COSTS.check(
+                False, f"a regret is more than all {int(self.rounds[g])} rounds of group {g}"
+            )
+        return runs, th.SAME_COSTS.unchecked("numbers cannot show it; hand in the runs themselves")
+
+    def _saw_the_same(self, other: GroupwiseShortestPath) -> bool:
+        return (
+            self.edges == other.edges
+            and (self._source, self._target) == (other._source, other._target)
+            and self.noise == other.noise
+            and np.array_equal(self.rounds, other.rounds)
+            and np.allclose(self._totals, other._totals, rtol=1e-12, atol=1e-12)
+        )
+
     def certificates(self, regret: Any = None, names: Any = None) -> tuple[Certificate, ...]:
         """One a group, in expectation over coins.
 
         Parameters
         ----------
-        regret : array_like, shape (runs, N), optional
-            :meth:`regret` of several runs on the same costs, each with coins of its own; without it
-            the verdicts are `unmeasured`. The interval of their mean is by betting, valid at any
-            number of runs, δ = .05 over all groups.
+        regret : sequence of GroupwiseShortestPath, or array_like of shape (runs, N), optional
+            Several runs on the same costs, each with coins of its own, or what their :meth:`regret`
+            said, which cannot be checked; without it the verdicts are `unmeasured`. The interval of
+            their mean is by betting, valid at any number of runs, δ = .05 over all groups.
         names : sequence of str, optional
             Of the groups.
         """
@@ -238,11 +276,11 @@ class GroupwiseShortestPath:
         called = [f"group {g}" for g in range(N)] if names is None else [str(v) for v in names]
         if len(called) != N:
             raise ValueError(f"names must have {N} entries, one a group, got {len(called)}")
-        runs = None if regret is None else as_matrix(regret, "regret")
-        if runs is not None and runs.shape[1] != N:
-            raise ValueError(f"regret must have {N} columns, one a group, got {runs.shape[1]}")
+        runs, same = self._runs(regret)
         answers = (
             th.COSTS.check(self._largest <= 1, f"largest {self._largest:.4g}"),
+            th.PERTURBED.check(self.noise, f"noise={self.noise}"),
+            same,
             th.COINS.unchecked("data cannot show it"),
         )
         made = []
@@ -250,8 +288,8 @@ class GroupwiseShortestPath:
             T = float(self.rounds[g])
             measured = None
             # No run loses or gains more than all of its rounds, unless a cost was above 1.
-            if runs is not None and T and self._largest <= 1:
-                measured = betting(runs[:, g], 0.05 / N, low=-T, high=T)
+            if runs is not None and T and not (np.abs(runs[:, g]) > T * (1 + 1e-12)).any():
+                measured = betting(np.clip(runs[:, g], -T, T), 0.05 / N, low=-T, high=T)
             made.append(
                 th.path_regret(
                     called[g],

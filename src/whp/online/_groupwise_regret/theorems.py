@@ -19,7 +19,9 @@ __all__ = [
     "LABELS_IN_TIME",
     "OWN_REGRET",
     "PATH_REGRET",
+    "PERTURBED",
     "REGRET",
+    "SAME_COSTS",
     "SAME_LOSS",
     "SAMPLED_REGRET",
     "THEOREMS",
@@ -50,9 +52,16 @@ LABELS_IN_TIME = Condition(
 SAME_LOSS = Condition(
     "same-loss",
     "what learners say of their best predictor in hindsight, and of their bound, is of this loss in "
-    "its units",
+    "its units, on the rounds of their group alone",
+    remedy="hand in a new learner for each group.",
 )
 COINS = Condition("coins", "nature does not see the coins of a round before it chooses")
+PERTURBED = Condition("perturbed", "each group's leader is perturbed", remedy="leave noise=True.")
+SAME_COSTS = Condition(
+    "same-costs",
+    "the runs whose regrets are averaged went over the same edges, costs and groups as this one",
+    remedy="hand in runs that saw what this one saw.",
+)
 COSTS = Condition("costs-in-range", "edge costs lie in [0, 1]", remedy="scale them.")
 
 NEEDS = "rounds in this group."
@@ -99,7 +108,7 @@ PATH_REGRET = Theorem(
     relation=AT_MOST,
     scope=ON_AVERAGE,
     source=Derived("groupwise-regret#paths", extends=f"{PAPER}, online shortest paths"),
-    conditions=(COSTS, COINS),
+    conditions=(COSTS, PERTURBED, SAME_COSTS, COINS),
     needs="regrets of many runs on the same costs with coins of their own.",
     remedy="more rounds: the bound grows like their root.",
 )

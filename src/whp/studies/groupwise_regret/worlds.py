@@ -7,6 +7,7 @@ penalised least-squares optimum of those rounds, both from the generator's own d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -164,6 +165,15 @@ def features_of_any_scale(rng: Rng, strength: float) -> Instance:
     """Features times 10⁶, 10⁸, or 10⁻⁶ with a penalty as small."""
     X, y, G = stream(rng, 600, 4, 3)
     return one_pass(X * strength, y, G, lam=min(1.0, strength**2))
+
+
+@worlds.world(run=passed, strengths=(3600, 10))
+def unix_times(rng: Rng, strength: float) -> Instance:
+    """Start and end in seconds since 1970, up to so many apart, and targets linear in what is between."""
+    start, apart = 1.6e9 + np.sort(rng.random(600)) * 1e7, strength * rng.random(600)
+    X = np.column_stack([start, start + apart, np.ones(600)])
+    y = np.clip(0.2 + 0.6 * apart / strength + 0.02 * rng.standard_normal(600), 0, 1)
+    return one_pass(X, y, np.column_stack([rng.random(600) < 0.4, np.ones(600, dtype=bool)]))
 
 
 @worlds.world(run=passed, strengths=(0, 1))
@@ -434,6 +444,36 @@ def a_learner_in_other_units(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, lambda run: {"regret": None})
 
 
+def taught(rng: Rng, rows: int) -> OnlineRidge:
+    """A ridge that has learnt coins."""
+    ridge = OnlineRidge(3)
+    for _ in range(rows):
+        ridge.learn_one([*rng.random(2), 1.0], float(rng.random() < 0.5))
+    return ridge
+
+
+@worlds.world(run=learned, breaks=t.SAME_LOSS, strengths=(1000, 100, 1))
+def a_learner_taught_before(rng: Rng, strength: float) -> Instance:
+    """Learners are copies of one that has learnt so many rows of another stream."""
+    ridge = taught(rng, int(strength))
+    X, y = np.column_stack([rng.random((400, 2)), np.ones(400)]), np.full(400, 0.95)
+    active = np.ones((400, 2), dtype=bool)
+    makers = [lambda: deepcopy(ridge)] * 2
+    return Instance({"makers": makers, "X": X, "y": y, "active": active}, judge(X, y, active))
+
+
+@worlds.world(run=learned, breaks=t.SAME_LOSS)
+def one_learner_for_all_groups(rng: Rng, strength: float) -> Instance:
+    """The same object is the learner of a group and of everyone."""
+    ridge = OnlineRidge(3)
+    X = np.column_stack([rng.random((400, 2)), np.ones(400)])
+    few = rng.random(400) < 0.2
+    y = np.where(few, 1.0, rng.random(400) < 0.5)
+    active = np.column_stack([few, np.ones(400, dtype=bool)])
+    makers = [lambda: ridge] * 2
+    return Instance({"makers": makers, "X": X, "y": y, "active": active}, judge(X, y, active))
+
+
 def against_the_coins(said: Sequence[float], T: int, share: float, seed: int) -> Run:
     """Nature sees what was drawn and answers against it in a share of the rounds."""
     rng = np.random.default_rng(seed)
@@ -485,26 +525,42 @@ class Paths:
 
 
 def walked(
-    costs: np.ndarray, active: np.ndarray, runs: int, seed: int, against: float = 0.0
+    costs: np.ndarray,
+    active: np.ndarray,
+    runs: int,
+    seed: int,
+    against: float = 0.0,
+    noise: bool = True,
+    share: float = 1.0,
+    numbers: bool = False,
 ) -> Paths:
-    """So many runs on a 3×3 grid; `against` is added to the edges that were just taken."""
-    regrets, last = [], None
-    for number in range(runs):
-        last = GroupwiseShortestPath(
-            grid(3, 3), (0, 0), (2, 2), active.shape[1], random_state=seed + number
+    """So many runs on a 3×3 grid; `against` is added to the edges that were just taken.
+
+    What is handed in are the runs, or their regrets as numbers, on the first `share` of the rounds.
+    """
+
+    def walk(number: int, rounds: int) -> GroupwiseShortestPath:
+        one = GroupwiseShortestPath(
+            grid(3, 3), (0, 0), (2, 2), active.shape[1], noise=noise, random_state=seed + number
         )
-        place = {e: i for i, e in enumerate(last.edges)}
-        for c, a in zip(costs, active, strict=True):
-            path = last.choose(a)
+        place = {e: i for i, e in enumerate(one.edges)}
+        for c, a in zip(costs[:rounds], active[:rounds], strict=True):
+            path = one.choose(a)
             taken = [place[e] for e in pairwise(path)]
             given = c.copy()
             given[taken] = np.minimum(given[taken] + against, max(1.0, c.max()))
-            last.update(given)
-        regrets.append(last.regret())
-    assert last is not None
-    every = last.certificates(np.array(regrets))
+            one.update(given)
+        return one
+
+    whole = [walk(number, len(costs)) for number in range(runs)]
+    handed = (
+        whole if share == 1 else [walk(number, int(share * len(costs))) for number in range(runs)]
+    )
+    # Where costs answer to the path, no two runs see the same, and only their numbers can be handed in.
+    regrets = [one.regret() for one in handed]
+    every = whole[-1].certificates(regrets if numbers or against else handed)
     named = {c.name: replace(c, name="path-regret") for c in every}
-    return Paths((worst(named),), every, np.array(regrets))
+    return Paths((worst(named),), every, np.array([one.regret() for one in whole]))
 
 
 def judge_paths(paths: Paths) -> Truths:
@@ -564,6 +620,31 @@ def one_jam(rng: Rng, strength: float) -> Instance:
 def jams_where_one_just_went(rng: Rng, strength: float) -> Instance:
     """Edges that were just taken cost more, others nothing."""
     made = route(rng, 300, runs=10, against=strength)
+    return replace(made, arguments={**made.arguments, "costs": np.zeros((300, 12))})
+
+
+@worlds.world(run=walked, breaks=t.SAME_COSTS, strengths=(0.1, 0.5, 0.98), seeds=50)
+def runs_that_stopped_early(rng: Rng, strength: float) -> Instance:
+    """The runs that are handed in saw so large a share of the rounds."""
+    return route(rng, runs=5, share=strength)
+
+
+@worlds.world(run=walked, breaks=t.SAME_COSTS, strengths=(0.1, 0.5), noticeable=False, seeds=50)
+def regrets_of_shorter_runs(rng: Rng, strength: float) -> Instance:
+    """Regrets on a share of the rounds, handed in as numbers."""
+    return route(rng, share=strength, numbers=True)
+
+
+@worlds.world(run=walked, breaks=t.PERTURBED, seeds=50)
+def leaders_without_noise(rng: Rng, strength: float) -> Instance:
+    """Nothing is perturbed, on honest costs."""
+    return route(rng, noise=False)
+
+
+@worlds.world(run=walked, breaks=t.PERTURBED, strengths=(1.0, 0.5), seeds=50)
+def leaders_without_noise_are_led(rng: Rng, strength: float) -> Instance:
+    """Nothing is perturbed, and what was just taken costs more."""
+    made = route(rng, 300, runs=5, against=strength, noise=False)
     return replace(made, arguments={**made.arguments, "costs": np.zeros((300, 12))})
 
 
