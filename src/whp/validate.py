@@ -25,6 +25,7 @@ __all__ = [
     "as_sparse",
     "as_vector",
     "column_names",
+    "private_stream",
 ]
 
 SMALLEST = 1e-300  # a failure probability is divided among many events; below this that underflows
@@ -175,6 +176,11 @@ def as_rng(value: Any, argument: str = "rng") -> np.random.Generator:
     if value < 0:
         raise ValueError(f"{argument} must be at least 0, got {_shown(value)}")
     return np.random.default_rng(int(value))
+
+
+def private_stream(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """A stream of its own: data that were drawn from the same seed must not share its numbers."""
+    return np.random.default_rng(np.random.default_rng(rng).integers(1 << 62, size=2))
 
 
 def as_sequence(value: Any, argument: str) -> list[Any]:

@@ -23,7 +23,7 @@ from whp.linalg._linf_regression.hadamard import (
     sampled_fwht,
 )
 from whp.provenance import register
-from whp.validate import as_int
+from whp.validate import as_int, private_stream
 
 __all__ = [
     "SRHT",
@@ -80,11 +80,6 @@ class Sketch(LinearOperator):
         return self._rmatmat(np.reshape(x, (-1, 1)))[:, 0]
 
 
-def private(rng: Rng) -> np.random.Generator:
-    """A stream of its own: data that were drawn from the same seed must not share its signs."""
-    return np.random.default_rng(np.random.default_rng(rng).integers(1 << 62, size=2))
-
-
 def counted(rows: np.ndarray) -> np.ndarray:
     """How many times each of `rows` is among them."""
     _, inverse, counts = np.unique(rows, return_inverse=True, return_counts=True)
@@ -135,7 +130,7 @@ class SRHT(Sketch):
     ) -> None:
         super().__init__(n, m)
         drawn = signs is None and rows is None and order is None
-        rng = private(rng)
+        rng = private_stream(rng)
         self.padded = next_power_of_two(n)
         self.signs = (
             rng.choice(np.array([-1.0, 1.0]), n)
@@ -205,7 +200,7 @@ class PooledHadamard(Sketch):
 
     def __init__(self, n: int, m: int, rng: Rng = None) -> None:
         super().__init__(n, m)
-        rng = private(rng)
+        rng = private_stream(rng)
         self.padded = next_power_of_two(n)
         if m > self.padded:
             raise ValueError(f"m must be at most the padded number of rows {self.padded}, got {m}")
@@ -285,7 +280,7 @@ class SubsampledCirculant(Sketch):
 
     def __init__(self, n: int, m: int, rng: Rng = None, *, replace: bool = False) -> None:
         super().__init__(n, m)
-        rng = private(rng)
+        rng = private_stream(rng)
         signs = np.array([-1.0, 1.0])
         self.signs = rng.choice(signs, n)
         self.generator = rng.choice(signs, n)
@@ -391,7 +386,7 @@ class TensorSRHT(Sketch):
 
     def __init__(self, n1: int, n2: int, m: int, rng: Rng = None, *, replace: bool = True) -> None:
         super().__init__(as_int(n1, "n1", low=1) * as_int(n2, "n2", low=1), m)
-        rng = private(rng)
+        rng = private_stream(rng)
         self.sizes = (n1, n2)
         self.padded = (next_power_of_two(n1), next_power_of_two(n2))
         self.signs = tuple(rng.choice(np.array([-1.0, 1.0]), size) for size in self.sizes)

@@ -22,7 +22,6 @@ from whp.linalg._lp_sensitivity_sampling.sampling import (
     Draw,
     draw,
     inclusion,
-    private,
     root_leverage_in_basis,
 )
 from whp.linalg._lp_sensitivity_sampling.sensitivities import ALL_ROWS, from_basis, majorant
@@ -34,7 +33,7 @@ from whp.linalg._lp_sensitivity_sampling.solvers import (
     norm_of,
     solve,
 )
-from whp.validate import as_vector
+from whp.validate import as_vector, private_stream
 
 __all__ = ["certify", "lp_sensitivity_sampling"]
 
@@ -138,7 +137,7 @@ def lp_sensitivity_sampling(
     target = None if b is None else as_vector(b, "b", size=n, dtype=np.float64)
     _refuse_ignored(target, p, level, rows, epsilon, gap, scores, importance, sampling, refine)
     source = np.random.default_rng(rng)
-    random = private(source)
+    random = private_stream(source)
     inner = whiten(A, names, on_rank)
     basis = inner if target is None else _extend(inner, target)
     d = basis.U.shape[1]

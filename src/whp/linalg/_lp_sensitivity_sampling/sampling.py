@@ -10,9 +10,9 @@ import numpy as np
 
 from whp.door import AtLeast, Between, front_door
 from whp.linalg._lp_sensitivity_sampling.basis import as_design, whiten
-from whp.validate import as_vector
+from whp.validate import as_vector, private_stream
 
-__all__ = ["Draw", "RootLeverageSample", "draw", "inclusion", "private", "root_leverage_sampling"]
+__all__ = ["Draw", "RootLeverageSample", "draw", "inclusion", "root_leverage_sampling"]
 
 Scheme = Literal["poisson", "fixed", "multinomial"]
 
@@ -24,11 +24,6 @@ class Draw:
     index: np.ndarray
     xi: np.ndarray
     probabilities: np.ndarray
-
-
-def private(rng: np.random.Generator | int | None) -> np.random.Generator:
-    """A stream of its own: data that were drawn from the same seed must not share its coins."""
-    return np.random.default_rng(np.random.default_rng(rng).integers(1 << 62, size=2))
 
 
 def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
@@ -177,4 +172,4 @@ def root_leverage_sampling(
     clean, names = as_design(A)
     if rows > len(clean):
         raise ValueError(f"rows must be at most {len(clean)}, the rows of A, got {rows}")
-    return root_leverage_in_basis(whiten(clean, names).U, p, rows, rounds, private(rng))
+    return root_leverage_in_basis(whiten(clean, names).U, p, rows, rounds, private_stream(rng))

@@ -11,10 +11,10 @@ import scipy.linalg as sl
 from whp.door import AtLeast, Between, front_door
 from whp.linalg._lp_sensitivity_sampling.basis import Basis, as_design, squared_rows, whiten
 from whp.linalg._lp_sensitivity_sampling.lewis import factor, fixed_point
-from whp.linalg._lp_sensitivity_sampling.sampling import draw, inclusion, private
+from whp.linalg._lp_sensitivity_sampling.sampling import draw, inclusion
 from whp.linalg._lp_sensitivity_sampling.solvers import least_absolute, newton, path, powers
 from whp.progress import track
-from whp.validate import as_vector
+from whp.validate import as_vector, private_stream
 
 __all__ = ["Sensitivities", "sensitivities"]
 
@@ -230,6 +230,6 @@ def sensitivities(
             root = tau[chosen] ** (p / 2) * (live ** (p / 2 - 1) if p > 2 else 1.0)
             certified = np.minimum(1.0, root)
         case _:
-            return from_basis(basis, p, v, chosen, rows, private(rng))
+            return from_basis(basis, p, v, chosen, rows, private_stream(rng))
     lower = np.minimum(lower, certified)
     return Sensitivities(lower, certified, certified, float(lower.sum()), False)
