@@ -11,7 +11,8 @@ from whp.kernel import compiled
 __all__ = ["few_enough", "rewired_cycles"]
 
 EDGES, NODES = 10_000, 2_000  # up to which rewiring takes three seconds and 40 MB at most
-FEW, MANY = 40, 400  # graphs drawn at first, and where these leave it open
+# Graphs after which a p-value so large needs no more; 1e-12 is small enough after the fewest.
+ENOUGH, MANY = {40: 0.2, 120: 0.02}, 400
 SWAPS = 4  # tried for each edge between two graphs that are counted
 
 
@@ -65,11 +66,11 @@ def rewired_cycles(
             other = order[first[into[one]] + (rng.random(swaps) * many[into[one]]).astype(np.int64)]
             _swap(there, tail, one, other, groups, odds, np.log(rng.random(swaps)))
         drawn[graph] = _cycles(there)
-        if graph + 1 == FEW:
-            mean, spread = drawn[:FEW].mean(axis=0), drawn[:FEW].std(axis=0)
+        if graph + 1 in ENOUGH:
+            mean, spread = drawn[: graph + 1].mean(axis=0), drawn[: graph + 1].std(axis=0)
             p = norm.sf((counted - mean) / np.maximum(spread, 1e-12)).min()
-            if p > 0.2 or p < 1e-12:
-                drawn = drawn[:FEW]
+            if p > ENOUGH[graph + 1] or p < 1e-12:
+                drawn = drawn[: graph + 1]
                 break
     mean, spread = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
     return (float(mean[0]), float(spread[0])), (float(mean[1]), float(spread[1]))

@@ -124,6 +124,13 @@ def unequal_sizes(rng: np.random.Generator, strength: float) -> Instance:
     return _blocks(rng, p, rng.permutation([12, 30, 60, 120]), INVERSION, TREE)
 
 
+@worlds.world(run=hierarchical_communities)
+def small_blocks_beside_large(rng: np.random.Generator, strength: float) -> Instance:
+    """Two blocks of 12 and two of 60, densities .05, .15, .4, told that there are four."""
+    p = btsbm_densities(np.array([0.05, 0.15, 0.4]))
+    return _blocks(rng, p, [12, 12, 60, 60], INVERSION, TREE, n_communities=4)
+
+
 @worlds.world(run=hierarchical_communities, strengths=(0.042, 0.045, 0.06, 0.09))
 def close_merges(rng: np.random.Generator, strength: float) -> Instance:
     """Three blocks of 40, .3 inside, .04 between but for one pair, which is at the strength."""
@@ -546,14 +553,14 @@ worlds.mutant(
     "leaves linked by counts instead of densities",
     target=f"{_HOME}.linkage:_link",
     change=lambda link: lambda edges, size: link(edges, np.ones_like(size)),
-    world=unequal_sizes,
+    world=small_blocks_beside_large,
 )
 worlds.mutant(
     TREE,
     "intervals half as wide",
     target=f"{_HOME}.support:simultaneous_proportions",
     change=_narrower,
-    world=half_held_out,
+    world=two_close_levels,
 )
 worlds.mutant(
     TREE,
