@@ -465,9 +465,8 @@ def test_a_file_trains(tmp_path, model):
 
 
 BROKEN = {
-    "objects.npy": lambda p: np.save(
-        p, np.array([{}], dtype=object), allow_pickle=True
-    ),  # written so, to be refused
+    # Written so, to be refused: the reader never unpickles.
+    "objects.npy": lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True),
     "ints.npy": lambda p: np.save(p, np.ones((30, 3), int)),
     "vector.npy": lambda p: np.save(p, np.ones(30)),
     "fortran.npy": lambda p: np.save(

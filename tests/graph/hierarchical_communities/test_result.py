@@ -23,9 +23,8 @@ def test_result_reports_itself():
     assert files["tree.nwk"].count("(") == 3
     assert result.summary()["communities"] == 4
     assert len(result.plot().get_xticks()) == 4
-    again = pickle.loads(
-        pickle.dumps(result)
-    )  # its own bytes: a study's processes exchange results so
+    # Its own bytes: a study's processes exchange results so.
+    again = pickle.loads(pickle.dumps(result))
     assert again.labels.tolist() == result.labels.tolist()
     for certificate in result.certificates:
         assert Certificate.from_json(certificate.to_json()).verdict == certificate.verdict

@@ -122,6 +122,7 @@ def test_only_what_was_drawn_here_counts_as_such(make):
     S = make(90, 24, 0)
     assert made_here(S, type(S))
     assert not made_here(copy.copy(S), type(S))
+    # Its own bytes: what travelled was not drawn by this process.
     assert not made_here(pickle.loads(pickle.dumps(S)), type(S))
     S.shape = (24, 91)
     assert not made_here(S, type(S))

@@ -29,9 +29,8 @@ def test_result_reports_itself():
     )
     assert result.summary()["columns_of_A"] == 7
     assert [t.get_text() for t in result.plot().get_yticklabels()] == names[::-1]
-    again = pickle.loads(
-        pickle.dumps(result)
-    )  # its own bytes: a study's processes exchange results so
+    # Its own bytes: a study's processes exchange results so.
+    again = pickle.loads(pickle.dumps(result))
     assert again.x.tolist() == result.x.tolist()
 
 
@@ -64,7 +63,7 @@ def test_a_pickle_carries_the_statistics_and_not_the_data():
     result = linf_regression(A, b, rows=100, rng=0)
     content = pickle.dumps(result)
     assert len(content) < A.nbytes / 4
-    again = pickle.loads(content)
+    again = pickle.loads(content)  # made two lines above
     np.testing.assert_array_equal(again.statistical_stderr, result.statistical_stderr)
     np.testing.assert_array_equal(again.conf_int(), result.conf_int())
 
@@ -73,6 +72,7 @@ def test_a_model_of_data_changed_in_place_can_be_pickled():
     A, b = problem(1000, 4)
     result = linf_regression(A, b, rows=100, rng=0)
     A *= 2
+    # Its own bytes, as a user's joblib makes them.
     again = pickle.loads(pickle.dumps(result))
     np.testing.assert_array_equal(again.conf_int(), result.conf_int())
     with pytest.raises(ValueError, match="where the data are"):

@@ -131,6 +131,7 @@ def test_losses_do_not_wrap_and_the_learner_pickles():
         learner.predict(None, [1])
         learner.update(None, y, [1])
     assert learner.losses.tolist() == [20_000]
+    # Its own bytes, as a user keeps a learner between two days.
     whole = pickle.loads(pickle.dumps(GroupwiseLearner(Constant, 2)))
     assert whole.update([1.0], 1.0, [1, 1]) == 0.25
 

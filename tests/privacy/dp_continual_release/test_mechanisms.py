@@ -239,6 +239,7 @@ def test_fresh_noise_is_by_construction_for_what_was_drawn_here_alone(monkeypatc
     mine = Mine(2, T=64, rho=0.5)
     assert fresh_of(mine).status == "unchecked"
     assert fresh_of(copy.deepcopy(made())).status == "unchecked"
+    # Its own bytes: what travelled was not made by this process.
     assert fresh_of(pickle.loads(pickle.dumps(made()))).status == "unchecked"
 
     def altered(change):
