@@ -210,3 +210,13 @@ def test_rows_can_be_joined_to_the_data():
 def test_ties_with_the_global_model_are_no_gain():
     X, y, _ = stream()
     assert groupwise_regret(X, y, target_range=(0, 1)).summary()["groups_better_than_under_it"] == 0
+
+
+def test_curves_end_where_the_report_does():
+    X, y, G = stream()
+    made = groupwise_regret(X, y, G, target_range=(0, 1))
+    report = made.report.set_index("group")
+    for name, (time, ours, theirs) in made.curves.items():
+        assert time[-1] == report.loc[name, "rounds"]
+        wanted = report.loc[name, ["loss", "global"]] - report.loc[name, "best_plain"]
+        assert (ours[-1], theirs[-1]) == pytest.approx(tuple(wanted), abs=1e-9)

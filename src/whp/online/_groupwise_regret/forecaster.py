@@ -97,10 +97,10 @@ class Forecaster:
         active: np.ndarray,
         coins: np.ndarray,
         weights: np.ndarray = EMPTY,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predict, then learn, row by row; predictions and losses."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Predict, then learn, row by row; predictions, losses, and those of the global learner."""
         check_size(X, "X", self.lam)
-        predictions, losses = np.empty(len(X)), np.empty(len(X))
+        predictions, losses, alone = np.empty((3, len(X)))
         learn_block(
             np.ascontiguousarray(X),
             y,
@@ -119,10 +119,11 @@ class Forecaster:
             self.sums,
             predictions,
             losses,
+            alone,
             weights,
         )
         self.asleep += int((~active.any(axis=1)).sum())
-        return predictions, losses
+        return predictions, losses, alone
 
     def predict(self, X: np.ndarray, active: np.ndarray) -> np.ndarray:
         """Mixtures of what the groups' learners say, without learning."""

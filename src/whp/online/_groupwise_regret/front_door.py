@@ -186,7 +186,7 @@ def groupwise_regret(
     )
     weights = np.zeros((len(rows), len(names))) if track else EMPTY
     coins = random.random(len(rows)) if prediction == "sample" else np.zeros(len(rows))
-    predictions, losses = state.learn(rows, target, active, coins, weights)
+    predictions, losses, alone = state.learn(rows, target, active, coins, weights)
     in_time = th.LABELS_IN_TIME.by_construction("one call predicted and learnt row by row")
     certificates = state.certificates(span, source, in_time)
     report = state.report()
@@ -204,7 +204,7 @@ def groupwise_regret(
         certificates=certificates,
         weights=weights if track else None,
         scaled=" and ".join(by_data),
-        curves=_curves(state, rows, target, active, losses, names),
+        curves=_curves(state, rows, target, active, losses, alone, names),
     )
 
 
@@ -244,13 +244,11 @@ def _curves(
     target: np.ndarray,
     active: np.ndarray,
     losses: np.ndarray,
+    theirs: np.ndarray,
     names: Sequence[str],
 ) -> dict[str, Any]:
     """Running regret of the six largest groups, ours and that of the global model."""
     largest = np.argsort(-active.sum(axis=0), kind="stable")[:6]
-    theirs = np.empty(len(rows))
-    alone = Forecaster(rows.shape[1], ["everyone"], lam=state.lam, forecaster=state.forecaster)
-    _, theirs = alone.learn(rows, target, np.ones((len(rows), 1), dtype=bool), np.zeros(len(rows)))
     curves: dict[str, Any] = {}
     for g in largest:
         own = np.flatnonzero(active[:, g])

@@ -117,12 +117,13 @@ def learn_block(
     sums,
     predictions,
     losses,
+    alone,
     weights,
 ):
     """All rows of a block. Learners 0…N−1 are the groups', the last one is global, for comparison.
 
     `budget` holds B, the largest |r| and the largest loss. `scale` is one over the range of losses.
-    `weights` may have no rows.
+    `alone` gets the global one's losses. `weights` may have no rows.
     """
     n, d = X.shape
     N = len(R)
@@ -158,6 +159,7 @@ def learn_block(
                         prediction += p[g] * min(max(raw[g], 0.0), 1.0)
         predictions[t] = prediction
         losses[t] = (prediction - y[t]) ** 2
+        alone[t] = ell[N]
         if len(weights):
             weights[t] = p
         if not awake:
