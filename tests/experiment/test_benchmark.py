@@ -12,7 +12,7 @@ from whp.experiment.benchmark import (
     Peer,
     Target,
     compare,
-    head,
+    document,
     markdown,
 )
 from whp.intervals import Estimate
@@ -139,13 +139,19 @@ def test_threads_are_one_setting_for_all():
     assert set(seen) == {"2"}
 
 
-def test_the_head_counts_and_says_where():
-    results = [
-        compared(case(target=Target("a", 0.7)), a=(0.5, 0.6, 0.65), b=(0.9, 1.0, 1.1)),
-        compared(case(target=Target("a", 1.0)), a=(1.5, 1.6, 1.7), b=(0.1, 1.0, 9.0)),
-    ]
-    text = head(results)
-    assert "4 comparisons: 1 faster, 1 even, 1 undecided, 1 slower" in text
-    assert "Targets: 1 met, 1 missed" in text
+def test_the_document_counts_says_where_and_keeps_the_other_methods():
+    met = compared(case(target=Target("a", 0.7)), a=(0.5, 0.6, 0.65), b=(0.9, 1.0, 1.1))
+    missed = compared(case(target=Target("a", 1.0)), a=(1.5, 1.6, 1.7), b=(0.1, 1.0, 9.0))
+    text = document({"x": markdown("x", [met])})
+    assert "2 comparisons: 1 faster, 1 even, 0 undecided, 0 slower" in text
+    assert "Targets: 1 met." in text
     assert "numpy" in text
     assert "cores" in text
+    both = document({"a": markdown("a", [missed])}, text)
+    assert "4 comparisons: 1 faster, 1 even, 1 undecided, 1 slower" in both
+    assert "Targets: 1 met, 1 missed." in both
+    assert both.index("## a") < both.index("## x")
+    assert text[text.index("## x") :] == both[both.index("## x") :]
+    again = document({"x": markdown("x", [missed])}, both)
+    assert "1 met" not in again
+    assert again == document({"x": markdown("x", [missed])}, again)

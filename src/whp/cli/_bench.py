@@ -9,20 +9,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.markdown import Markdown
 
-from whp.experiment.benchmark import Comparison, compare, head, markdown
+from whp.experiment.benchmark import compare, document, markdown
 
 __all__ = ["bench"]
 
 
 def bench(slugs: Sequence[str], source: Path, out: Path | None) -> int:
-    """Run ``CASES`` of each module in `source`; write all sections to `out`."""
+    """Run ``CASES`` of each module in `source`; put their sections into `out`."""
     modules = {p.stem.replace("_", "-"): p for p in sorted(source.glob("*.py"))}
     if unknown := [s for s in slugs if s not in modules]:
         raise ValueError(
             f"{source}: no benchmark of {', '.join(unknown)}; there are {', '.join(modules) or 'none'}"
         )
     console = Console()
-    sections, everything = [], list[Comparison]()
+    sections: dict[str, str] = {}
     for slug in slugs or modules:
         spec = importlib.util.spec_from_file_location(
             f"benchmark_{modules[slug].stem}", modules[slug]
@@ -35,9 +35,9 @@ def bench(slugs: Sequence[str], source: Path, out: Path | None) -> int:
         for case in module.CASES:
             with console.status(f"{slug}: {case.name}"):
                 results.append(compare(case))
-        everything += results
-        sections.append(markdown(slug, results))
-        console.print(Markdown(sections[-1]))
+        sections[slug] = markdown(slug, results)
+        console.print(Markdown(sections[slug]))
         if out is not None:
-            out.write_text(head(everything) + "\n".join(sections), encoding="utf-8")
+            earlier = out.read_text(encoding="utf-8") if out.exists() else ""
+            out.write_text(document(sections, earlier), encoding="utf-8")
     return 0

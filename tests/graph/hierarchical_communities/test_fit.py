@@ -129,7 +129,7 @@ def test_uneven_degrees_are_seen_and_taken_out_of_the_triangles(tail):
         assert made.plain.squares.z > made.scaled.squares.z
         assert made.plain.triangles.z > made.scaled.triangles.z
     assert seen == 20
-    assert tail < 3 or closed == 0
+    assert tail < 3 or closed <= 1  # two of 20 at this level: 4e-4
 
 
 def test_leaf_pairs_under_a_merge_are_compared():

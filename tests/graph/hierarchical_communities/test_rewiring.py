@@ -9,11 +9,18 @@ from whp.graph._hierarchical_communities.fit import count_squares, count_triangl
 from whp.graph._hierarchical_communities.rewiring import _cycles, _swap, rewired_cycles
 
 
+def _edges(A):
+    return np.argwhere(np.triu(A)).ravel()
+
+
 def test_cycles_are_counted_as_elsewhere():
     for seed in range(5):
         A = sp.csr_array(nx.to_scipy_sparse_array(nx.gnp_random_graph(40, 0.3, seed=seed)))
         A = A.astype(float)
-        assert tuple(_cycles(A.toarray() > 0)) == (count_triangles(A), count_squares(A))
+        assert tuple(_cycles(A.toarray() > 0, _edges(A.toarray()))) == (
+            count_triangles(A),
+            count_squares(A),
+        )
 
 
 def test_mean_and_spread_are_those_of_all_graphs_of_these_degrees():
@@ -42,12 +49,13 @@ def test_mean_and_spread_are_those_of_all_graphs_of_these_degrees():
 def test_swaps_keep_degrees_and_the_edges_between_leaves():
     A = nx.to_numpy_array(nx.gnp_random_graph(40, 0.2, seed=0))
     labels, there = np.arange(40) % 3, A > 0
-    tail = np.argwhere(np.triu(A)).ravel()
+    tail = _edges(A)
     into = labels[tail.reshape(-1, 2)[:, ::-1].ravel()]
     rng = np.random.default_rng(0)
-    one = rng.integers(len(tail), size=3000)
-    other = np.array([rng.choice(np.flatnonzero(into == into[h])) for h in one])
-    _swap(there, tail, one, other, labels, np.zeros((3, 3)), np.full(3000, -1.0))
+    many = np.bincount(into)
+    order = np.argsort(into, kind="stable")
+    drawn = rng.random((3000, 3))
+    _swap(there, tail, into, order, np.cumsum(many) - many, many, labels, np.ones((3, 3)), drawn)
     assert (there != A).sum() > 50
     assert (there == there.T).all()
     assert not there.diagonal().any()

@@ -300,15 +300,12 @@ def _finer(
 
     # What only rewiring refutes, only rewiring can explain.
     subtle = small and described(labels)[2].p >= LEVEL_CYCLES
-    for i, (graph, many) in enumerate(_candidates(train, test, A, labels, small)):
-        if many > A.shape[0] / LEAST:
-            continue
-        finer = _refined(graph, many)
+    for finer, plain in _candidates(train, test, A, labels, small):
         found, density, closed = described(finer)
         if closed.p < FITS:
             continue
-        least = FITS_REWIRED if subtle and i < 3 else FITS
-        if subtle or i >= 3:
+        least = FITS_REWIRED if subtle and plain else FITS
+        if subtle or not plain:
             closed = rewired(A, closed, finer, density)
         if min(closed.p, closed.fits) >= least:
             return found, closed
@@ -317,20 +314,45 @@ def _finer(
 
 def _candidates(
     train: sp.csr_array, test: sp.csr_array, A: sp.csr_array, labels: np.ndarray, small: bool
-) -> Iterator[tuple[sp.csr_array, int]]:
-    """Edges and numbers of communities that are tried in turn."""
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Communities that are tried in turn, and whether they need not be rewired."""
     k = int(labels.max()) + 1
-    yield from ((train, 2 * k), (train, 4 * k), (A, 2 * k))
+
+    def refined(*tries: tuple[sp.csr_array, int]) -> Iterator[np.ndarray]:
+        yield from (_refined(M, many) for M, many in tries if many <= A.shape[0] / LEAST)
+
+    for found in refined((train, 2 * k), (train, 4 * k), (A, 2 * k)):
+        yield found, True
     if small:
-        yield A, k
+        yield _halved(A, labels), False
+        for found in refined((A, k)):
+            yield found, False
         if many := _confirmed(train, test, labels):
-            yield from ((A, many), (A, round(1.2 * many)), (A, round(many / 1.2)))
+            for found in refined((A, many), (A, round(1.2 * many)), (A, round(many / 1.2))):
+                yield found, False
+
+
+def _halved(A: sp.csr_array, labels: np.ndarray) -> np.ndarray:
+    """Every leaf in two, by how many edges its nodes have to each leaf.
+
+    A small community under a large one is hidden from eigenvectors and not from these counts.
+    """
+    from sklearn.cluster import KMeans
+
+    k = int(labels.max()) + 1
+    edges = np.sqrt(A @ np.eye(k)[labels])  # whose noise is alike everywhere
+    halves = labels.copy()
+    for leaf in range(k):
+        nodes = np.flatnonzero(labels == leaf)
+        if len(nodes) >= 2 * LEAST:
+            halves[nodes] += k * KMeans(2, n_init=10, random_state=0).fit_predict(edges[nodes])
+    return spectral.refine(A, np.unique(halves, return_inverse=True)[1].astype(np.int64), 3)
 
 
 def _refined(graph: sp.csr_array, many: int) -> np.ndarray:
     """So many spectral communities; a source of randomness of its own."""
     rng = np.random.default_rng(0)
-    labels, _ = spectral.spectral_leaves(graph, many, "bethe-hessian", many, rng)
+    labels, _ = spectral.spectral_leaves(graph, many, "bethe-hessian", many, rng, starts=3)
     return spectral.refine(graph, labels, 1)
 
 
@@ -350,17 +372,18 @@ def _confirmed(train: sp.csr_array, test: sp.csr_array, labels: np.ndarray) -> i
         )
         return float(held), float((sizes * (sizes - 1)).sum() / 2 - built)
 
-    coarse, best, many = inside(labels), -math.inf, None
+    coarse, best, many, worse = inside(labels), -math.inf, None, 0
     wanted = 1.4 * k
-    while wanted <= min(n / (2 * LEAST), MANY):
+    while wanted <= min(n / (2 * LEAST), MANY) and worse < 3:
         held, pairs = inside(_refined(train, round(wanted)))
         within, between = held / max(pairs, 1), (total - held) / max(free - pairs, 1)
         value = float(xlogy(held, within) + xlogy(pairs - held, 1 - within))
         value += float(
             xlogy(total - held, between) + xlogy(free - pairs - total + held, 1 - between)
         )
+        worse += 1
         if value > best:
-            best = value
+            best, worse = value, 0
             denser = binom.sf(held - 1, pairs, coarse[0] / max(coarse[1], 1)) < LEVEL_CYCLES
             many = round(wanted) if denser else None
         wanted *= 1.4

@@ -7,12 +7,14 @@ import scipy.sparse as sp
 from scipy.stats import norm
 
 from whp.kernel import compiled
+from whp.validate import private_stream
 
 __all__ = ["few_enough", "rewired_cycles"]
 
 EDGES, NODES = 10_000, 2_000  # up to which rewiring takes three seconds and 40 MB at most
-# Graphs after which a p-value so large needs no more; 1e-12 is small enough after the fewest.
-ENOUGH, MANY = {40: 0.2, 120: 0.02}, 400
+# Graphs after which a p-value below the first or above the second needs no more: their spread is
+# then known to a ninth and a sixteenth, and such deviations stay on their side of three of it.
+ENOUGH, MANY = {40: (3e-6, 0.2), 120: (7e-5, 0.02)}, 400
 SWAPS = 4  # tried for each edge between two graphs that are counted
 
 
@@ -44,7 +46,7 @@ def rewired_cycles(
     counted : tuple of int
         Triangles and 4-cycles of `A`; where they are far from or near to the mean, few graphs do.
     """
-    rng = np.random.default_rng(0)
+    rng = private_stream(0)
     upper = sp.coo_array(sp.triu(A, 1))
     # Half edge h leads from tail[h] to tail[h ^ 1]; the leaf that it leads to never changes.
     tail = np.column_stack([upper.coords[0], upper.coords[1]]).ravel().astype(np.int64)
@@ -56,20 +58,19 @@ def rewired_cycles(
     there[tail[::2], tail[1::2]] = there[tail[1::2], tail[::2]] = True
 
     likely = np.clip(p, 1e-9, 0.999)
-    odds = np.log(likely / (1 - likely))
+    odds = likely / (1 - likely)
 
     swaps = SWAPS * upper.nnz
     drawn = np.empty((MANY, 2))
     for graph in range(MANY):
         for _ in range(3 if graph == 0 else 1):
-            one = rng.integers(len(tail), size=swaps)
-            other = order[first[into[one]] + (rng.random(swaps) * many[into[one]]).astype(np.int64)]
-            _swap(there, tail, one, other, groups, odds, np.log(rng.random(swaps)))
-        drawn[graph] = _cycles(there)
+            _swap(there, tail, into, order, first, many, groups, odds, rng.random((swaps, 3)))
+        drawn[graph] = _cycles(there, tail)
         if graph + 1 in ENOUGH:
             mean, spread = drawn[: graph + 1].mean(axis=0), drawn[: graph + 1].std(axis=0)
             p = norm.sf((counted - mean) / np.maximum(spread, 1e-12)).min()
-            if p > ENOUGH[graph + 1] or p < 1e-12:
+            least, most = ENOUGH[graph + 1]
+            if not least <= p <= most:
                 drawn = drawn[: graph + 1]
                 break
     mean, spread = drawn.mean(axis=0), drawn.std(axis=0, ddof=1)
@@ -77,14 +78,16 @@ def rewired_cycles(
 
 
 @compiled
-def _swap(there, tail, one, other, groups, odds, chance):
-    for step in range(len(one)):
-        h, g = one[step], other[step]
+def _swap(there, tail, into, order, first, many, groups, odds, drawn):
+    for step in range(len(drawn)):
+        h = int(drawn[step, 0] * len(tail))
+        leaf = into[h]
+        g = order[first[leaf] + int(drawn[step, 1] * many[leaf])]
         a, b, c, d = tail[h], tail[h ^ 1], tail[g], tail[g ^ 1]
         if a in (c, d) or b in (c, d) or there[a, d] or there[c, b]:
             continue
         i, j, k, m = groups[a], groups[b], groups[c], groups[d]
-        if odds[i, m] + odds[k, j] - odds[i, j] - odds[k, m] < chance[step]:
+        if odds[i, m] * odds[k, j] < drawn[step, 2] * odds[i, j] * odds[k, m]:
             continue
         there[a, b] = there[b, a] = there[c, d] = there[d, c] = False
         there[a, d] = there[d, a] = there[c, b] = there[b, c] = True
@@ -92,26 +95,36 @@ def _swap(there, tail, one, other, groups, odds, chance):
 
 
 @compiled
-def _cycles(there):
+def _cycles(there, tail):
     """Triangles and 4-cycles, each found from its last node."""
     n = len(there)
-    ends = np.empty((n, n), np.int64)
     degree = np.zeros(n, np.int64)
-    for i in range(n):
-        for j in range(n):
-            if there[i, j]:
-                ends[i, degree[i]] = j
-                degree[i] += 1
+    for node in tail:
+        degree[node] += 1
+    starts = np.zeros(n + 1, np.int64)
+    starts[1:] = np.cumsum(degree)
+    # Neighbours in order: filled from nodes in order, whose own neighbours come as edges do.
+    unsorted, ends = np.empty(len(tail), np.int64), np.empty(len(tail), np.int64)
+    filled = starts[:-1].copy()
+    for h in range(len(tail)):
+        unsorted[filled[tail[h]]] = tail[h ^ 1]
+        filled[tail[h]] += 1
+    filled = starts[:-1].copy()
+    for node in range(n):
+        for edge in range(starts[node], starts[node + 1]):
+            other = unsorted[edge]
+            ends[filled[other]] = node
+            filled[other] += 1
     triangles, squares = 0, 0
     paths = np.zeros(n, np.int64)
     for last in range(n):
         for again in range(2):  # count, then clear
-            for first in range(degree[last]):
-                middle = ends[last, first]
+            for first in range(starts[last], starts[last + 1]):
+                middle = ends[first]
                 if middle > last:
                     break
-                for second in range(degree[middle]):
-                    opposite = ends[middle, second]
+                for second in range(starts[middle], starts[middle + 1]):
+                    opposite = ends[second]
                     if opposite >= last:
                         break
                     if again == 1:

@@ -14,6 +14,7 @@ __all__ = ["bisect", "block_counts", "count_communities", "refine", "spectral_le
 HALF = 2000  # nodes from which single precision, ample for the tolerance, halves the traffic
 TAU = 0.1  # regularisation of the top-down baseline, in mean degrees (the paper's value)
 TOLERANCE = 1e-2  # of eigenvalues, relative: counting needs signs, k-means directions
+STARTS = 10  # of k-means
 DENSE = 64  # nodes up to which all eigenvalues are computed
 
 
@@ -78,7 +79,9 @@ def _tamed(A: sp.csr_array) -> sp.csr_array:
     return squares
 
 
-def _cluster(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+def _cluster(
+    vectors: np.ndarray, k: int, rng: np.random.Generator, starts: int = STARTS
+) -> np.ndarray:
     """k-means of the rows, scaled to unit length; labels 0..K-1 without gaps."""
     from sklearn.cluster import KMeans
 
@@ -87,7 +90,7 @@ def _cluster(vectors: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarra
     distinct = len(np.unique(rows.round(12), axis=0))
     if min(k, distinct) == 1:
         return np.zeros(len(rows), dtype=np.int64)
-    model = KMeans(min(k, distinct), n_init=10, random_state=int(rng.integers(1 << 31)))
+    model = KMeans(min(k, distinct), n_init=starts, random_state=int(rng.integers(1 << 31)))
     return np.unique(model.fit_predict(rows), return_inverse=True)[1].astype(np.int64)
 
 
@@ -115,7 +118,12 @@ def count_communities(A: sp.csr_array, limit: int, rng: np.random.Generator, nea
 
 
 def spectral_leaves(
-    A: sp.csr_array, k: int | None, leaves: str, limit: int, rng: np.random.Generator
+    A: sp.csr_array,
+    k: int | None,
+    leaves: str,
+    limit: int,
+    rng: np.random.Generator,
+    starts: int = STARTS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Label of each node and the eigenvalues that were looked at.
 
@@ -131,6 +139,8 @@ def spectral_leaves(
         Largest number of communities that is counted.
     rng : Generator
         Start vectors and k-means.
+    starts : int
+        Of k-means.
     """
     n = A.shape[0]
     matrix, rho = _negative_bethe_hessian(A)
@@ -143,7 +153,7 @@ def spectral_leaves(
         k = max(1, min(limit, int((values > 0).sum())))
     if leaves == "adjacency":
         vectors = _extreme(A, k, rng)[1]
-    return _cluster(vectors[:, :k], k, rng), -values
+    return _cluster(vectors[:, :k], k, rng, starts), -values
 
 
 def block_counts(A: sp.csr_array, labels: np.ndarray, k: int) -> np.ndarray:
