@@ -86,7 +86,7 @@ def products(system: System) -> float:
     lower = np.bincount(p.rows, shares * (p.indices < p.rows), system.n)
     upper = np.bincount(p.rows, shares * (p.indices > p.rows), system.n)
     grown = 1 + 8 * UNIT * int(np.diff(p.indptr).max())
-    return float(lower.max()) * float(upper.max()) * grown
+    return float(lower.max() * upper.max() * grown)
 
 
 class Spectra:

@@ -19,10 +19,49 @@ ROUNDS, ERRORS, SQUARES, LEAST, MOST, OUTSIDE = range(6)
 
 
 @compiled
+def _jump(G, h, limits, theta, free, work, right):
+    """Solve for the coordinates inside of the box, the others as they are; as far as the box goes."""
+    m, n = len(theta), 0
+    for j in range(m):  # Cholesky's factor of the free part, and the solve beside it
+        if G[j, j] <= 0 or abs(theta[j]) >= limits[j]:
+            continue
+        s, pivot = h[j], G[j, j]
+        for i in range(m):
+            s -= G[j, i] * theta[i]
+        for b in range(n):
+            t = G[j, free[b]]
+            for c in range(b):
+                t -= work[n, c] * work[b, c]
+            work[n, b] = t / work[b, b]
+            s -= work[n, b] * right[b]
+            pivot -= work[n, b] ** 2
+        if pivot > 1e-9 * G[j, j]:  # else it depends on those before, and stays
+            work[n, n] = math.sqrt(pivot)
+            right[n] = s / work[n, n]
+            free[n] = j
+            n += 1
+    for a in range(n - 1, -1, -1):
+        s = right[a]
+        for b in range(a + 1, n):
+            s -= work[b, a] * right[b]
+        right[a] = s / work[a, a]
+    share = 1.0  # as far as the box goes
+    for a in range(n):
+        j = free[a]
+        room = limits[j] - theta[j] if right[a] > 0 else limits[j] + theta[j]
+        if abs(right[a]) * share > room:
+            share = room / abs(right[a])
+    for a in range(n):
+        j = free[a]
+        theta[j] = min(max(theta[j] + share * right[a], -limits[j]), limits[j])
+
+
+@compiled
 def _fit(G, h, limits, theta):
-    """Least squares in a box by coordinate descent on the Gram matrix, from the last solution."""
+    """Least squares in a box on the Gram matrix, from the last solution: coordinate descent, and jumps where it crawls."""
     m = len(theta)
-    for _ in range(500):
+    free, work, right = np.empty(m, np.int64), np.empty((m, m)), np.empty(m)
+    for sweep in range(500):
         moved, size = 0.0, 0.0
         for j in range(m):
             if G[j, j] <= 0:
@@ -36,6 +75,26 @@ def _fit(G, h, limits, theta):
             theta[j] = new
         if moved <= 1e-9 * (size + 1e-12):
             return
+        if sweep % 3 == 1:
+            _jump(G, h, limits, theta, free, work, right)
+
+
+@compiled
+def _features(context, low, high, phi):
+    z = min(max(2 * (context - low) / (high - low) - 1, -1.0), 1.0)
+    angle = math.acos(z)
+    for j in range(len(phi)):
+        phi[j] = math.cos(j * angle)
+
+
+@compiled
+def _drawn(p, u):
+    run = 0.0
+    for i in range(len(p) - 1):
+        run += p[i]
+        if u < run:
+            return i
+    return len(p) - 1
 
 
 @compiled
@@ -110,6 +169,39 @@ def learn(G, h, theta, sums, span, phi, arm, cost, limits):
             _fit(G[i], h[i] / s, limits, theta[i])
 
 
+@compiled
+def replays(costs, phi, span, uniforms, paid, bounds):
+    """Replays of ChebCB on a table of costs: expected costs, and the bound on regret to each system's own best arm.
+
+    It stands beside the kernels that it calls: numba's cache looks at one file alone.
+    """
+    T, d = costs.shape
+    m = phi.shape[1]
+    G, h, theta = np.zeros((d, m, m)), np.zeros((d, m)), np.zeros((d, m))
+    sums, limits, p, said = np.zeros(6), np.zeros(m), np.zeros(d), np.zeros(d)
+    for n in range(len(uniforms)):
+        G[:] = 0
+        h[:] = 0
+        theta[:] = 0
+        sums[:] = 0
+        sums[3], sums[4] = np.inf, -np.inf
+        cost, bound = 0.0, 0.0
+        for t in range(T):
+            eta, s, best = weigh(theta, sums, span, phi[t], limits, p, said)
+            arm, errors = _drawn(p, uniforms[n, t]), 0.0
+            for i in range(d):
+                cost += p[i] * costs[t, i]
+                errors += p[i] * (said[i] - (costs[t, i] - 1) / s) ** 2
+            most = costs[t].max() - costs[t].min()
+            if eta > 0:
+                q = p[best]
+                gaps = max(d * (1 + q) - 2, d * q - 2 + 1 / q)
+                most = min(most, s * (gaps / eta + eta / 4 * errors))
+            bound += most
+            learn(G, h, theta, sums, span, phi[t], arm, costs[t, arm], limits)
+        paid[n], bounds[n] = cost, bound
+
+
 class Chebyshev:
     """The learner; memory does not grow with the rounds.
 
@@ -142,7 +234,9 @@ class Chebyshev:
 
     def features(self, context: float) -> Float[np.ndarray, " m"]:
         """Chebyshev polynomials of the context, which is clipped to its range."""
-        return features(np.array([context]), self.low, self.high, self.degree)[0]
+        phi = np.empty(self.degree)
+        _features(context, self.low, self.high, phi)
+        return phi
 
     def predicted(self, context: float) -> Float[np.ndarray, " d"]:
         """What each arm is expected to cost."""
@@ -156,7 +250,7 @@ class Chebyshev:
         phi, span = self.features(context), self.high - self.low
         weigh(self.theta, self.sums, span, phi, self._limits, self._p, self._said)
         p = self._p.copy()
-        arm = min(int(np.searchsorted(np.cumsum(p), self.rng.random(), side="right")), len(p) - 1)
+        arm = int(_drawn(p, self.rng.random()))
         self._drawn = arm, phi
         return arm, p
 

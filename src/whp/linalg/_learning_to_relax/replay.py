@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from whp.bandits.tsallis_inf import TsallisINF, _probabilities
+from whp.bandits import tsallis_inf
 from whp.certificate import Answer, Certificate
 from whp.concentration import betting
 from whp.door import AtLeast, Fraction, front_door
 from whp.intervals import Estimate
-from whp.kernel import compiled
+from whp.linalg._learning_to_relax import chebyshev
 from whp.linalg._learning_to_relax import theorems as th
-from whp.linalg._learning_to_relax.chebyshev import features, learn, weigh
 from whp.linalg._learning_to_relax.tuner import as_range, bin_of
 from whp.progress import track
 from whp.result import PALETTE, Result
@@ -83,96 +82,9 @@ class Replay(Result):
         ax.legend(frameon=False)
 
 
-@compiled
-def _tsallis(costs, cell, cells, sigma, uniforms, paid, bounds):
-    """Replays of Tsallis-INF: expected costs and the executed bound, draws averaged over where they can be."""
-    T, d = costs.shape
-    k, p = np.zeros((cells, d)), np.zeros(d)
-    total, rate, before = np.zeros(cells), np.zeros(cells), np.zeros(cells)
-    rounds = np.zeros(cells)
-    for n in range(len(uniforms)):
-        k[:] = 0
-        total[:] = 0
-        rate[:] = 0
-        before[:] = 0
-        rounds[:] = 0
-        cost, bound = 0.0, 0.0
-        for t in range(T):
-            c = cell[t]
-            if rounds[c] == 0:
-                p[:] = 1 / d
-            else:
-                _probabilities(k[c], rate[c], p)
-            u, arm, run, roots, spread = uniforms[n, t], 0, 0.0, 0.0, 0.0
-            while arm < d - 1:
-                run += p[arm]
-                if u < run:
-                    break
-                arm += 1
-            for i in range(d):
-                root = math.sqrt(p[i])
-                roots += root
-                cost += p[i] * costs[t, i]
-                spread += root * (costs[t, i] - 1) ** 2
-            a = costs[t, arm] - 1
-            rounds[c] += 1
-            total[c] += a
-            scale = sigma if sigma > 0 else max(total[c] / rounds[c], 1.0)
-            if rounds[c] == 1:
-                # The rate of the first round depends on its draw: so does what stands over it.
-                rate[c] = scale * math.sqrt(2)
-                spread = 0.0
-                for i in range(d):
-                    own = sigma if sigma > 0 else max(costs[t, i] - 1, 1.0)
-                    spread += math.sqrt(p[i]) * (costs[t, i] - 1) ** 2 / (own * math.sqrt(2))
-                bound += spread
-            else:
-                bound += spread / rate[c]
-            bound += 2 * (rate[c] - before[c]) * (roots - 1)
-            k[c, arm] += a / p[arm]
-            before[c] = rate[c]
-            rate[c] = max(rate[c], scale * math.sqrt(rounds[c] + 1))
-        paid[n], bounds[n] = cost, bound
-
-
-@compiled
-def _chebyshev(costs, phi, span, uniforms, paid, bounds):
-    """Replays of ChebCB: expected costs, and the bound on regret to each system's own best arm."""
-    T, d = costs.shape
-    m = phi.shape[1]
-    G, h, theta = np.zeros((d, m, m)), np.zeros((d, m)), np.zeros((d, m))
-    sums, limits, p, said = np.zeros(6), np.zeros(m), np.zeros(d), np.zeros(d)
-    for n in range(len(uniforms)):
-        G[:] = 0
-        h[:] = 0
-        theta[:] = 0
-        sums[:] = 0
-        sums[3], sums[4] = np.inf, -np.inf
-        cost, bound = 0.0, 0.0
-        for t in range(T):
-            eta, s, best = weigh(theta, sums, span, phi[t], limits, p, said)
-            u, arm, run, errors = uniforms[n, t], 0, 0.0, 0.0
-            while arm < d - 1:
-                run += p[arm]
-                if u < run:
-                    break
-                arm += 1
-            for i in range(d):
-                cost += p[i] * costs[t, i]
-                errors += p[i] * (said[i] - (costs[t, i] - 1) / s) ** 2
-            most = costs[t].max() - costs[t].min()
-            if eta > 0:
-                q = p[best]
-                gaps = max(d * (1 + q) - 2, d * q - 2 + 1 / q)
-                most = min(most, s * (gaps / eta + eta / 4 * errors))
-            bound += most
-            learn(G, h, theta, sums, span, phi[t], arm, costs[t, arm], limits)
-        paid[n], bounds[n] = cost, bound
-
-
 def fixed_scale(rate: str) -> float:
     """σ of "fixed:σ"; 0 for "running"."""
-    return TsallisINF(1, rate)._sigma
+    return tsallis_inf.TsallisINF(1, rate)._sigma
 
 
 def _largest_bound(costs: np.ndarray, cell: np.ndarray, sigma: float) -> float:
@@ -221,16 +133,18 @@ def replayed(
         assert contexts is not None
         cell = np.array([bin_of(float(c), *span, bins) for c in contexts])
     paid, bounds = np.empty(replays), np.empty(replays)
-    phi = features(contexts, *span, degree) if learner == "chebcb" else None  # type: ignore[arg-type]
+    phi = chebyshev.features(contexts, *span, degree) if learner == "chebcb" else None  # type: ignore[arg-type]
     if phi is None:
         sigma = fixed_scale(rate)
     for start in track(range(0, replays, CHUNK), "replaying the learner"):
         part = slice(start, min(start + CHUNK, replays))
         uniforms = rng.random((part.stop - part.start, T))
         if phi is None:
-            _tsallis(costs, cell, cell.max() + 1, sigma, uniforms, paid[part], bounds[part])
+            tsallis_inf.replays(
+                costs, cell, cell.max() + 1, sigma, uniforms, paid[part], bounds[part]
+            )
         else:
-            _chebyshev(costs, phi, span[1] - span[0], uniforms, paid[part], bounds[part])
+            chebyshev.replays(costs, phi, span[1] - span[0], uniforms, paid[part], bounds[part])
     fixed = float(costs.sum(axis=0).min())
     each = float(costs.min(axis=1).sum())
     against = fixed
@@ -252,7 +166,11 @@ def replayed(
         _mean(bounds, share, 0.0, over),
         float(costs.mean(axis=1).sum()) - against,
     )
+    expected = _over(measured, T, against)
     made = [th.regret(facts, answers)]
+    if learner != "tsallis":
+        uniform = float(costs.mean())
+        made.append(th.no_worse(facts, expected, fixed / T, uniform, answers))
     if learner == "tsallis" and sigma > 0:
         highest = float(costs.max()) - 1
         known = th.RANGE_KNOWN.check(
@@ -263,7 +181,7 @@ def replayed(
     return Replay(
         learner,
         replays,
-        _over(measured, T, against),
+        expected,
         fixed / T,
         each / T,
         measured,

@@ -15,6 +15,7 @@ from whp.theorem import AT_MOST, ON_AVERAGE, THIS_RUN, Condition, Derived, Theor
 __all__ = [
     "COSTS",
     "ITERATION_BOUND",
+    "NO_WORSE",
     "OBLIVIOUS",
     "POSITIVE_DEFINITE",
     "RANGE_KNOWN",
@@ -28,6 +29,7 @@ __all__ = [
     "Counted",
     "Regret",
     "iteration_bound",
+    "no_worse",
     "regret",
     "worst_case",
     "worst_case_regret",
@@ -103,6 +105,17 @@ REGRET_PER_SYSTEM = REGRET.variant(
     remedy="with the authors' exploration, whose η grows with the rounds, the bound is seldom better than the "
     "range of the counts; the measured regret beside it stands.",
 )
+NO_WORSE = Theorem(
+    "no-worse-than-fixed",
+    claim="on average over its own draws the learner takes no more iterations than the best fixed ω in hindsight",
+    quantity="expected iterations a system",
+    relation=AT_MOST,
+    scope=ON_AVERAGE,
+    source=Derived("learning-to-relax#replays", extends="Waudby-Smith & Ramdas 2024"),
+    conditions=(OBLIVIOUS, COSTS),
+    needs="more replays, which narrow the interval.",
+    remedy="few systems for so many ω, or contexts that say little of what ω costs: a smaller grid, or tsallis.",
+)
 WORST_CASE = REGRET.variant(
     name="regret-worst-case",
     claim="expected iterations above those of the best fixed ω are at most K(4√(dT) + 1), K the scale of the rate",
@@ -121,7 +134,7 @@ ITERATION_BOUND = Theorem(
     needs="strictly dominant systems, or up to 400 unknowns; and a cap above the bounds.",
     remedy="the cap ends every solve before its bound is of use; or rounding, of ill-conditioned systems.",
 )
-THEOREMS = (REGRET, REGRET_PER_BIN, REGRET_PER_SYSTEM, WORST_CASE, ITERATION_BOUND)
+THEOREMS = (REGRET, REGRET_PER_BIN, REGRET_PER_SYSTEM, NO_WORSE, WORST_CASE, ITERATION_BOUND)
 OF_LEARNER = {"tsallis": REGRET, "tsallis-cb": REGRET_PER_BIN, "chebcb": REGRET_PER_SYSTEM}
 
 
@@ -196,6 +209,20 @@ def regret(r: Regret, answers: Iterable[Answer]) -> Certificate:
         measured=r.measured,
         answers=answers,
         inputs=r.inputs,
+    )
+
+
+def no_worse(
+    r: Regret, expected: Estimate, fixed: float, uniform: float, answers: Iterable[Answer]
+) -> Certificate:
+    """What is demanded of a learner that sees contexts: to beat every fixed ω, iterations a system."""
+    return NO_WORSE(
+        bound=fixed,
+        confidence=1.0,
+        trivial=uniform,
+        measured=expected,
+        answers=answers,
+        inputs={"T": r.rounds, "d": r.arms, "replays": expected.n or 0, "a uniform ω": uniform},
     )
 
 
