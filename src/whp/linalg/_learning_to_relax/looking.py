@@ -38,8 +38,8 @@ class Inspector:
         self.how: dict[str, int] = {}
         self.condition = 0.0
 
-    def look(self, system: System, b: np.ndarray, x0: np.ndarray | None, omega: float) -> None:
-        """A system before it is solved: its bound."""
+    def look(self, system: System, omega: float) -> None:
+        """A system before it is solved: its bound, from any start for SOR, from one no worse than 0 for SSOR-CG."""
         number, bound = len(self.bounds) + 1, math.nan
         if system.skew is not None:
             self.skew = self.skew or f"system {number}: A is not symmetric ({system.skew})"
@@ -52,11 +52,8 @@ class Inspector:
             else:
                 self.how[told.how] = self.how.get(told.how, 0) + 1
                 self.condition = max(self.condition, told.spectrum.condition)
-                if self.solver == "sor":
-                    bound = sweeps_of_sor(told.spectrum, omega, self.tol)
-                else:
-                    first = b if x0 is None else b - system.matrix @ x0
-                    bound = steps_of_cg(told.spectrum, omega, self.tol * _share(b, first))
+                computed = sweeps_of_sor if self.solver == "sor" else steps_of_cg
+                bound = computed(told.spectrum, omega, self.tol)
         self.bounds.append(bound)
 
     def solved(self, system: System, b: np.ndarray, *solves: SolveInfo) -> None:
@@ -114,12 +111,3 @@ class Inspector:
         """Whether every solve stayed within its bound."""
         counted = th.Counted(self.counts, self.bounds, self.ended, self.cap)
         return th.iteration_bound(counted, self.answers)
-
-
-def _share(b: np.ndarray, first: np.ndarray) -> float:
-    """‖b‖/max(‖b‖, ‖r₀‖): CG stops relative to b, and its residual falls from the first one."""
-    largest = float(max(np.abs(b).max(), np.abs(first).max()))
-    if largest == 0:
-        return 1.0
-    ours, theirs = (float(np.linalg.norm(v / largest)) for v in (b, first))
-    return max(ours, 1e-300) / max(ours, theirs)

@@ -61,7 +61,10 @@ class Options:
             return max(info.iterations, 1), (info,)
         if self.fallback == "none":
             return self.most, (info,)
-        rescue = conjugate_gradients(A, b, x0=x0, tol=self.tol, cap=RESCUE * self.cap)
+        if A.skew is None:
+            rescue = conjugate_gradients(A, b, x0=x0, tol=self.tol, cap=RESCUE * self.cap)
+        else:
+            rescue = sor(A, b, 1.0, x0=x0, tol=self.tol, cap=RESCUE * self.cap)
         cost = self.cap + rescue.iterations if rescue.converged else self.most
         return cost, (info, rescue)
 
@@ -176,9 +179,10 @@ def solve_sequence(
     cap : int
         Iterations after which conjugate gradients without preconditioner take over.
     warm_start : bool
-        Whether each solve begins at the solution before.
+        Whether each solve begins at the solution before; SSOR-CG does where that is no worse than 0.
     fallback : {"cg", "none"}
-        What happens at the cap.
+        What happens at the cap: conjugate gradients, for ten caps at most, Gauss-Seidel where A is not
+        symmetric; or nothing.
     audit : float
         Share of the systems, drawn at random, on which every ω is run. With 1, cold starts and a list of
         systems, the learner is replayed on the table of counts, and its expected regret has an interval.
@@ -290,8 +294,10 @@ def solved(
         except (TypeError, ValueError) as error:
             raise type(error)(f"system {step + 1}: {error}") from error
         start = x if options.warm_start or step == 0 else None
+        if options.solver == "ssor-cg" and start is not None and _worse(system, right, start):
+            start = None
         log.seconds += time.perf_counter() - started
-        inspector.look(system, right, start, omega)
+        inspector.look(system, omega)
         started = time.perf_counter()
         cost, solves = options.solve(system, right, omega, start)
         tuner.tell(cost)
@@ -357,6 +363,13 @@ def _checked(
     if solver == "ssor-cg" and made.skew is not None:
         raise ValueError(f"A must be symmetric for ssor-cg ({made.skew}); use sor")
     return made, made.right(b), float(rest[0]) if rest else None
+
+
+def _worse(system: System, b: np.ndarray, x0: np.ndarray) -> bool:
+    """Whether a first guess is further off than 0: SSOR-CG, which stops relative to b, would only lose by it."""
+    r = b - system.matrix @ as_vector(x0, "x0", size=system.n, dtype=np.float64)
+    largest = float(max(np.abs(b).max(), np.abs(r).max()))
+    return largest > 0 and float(np.linalg.norm(r / largest)) > float(np.linalg.norm(b / largest))
 
 
 def _oblivious(options: Options, *, fixed: bool, fed_back: bool) -> Answer:

@@ -274,19 +274,22 @@ def _conjugate(start: _Start, omega: float) -> SolveInfo:
     if size == 0:  # no tolerance relative to b could be met
         start.x[:] = 0
         return start.end(0, True, 0.0)
-    target = start.tol * size
-    count, norm, bent = _cg(
-        system.indptr,
-        system.indices,
-        system.data,
-        system.place,
-        omega,
-        start.x,
-        start.r,
-        target,
-        start.cap,
-    )
-    true, met = start.residual(), norm <= target
-    return start.end(
-        int(count), met, true, stagnated=met and true > 2 * target, indefinite=bool(bent)
-    )
+    target, count, stagnated = start.tol * size, 0, False
+    while True:
+        taken, norm, bent = _cg(
+            system.indptr,
+            system.indices,
+            system.data,
+            system.place,
+            omega,
+            start.x,
+            start.r,
+            target,
+            start.cap - count,
+        )
+        count += int(taken)
+        true, met = start.residual(), norm <= target
+        fine = met and true <= 2 * target
+        stagnated |= met and not fine
+        if fine or not met or count >= start.cap:
+            return start.end(count, fine, true, stagnated=stagnated, indefinite=bool(bent))
