@@ -45,13 +45,19 @@ def tsallis(costs: np.ndarray, rng: Rng, *, scale: float = 0.0, runs: int = 200)
 
 
 def contextual(
-    costs: np.ndarray, contexts: np.ndarray, learner: str, rng: Rng, *, runs: int = 40
+    costs: np.ndarray,
+    contexts: np.ndarray,
+    learner: str,
+    rng: Rng,
+    *,
+    rate: str = "running",
+    runs: int = 40,
 ) -> np.ndarray:
     """What a learner that sees contexts in [0, 1] pays in each of many runs, by asking and telling."""
     paid, grid = np.zeros(runs), np.linspace(1, 1.9, costs.shape[1])
     for n in range(runs):
         tuner = RelaxationTuner(
-            learner, grid, context_range=(0.0, 1.0), rng=int(rng.integers(1 << 62))
+            learner, grid, context_range=(0.0, 1.0), rate=rate, rng=int(rng.integers(1 << 62))
         )
         for row, c in zip(costs, contexts.tolist(), strict=True):
             arm, _ = tuner.ask(c)
