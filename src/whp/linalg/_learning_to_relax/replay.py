@@ -201,8 +201,8 @@ def _mean(values: np.ndarray, delta: float, low: float, high: float) -> Estimate
 
 
 def _over(e: Estimate, T: int, plus: float) -> Estimate:
-    ends = ((v + plus) / T for v in (e.value, e.low, e.high))
-    return Estimate(*ends, e.level, e.n, e.method)
+    value, low, high = ((v + plus) / T for v in (e.value, e.low, e.high))
+    return Estimate(value, low, high, e.level, e.n, e.method)
 
 
 @front_door
