@@ -64,7 +64,7 @@ def named(run):
 
 def test_regret_is_measured_on_a_fixed_list_alone():
     rng = np.random.default_rng(0)
-    systems, grid = list(stream(rng)), [1.0, 1.5, 1.8]
+    systems, grid = list(stream(rng, 60)), [1.0, 1.5, 1.8]
     audited = solve_sequence(systems, warm_start=False, audit=1.0, omegas=grid, rng=0)
     regret = named(audited)["regret"]
     assert regret.measured.method == "betting"
@@ -86,6 +86,20 @@ def test_regret_is_measured_on_a_fixed_list_alone():
         assert regret.verdict is Verdict.VACUOUS
         assert regret.conditions[0].status is Status.UNCHECKED
         assert not regret.passes("stands")
+
+    class Answering:  # a number that is made when it is asked for
+        def __float__(self):
+            return 1.0
+
+    for others in (
+        [(matrix, [Answering()] * 100) for matrix, _ in systems],
+        [(matrix, np.array([Answering()] * 100, dtype=object)) for matrix, _ in systems],
+        [(matrix, b, Answering()) for matrix, b in systems],
+    ):
+        run = solve_sequence(
+            others, learner="tsallis", warm_start=False, audit=1.0, omegas=grid, rng=0
+        )
+        assert named(run)["regret"].conditions[0].status is Status.UNCHECKED
     void = solve_sequence(systems, adaptive=True, warm_start=False, audit=1.0, omegas=grid, rng=0)
     assert named(void)["regret"].verdict is Verdict.VOID
 

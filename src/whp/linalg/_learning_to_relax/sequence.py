@@ -26,7 +26,6 @@ __all__ = ["Options", "run_grid", "solve_sequence", "solved"]
 
 SOLVERS: dict[str, Callable[..., SolveInfo]] = {"sor": sor, "ssor-cg": ssor_cg}
 RESCUE = 10  # caps that conjugate gradients may take after the cap
-PLAIN = (np.ndarray, list, float, int, np.float64, np.int64)
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,20 @@ def _items(systems: Any) -> tuple[Iterator[Any], Callable[[np.ndarray], Any] | N
 
 
 def _fixed(systems: Any) -> bool:
-    """Whether these systems cannot change while they are solved: plain lists of plain arrays."""
+    """Whether these systems cannot change while they are solved: plain lists of plain numbers and arrays."""
     if type(systems) not in (list, tuple):
         return False
-    return all(
-        type(item) in (list, tuple)
-        and all(type(v) in PLAIN or type(v).__module__.startswith("scipy.sparse.") for v in item)
-        for item in systems
-    )
+    return all(type(item) in (list, tuple) and all(map(_plain, item)) for item in systems)
+
+
+def _plain(value: Any) -> bool:
+    """Whether it holds numbers, and nothing that makes them up when it is asked."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return all(map(_plain, value))
+    if kind is np.ndarray or kind.__module__.startswith("scipy.sparse._"):
+        return getattr(value, "dtype", np.dtype(object)).kind in "fiub"
+    return kind in (int, float) or (kind.__module__ == "numpy" and isinstance(value, np.number))
 
 
 def _contexts(systems: Any) -> list[float] | None:

@@ -218,6 +218,7 @@ def sor(
     if start.first == 0:
         return start.end(0, True, 0.0)
     delta, count, stagnated, begin = np.empty(system.n), 0, False, start.x.copy()
+    last = math.inf  # true residual when the recurrence met the tolerance before
     while True:
         swept, norm = _sor(
             system.indptr,
@@ -240,7 +241,8 @@ def sor(
         true = start.residual()
         fine = true <= 2 * target
         stagnated |= norm < target and not fine
-        if fine or count >= most:
+        stuck, last = norm < target and true > last / 2, true
+        if fine or stuck or count >= most:
             return start.end(count, fine and norm < target, true, stagnated=stagnated)
 
 
@@ -274,7 +276,7 @@ def _conjugate(start: _Start, omega: float) -> SolveInfo:
     if size == 0:  # no tolerance relative to b could be met
         start.x[:] = 0
         return start.end(0, True, 0.0)
-    target, count, stagnated = start.tol * size, 0, False
+    target, count, stagnated, last = start.tol * size, 0, False, math.inf
     while True:
         taken, norm, bent = _cg(
             system.indptr,
@@ -291,5 +293,6 @@ def _conjugate(start: _Start, omega: float) -> SolveInfo:
         true, met = start.residual(), norm <= target
         fine = met and true <= 2 * target
         stagnated |= met and not fine
-        if fine or not met or count >= start.cap:
+        stuck, last = true > last / 2, true
+        if fine or stuck or not met or count >= start.cap:
             return start.end(count, fine, true, stagnated=stagnated, indefinite=bool(bent))
