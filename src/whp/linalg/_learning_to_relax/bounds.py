@@ -80,16 +80,25 @@ def gershgorin(system: System) -> tuple[float, float, float] | None:
 
 
 def products(system: System) -> float:
-    """‖L̂‖_1 ‖L̂‖_∞ ≥ ‖L̂‖² = ρ(D⁻¹L D⁻¹U), L̂ = D^−½ L D^−½: no units of the unknowns change it."""
+    """At least ρ(D⁻¹L D⁻¹U) = ‖L̂‖², L̂ = D^−½ L D^−½: the lesser of ‖D⁻¹L‖_∞ ‖D⁻¹U‖_∞ and ‖L̂‖_1 ‖L̂‖_∞.
+
+    The first is good for uneven degrees, the second does not change with the units of the unknowns.
+    """
     p = system.pattern
     root = 1 / np.sqrt(system.diagonal)
     below = p.indices < p.rows
     rows, columns = p.rows[below], p.indices[below]
-    shares = np.abs(system.data[below]) * root[rows] * root[columns]
-    by_row = np.bincount(rows, shares, system.n).max()
-    by_column = np.bincount(columns, shares, system.n).max()
+    sizes = np.abs(system.data[below])
+
+    def largest(at: np.ndarray, weights: np.ndarray) -> float:
+        return float(np.bincount(at, weights, system.n).max())
+
+    shares = sizes * root[rows] * root[columns]
+    even = largest(rows, shares) * largest(columns, shares)
+    # U = Lᵀ: its rows are the columns of L.
+    plain = largest(rows, sizes * root[rows] ** 2) * largest(columns, sizes * root[columns] ** 2)
     grown = 1 + 8 * UNIT * (int(np.diff(p.indptr).max()) + 4)
-    return float(by_row * by_column * grown)
+    return min(even, plain) * grown
 
 
 class Spectra:
