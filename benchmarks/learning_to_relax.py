@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from whp.datasets.linear_systems import heat_equation, stencil
-from whp.experiment.benchmark import Case
-from whp.linalg.learning_to_relax import RelaxationTuner, System, solve_sequence, sor
+from whp.experiment.benchmark import Case, Peer, Target
+from whp.linalg import RelaxationTuner, System, replay_counts, solve_sequence, sor
+from whp.peers import solvers as peers
 
 SWEEPS = 100
 
@@ -21,23 +22,6 @@ def large() -> dict[str, Any]:
 
 def our_sweeps(data: dict[str, Any]) -> Any:
     return sor(data["system"], data["b"], 1.5, cap=SWEEPS, tol=1e-15)
-
-
-def pyamg_sweeps(*, residual: bool) -> Any:
-    """pyamg's sweep has no stopping rule: its users look at the residual themselves."""
-
-    def work(data: dict[str, Any]) -> Any:
-        from pyamg.relaxation.relaxation import sor as theirs
-        from scipy.sparse import csr_matrix
-
-        A, x = csr_matrix(data["A"]), np.zeros(len(data["b"]))
-        for _ in range(SWEEPS):
-            theirs(A, x, data["b"], 1.5, iterations=1)
-            if residual and np.linalg.norm(data["b"] - A @ x) < 1e-15:
-                break
-        return x
-
-    return work
 
 
 def heat(nx: int, steps: int) -> Any:
@@ -62,37 +46,20 @@ def learnt(learner: str | float) -> Any:
     )
 
 
-def sparse_lu(systems: list[Any]) -> Any:
-    from scipy.sparse.linalg import spsolve
-
-    return [spsolve(A.tocsc(), b) for A, b, _ in systems]
-
-
-def scipy_cg(systems: list[Any]) -> Any:
-    from scipy.sparse.linalg import cg
-
-    x = None
-    for A, b, _ in systems:
-        x, _ = cg(A, b, x0=x, rtol=1e-8)
-    return x
+def told_again(counts: np.ndarray) -> Any:
+    for n in range(100):
+        tuner = RelaxationTuner("tsallis", rng=n)
+        for row in counts:
+            arm, _ = tuner.ask()
+            tuner.tell(row[arm])
 
 
-def multigrid(*, reuse: bool) -> Any:
-    def work(systems: list[Any]) -> Any:
-        from pyamg import ruge_stuben_solver
-        from scipy.sparse import csr_matrix
-        from scipy.sparse.linalg import cg
+def fixed(omega: float) -> Peer:
+    return Peer(f"own, ω = {omega:g}", learnt(omega))
 
-        x = None
-        hardest = max((A for A, _, _ in systems), key=lambda A: float(A.diagonal().max()))
-        preconditioner = ruge_stuben_solver(csr_matrix(hardest)).aspreconditioner()
-        for A, b, _ in systems:
-            if not reuse:
-                preconditioner = ruge_stuben_solver(csr_matrix(A)).aspreconditioner()
-            x, _ = cg(A, b, x0=x, rtol=1e-8, M=preconditioner)
-        return x
 
-    return work
+def swept(peer: Peer) -> Peer:
+    return peer.on(lambda data: (data["A"], data["b"], 1.5, SWEEPS))
 
 
 def asked(learner: str) -> Any:
@@ -105,27 +72,24 @@ def asked(learner: str) -> Any:
     return work
 
 
-PEERS = {
-    "own, ω = 1": learnt(1.0),
-    "own, ω = 1.4": learnt(1.4),
-    "own, ω = 1.8": learnt(1.8),
-    "scipy cg, no preconditioner": scipy_cg,
-    "scipy spsolve": sparse_lu,
-    "pyamg, new hierarchy each": multigrid(reuse=False),
-    "pyamg, hierarchy of the hardest kept": multigrid(reuse=True),
-}
+PEERS = [
+    fixed(1.0),
+    fixed(1.4),
+    fixed(1.8),
+    peers.SCIPY_CG,
+    peers.SPARSE_LU,
+    peers.MULTIGRID,
+    peers.KEPT_MULTIGRID,
+]
 
 CASES = [
     Case(
         name=f"{SWEEPS} SOR sweeps, 40,000 unknowns",
         setup=large,
         ours=our_sweeps,
-        peers={
-            "pyamg with residual norms": pyamg_sweeps(residual=True),
-            "pyamg, sweeps alone": pyamg_sweeps(residual=False),
-        },
+        peers=[swept(peers.PYAMG_SOR_WITH_NORMS), swept(peers.PYAMG_SOR)],
         repeats=5,
-        target="≤ 0.7 × pyamg with residual norms",
+        target=(Target(peers.PYAMG_SOR_WITH_NORMS.name, 0.7),),
         note="Ours includes the residual norm of every sweep.",
     ),
     *(
@@ -135,7 +99,7 @@ CASES = [
             ours=learnt("chebcb"),
             peers=PEERS,
             repeats=3,
-            note="Over five periods of the diffusion. The hierarchy that is kept is that of the system with the largest diffusion.",
+            note="Over five periods of the diffusion.",
         )
         for nx, steps in ((25, 200), (50, 100), (100, 50), (200, 25))
     ),
@@ -143,8 +107,16 @@ CASES = [
         name="1,000 rounds of ChebCB",
         setup=lambda: 1000,
         ours=asked("chebcb"),
-        peers={"own Tsallis-INF": asked("tsallis")},
+        peers=[Peer("own Tsallis-INF", asked("tsallis"))],
         repeats=5,
-        target="≤ 50 µs a round; Tsallis-INF ≤ 30 µs",
+        target=(Target(seconds=0.05),),
+    ),
+    Case(
+        name="replays of Tsallis-INF, 100 of 400 systems, 20 ω",
+        setup=lambda: np.random.default_rng(0).integers(10, 300, (400, 20)).astype(float),
+        ours=lambda counts: replay_counts(counts, replays=100, rng=0),
+        peers=[Peer("asking and telling a tuner", told_again)],
+        repeats=3,
+        target=(Target("asking and telling a tuner", 0.2),),
     ),
 ]

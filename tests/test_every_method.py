@@ -262,8 +262,10 @@ EXAMPLES = {
     ),
     "learning-to-relax": Example(
         relax,
-        {"layout": (fortran("b"), ("iterations", "best_fixed_omega"))},
-        unrefused=frozenset({"warm_start", "bins"}),
+        {
+            "layout": (fortran("b"), ("iterations", "best_fixed_omega")),
+            "tiny units of b": (scale("b", 2.0**-560), ("iterations", "best_fixed_omega")),
+        },
     ),
     "hierarchical-communities": Example(
         communities, {"layout": (fortran("graph"), ("communities", "supported_communities"))}

@@ -127,9 +127,11 @@ CATALOGUE: tuple[Method, ...] = (
         "2310.02246",
         "linalg",
         "Solve a stream of related linear systems while learning the relaxation parameter from iteration counts.",
-        guarantee="expected iterations above the best fixed ω in hindsight below a bound that is executed on the run",
+        guarantee="no solve takes more iterations than was computed for it beforehand; expected iterations above the best "
+        "fixed ω, or above each system's own best, below a bound, where the learner is replayed on all counts",
         cost="one pass over the matrix a sweep; tens of microseconds a system for the learner",
-        front_door="whp.linalg.learning_to_relax:learning_to_relax",
+        front_door="whp.linalg:learning_to_relax",
+        theorems="whp.linalg._learning_to_relax.theorems",
     ),
     Method(
         "hierarchical-communities",

@@ -47,6 +47,61 @@ def _probabilities(k, R, p):
     return x
 
 
+@compiled
+def replays(costs, cell, cells, sigma, uniforms, paid, bounds):
+    """Replays of Tsallis-INF on a table of costs: expected costs and the executed bound, for tests and certificates.
+
+    One learner a cell, `sigma` 0 for the running scale; what a draw decides is averaged over where that is possible.
+    """
+    T, d = costs.shape
+    k, p = np.zeros((cells, d)), np.zeros(d)
+    total, rate, before = np.zeros(cells), np.zeros(cells), np.zeros(cells)
+    rounds = np.zeros(cells)
+    for n in range(len(uniforms)):
+        k[:] = 0
+        total[:] = 0
+        rate[:] = 0
+        before[:] = 0
+        rounds[:] = 0
+        cost, bound = 0.0, 0.0
+        for t in range(T):
+            c = cell[t]
+            if rounds[c] == 0:
+                p[:] = 1 / d
+            else:
+                _probabilities(k[c], rate[c], p)
+            u, arm, run, roots, spread = uniforms[n, t], 0, 0.0, 0.0, 0.0
+            while arm < d - 1:
+                run += p[arm]
+                if u < run:
+                    break
+                arm += 1
+            for i in range(d):
+                root = math.sqrt(p[i])
+                roots += root
+                cost += p[i] * costs[t, i]
+                spread += root * (costs[t, i] - 1) ** 2
+            a = costs[t, arm] - 1
+            rounds[c] += 1
+            total[c] += a
+            scale = sigma if sigma > 0 else max(total[c] / rounds[c], 1.0)
+            if rounds[c] == 1:
+                # The rate of the first round depends on its draw: so does what stands over it.
+                rate[c] = scale * math.sqrt(2)
+                spread = 0.0
+                for i in range(d):
+                    own = sigma if sigma > 0 else max(costs[t, i] - 1, 1.0)
+                    spread += math.sqrt(p[i]) * (costs[t, i] - 1) ** 2 / (own * math.sqrt(2))
+                bound += spread
+            else:
+                bound += spread / rate[c]
+            bound += 2 * (rate[c] - before[c]) * (roots - 1)
+            k[c, arm] += a / p[arm]
+            before[c] = rate[c]
+            rate[c] = max(rate[c], scale * math.sqrt(rounds[c] + 1))
+        paid[n], bounds[n] = cost, bound
+
+
 def tsallis_probabilities(k: Any, R: float) -> Float[np.ndarray, " d"]:
     """Weights of arms with cumulated cost estimates `k` at rate `R`.
 

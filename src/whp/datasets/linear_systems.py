@@ -80,24 +80,26 @@ def heat_equation(nx: int, steps: int) -> Generator[System, Float[np.ndarray, " 
         u = sent
 
 
-@lru_cache(maxsize=1)
-def _digits() -> tuple[sp.csr_array, np.ndarray]:
+@lru_cache(maxsize=2)
+def _digits(nodes: int) -> tuple[sp.csr_array, np.ndarray]:
     from sklearn.datasets import load_digits
     from sklearn.neighbors import kneighbors_graph
 
-    X, labels = load_digits(return_X_y=True)
+    X, labels = (part[:nodes] for part in load_digits(return_X_y=True))
     near = sp.csr_array(kneighbors_graph(X, 10))
     W = sp.csr_array(((near + near.T) > 0).astype(np.float64))
     return sp.csr_array(sp.diags_array(np.asarray(W.sum(axis=1)).ravel()) - W), labels
 
 
-def digits_graph(steps: int, rng: np.random.Generator | int | None = None) -> Iterator[System]:
-    """Label propagation on the 10 nearest neighbours of 1,797 digits: (Lap + μI)x = 1[y = digit] − 0.1, context ln μ.
+def digits_graph(
+    steps: int, rng: np.random.Generator | int | None = None, *, nodes: int = 1797
+) -> Iterator[System]:
+    """Label propagation on the 10 nearest neighbours of the first digits: (Lap + μI)x = 1[y = digit] − 0.1, context ln μ.
 
     Digits in turn, μ log-uniform in [0.01, 1]. E. Alpaydin and C. Kaynak, UCI (CC BY 4.0); comes with scikit-learn.
     """
     random = np.random.default_rng(rng)
-    laplacian, labels = _digits()
+    laplacian, labels = _digits(nodes)
     eye = sp.csr_array(sp.eye_array(laplacian.shape[0]))
     for step in range(steps):
         log = random.uniform(math.log(0.01), 0)

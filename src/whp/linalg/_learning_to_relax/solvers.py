@@ -10,11 +10,14 @@ import numpy as np
 from jaxtyping import Float
 
 from whp.kernel import compiled
-from whp.validate import as_int, as_real, as_sparse, as_vector
+from whp.linalg._learning_to_relax.system import System
+from whp.validate import as_int, as_real, as_vector
 
-__all__ = ["SolveInfo", "System", "as_omega", "conjugate_gradients", "sor", "ssor_cg"]
+__all__ = ["SolveInfo", "as_omega", "conjugate_gradients", "sor", "ssor_cg"]
 
 GROWTH = 1e30
+SMALL, LARGE = 1e-140, 1e140  # beyond, squares of residuals would vanish or overflow
+CURVED = 1e-10  # curvature below minus this share of ‖p‖‖Ap‖ is no rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,80 +27,24 @@ class SolveInfo:
     Attributes
     ----------
     x : ndarray, shape (n,)
-        The solution, or the last iterate.
+        The solution, or the last iterate; the first guess where the iteration diverged.
     iterations : int
         Sweeps, or steps of conjugate gradients.
     converged : bool
     residual : float
         ‖b − Ax‖ at the end, computed anew.
+    stagnated : bool
+        The residual of the recurrence met the tolerance, and the true one did not: rounding.
+    indefinite : bool
+        Conjugate gradients met a direction p with pᵀAp < 0.
     """
 
     x: Float[np.ndarray, " n"]
     iterations: int
     converged: bool
     residual: float
-
-
-class System:
-    """A square matrix in CSR with the place of each row's diagonal, so that sweeps need no comparison.
-
-    Parameters
-    ----------
-    A : scipy.sparse or array_like, shape (n, n)
-        Real, with a positive diagonal.
-    like : System, optional
-        One whose pattern is reused where it is the same.
-
-    Raises
-    ------
-    ValueError
-        If it is not square, not finite, or has an entry on the diagonal that is not positive.
-    """
-
-    def __init__(self, A: Any, like: System | None = None) -> None:
-        matrix = as_sparse(A, "A")
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
-            raise ValueError(f"A must be square and not empty, got shape {matrix.shape}")
-        if not matrix.has_sorted_indices or not matrix.has_canonical_format:
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        if not np.isfinite(matrix.data).all():
-            raise ValueError("A must be finite, got NaN or infinity")
-        self.matrix, self.n = matrix, matrix.shape[0]
-        same = (
-            like is not None and like.n == self.n and np.array_equal(like.indices, matrix.indices)
-        )
-        if same and like is not None and np.array_equal(like.indptr, matrix.indptr):
-            self.indptr, self.indices, self.place = like.indptr, like.indices, like.place
-        else:
-            self.indptr, self.indices = (
-                matrix.indptr.astype(np.int64),
-                matrix.indices.astype(np.int64),
-            )
-            rows = np.repeat(np.arange(self.n), np.diff(self.indptr))
-            found = np.flatnonzero(self.indices == rows)
-            if len(found) < self.n:
-                missing = int(np.setdiff1d(np.arange(self.n), rows[found])[0])
-                raise ValueError(f"A has a non-positive diagonal entry at row {missing}")
-            self.place = found
-        self.data = matrix.data
-        self.diagonal = self.data[self.place]
-        if (self.diagonal <= 0).any():
-            raise ValueError(
-                f"A has a non-positive diagonal entry at row {int(np.argmax(self.diagonal <= 0))}"
-            )
-
-    @property
-    def symmetric(self) -> bool:
-        """Whether A = Aᵀ, but for rounding."""
-        gap = self.matrix - self.matrix.T
-        return gap.nnz == 0 or float(np.abs(gap.data).max()) <= 1e-12 * float(
-            np.abs(self.data).max()
-        )
-
-    def right(self, b: Any) -> Float[np.ndarray, " n"]:
-        """A right-hand side of fitting length."""
-        return as_vector(b, "b", size=self.n, dtype=np.float64)
+    stagnated: bool = False
+    indefinite: bool = False
 
 
 def as_omega(omega: Any, name: str = "omega") -> float:
@@ -166,7 +113,7 @@ def _precondition(indptr, indices, data, place, omega, r, z):
 
 @compiled
 def _cg(indptr, indices, data, place, omega, x, r, target, cap):
-    """Conjugate gradients, preconditioned by SSOR where ω is positive."""
+    """Conjugate gradients, preconditioned by SSOR where ω is positive; 1 where curvature was negative."""
     n = len(r)
     z, p, q = np.empty(n), np.zeros(n), np.empty(n)
     norm = math.sqrt(r @ r)
@@ -177,8 +124,8 @@ def _cg(indptr, indices, data, place, omega, x, r, target, cap):
         else:
             z[:] = r
         before, rho = rho, r @ z
-        if not rho > 0:  # not positive definite, or NaN
-            return count, np.inf
+        if not rho > 0:  # NaN, or nothing left
+            return count, np.inf, 0
         share = rho / before if count else 0.0
         for i in range(n):
             p[i] = z[i] + share * p[i]
@@ -190,7 +137,8 @@ def _cg(indptr, indices, data, place, omega, x, r, target, cap):
             q[i] = s
             curvature += s * p[i]
         if not curvature > 0:
-            return count, np.inf
+            bent = curvature < -CURVED * math.sqrt(p @ p) * math.sqrt(q @ q)
+            return count, np.inf, int(bent)
         alpha = rho / curvature
         total = 0.0
         for i in range(n):
@@ -199,12 +147,33 @@ def _cg(indptr, indices, data, place, omega, x, r, target, cap):
             total += r[i] * r[i]
         norm = math.sqrt(total)
         count += 1
-    return count, norm
+    return count, norm, 0
 
 
-def _start(
-    A: Any, b: Any, x0: Any, tol: Any, cap: Any
-) -> tuple[System, np.ndarray, np.ndarray, np.ndarray, float, float, int]:
+@dataclass(eq=False)
+class _Start:
+    """A solve before its first step: b, x and r over a power of two that keeps squares in range."""
+
+    system: System
+    right: np.ndarray
+    x: np.ndarray
+    r: np.ndarray
+    first: float
+    tol: float
+    cap: int
+    unit: float
+
+    def end(self, count: int, converged: bool, residual: float, **flags: bool) -> SolveInfo:
+        """The answer in the units of b."""
+        return SolveInfo(self.x * self.unit, count, converged, residual * self.unit, **flags)
+
+    def residual(self) -> float:
+        """r computed anew, and its norm."""
+        s = self.system
+        return _residual(s.indptr, s.indices, s.data, self.x, self.right, self.r)
+
+
+def _start(A: Any, b: Any, x0: Any, tol: Any, cap: Any) -> _Start:
     system = A if isinstance(A, System) else System(A)
     right = system.right(b)
     x = (
@@ -213,9 +182,14 @@ def _start(
         else as_vector(x0, "x0", size=system.n, dtype=np.float64).copy()
     )
     r = np.empty(system.n)
+    _residual(system.indptr, system.indices, system.data, x, right, r)
+    largest, unit = max(float(np.abs(r).max()), float(np.abs(right).max())), 1.0
+    if math.isfinite(largest) and largest > 0 and not SMALL < largest < LARGE:
+        unit = 2.0 ** math.frexp(largest)[1]
+        right, x = right / unit, x / unit
     first = _residual(system.indptr, system.indices, system.data, x, right, r)
     tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
-    return system, right, x, r, first, tolerance, as_int(cap, "cap", low=1)
+    return _Start(system, right, x, r, first, tolerance, as_int(cap, "cap", low=1), unit)
 
 
 def sor(
@@ -226,7 +200,9 @@ def sor(
     Parameters
     ----------
     A : scipy.sparse, array_like or System, shape (n, n)
+        Real, with a positive diagonal.
     b : array_like, shape (n,)
+        Right-hand side.
     omega : float
         In (0, 2); 1 is Gauss-Seidel.
     x0 : array_like, shape (n,), optional
@@ -236,11 +212,13 @@ def sor(
     cap : int
         Sweeps at most.
     """
-    system, right, x, r, first, tolerance, most = _start(A, b, x0, tol, cap)
-    w, target = as_omega(omega), tolerance * first
-    if first == 0:
-        return SolveInfo(x, 0, True, 0.0)
-    delta, count = np.empty(system.n), 0
+    start = _start(A, b, x0, tol, cap)
+    system, most = start.system, start.cap
+    w, target = as_omega(omega), start.tol * start.first
+    if start.first == 0:
+        return start.end(0, True, 0.0)
+    delta, count, stagnated, begin = np.empty(system.n), 0, False, start.x.copy()
+    last = math.inf  # true residual when the recurrence met the tolerance before
     while True:
         swept, norm = _sor(
             system.indptr,
@@ -248,20 +226,24 @@ def sor(
             system.data,
             system.place,
             w,
-            x,
-            r,
+            start.x,
+            start.r,
             target,
-            GROWTH * first,
+            GROWTH * start.first,
             most - count,
             delta,
         )
         count += swept
         if not math.isfinite(norm):
-            return SolveInfo(x, most, False, math.inf)
+            start.x = begin
+            return start.end(most, False, start.first)
         # The residual in the loop is exact but for rounding; look once more before it is believed.
-        true = _residual(system.indptr, system.indices, system.data, x, right, r)
-        if true <= 2 * target or count >= most:
-            return SolveInfo(x, count, true <= 2 * target and norm < target, true)
+        true = start.residual()
+        fine = true <= 2 * target
+        stagnated |= norm < target and not fine
+        stuck, last = norm < target and true > last / 2, true
+        if fine or stuck or count >= most:
+            return start.end(count, fine and norm < target, true, stagnated=stagnated)
 
 
 def ssor_cg(
@@ -270,28 +252,47 @@ def ssor_cg(
     """Conjugate gradients preconditioned by symmetric SOR, for symmetric positive definite matrices.
 
     Parameters as in :func:`sor`; the stopping rule is ‖r‖ ≤ tol ‖b‖.
+
+    Raises
+    ------
+    ValueError
+        If A is not symmetric.
     """
-    system, _, x, r, _, tolerance, most = _start(A, b, x0, tol, cap)
-    if not isinstance(A, System) and not system.symmetric:
-        raise ValueError("A must be symmetric for ssor-cg; use sor")
-    return _conjugate(system, b, as_omega(omega), x, r, tolerance, most)
+    start = _start(A, b, x0, tol, cap)
+    if (skew := start.system.skew) is not None:
+        raise ValueError(f"A must be symmetric for ssor-cg ({skew}); use sor")
+    return _conjugate(start, as_omega(omega))
 
 
 def conjugate_gradients(
     A: Any, b: Any, *, x0: Any = None, tol: float = 1e-8, cap: int = 10_000
 ) -> SolveInfo:
     """Conjugate gradients without a preconditioner; parameters as in :func:`ssor_cg`."""
-    system, _, x, r, _, tolerance, most = _start(A, b, x0, tol, cap)
-    return _conjugate(system, b, 0.0, x, r, tolerance, most)
+    return _conjugate(_start(A, b, x0, tol, cap), 0.0)
 
 
-def _conjugate(
-    system: System, b: Any, omega: float, x: np.ndarray, r: np.ndarray, tol: float, cap: int
-) -> SolveInfo:
-    right = system.right(b)
-    target = tol * float(np.linalg.norm(right))
-    count, norm = _cg(
-        system.indptr, system.indices, system.data, system.place, omega, x, r, target, cap
-    )
-    true = _residual(system.indptr, system.indices, system.data, x, right, r)
-    return SolveInfo(x, int(count), norm <= target, true)
+def _conjugate(start: _Start, omega: float) -> SolveInfo:
+    system, size = start.system, float(np.linalg.norm(start.right))
+    if size == 0:  # no tolerance relative to b could be met
+        start.x[:] = 0
+        return start.end(0, True, 0.0)
+    target, count, stagnated, last = start.tol * size, 0, False, math.inf
+    while True:
+        taken, norm, bent = _cg(
+            system.indptr,
+            system.indices,
+            system.data,
+            system.place,
+            omega,
+            start.x,
+            start.r,
+            target,
+            start.cap - count,
+        )
+        count += int(taken)
+        true, met = start.residual(), norm <= target
+        fine = met and true <= 2 * target
+        stagnated |= met and not fine
+        stuck, last = true > last / 2, true
+        if fine or stuck or not met or count >= start.cap:
+            return start.end(count, fine, true, stagnated=stagnated, indefinite=bool(bent))

@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from whp.certificate import Status, Verdict
+from whp.datasets.linear_systems import digits_graph, heat_equation, shifted_laplacians, stencil
+from whp.linalg import run_grid, solve_sequence, sor
+
+A = stencil(10)
+LINE = sp.diags_array([-1.0, 4.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
+
+
+def test_streams_of_all_kinds():
+    systems = [(A, np.eye(100)[i]) for i in range(5)]
+
+    class Model:
+        def __init__(self):
+            self.left, self.seen = systems[::-1], []
+
+        def next_system(self, x):
+            self.seen.append(x)
+            return self.left.pop() if self.left else None
+
+    model = Model()
+    runs = [
+        solve_sequence(s, learner=1.5, keep=True, warm_start=False)
+        for s in (systems, iter(systems), model)
+    ]
+    for run in runs:
+        assert run.converged.all()
+        np.testing.assert_allclose(run.solutions @ A, np.eye(100)[:5], atol=1e-6)
+    np.testing.assert_allclose(model.seen[1], runs[0].solutions[0])
+    heat = solve_sequence(
+        heat_equation(12, 30), solver="ssor-cg", learner="chebcb", context_range=(0, 10), rng=0
+    )
+    assert heat.converged.all()
+    assert heat.certificates[0].conditions[0].status is Status.UNCHECKED
+    graph = solve_sequence(digits_graph(3, rng=0), solver="ssor-cg", learner=1.0)
+    assert graph.converged.all()
+    import matplotlib.pyplot as plt
+
+    heat.plot()
+    plt.close("all")
+    assert set(heat.artifacts()) == {"solutions.npy", "choices.csv"}
+
+
+def test_the_cap_and_what_comes_after():
+    hard = A - 0.15 * sp.eye_array(100)
+    rescued = solve_sequence([(hard, np.ones(100))], learner=1.0, cap=20)
+    assert rescued.converged.all()
+    assert 20 < rescued.iterations[0] < 100
+    left = solve_sequence([(hard, np.ones(100))], learner=1.0, cap=20, fallback="none")
+    assert not left.converged.any()
+
+
+def stream(rng, T=120):
+    for c in rng.beta(0.5, 1.5, T):
+        yield sp.csr_array(A + (0.6 * c - 0.1) * sp.eye_array(100)), rng.standard_normal(100)
+
+
+def named(run):
+    return {c.name: c for c in run.certificates}
+
+
+def test_regret_is_measured_on_a_fixed_list_alone():
+    rng = np.random.default_rng(0)
+    systems, grid = list(stream(rng, 60)), [1.0, 1.5, 1.8]
+    audited = solve_sequence(systems, warm_start=False, audit=1.0, omegas=grid, rng=0)
+    regret = named(audited)["regret"]
+    assert regret.measured.method == "betting"
+    assert regret.measured.high <= regret.bound
+    assert regret.conditions[0].status is Status.BY_CONSTRUCTION
+    assert audited.replay is not None
+
+    class Lazy(list):
+        pass
+
+    for others, options in (
+        (systems, {}),  # warm starts
+        (iter(systems), {"warm_start": False}),
+        (Lazy(systems), {"warm_start": False}),
+    ):
+        run = solve_sequence(others, audit=1.0, omegas=grid, rng=0, **options)
+        regret = named(run)["regret"]
+        assert regret.measured is None
+        assert regret.verdict is Verdict.VACUOUS
+        assert regret.conditions[0].status is Status.UNCHECKED
+        assert not regret.passes("stands")
+
+    class Answering:  # a number that is made when it is asked for
+        def __float__(self):
+            return 1.0
+
+    for others in (
+        [(matrix, [Answering()] * 100) for matrix, _ in systems],
+        [(matrix, np.array([Answering()] * 100, dtype=object)) for matrix, _ in systems],
+        [(matrix, b, Answering()) for matrix, b in systems],
+    ):
+        run = solve_sequence(
+            others, learner="tsallis", warm_start=False, audit=1.0, omegas=grid, rng=0
+        )
+        assert named(run)["regret"].conditions[0].status is Status.UNCHECKED
+    void = solve_sequence(systems, adaptive=True, warm_start=False, audit=1.0, omegas=grid, rng=0)
+    assert named(void)["regret"].verdict is Verdict.VOID
+
+
+def test_the_worst_case_belongs_to_a_scale_set_beforehand():
+    systems = [(LINE, np.ones(3) * (1 + t % 3)) for t in range(400)]
+    assert "regret-worst-case" not in named(solve_sequence(systems, omegas=[1.0, 1.9], rng=0))
+    options = {"omegas": [1.0, 1.9], "warm_start": False, "rng": 0}
+    whole = named(solve_sequence(systems, rate="fixed:200", audit=1.0, **options))
+    assert whole["regret-worst-case"].conditions[-1].status is Status.MET
+    part = named(solve_sequence(systems, rate="fixed:2000", **options))["regret-worst-case"]
+    assert part.conditions[-1].status is Status.UNCHECKED
+    low = named(solve_sequence(systems, rate="fixed:3", **options))["regret-worst-case"]
+    assert low.verdict is Verdict.VOID
+    capped = named(solve_sequence(systems, rate="fixed:5000", cap=300, **options))
+    assert capped["regret-worst-case"].conditions[-1].status is Status.MET
+
+
+def test_what_never_converged_costs_the_cap_and_voids():
+    indefinite = sp.csr_array(A - 2 * sp.eye_array(100))
+    rng = np.random.default_rng(0)
+    systems = [(indefinite, rng.standard_normal(100)) for _ in range(30)]
+    run = solve_sequence(
+        systems, solver="ssor-cg", fallback="none", cap=50, warm_start=False, audit=1.0, rng=0
+    )
+    assert not run.converged.any()
+    assert set(run.iterations) == {50}
+    assert set(run.audited[0]) == {50}
+    assert {c.verdict for c in run.certificates} == {Verdict.VOID}
+    assert "system 1 did not converge" in named(run)["regret"].explain()
+
+
+def test_an_omega_that_no_table_shows_solved_voids_the_replay():
+    hard = sp.csr_array(A - 0.16 * sp.eye_array(100))
+    systems = [(hard, np.ones(100))] * 25
+    run = solve_sequence(
+        systems, omegas=[1.0, 1.85], fallback="none", cap=700, warm_start=False, audit=1.0, rng=3
+    )
+    assert named(run)["regret"].verdict is Verdict.VOID
+
+
+def test_contexts_are_used_or_asked_for():
+    systems = list(shifted_laplacians(20, rng=0))
+    assert solve_sequence(systems, rng=0).learner == "chebcb"
+    with pytest.raises(ValueError, match="context_range must be given beside contexts"):
+        solve_sequence(iter(systems), rng=0)
+    assert solve_sequence(iter(systems), learner="tsallis", rng=0).learner == "tsallis"
+    outside = solve_sequence(systems, context_range=(0.4, 0.45), rng=0)
+    assert outside.outside > 10
+    assert outside.summary()["contexts_outside_of_their_range"] == outside.outside
+
+
+def test_ssor_cg_refuses_what_is_not_symmetric_wherever_it_comes():
+    skew = sp.csr_array(A + 0.1 * sp.diags_array([1.0, -1], offsets=[-1, 1], shape=(100, 100)))
+    with pytest.raises(ValueError, match=r"system 2: A must be symmetric for ssor-cg \(entry"):
+        solve_sequence([(A, np.ones(100)), (skew, np.ones(100))], solver="ssor-cg", learner=1.0)
+    with pytest.raises(ValueError, match="symmetric for ssor-cg"):
+        run_grid([(A, np.ones(100)), (skew, np.ones(100))], [1.0], "ssor-cg")
+
+
+def test_misuse_of_parts_is_named():
+    with pytest.raises(ValueError, match="omega"):
+        sor(A, np.ones(100), 2.0)
+    with pytest.raises(ValueError, match=r"system 2: A must keep its 100 unknowns"):
+        solve_sequence([(A, np.ones(100)), (LINE, np.ones(3))])
+    with pytest.raises(ValueError, match="at least one system"):
+        solve_sequence([])
+    with pytest.raises(TypeError, match="systems"):
+        solve_sequence(7)
+    with pytest.raises(TypeError, match="system 1: systems must yield"):
+        solve_sequence([3])
+    with pytest.raises(ValueError, match="sent back"):
+        list(heat_equation(5, 3))
