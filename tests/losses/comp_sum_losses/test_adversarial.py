@@ -128,18 +128,19 @@ def test_gradients_are_finite_in_half_precision(dtype):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_it_computes_where_the_model_is(norm, monkeypatch):
+    with torch.device("meta"):
+        away = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+        x, y = torch.rand(16, 6), torch.zeros(16, dtype=torch.int64)
     criterion = AdvCompSumLoss(0.1, norm=norm, steps=2)
-    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-    away = copy.deepcopy(model).to("meta")
-    x, y = torch.rand(16, 6, device="meta"), torch.zeros(16, dtype=torch.int64, device="meta")
     criterion.to("meta")(away, x, y).backward()
     assert all(p.grad.device.type == "meta" for p in away.parameters())
+    model = copy.deepcopy(away)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-        model.to("cuda")
-        x = torch.rand(16, 6, device="cuda")
+        for p in model.parameters():
+            p.grad = None
+        model.to_empty(device="cuda")
+        x = torch.empty(16, 6, device="cuda")
         y = torch.zeros(16, dtype=torch.int64, device="cuda")
-        # fakes of a device that is not there have no gradients
+        # autograd starts threads for a fake device's gradients
         monkeypatch.setattr(torch.autograd, "grad", lambda gain, at: (torch.ones_like(at),))
-        loss = AdvCompSumLoss(0.1, norm=norm, steps=2)(model, x, y)
-        assert loss.device.type == "cuda"
+        assert AdvCompSumLoss(0.1, norm=norm, steps=2)(model, x, y).device.type == "cuda"

@@ -62,13 +62,13 @@ def test_a_tempered_teacher_is_refuted_or_unchecked_never_met(smoothing):
 
 def test_labels_drawn_from_the_probabilities_refute_nothing():
     refuted = 0
-    for seed in range(200):
+    for seed in range(60):
         rng = np.random.default_rng(seed)
         n, classes = int(rng.choice([20, 200, 2000])), int(rng.choice([2, 5, 60]))
         P = rng.dirichlet([0.3] * classes, n)
         z = np.log(P + 1e-9) + rng.normal(size=P.shape)
         refuted += evidence.refuted(P, labels_of(P, rng), z.argmax(axis=1), z)[0] < 0.05
-    assert refuted <= 10
+    assert refuted <= 3
 
 
 def test_sharpened_probabilities_are_refuted():

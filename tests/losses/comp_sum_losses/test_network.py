@@ -8,7 +8,7 @@ from torch.nn.utils import parametrizations
 from whp.certificate import Status, Verdict
 from whp.losses import robust_error_bound
 from whp.losses._comp_sum_losses import intervals
-from whp.losses._comp_sum_losses.network import Network
+from whp.losses._comp_sum_losses.network import Network, margins
 
 X = np.random.default_rng(0).random((24, 1, 8, 8)).astype(np.float32)
 Y = np.arange(24) % 3
@@ -275,7 +275,7 @@ def test_a_model_that_looks_at_the_batch_is_void():
 
 
 def test_all_is_computed_where_the_model_is():
-    with FakeTensorMode():
+    with torch.device("meta"):
         model = nn.Sequential(
             nn.Conv2d(1, 4, 3),
             nn.BatchNorm2d(4),
@@ -284,19 +284,20 @@ def test_all_is_computed_where_the_model_is():
             nn.Flatten(),
             nn.LayerNorm(36),
             nn.Linear(36, 8),
-            nn.ReLU(),
+            nn.Tanh(),
             nn.Linear(8, 3),
-        )
-        model.to("cuda").eval()
-        x = torch.rand(5, 1, 8, 8, device="cuda")
+        ).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        model.to_empty(device="cuda")
+        x = torch.empty(5, 1, 8, 8, device="cuda")
+        y = torch.zeros(5, dtype=torch.int64, device="cuda")
         low, high = x.double() - 0.1, x.double() + 0.1
         for layer in intervals.flattened(model):
             low, high = intervals.through(layer, low, high, 2.0**-24)
             assert low.device.type == high.device.type == "cuda"
-        assert intervals.others(3, "cuda").device.type == "cuda"
+        assert margins(low, y).device.type == "cuda"
 
 
-@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_the_gpu_gives_the_same_bound():
     model = settled(networks()["batch norm"])

@@ -141,10 +141,9 @@ def margins(model: nn.Module, x: Tensor, y: Tensor, radius: float, box: Any) -> 
 
 
 def _of_logits(low: Tensor, high: Tensor, y: Tensor) -> Ends:
-    keep = ~functional.one_hot(y, low.shape[1]).bool()
-    shape = (len(y), low.shape[1] - 1)
-    least = (low.gather(1, y[:, None]) - high)[keep].view(shape)
-    return least, (high.gather(1, y[:, None]) - low)[keep].view(shape)
+    mine, rest = y[:, None], others(y, low.shape[1])
+    least = low.gather(1, mine) - high.gather(1, rest)
+    return least, high.gather(1, mine) - low.gather(1, rest)
 
 
 def _of_last(last: nn.Module, low: Tensor, high: Tensor, y: Tensor, unit: float) -> Ends:
@@ -155,23 +154,22 @@ def _of_last(last: nn.Module, low: Tensor, high: Tensor, y: Tensor, unit: float)
     size = torch.maximum(low.abs(), high.abs())
     # Logits are rounded each by itself before they are compared.
     slack = _gamma(W.shape[1], unit) * (size @ W.abs().T + b.abs())
-    rest = others(len(W), W.device)[y]
+    rest = others(y, len(W))
     worst = slack.gather(1, y[:, None]) + slack.gather(1, rest)
     least, most = torch.empty_like(worst), torch.empty_like(worst)
     for c in range(len(W)):
         rows = y == c
-        keep = others(len(W), W.device)[c]
+        keep = torch.arange(len(W), device=W.device) != c
         D, d = W[c] - W[keep], b[c] - b[keep]
         middle, spread = centre[rows] @ D.T + d, reach[rows] @ D.abs().T + worst[rows]
         least[rows], most[rows] = middle - spread, middle + spread
     return least, most
 
 
-def others(n_classes: int, device: Any = None) -> Tensor:
-    """Row y holds the classes other than y."""
-    grid = torch.arange(n_classes, device=device).expand(n_classes, -1)
-    away = ~torch.eye(n_classes, dtype=torch.bool, device=device)
-    return grid[away].view(n_classes, n_classes - 1)
+def others(y: Tensor, classes: int) -> Tensor:
+    """The classes other than y, shape (n, C − 1)."""
+    each = torch.arange(classes - 1, device=y.device).expand(len(y), -1)
+    return each + (each >= y[:, None])
 
 
 def through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> Ends:

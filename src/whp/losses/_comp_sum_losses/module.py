@@ -116,7 +116,7 @@ class CompSumLoss(nn.Module):
         counted = target != self.ignore_index
         if self.weight is None:
             return self._reduced(losses, counted.sum())
-        w = self.weight.to(z.dtype)[target.where(counted, 0)] * counted
+        w = _of(self.weight.to(z.dtype), target.where(counted, 0)) * counted
         return self._reduced(w * losses, w.sum())
 
     def _of_log(self, log_p: Tensor, *, half: bool) -> Tensor:
@@ -169,9 +169,14 @@ class CompSumLoss(nn.Module):
         found = found * counted
         if weight is None:
             return self._reduced(found, counted.sum())
-        return self._reduced(found, (weight[target.where(counted, 0)] * counted).sum())
+        return self._reduced(found, (_of(weight, target.where(counted, 0)) * counted).sum())
 
     def _reduced(self, losses: Tensor, count: Tensor) -> Tensor:
         if self.reduction == "none":
             return losses
         return losses.sum() if self.reduction == "sum" else losses.sum() / count
+
+
+def _of(weight: Tensor, target: Tensor) -> Tensor:
+    """The weight of each target's class."""
+    return weight.index_select(0, target.reshape(-1)).view(target.shape)

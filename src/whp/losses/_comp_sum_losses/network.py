@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from whp.certificate import Answer
 from whp.losses._comp_sum_losses import intervals
@@ -23,8 +22,7 @@ Ball = dict[str, Any]
 
 def margins(z: Tensor, y: Tensor) -> Tensor:
     """Label's logit less each other, (n, C − 1)."""
-    keep = ~functional.one_hot(y, z.shape[1]).bool()
-    return (z.gather(1, y[:, None]) - z)[keep].view(len(z), -1)
+    return z.gather(1, y[:, None]) - z.gather(1, intervals.others(y, z.shape[1]))
 
 
 class Network:
