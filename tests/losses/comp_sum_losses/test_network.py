@@ -287,7 +287,7 @@ def test_all_is_computed_where_the_model_is():
             nn.Tanh(),
             nn.Linear(8, 3),
         ).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         model.to_empty(device="cuda")
         x = torch.empty(5, 1, 8, 8, device="cuda")
         y = torch.zeros(5, dtype=torch.int64, device="cuda")
