@@ -198,7 +198,7 @@ def through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> Ends:
         weight = layer.weight.double().abs()  # type: ignore[operator]
         spread = CONV[kind](reach, weight, None, **how)
         slack = CONV[kind](size, weight, None if bias is None else bias.abs(), **how)
-        terms = float(weight[0].numel())
+        terms = weight.numel() / weight.shape[0]
     elif kind in BATCH:
         assert isinstance(layer, BATCH)
         return _batch_norm(layer, low, high, unit)
