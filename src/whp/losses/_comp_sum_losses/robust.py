@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RobustBound", "robust_error_bound"]
 
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class RobustBound(Result):
@@ -184,8 +186,10 @@ def robust_error_bound(
     nu = wanted if nu is None else nu
     surely = comp_sum(np.exp(np.minimum(-m.here / rho, 700)).sum(axis=1), tau)
     smooth = float((surely + nu * m.moved).mean()) / scale
-    if m.proven:  # but for rounding no mean loss is below the count
-        margin, smooth = max(margin, counted), max(smooth, counted)
+    if m.proven:  # no mean loss is below the count, but for rounding
+        margin, smooth = (
+            counted if abs(loss - counted) <= ROUNDING else loss for loss in (margin, smooth)
+        )
     limit, above = simultaneous_proportions([fooled.sum(), open_rows.sum()], [n, n], delta)
     shown = {"rows": n, "classes": classes, "radius": radius, "norm": norm, "margins by": sup}
     shown |= {"attacked": robust, "not proven safe": counted}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from whp.experiment.measures import Measuring, least, mean, measure, paired, rate, share, statistic

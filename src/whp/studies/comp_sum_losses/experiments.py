@@ -19,7 +19,7 @@ from whp.peers.adversarial import madry, trades
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["RADIUS", "flipped", "noisy_digits", "study", "train"]
+__all__ = ["RADIUS", "flipped", "halves_of_digits", "noisy_digits", "study", "train"]
 
 Row = dict[str, Any]
 DIALS = (0.0, 0.5, 1.0, 1.5, 1.7, 2.0)
@@ -343,20 +343,45 @@ def robust(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
 
 def noisy_digits(tau: float, seed: int = 0, noise: float = 0.2) -> dict[str, Any]:
     """Logits of test digits from a network trained on flipped labels, with flipped and with clean labels."""
-    import torch
-
     from whp.losses import CompSumLoss
     from whp.studies._networks import split_set
 
     X, y, T, clean = split_set("digits", seed)
     flips = np.random.default_rng([seed, 1])
-    noisy, observed = flipped(y, noise, flips), flipped(clean, noise, flips)
+    learnt, observed = flipped(y, noise, flips), flipped(clean, noise, flips)
     criterion = CompSumLoss(tau)
+    z = _alone(X, learnt, T, lambda m, x, t: criterion(m(x), t), seed)
+    return {"logits": z, "y": observed.numpy(), "y_clean": clean.numpy()}
+
+
+def halves_of_digits(seed: int = 0, noise: float = 0.2) -> dict[str, Any]:
+    """Logits of one half of the digits from a network that learnt the other, whose labels are right."""
+    import torch
+    from torch.nn import functional
+
+    X, y = (torch.from_numpy(v) for v in images.digits())
+    order = torch.from_numpy(np.random.default_rng([seed, 2]).permutation(len(y)))
+    learn, judge = order[: len(y) // 2], order[len(y) // 2 :]
+    z = _alone(
+        X[learn], y[learn], X[judge], lambda m, x, t: functional.cross_entropy(m(x), t), seed
+    )
+    clean = y[judge]
+    observed = flipped(clean, noise, np.random.default_rng([seed, 1]))
+    return {"logits": z, "y": observed.numpy(), "y_clean": clean.numpy()}
+
+
+def _alone(X: Tensor, y: Tensor, T: Tensor, loss: Any, seed: int) -> np.ndarray:
+    """Logits of T from a network trained on digits, without a trace in torch's own state."""
+    import torch
+
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     torch.set_num_threads(1)  # so small a network is slower with two
-    model = train(X, noisy, lambda m, x, t: criterion(m(x), t), epochs=60, seed=seed, data="digits")
-    torch.set_num_threads(threads)
-    torch.random.set_rng_state(before)
-    with torch.no_grad():
-        z = model(T).double().numpy()
-    return {"logits": z, "y": observed.numpy(), "y_clean": clean.numpy()}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # τ = 2 starts with dead examples
+            model = train(X, y, loss, epochs=60, seed=seed, data="digits")
+        with torch.no_grad():
+            return model(T).double().numpy()
+    finally:
+        torch.set_num_threads(threads)
+        torch.random.set_rng_state(before)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from whp.experiment.study import Showcase
 from whp.losses import comp_sum_losses
 from whp.result import PALETTE
-from whp.studies.comp_sum_losses.experiments import noisy_digits
+from whp.studies.comp_sum_losses.experiments import halves_of_digits, noisy_digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +18,8 @@ DIALS = (0.5, 1.0, 1.3, 1.5, 1.7, 2.0)
 
 
 def example() -> dict[str, Any]:
-    """Digits: a network trained at τ = 1.7 on labels of which a fifth were flipped, judged on rows flipped alike."""
-    return noisy_digits(1.7) | {"noise": 0.2}
+    """Half of the digits, a fifth of their labels flipped, judged by a network that learnt the other half."""
+    return halves_of_digits() | {"noise": 0.2}
 
 
 def showcase() -> Showcase:
@@ -28,7 +28,7 @@ def showcase() -> Showcase:
     errors = {
         tau: float((r["logits"].argmax(axis=1) != r["y_clean"]).mean()) for tau, r in runs.items()
     }
-    judged = comp_sum_losses(**runs[1.7], noise=0.2)
+    judged = comp_sum_losses(**example())
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -53,7 +53,7 @@ def showcase() -> Showcase:
         certificates=judged.certificates,
         draw=draw,
         caption="Left: with cross-entropy a network learns wrong labels by heart; at τ = 1.7 it leaves "
-        "them aside. Right: what its risk says about its error, by the theorem and by one line; errors "
-        "counted on the same rows (the band) say more.",
+        "them aside. Right: what the risk of a network says about its error where a fifth of the labels that "
+        "judge it are wrong, by the theorem and by one line; errors counted (the band) say more.",
         code="CompSumLoss(tau=1.7); comp_sum_losses(logits, y, noise=0.2)",
     )
