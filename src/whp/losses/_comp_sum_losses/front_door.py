@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -285,7 +285,7 @@ def _gap(
         raise ValueError(
             f"logits_best must have shape {rows.logits.shape} as logits has, got {z.shape}"
         )
-    other = Rows(**{**vars(rows), "logits": z})
+    other = replace(rows, logits=z)
     values = other.bounds(tau, delta, kind)
     most = max(0.0, values["excess_limit"])
     value = min(most, max(0.0, values["risk"] - values["best_risk"]))

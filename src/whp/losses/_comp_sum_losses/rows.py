@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.special import log_softmax
 
 from whp.concentration import empirical_bernstein, simultaneous_proportions
 from whp.intervals import Estimate, proportion
@@ -13,7 +15,7 @@ from whp.losses._comp_sum_losses.loss import (
     best_conditional_risk,
     expected_loss,
     loss_of_log,
-    mixed_log,
+    mixed,
     noise_risk,
     picked,
 )
@@ -74,7 +76,12 @@ class Rows:
         """Number of the model's outputs."""
         return self.logits.shape[1]
 
-    @property
+    @cached_property
+    def log_p(self) -> np.ndarray:
+        """Logarithms of softmax."""
+        return log_softmax(self.logits, axis=1)
+
+    @cached_property
     def predicted(self) -> np.ndarray:
         """Class of the largest score in each row."""
         return self.logits.argmax(axis=1)
@@ -111,10 +118,10 @@ class Rows:
 
     def losses(self, tau: float, floor: float) -> np.ndarray:
         """Loss of each row: over its label, or its mean over labels where their probabilities are given."""
-        logs = mixed_log(self.logits, floor)
         if self.conditional is not None:
+            logs = mixed(self.log_p, floor, self.n_classes)
             return expected_loss(logs, self.conditional, tau)
-        return loss_of_log(picked(logs, self.y), tau)
+        return loss_of_log(mixed(picked(self.log_p, self.y), floor, self.n_classes), tau)
 
     def best(self, tau: float) -> np.ndarray:
         """Least mean loss of each row, by any scores; 0 where nothing was stated."""
