@@ -60,7 +60,8 @@ class Network:
             raise TypeError(f"model must be (W, b) or a torch module, got {type(model).__name__}")
         kinds = (p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point())
         like = next(kinds, torch.zeros(()))
-        self.model, self.norm, self.box = model, norm, box
+        self.model, self.box = model, box
+        self.norm: Norm = norm
         self.radius = float(radius)
         self.x = torch.as_tensor(X).to(device=like.device, dtype=like.dtype)
         self.y = torch.as_tensor(y, device=like.device)

@@ -190,7 +190,8 @@ def robust_error_bound(
         margin, smooth = (
             counted if abs(loss - counted) <= ROUNDING else loss for loss in (margin, smooth)
         )
-    limit, above = simultaneous_proportions([fooled.sum(), open_rows.sum()], [n, n], delta)
+    # One end of each interval is used, at delta/2.
+    limit, above = simultaneous_proportions([fooled.sum(), open_rows.sum()], [n, n], 2 * delta)
     shown = {"rows": n, "classes": classes, "radius": radius, "norm": norm, "margins by": sup}
     shown |= {"attacked": robust, "not proven safe": counted}
     known = (m.alike, inside, m.sup)
@@ -338,6 +339,7 @@ def _of_network(
         flattened(model)  # names what it does not know before anything is run
     network = Network(model, X, labels, radius, norm, box, seed)
     alike, proven = network.alike(), sup == "interval"
+    attacked = network.attacked(steps, restarts)
     if proven:
         least, moved, outside = network.over_the_ball()
         answer = t.SUP_TRUE.by_construction(
@@ -347,8 +349,7 @@ def _of_network(
             answer = t.SUP_TRUE.check(
                 False, f"intervals of radius 0 miss the model's own logits by {outside:.3g}"
             )
-    attacked = network.attacked(steps, restarts)
-    if not proven:
+    else:
         least, moved = network.moved(steps)
         least = np.minimum(least, attacked[:, None])
         answer = t.SUP_TRUE.unchecked("attacks find margins of some points of the ball, not of all")

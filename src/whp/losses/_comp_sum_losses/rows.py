@@ -97,12 +97,15 @@ class Rows:
         if self.groups is None:
             return self
         first = np.sort(np.unique(self.groups, return_index=True)[1])
-        parts = {
-            name: None if value is None else value[first]
-            for name, value in vars(self).items()
-            if name in ("logits", "y", "conditional", "y_clean")
-        }
-        return Rows(**parts, noise=self.noise, floor=self.floor, votes=self.votes)
+        return Rows(
+            self.logits[first],
+            self.y[first],
+            None if self.conditional is None else self.conditional[first],
+            self.noise,
+            None if self.y_clean is None else self.y_clean[first],
+            self.floor,
+            votes=self.votes,
+        )
 
     def floors(self, tau: float) -> tuple[float, ...]:
         """Floors that are tried, chosen without a look at the rows."""
@@ -151,10 +154,11 @@ class Rows:
     def counted(self, level: float) -> Estimate:
         """The excess error counted on observed labels: errors, less those that noise explains.
 
-        With probabilities given, less the errors of the class that they call likeliest.
+        With probabilities given, less the errors of the class that they call likeliest; votes of a
+        few are no probabilities, and explain nothing here.
         """
         wrong = self.predicted != self.y
-        if self.conditional is None:
+        if self.conditional is None or self.votes:
             rate, noise = self._rate(wrong, level), self.noise or 0.0
             return Estimate(
                 rate.value - noise, rate.low - noise, rate.high - noise, level, rate.n, rate.method

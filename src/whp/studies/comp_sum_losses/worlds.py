@@ -543,9 +543,9 @@ def seeming(rng: Rng, how: str) -> Any:
     class Normalised(nn.Sequential):
         """Takes mean and spread off first, as image models do."""
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, input: Any) -> Any:
             """Logits."""
-            return super().forward((x - 0.2) / 0.05)
+            return super().forward((input - 0.2) / 0.05)
 
     layers = list(network(rng, "plain"))
     if how == "normalised":
