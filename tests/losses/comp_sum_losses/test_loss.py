@@ -7,7 +7,7 @@ from whp.losses import best_conditional_risk, noise_risk
 from whp.losses._comp_sum_losses.loss import loss_of_log
 
 
-def test_4_least_risks():
+def test_least_risks():
     assert [noise_risk(0.2, 10, t) for t in TAUS] == pytest.approx(
         [4, 1.94626502, 0.93984734, 0.39445406, 0.2, 0.1], rel=1e-7
     )
@@ -25,7 +25,7 @@ def test_4_least_risks():
 
 
 @pytest.mark.parametrize("tau", [0.0, 0.5, 1.0, 1.5, 1.8])
-def test_4_least_risk_is_that_of_the_minimiser(tau):
+def test_least_risk_is_that_of_the_minimiser(tau):
     P = np.random.default_rng(0).dirichlet([1, 1, 1, 1])
     with np.errstate(divide="ignore"):
         z = np.log(P) / (2 - tau)

@@ -22,7 +22,7 @@ def scores():
 
 
 @pytest.mark.parametrize("tau", TAUS)
-def test_1_values_in_numpy_and_torch(tau):
+def test_values_in_numpy_and_torch(tau):
     z, y = np.tile([2.0, 0.0, -1.0], (3, 1)), np.arange(3)
     np.testing.assert_allclose(comp_sum_loss(z, y, tau, "none"), LOSSES[tau], rtol=1e-9)
     found = CompSumLoss(tau, reduction="none")(torch.tensor(z), torch.tensor(y))
@@ -39,14 +39,14 @@ def test_1_values_in_numpy_and_torch(tau):
         (1.5, (0.2851417000, -0.2993380693, 0.0141963693)),
     ],
 )
-def test_2_gradients(tau, expected):
+def test_gradients(tau, expected):
     z = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64, requires_grad=True)
     CompSumLoss(tau)(z, torch.tensor([1])).backward()
     np.testing.assert_allclose(z.grad[0], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("tau", TAUS)
-def test_2_gradcheck_and_shifts(scores, tau):
+def test_gradcheck_and_shifts(scores, tau):
     z, y = scores
     assert torch.autograd.gradcheck(CompSumLoss(tau), (z[:5].clone().requires_grad_(), y[:5]))
     weighted = CompSumLoss(
@@ -56,7 +56,7 @@ def test_2_gradcheck_and_shifts(scores, tau):
     torch.testing.assert_close(CompSumLoss(tau)(z + 7, y), CompSumLoss(tau)(z, y))
 
 
-def test_2_the_dial_is_continuous_at_one(scores):
+def test_the_dial_is_continuous_at_one(scores):
     z, y = scores
     one = CompSumLoss(1.0, reduction="none")(z, y)
     for tau in (1 - 1e-9, 1 + 1e-9):

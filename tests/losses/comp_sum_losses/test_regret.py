@@ -22,7 +22,7 @@ from whp.losses._comp_sum_losses.regret import paper_inverse
         (3.0, 3, (0.00555556, 0.02777778, 0.05555556), 0.9),
     ],
 )
-def test_3_transformation_and_inverse(tau, n, values, inverse):
+def test_transformation_and_inverse(tau, n, values, inverse):
     np.testing.assert_allclose(transform([0.1, 0.5, 1], tau, n), values, atol=5e-9)
     assert inverse_transform(0.05, tau, n) == pytest.approx(inverse, abs=1e-9)
     assert paper_inverse(0.05, tau, n) >= inverse_transform(0.05, tau, n)
@@ -34,7 +34,7 @@ def test_3_transformation_and_inverse(tau, n, values, inverse):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_4_regret_is_that_of_a_constrained_optimiser(seed):
+def test_regret_is_that_of_a_constrained_optimiser(seed):
     rng = np.random.default_rng(seed)
     P, tau = rng.dirichlet(np.ones(4)), float(rng.choice([0.0, 0.5, 1.0, 1.5]))
     k = int(np.argsort(P)[rng.integers(0, 3)])

@@ -187,4 +187,4 @@ def _wide(z: Tensor) -> Tensor:
 
 def _margins(z: Tensor, y: Tensor) -> Tensor:
     z = _wide(z)
-    return z.gather(1, y[:, None]) - z
+    return z.gather(1, y.unsqueeze(1)) - z

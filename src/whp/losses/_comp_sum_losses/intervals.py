@@ -141,7 +141,7 @@ def margins(model: nn.Module, x: Tensor, y: Tensor, radius: float, box: Any) -> 
 
 
 def _of_logits(low: Tensor, high: Tensor, y: Tensor) -> Ends:
-    mine, rest = y[:, None], others(y, low.shape[1])
+    mine, rest = y.unsqueeze(1), others(y, low.shape[1])
     least = low.gather(1, mine) - high.gather(1, rest)
     return least, high.gather(1, mine) - low.gather(1, rest)
 
@@ -155,7 +155,7 @@ def _of_last(last: nn.Module, low: Tensor, high: Tensor, y: Tensor, unit: float)
     # Logits are rounded each by itself before they are compared.
     slack = _gamma(W.shape[1], unit) * (size @ W.abs().T + b.abs())
     rest = others(y, len(W))
-    worst = slack.gather(1, y[:, None]) + slack.gather(1, rest)
+    worst = slack.gather(1, y.unsqueeze(1)) + slack.gather(1, rest)
     least, most = torch.empty_like(worst), torch.empty_like(worst)
     for c in range(len(W)):
         rows = y == c
@@ -169,7 +169,7 @@ def _of_last(last: nn.Module, low: Tensor, high: Tensor, y: Tensor, unit: float)
 def others(y: Tensor, classes: int) -> Tensor:
     """The classes other than y, shape (n, C − 1)."""
     each = torch.arange(classes - 1, device=y.device).expand(len(y), -1)
-    return each + (each >= y[:, None])
+    return each + (each >= y.unsqueeze(1))
 
 
 def through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> Ends:

@@ -22,7 +22,7 @@ Ball = dict[str, Any]
 
 def margins(z: Tensor, y: Tensor) -> Tensor:
     """Label's logit less each other, (n, C − 1)."""
-    return z.gather(1, y[:, None]) - z.gather(1, intervals.others(y, z.shape[1]))
+    return z.gather(1, y.unsqueeze(1)) - z.gather(1, intervals.others(y, z.shape[1]))
 
 
 class Network:
