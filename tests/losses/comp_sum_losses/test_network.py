@@ -230,6 +230,15 @@ def test_margins_over_the_ball_cannot_be_claimed():
     assert at.over_the_ball()[2] > 0
 
 
+def test_a_layer_that_stands_there_twice_counts_twice():
+    relu, shared = nn.ReLU(inplace=True), nn.Linear(8, 8)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 8), relu, shared, relu, shared, relu, nn.Linear(8, 3)
+    )
+    assert len(intervals.flattened(model)) == 8
+    assert Network(model.eval(), X, Y, 0.01, "linf", None, 0).over_the_ball()[2] == 0
+
+
 def state(model):
     return {k: v.clone() for k, v in model.state_dict().items()}
 

@@ -62,8 +62,10 @@ def flattened(model: nn.Module) -> list[nn.Module]:
     def walk(module: nn.Module, path: str) -> None:
         _plain(module, path)
         if type(module) is nn.Sequential:
-            for name, child in module.named_children():
-                walk(child, f"{path}.{name}")
+            # named_children() would leave out a layer that stands there a second time
+            for name, child in module._modules.items():
+                if child is not None:
+                    walk(child, f"{path}.{name}")
         elif type(module) not in IDLE:
             layers.append(module)
 
