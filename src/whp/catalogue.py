@@ -170,7 +170,8 @@ CATALOGUE: tuple[Method, ...] = (
         "One loss with a dial from sum-exponential over cross-entropy to mean absolute error, with its bound on error.",
         guarantee="the error is within the stated distance of the best classifier's, from the loss on new rows",
         cost="that of cross-entropy to train; O(n C) for the certificate of n rows and C classes",
-        front_door="whp.losses.comp_sum_losses:comp_sum_losses",
+        front_door="whp.losses:comp_sum_losses",
+        theorems="whp.losses._comp_sum_losses.theorems",
     ),
     Method(
         "target-surrogates",

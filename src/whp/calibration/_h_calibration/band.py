@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whp.calibration._h_calibration.inputs import as_probabilities, as_units
 from whp.concentration import chernoff, simultaneous_proportions
+from whp.scores import as_probabilities, as_units
 from whp.validate import as_fraction, as_int
 
 __all__ = ["CLASS", "POOLED", "TOP", "band", "blocks_for", "kl_interval", "rows_needed"]

@@ -13,12 +13,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clo
 from sklearn.utils.validation import check_is_fitted
 
 from whp.calibration._h_calibration.front_door import Fitting, h_calibration
-from whp.calibration._h_calibration.inputs import LEAST
 from whp.calibration._h_calibration.maps import HCalibrationMap
 from whp.calibration._h_calibration.result import HCalibrationResult
 from whp.calibration._h_calibration.rows import REPEATED
 from whp.calibration._h_calibration.theorems import INDEPENDENT, ONE_LAW, accuracy_preserved
 from whp.certificate import Certificate
+from whp.scores import LEAST
 
 __all__ = ["HCalibrator"]
 

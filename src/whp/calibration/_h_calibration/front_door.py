@@ -11,20 +11,13 @@ import numpy as np
 from whp.calibration._h_calibration import metrics, theorems
 from whp.calibration._h_calibration.band import band
 from whp.calibration._h_calibration.fit import adapted, fit_map
-from whp.calibration._h_calibration.inputs import (
-    LEAST,
-    as_classes,
-    as_logits,
-    as_units,
-    check_columns,
-    in_order,
-)
 from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.objective import Objective
 from whp.calibration._h_calibration.result import HCalibrationResult
 from whp.calibration._h_calibration.rows import Rows, answers, held_back
 from whp.door import AtLeast, Fraction, Range, check_fields, front_door
 from whp.io import Data
+from whp.scores import LEAST, as_classes, as_logits, as_units, check_columns, in_order
 
 __all__ = ["Fitting", "h_calibration"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 from whp.calibration._h_calibration import kernels
-from whp.calibration._h_calibration.inputs import EXACT, as_logits
+from whp.scores import EXACT, as_logits
 
 __all__ = ["FAR", "HCalibrationMap", "softmax", "standardise"]
 

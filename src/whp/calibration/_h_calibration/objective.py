@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from whp.calibration._h_calibration import kernels
-from whp.calibration._h_calibration.inputs import as_probabilities
+from whp.scores import as_probabilities
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["Objective", "windowed_calibration_error"]

@@ -14,11 +14,11 @@ import pandas as pd
 
 from whp.calibration._h_calibration import kernels
 from whp.calibration._h_calibration.band import CLASS, TOP, band, blocks_for, rows_needed
-from whp.calibration._h_calibration.inputs import as_probabilities, as_units
 from whp.calibration._h_calibration.maps import softmax
 from whp.calibration._h_calibration.objective import WEIGHTS, Objective
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate, exact
+from whp.scores import as_probabilities, as_units
 from whp.theorem import AT_LEAST, AT_MOST, FITTED, POPULATION, THIS_RUN, Condition, Derived, Theorem
 from whp.validate import as_floats, as_fraction, as_int, as_labels, as_matrix
 

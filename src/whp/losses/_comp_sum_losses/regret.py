@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from whp.losses.comp_sum_losses.loss import best_conditional_risk, check_tau
+from whp.losses._comp_sum_losses.loss import best_conditional_risk, check_tau
 from whp.validate import as_choice, as_int, as_vector
 
 __all__ = ["Kind", "conditional_regret", "inverse_transform", "paper_inverse", "transform"]

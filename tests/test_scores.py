@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from whp.calibration import Fitting, HCalibrationMap, band, h_calibration
-from whp.calibration._h_calibration.inputs import as_classes, as_logits
 from whp.calibration._h_calibration.maps import softmax, standardise
 from whp.certificate import Status, Verdict
+from whp.scores import as_classes, as_logits
 from whp.studies.h_calibration.worlds import law
 
 pytestmark = pytest.mark.filterwarnings("ignore:window is reduced")

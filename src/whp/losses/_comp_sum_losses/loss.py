@@ -20,6 +20,7 @@ __all__ = [
     "comp_sum_loss",
     "expected_loss",
     "loss_of_log",
+    "mixed",
     "mixed_log",
     "noise_risk",
     "picked",
@@ -140,10 +141,12 @@ def expected_loss(
 
 def mixed_log(logits: Float[np.ndarray, "n C"], floor: float) -> Float[np.ndarray, "n C"]:
     """Logarithm of (1 − floor) softmax + floor/C: bounded, and its largest entry is where it was."""
-    log_p = log_softmax(logits, axis=1)
-    return (
-        np.logaddexp(np.log1p(-floor) + log_p, np.log(floor / logits.shape[1])) if floor else log_p
-    )
+    return mixed(log_softmax(logits, axis=1), floor, logits.shape[1])
+
+
+def mixed(log_p: Float[np.ndarray, ...], floor: float, classes: int) -> Float[np.ndarray, ...]:
+    """Logarithm of (1 − floor) p + floor/C."""
+    return np.logaddexp(np.log1p(-floor) + log_p, np.log(floor / classes)) if floor else log_p
 
 
 def picked(values: Float[np.ndarray, "n C"], y: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -1,4 +1,4 @@
-"""Scores and labels as users have them, read without guessing."""
+"""Scores and labels of classifiers as users have them, read without guessing."""
 
 from __future__ import annotations
 
@@ -154,10 +154,11 @@ def as_classes(
     array = _unmasked(value, argument)
     if array.ndim != 1 or len(array) != size or array.dtype.kind not in "OUSbiuf":
         return as_labels(value, argument, size=size, classes=columns)
-    if any(v is None or v != v for v in array.tolist()):
+    codes, kinds = pd.factorize(array)
+    if (codes < 0).any():
         raise ValueError(f"{argument} must hold a class in every row, and lacks one")
-    told = [_text(v) for v in array.tolist()]
-    others = np.asarray(beside).ravel().tolist()
+    told = [_text(v) for v in kinds.tolist()]
+    others = pd.factorize(np.asarray(beside).ravel())[1].tolist()
     present = sorted({*told, *map(_text, others)})
     names = column_names(scores)
     numbers = array.dtype.kind in "biuf" or all(t.lstrip("-").isdigit() for t in present)
@@ -177,7 +178,7 @@ def as_classes(
             place = dict(zip(present, class_columns(names, present), strict=True))
         except ValueError as error:
             if numbers and set(present) <= {str(c) for c in range(columns)}:
-                return np.array([int(t) for t in told], dtype=np.int64)
+                return np.array([int(t) for t in told], dtype=np.int64)[codes]
             if columns == 2 and all(isinstance(v, bool) for v in array.tolist()):
                 return array.astype(np.int64)
             if numbers:
@@ -189,7 +190,7 @@ def as_classes(
                 f"{argument} holds {detail}, but the columns {shown}: pass classes=, the classes "
                 "in the columns' order (alphabetical order is not assumed)"
             ) from error
-    return np.array([place[t] for t in told], dtype=np.int64)
+    return np.array([place[t] for t in told], dtype=np.int64)[codes]
 
 
 def check_columns(scores: Any, argument: str, array: np.ndarray, were_probs: bool) -> None:
