@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from whp.experiment.benchmark import Case
 from whp.optim import SSO, SSOClassifier, loss_oracle
-from whp.studies.target_surrogates import cancer
+from whp.studies.target_surrogates.experiments import breast_cancer
 
 
 def images() -> dict[str, Any]:
@@ -49,7 +49,7 @@ def adam(data: dict[str, Any]) -> Any:
 
 
 def table() -> dict[str, Any]:
-    X, y = cancer()
+    X, y = breast_cancer()
     rng = np.random.default_rng(0)
     big = rng.normal(size=(20_000, 100))
     return {

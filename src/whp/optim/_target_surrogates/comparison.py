@@ -55,12 +55,7 @@ def sgd_curve(
 
 
 def lbfgs_curve(
-    A: Any,
-    y: np.ndarray,
-    loss: Loss,
-    problem: LinearProblem,
-    start: np.ndarray,
-    calls: int,
+    A: Any, y: np.ndarray, loss: Loss, problem: LinearProblem, start: np.ndarray, calls: int
 ) -> np.ndarray:
     """Lowest mean loss after each call of full-batch value and gradient."""
     from scipy.optimize import minimize

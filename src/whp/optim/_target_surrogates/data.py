@@ -33,7 +33,7 @@ def as_design(X: Any) -> tuple[Any, tuple[str, ...], np.ndarray]:
         return A, names or tuple(f"x{j}" for j in range(A.shape[1])), flat & (first != 0)
     A = as_matrix(X, "X", dtype=np.float64)
     check_scale(A, "X")
-    constant = (A == A[0]).all(axis=0) & (A[0] != 0)
+    constant = (A[0] == A).all(axis=0) & (A[0] != 0)
     return A, names or tuple(f"x{j}" for j in range(A.shape[1])), constant
 
 

@@ -69,7 +69,7 @@ def mean_distances(
     shares : ndarray, shape (r,)
         Of the exact step, a column of U each.
     """
-    n, r = U.shape
+    n = len(U)
     mean, M = start.copy(), np.outer(start, start)
     one, two = b / n, b * (b - 1) / (n * (n - 1))
     missed, both = 1 - shares, np.outer(shares, shares)

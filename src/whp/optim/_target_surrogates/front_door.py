@@ -105,11 +105,7 @@ class TargetSurrogateFit(Result):
             table = pd.DataFrame({"column": self.names})
             for label, row in zip(self.classes, self.coef, strict=True):
                 table[f"coefficient of {label}"] = row
-        return {
-            "coefficients.csv": table,
-            "curves.csv": self.curves,
-            "history.csv": self.history,
-        }
+        return {"coefficients.csv": table, "curves.csv": self.curves, "history.csv": self.history}
 
     def draw(self, ax: Axes) -> None:
         """Mean loss over calls of the loss's gradient."""
@@ -279,7 +275,9 @@ def target_surrogates(
         tol=tol,
         alpha=alpha,
     )
-    ours = type(rng) is not np.random.Generator or type(rng.bit_generator) in NUMPY
+    ours = not isinstance(rng, np.random.Generator) or (
+        type(rng) is np.random.Generator and type(rng.bit_generator) in NUMPY
+    )
     random = private_stream(rng)
     d = A.shape[1]
     start = np.zeros(d if classes is None or name == "logistic" else (d, len(classes)))
@@ -339,9 +337,7 @@ def steps_of(history: History) -> th.Steps:
     )
 
 
-def majorised(
-    history: History, loss: Loss, y: np.ndarray, whole: bool
-) -> tuple[Certificate, ...]:
+def majorised(history: History, loss: Loss, y: np.ndarray, whole: bool) -> tuple[Certificate, ...]:
     """``majorisation`` and, for full batches, ``descent``."""
     steps = steps_of(history)
     ours = LOSSES.get(loss.name) is loss
@@ -363,12 +359,7 @@ def majorised(
 
 
 def _recursion(
-    problem: LinearProblem,
-    y: np.ndarray,
-    s: Settings,
-    history: History,
-    measure: bool,
-    ours: bool,
+    problem: LinearProblem, y: np.ndarray, s: Settings, history: History, measure: bool, ours: bool
 ) -> Certificate:
     """The mean over batches of a run with the squared loss, bound and, if wanted, value."""
     n, b = problem.n, s.batch_size or problem.n
@@ -400,7 +391,9 @@ def _recursion(
         how = "exactly" if s.m is None else f"by {s.m} gradient steps"
         full = th.FULL_PROJECTION.check(True, f"all rows, alpha = 0, minimised {how}")
     if s.batches != "independent":
-        drawn = th.BATCHES.check(False, "drawn in shuffled passes, so that no row comes twice in one")
+        drawn = th.BATCHES.check(
+            False, "drawn in shuffled passes, so that no row comes twice in one"
+        )
     elif ours:
         drawn = th.BATCHES.by_construction("each was drawn here from all rows")
     else:

@@ -234,9 +234,7 @@ def fit_linear(
         z_new = part @ new
         moved = z_new - z
         linear, square = G * moved, np.square(moved)
-        bent = (
-            float(square.sum()) / eta if metric is None else float((metric * square).sum())
-        ) / 2
+        bent = (float(square.sum()) / eta if metric is None else float((metric * square).sum())) / 2
         after = loss.value(z_new, targets)
         radius = _radius(problem, theta, new, z, G, linear, bent, value, after, loss)
         step, long = float(np.sqrt(square.sum())), float(np.linalg.norm(G))
@@ -255,7 +253,11 @@ def fit_linear(
                 "first_step": first,
                 "gradient": norm2,
                 "gradient_rounding": _gradient_radius(problem, G, pull, norm2),
-                "share": ARMIJO * first if s.inner == "armijo" else 1 / (2 * beta) if beta > 0 else 0.0,
+                "share": ARMIJO * first
+                if s.inner == "armijo"
+                else 1 / (2 * beta)
+                if beta > 0
+                else 0.0,
                 "penalty": 0.5 * float((pull * theta).sum()),
             }
         )

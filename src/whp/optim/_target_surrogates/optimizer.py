@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from whp.certificate import Certificate
-from whp.optim._target_surrogates.oracles import WITHOUT, LossOracle, knows
+from whp.optim._target_surrogates.oracles import knows, lacks, least_of
 from whp.optim._target_surrogates.records import Record, certificates
 from whp.validate import as_bool, as_choice, as_int, as_real
 
@@ -23,18 +23,7 @@ RULES = ("sgd", "sls", "adagrad")
 SCHEDULES = ("constant", "sqrt", "exponential")
 SAME = 1e-4  # of the outputs' norm, by which a second pass may differ from the first
 SLACK = 1e-9
-SETTINGS = (
-    "eta",
-    "m",
-    "inner",
-    "rule",
-    "schedule",
-    "T",
-    "tol",
-    "armijo",
-    "measure",
-    "progress",
-)
+SETTINGS = ("eta", "m", "inner", "rule", "schedule", "T", "tol", "armijo", "measure", "progress")
 
 
 @dataclass(frozen=True)
@@ -168,7 +157,9 @@ class SSO(torch.optim.Optimizer):
         self.rule = as_choice(rule, "rule", RULES)
         self.schedule = as_choice(schedule, "schedule", SCHEDULES)
         if (schedule == "exponential") != (T is not None):
-            raise ValueError("T, the number of steps in all, goes with schedule='exponential'")
+            raise ValueError(
+                "T must be the number of steps in all for schedule='exponential', and None otherwise"
+            )
         if rule == "sls" and self.eta is not None:
             raise ValueError("eta must be 'auto' for rule='sls', which searches it")
         self.T = None if T is None else as_int(T, "T", low=1)
@@ -191,6 +182,11 @@ class SSO(torch.optim.Optimizer):
             raise ValueError("params must hold at least one tensor that requires a gradient")
         self._step_supports_amp_scaling = True  # GradScaler hands over its scale
         self.zero_grad()
+
+    @property
+    def inner_lr(self) -> float:
+        """Rate of the inner steps of the first group."""
+        return float(self.param_groups[0]["lr"])
 
     # What torch expects of an optimizer
 
@@ -316,7 +312,7 @@ class _Step:
 
     def take(self) -> StepInfo:
         """The whole step."""
-        opt, progress = self.opt, self.opt.progress
+        progress = self.opt.progress
         z = self._outputs()
         self.start = start = z.detach().clone()
         after = _random_states(self.params)
@@ -326,7 +322,7 @@ class _Step:
             self.loss, self.G = self._asked(start)
             self.eta = self._rate()
             self.rows = start.shape[0] if start.ndim else 1
-            self.offset = float(self._surrogate(start))
+            self.offset = float(self._surrogate(start).detach())
             before = [p.detach().clone() for p in self.params]
             steps, value, self.norm2 = self._minimise(z, before)
             return self._told(steps, value)
@@ -555,8 +551,8 @@ class _Step:
                 eta=self.eta,
                 L=self.L,
                 known=knows(self.oracle),
-                none=type(self.oracle) is LossOracle and type(self.oracle.loss) in WITHOUT,
-                least=self.oracle.least if type(self.oracle) is LossOracle else None,
+                none=lacks(self.oracle),
+                least=least_of(self.oracle),
                 bend=bend,
                 gradient=squared,
                 share=max(fell - 2 * radius, 0.0) / squared if squared > 0 else 0.0,

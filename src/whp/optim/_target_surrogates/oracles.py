@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from whp.validate import as_real
 
-__all__ = ["LossOracle", "knows", "loss_oracle"]
+__all__ = ["LossOracle", "knows", "lacks", "least_of", "loss_oracle"]
 
 ELEMENTWISE = (nn.MSELoss, nn.BCEWithLogitsLoss, nn.HuberLoss, nn.SmoothL1Loss)
 KNOWN = (*ELEMENTWISE, nn.CrossEntropyLoss)
@@ -134,7 +134,21 @@ def loss_oracle(
 
 def knows(oracle: Any) -> bool:
     """Whether L of this oracle was worked out here from a loss that is exactly what it seems."""
-    return type(oracle) is LossOracle and oracle.known
+    return isinstance(oracle, LossOracle) and type(oracle) is LossOracle and oracle.known
+
+
+def lacks(oracle: Any) -> bool:
+    """Whether it is known that the loss of this oracle has no L."""
+    return (
+        isinstance(oracle, LossOracle)
+        and type(oracle) is LossOracle
+        and type(oracle.loss) in WITHOUT
+    )
+
+
+def least_of(oracle: Any) -> float | None:
+    """A number that the loss of this oracle is never below, if one is worked out here."""
+    return oracle.least if isinstance(oracle, LossOracle) and type(oracle) is LossOracle else None
 
 
 def _plain(loss: Any) -> bool:

@@ -13,7 +13,9 @@ from scipy.sparse import issparse
 __all__ = ["LinearProblem", "column_norms", "orthonormal"]
 
 RANK = 1e-10  # of the largest singular value, columns of norm 1
-ENOUGH = 1e-4  # least diagonal entry of the factor with which two rounds of Cholesky QR are accurate
+ENOUGH = (
+    1e-4  # least diagonal entry of the factor with which two rounds of Cholesky QR are accurate
+)
 
 
 def column_norms(X: Any) -> np.ndarray:
@@ -56,7 +58,12 @@ def orthonormal(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         left, s, Vt = np.linalg.svd(A, full_matrices=False)
     kept = s > RANK * s[0] if s[0] > 0 else np.zeros(len(s), bool)
     R = s[kept, None] * Vt[kept] * scale
-    return left[:, kept], (Vt[kept].T / s[kept]) / scale[:, None], R
+    if len(R) == d:
+        return left[:, kept], (Vt[kept].T / s[kept]) / scale[:, None], R
+    # Of all T the one of least norm, so that coefficients change no more than they must.
+    Q, S = qr(R.T, mode="economic")[:2]
+    T = Q @ solve_triangular(S, np.eye(len(R)), trans="T") if len(R) else np.zeros((d, 0))
+    return left[:, kept], T, R
 
 
 class LinearProblem:
@@ -130,7 +137,7 @@ class LinearProblem:
     def solve(
         self, slope: np.ndarray, theta: np.ndarray, eta: float, C: np.ndarray, rows: Any = None
     ) -> np.ndarray:
-        """The minimiser; of all, the one nearest to θ (columns scaled to norm 1) where X lacks rank.
+        """The minimiser; of all, the one nearest to θ where X lacks rank.
 
         Parameters
         ----------

@@ -78,10 +78,7 @@ def certificates(
     return (
         th.majorisation(steps, answers, {}),
         th.descent(
-            steps,
-            lower,
-            (*answers, _same(records), th.lower_bound(lower, _seen(steps), floor)),
-            {},
+            steps, lower, (*answers, _same(records), th.lower_bound(lower, _seen(steps), floor)), {}
         ),
     )
 

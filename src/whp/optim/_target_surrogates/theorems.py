@@ -10,15 +10,7 @@ import numpy as np
 
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate, exact
-from whp.theorem import (
-    AT_MOST,
-    COMPUTED,
-    ON_AVERAGE,
-    THIS_RUN,
-    Condition,
-    Derived,
-    Theorem,
-)
+from whp.theorem import AT_MOST, COMPUTED, ON_AVERAGE, THIS_RUN, Condition, Derived, Theorem
 
 __all__ = [
     "BATCHES",
