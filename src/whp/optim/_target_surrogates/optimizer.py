@@ -597,11 +597,11 @@ def _random_states(params: list[Tensor]) -> list[tuple[torch.device | None, Tens
     """States of the generators of the processor and of the devices where parameters live."""
     states: list[tuple[torch.device | None, Tensor]] = [(None, torch.random.get_rng_state())]
     for device in dict.fromkeys(p.device for p in params):
-        if device.type in ("cpu", "meta"):
-            continue
-        module = torch.get_device_module(device)
-        if module.is_available() and hasattr(module, "get_rng_state"):
-            states.append((device, module.get_rng_state(device)))
+        module = getattr(torch, device.type, None)  # torch.cuda, torch.mps; no generator of meta
+        available = getattr(module, "is_available", None)
+        if module is not None and available is not None and available():
+            if hasattr(module, "get_rng_state"):
+                states.append((device, module.get_rng_state(device)))
     return states
 
 
@@ -614,4 +614,4 @@ def _restore(states: list[tuple[torch.device | None, Tensor]]) -> None:
         if device is None:
             torch.random.set_rng_state(state)
         else:
-            torch.get_device_module(device).set_rng_state(state, device)
+            getattr(torch, device.type).set_rng_state(state, device)
