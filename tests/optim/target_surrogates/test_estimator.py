@@ -93,9 +93,9 @@ def test_what_would_be_ignored_is_refused(options, named):
 
 def test_data_beyond_all_scales_are_refused():
     X, y, _ = small_problem()
-    with pytest.raises(ValueError, match="X reaches .*; scale it"):
+    with pytest.raises(ValueError, match=r"X reaches .*; scale it"):
         SSORegressor().fit(1e150 * X, y)
-    with pytest.raises(ValueError, match="y reaches .*; scale it"):
+    with pytest.raises(ValueError, match=r"y reaches .*; scale it"):
         SSORegressor().fit(X, np.full(60, 1e308))
 
 

@@ -19,7 +19,6 @@ def one(loss, y, **settings):
     return theta, history.rows[0]
 
 
-
 def test_1_squared_loss_exact_is_least_squares():
     theta, _ = one("squared", [1, 2, 0], eta=1.0)
     np.testing.assert_allclose(theta, [0.711864406780, 0.118644067797], atol=1e-12)
@@ -164,9 +163,7 @@ def test_an_intercept_is_not_penalised():
     X = np.column_stack([np.ones(200), rng.normal(size=(200, 2))])
     y = 1000 + X[:, 1] + 0.1 * rng.normal(size=200)
     free = np.array([True, False, False])
-    theta, _ = fit_linear(
-        X, y, LOSSES["squared"], Settings(alpha=1.0), np.zeros(3), rng, free=free
-    )
+    theta, _ = fit_linear(X, y, LOSSES["squared"], Settings(alpha=1.0), np.zeros(3), rng, free=free)
     centred = X[:, 1:] - X[:, 1:].mean(axis=0)
     slopes = np.linalg.solve(centred.T @ centred + 200 * np.eye(2), centred.T @ (y - y.mean()))
     np.testing.assert_allclose(theta[1:], slopes, rtol=1e-9)

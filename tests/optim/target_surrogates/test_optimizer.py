@@ -210,8 +210,6 @@ def test_bad_settings_are_named(make, named):
         make(list(network().parameters()))
 
 
-
-
 # A torch optimizer
 
 
@@ -397,7 +395,9 @@ def test_a_plain_oracle_without_l_is_refused_and_never_called_to_search():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"rule": "sls"}, {"measure": True}, {"inner": "lbfgs", "measure": True}], ids=str
+    "options",
+    [{}, {"rule": "sls"}, {"measure": True}, {"inner": "lbfgs", "measure": True}],
+    ids=str,
 )
 def test_every_call_is_counted(options):
     X, y = regression()
@@ -443,10 +443,7 @@ def test_an_ordinary_network_holds(inner):
     X, y = batch()
     rate = 0.2 if inner == "gd" else 0.02
     opt = trained(network(), X, oracle_of(y), inner=inner, inner_lr=rate, steps=10)
-    assert verdicts(opt) == {
-        "majorisation": "holds",
-        "descent": "holds",
-    }
+    assert verdicts(opt) == {"majorisation": "holds", "descent": "holds"}
 
 
 def test_without_measure_nothing_is_claimed():

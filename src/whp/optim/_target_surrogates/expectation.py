@@ -86,6 +86,6 @@ def mean_distances(
         mean = (1 - eta * shares) * mean
         D, before = float(np.trace(M)), D
         growth = min(max(1 - 2 * eta * float(shares.min()) + eta**2 * n / b, 0.0), 1.0)
-        radius = growth * radius + ROUNDING * max(D, before)
+        radius = growth * radius + ROUNDING * max(abs(D), abs(before))
         distances[t], rounding[t] = max(D, 0.0), radius
     return distances, rounding, gaps

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TargetSurrogateFit", "checked", "majorised", "steps_of", "target_surrogates"]
 
-NUMPY = tuple(getattr(np.random, n) for n in ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"))
 LARGEST = 400_000_000  # multiplications a step up to which the exact mean over batches is computed
 
 
@@ -275,9 +274,6 @@ def target_surrogates(
         tol=tol,
         alpha=alpha,
     )
-    ours = not isinstance(rng, np.random.Generator) or (
-        type(rng) is np.random.Generator and type(rng.bit_generator) in NUMPY
-    )
     random = private_stream(rng)
     d = A.shape[1]
     start = np.zeros(d if classes is None or name == "logistic" else (d, len(classes)))
@@ -299,7 +295,7 @@ def target_surrogates(
         curves["lbfgs"] = lbfgs_curve(A, targets, chosen, problem, start, calls)
     certificates = majorised(history, chosen, targets, whole)
     if not whole and name == "squared" and settings.rule_for(chosen) == "sgd":
-        certificates += (_recursion(problem, targets, settings, history, measure, ours),)
+        certificates += (_recursion(problem, targets, settings, history, measure),)
     at_rest = A[[0]].toarray()[0] if issparse(A) else A[0]
     return TargetSurrogateFit(
         loss=name,
@@ -359,7 +355,7 @@ def majorised(history: History, loss: Loss, y: np.ndarray, whole: bool) -> tuple
 
 
 def _recursion(
-    problem: LinearProblem, y: np.ndarray, s: Settings, history: History, measure: bool, ours: bool
+    problem: LinearProblem, y: np.ndarray, s: Settings, history: History, measure: bool
 ) -> Certificate:
     """The mean over batches of a run with the squared loss, bound and, if wanted, value."""
     n, b = problem.n, s.batch_size or problem.n
@@ -394,10 +390,10 @@ def _recursion(
         drawn = th.BATCHES.check(
             False, "drawn in shuffled passes, so that no row comes twice in one"
         )
-    elif ours:
-        drawn = th.BATCHES.by_construction("each was drawn here from all rows")
     else:
-        drawn = th.BATCHES.unchecked("the draws come from a generator that is not numpy's")
+        drawn = th.BATCHES.by_construction(
+            "each was drawn here from all rows, by numpy's generator"
+        )
     size = float(np.linalg.norm(y)) + float(np.linalg.norm(best))
     return th.recursion(
         bounds,

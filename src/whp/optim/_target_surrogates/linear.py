@@ -234,7 +234,7 @@ def fit_linear(
         z_new = part @ new
         moved = z_new - z
         linear, square = G * moved, np.square(moved)
-        bent = (float(square.sum()) / eta if metric is None else float((metric * square).sum())) / 2
+        bent = proximity(square, eta if metric is None else 1 / metric)
         after = loss.value(z_new, targets)
         radius = _radius(problem, theta, new, z, G, linear, bent, value, after, loss)
         step, long = float(np.sqrt(square.sum())), float(np.linalg.norm(G))
@@ -267,6 +267,11 @@ def fit_linear(
         if (stop is not None and stop(t, theta, after)) or (b == n and np.sqrt(norm2) <= limit):
             break
     return theta, history
+
+
+def proximity(square: np.ndarray, eta: Any) -> float:
+    """Σ (z − z_t)²/(2η), by which the surrogate lies above the tangent; η may differ by output."""
+    return float((square / eta).sum()) / 2
 
 
 def _radius(

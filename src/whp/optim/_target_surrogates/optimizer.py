@@ -598,10 +598,8 @@ def _random_states(params: list[Tensor]) -> list[tuple[torch.device | None, Tens
     states: list[tuple[torch.device | None, Tensor]] = [(None, torch.random.get_rng_state())]
     for device in dict.fromkeys(p.device for p in params):
         module = getattr(torch, device.type, None)  # torch.cuda, torch.mps; no generator of meta
-        available = getattr(module, "is_available", None)
-        if module is not None and available is not None and available():
-            if hasattr(module, "get_rng_state"):
-                states.append((device, module.get_rng_state(device)))
+        if hasattr(module, "get_rng_state") and module.is_available():
+            states.append((device, module.get_rng_state(device)))
     return states
 
 

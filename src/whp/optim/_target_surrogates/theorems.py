@@ -44,7 +44,7 @@ STEP = Condition(
 SMOOTH = Condition(
     "smooth-in-outputs",
     "the loss is L-smooth in the outputs, with the gradient that the oracle gives",
-    remedy="give a larger L; is the gradient that of the value, both a sum over rows?",
+    remedy="give a larger L, and a gradient that is that of the value, both sums over rows.",
 )
 SAME_ROWS = Condition(
     "same-rows",
@@ -197,6 +197,11 @@ def majorisation(s: Steps, answers: Sequence[Answer], inputs: dict[str, float]) 
     )
 
 
+def descent_bound(room: float, total: float) -> float:
+    """(h(θ_0) − h*)/Σ a_t."""
+    return room / total if total > 0 else math.inf
+
+
 def descent(
     s: Steps, lower: float, answers: Sequence[Answer], inputs: dict[str, float]
 ) -> Certificate:
@@ -206,7 +211,7 @@ def descent(
     at = int(np.argmin(s.gradient))
     total = float(s.share.sum())
     room = float(s.loss[0] + s.rounding[0]) + s.penalty - lower
-    bound = max(room, 0.0) / total if total > 0 else math.inf
+    bound = descent_bound(max(room, 0.0), total)
     rounding = float(s.gradient_rounding[at])
     return DESCENT(
         bound=bound * EDGE + 2 * rounding,
@@ -251,7 +256,8 @@ def recursion(
     measured = None
     if mean is not None:
         last = float(mean[-1])
-        measured = Estimate(last, max(last - radius, 0.0), last + radius, 1.0, method=COMPUTED)
+        ends = max(last - radius, 0.0), last + radius
+        measured = Estimate.between(*ends, value=last, method=COMPUTED)
     return RECURSION(
         bound=(math.sqrt(float(bounds[-1])) + rounding) ** 2 + 2 * radius,
         confidence=1.0,

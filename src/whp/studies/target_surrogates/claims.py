@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from whp import intervals
-from whp.experiment.measures import Measuring, around, mean, measure, paired, pivot, share, worst
+from whp.experiment.measures import Measuring, around, mean, measure, paired, pivot, worst
 from whp.experiment.study import Claim, NotTested, select
 from whp.studies.target_surrogates.experiments import INNER, MARKS, study
 
