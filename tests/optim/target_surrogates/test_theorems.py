@@ -23,7 +23,7 @@ def test_6_the_descent_bound():
     assert run.rows[0]["loss"] == pytest.approx(394.400745739)
     assert run.rows[-1]["after"] == pytest.approx(37.309041667)
     found = majorised(run, LOSSES["logistic"], y, True)[1]
-    assert found.bound == pytest.approx(14902.9 / 2, rel=1e-5)
+    assert found.bound == pytest.approx(14902.9, rel=1e-5)
     assert found.measured.value == pytest.approx(110.94163, rel=0.02)
     total = run.column("gradient").sum() / (2 * beta)
     assert total == pytest.approx(227.508, rel=1e-4)

@@ -337,6 +337,24 @@ def _weighted(
     return theta - (pinvh(H, rtol=RANK) @ (A.T @ G + penalty * theta / scale)) / scale
 
 
+class _Quadratic:
+    """The surrogate, penalty included, as a function of the change of θ."""
+
+    def __init__(self, problem: LinearProblem, slope: np.ndarray, eta: float) -> None:
+        self.problem, self.slope, self.eta = problem, slope, eta
+
+    def bent(self, delta: np.ndarray) -> np.ndarray:
+        """The Hessian times `delta`."""
+        return self.problem.gram(delta) / self.eta + self.problem.pull(delta)
+
+    def derivative(self, delta: np.ndarray) -> np.ndarray:
+        return self.slope + self.bent(delta)
+
+    def value(self, delta: np.ndarray) -> float:
+        """Less its value at no change."""
+        return float((self.slope * delta).sum() + 0.5 * (delta * self.bent(delta)).sum())
+
+
 def _inner(
     problem: LinearProblem,
     slope: np.ndarray,
@@ -348,28 +366,20 @@ def _inner(
 ) -> tuple[np.ndarray, int, float]:
     """m gradient steps on the surrogate: new parameters, how many steps, and the first one's size."""
     beta = problem.norm / eta + float(problem.penalty.max())
-    both = slope + problem.pull(theta)
-
-    def derivative(delta: np.ndarray) -> np.ndarray:
-        return both + problem.gram(delta) / eta + problem.pull(delta)
-
-    def value(delta: np.ndarray) -> float:
-        quadratic = problem.gram(delta) / eta + problem.pull(delta)
-        return float((both * delta).sum() + 0.5 * (delta * quadratic).sum())
-
+    surrogate = _Quadratic(problem, slope + problem.pull(theta), eta)
     assert settings.m is not None
     delta, steps = np.zeros_like(theta), 0
     size = 1 / beta if beta > 0 else 0.0
     trial = first * 1.8
     for k in range(settings.m):
-        g = derivative(delta)
+        g = surrogate.derivative(delta)
         norm2 = float(np.square(g).sum())
         if norm2 == 0 or (k and np.sqrt(norm2) <= limit):
             break
         if settings.inner == "armijo":
-            here = value(delta)
+            here = surrogate.value(delta)
             for _ in range(1100):
-                if value(delta - trial * g) <= here - ARMIJO * trial * norm2:
+                if surrogate.value(delta - trial * g) <= here - ARMIJO * trial * norm2:
                     break
                 trial *= 0.5
             else:  # what a step would gain is below rounding

@@ -597,7 +597,7 @@ def _random_states(params: list[Tensor]) -> list[tuple[torch.device | None, Tens
     """States of the generators of the processor and of the devices where parameters live."""
     states: list[tuple[torch.device | None, Tensor]] = [(None, torch.random.get_rng_state())]
     for device in dict.fromkeys(p.device for p in params):
-        module = getattr(torch, device.type, None)  # torch.cuda, torch.mps; no generator of meta
+        module: Any = getattr(torch, device.type, None)  # torch.cuda, torch.mps
         if hasattr(module, "get_rng_state") and module.is_available():
             states.append((device, module.get_rng_state(device)))
     return states
