@@ -27,7 +27,9 @@ def records():
             found = study.run(again, np.random.default_rng(seed))
             rows += [again | row for row in found]
             if config["experiment"] in ("network", "imitation"):  # the others are alike
-                for method in NETWORKS[1:] if config["experiment"] == "network" else ("adam", "sgd"):
+                for method in (
+                    NETWORKS[1:] if config["experiment"] == "network" else ("adam", "sgd")
+                ):
                     other = found[0] | {
                         k: v * rng.uniform(0.9, 1.1)
                         for k, v in found[0].items()
