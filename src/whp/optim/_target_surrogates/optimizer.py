@@ -305,6 +305,7 @@ class _Step:
         self.opt, self.closure, self.oracle = opt, closure, oracle
         self.params = opt._trained()
         self.counts, self.restarts = _Counts(), 0
+        self.decays = any(g["weight_decay"] for g in opt.param_groups)
         self.random = _random_states(self.params)
         scale = getattr(opt, "grad_scale", None)
         self.scale = 1.0 if scale is None else float(scale)
@@ -403,7 +404,7 @@ class _Step:
         """Less the loss, and divided by the rows."""
         moved = z - self.start
         s = ((self.G * moved).sum() + moved.square().sum() / (2 * self.eta)) / self.rows
-        return s + self.opt._penalty()
+        return s + self.opt._penalty() if self.decays else s
 
     def _minimise(self, z: Tensor, before: list[Tensor]) -> tuple[int, float, float]:
         """Up to m inner steps; how many, the surrogate at their best, and ‖∇s‖² at the start."""
