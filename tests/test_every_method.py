@@ -122,7 +122,7 @@ def comp_sum():
 
 def surrogates():
     A, b = regression()
-    return {"X": A, "y": b, "max_iter": 10, "seeds": 2, "rng": 0}
+    return {"X": A, "y": b, "max_iter": 10, "rng": 0}
 
 
 def mirror():
@@ -284,7 +284,13 @@ EXAMPLES = {
             "layout": (fortran("logits"), ("excess_risk",)),
         },
     ),
-    "target-surrogates": Example(surrogates, {"layout": (fortran("X"), ("mean_loss",))}),
+    "target-surrogates": Example(
+        surrogates,
+        {
+            "layout": (fortran("X"), ("mean_loss",)),
+            "units of X": (scale("X", 1e-120), ("mean_loss", "oracle_calls")),
+        },
+    ),
     "optimistic-mirror-descent": Example(
         mirror,
         {"layout": (fortran("X"), ("regret",))},

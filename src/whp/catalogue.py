@@ -183,7 +183,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Train a cheap model under an expensive loss: one call of the oracle, then many steps on a surrogate.",
         guarantee="the surrogate lies above the loss, gradients fall as promised, and minibatches contract up to known noise",
         cost="one oracle call, 1 + m forward and m backward passes a step; for linear models O(n d²) once, then O(b d + d²)",
-        front_door="whp.optim.target_surrogates:target_surrogates",
+        front_door="whp.optim._target_surrogates.front_door:target_surrogates",
+        theorems="whp.optim._target_surrogates.theorems",
     ),
     Method(
         "ignite",

@@ -29,6 +29,7 @@ from whp.intervals import Estimate
 __all__ = [
     "AT_LEAST",
     "AT_MOST",
+    "COMPUTED",
     "FITTED",
     "ON_AVERAGE",
     "POPULATION",
@@ -53,6 +54,8 @@ VALID_AT_ANY_N = (
     "Azuma",
     "Chernoff",
 )
+# An expectation over draws of known law that was summed, not sampled: certain up to its rounding.
+COMPUTED = "computed expectation"
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,11 @@ class Theorem:
                 f"{self.name}: each condition is answered once; without an answer: {missing}, "
                 f"not of this theorem: {strange}, answered twice: {twice}"
             )
-        valid = measured is None or (measured.level < 1 and measured.method in VALID_AT_ANY_N)
+        valid = (
+            measured is None
+            or measured.method == COMPUTED
+            or (measured.level < 1 and measured.method in VALID_AT_ANY_N)
+        )
         if self.scope is ON_AVERAGE and not valid:
             assert measured is not None
             raise ValueError(

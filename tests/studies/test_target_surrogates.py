@@ -3,13 +3,14 @@ import pandas as pd
 import pytest
 from trial import assert_flat_and_repeatable, judged
 
-from whp.experiment.study import Outcome
-from whp.studies import target_surrogates as study
+from whp.experiment.study import Outcome, load
+from whp.studies.target_surrogates.experiments import INNER, MARKS, NETWORKS, expert
+from whp.studies.target_surrogates.showcase import Planner
 
-NETWORK = ("sso 5", "sso 20", "sso 20 search", "sso 20 armijo", "adam", "sgd")
+study = load("target-surrogates")
 SMALL = [
-    *({"experiment": "cancer", "m": m} for m in (*study.INNER, -1)),
-    *({"experiment": "diabetes", "m": m} for m in study.INNER),
+    *({"experiment": "cancer", "m": m} for m in (*INNER, -1)),
+    *({"experiment": "diabetes", "m": m} for m in INNER),
     {"experiment": "minibatch", "calls": 60},
     {"experiment": "network", "method": "sso 5", "calls": 5},
     {"experiment": "imitation", "method": "sso", "rounds": 2},
@@ -26,7 +27,9 @@ def records():
             found = study.run(again, np.random.default_rng(seed))
             rows += [again | row for row in found]
             if config["experiment"] in ("network", "imitation"):  # the others are alike
-                for method in NETWORK[1:] if config["experiment"] == "network" else ("adam", "sgd"):
+                for method in (
+                    NETWORKS[1:] if config["experiment"] == "network" else ("adam", "sgd")
+                ):
                     other = found[0] | {
                         k: v * rng.uniform(0.9, 1.1)
                         for k, v in found[0].items()
@@ -35,7 +38,7 @@ def records():
                     rows.append(again | other | {"method": method})
     table = pd.DataFrame(rows)
     network = table["experiment"] == "network"
-    for mark in study.MARKS:
+    for mark in MARKS:
         table.loc[network, f"after_{mark}"] = table.loc[network, "last"]
     return table
 
@@ -76,14 +79,14 @@ def test_the_expert_balances_the_pendulum():
         state, _ = env.reset(seed=seed)
         total = 0.0
         for _ in range(200):
-            state, reward, *_ = env.step(study.expert(np.asarray(state)[None]))
+            state, reward, *_ = env.step(expert(np.asarray(state)[None]))
             total += float(reward)
         returns.append(total)
     assert np.mean(returns) > -400  # doing nothing costs about 1,200
 
 
 def test_the_planner_is_asked_and_counted():
-    planner = study._Planner()
+    planner = Planner()
     up = planner(np.array([[0.0, 0.0], [0.2, 0.0], [-0.2, 0.0]]))
     assert planner.calls == 1
     assert up[1] < 0 < up[2]  # it pushes back

@@ -12,11 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from whp.optim.target_surrogates.guarantee import majorisation
-from whp.optim.target_surrogates.linear import Settings, fit_linear
-from whp.optim.target_surrogates.losses import LOSSES
-from whp.optim.target_surrogates.surrogates import settings_of
-from whp.validate import as_choice
+from whp.optim._target_surrogates.data import check_scale
+from whp.optim._target_surrogates.front_door import checked, majorised
+from whp.optim._target_surrogates.linear import Settings, fit_linear
+from whp.optim._target_surrogates.losses import LOSSES
+from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["SSOClassifier", "SSORegressor"]
 
@@ -30,9 +30,10 @@ class _Linear(BaseEstimator):
         *,
         batch_size=None,
         projection="full",
+        batches="independent",
         solver="direct",
         eta="auto",
-        rule="sgd",
+        rule="auto",
         schedule="constant",
         m=None,
         inner="exact",
@@ -45,6 +46,7 @@ class _Linear(BaseEstimator):
         self.loss = loss
         self.batch_size = batch_size
         self.projection = projection
+        self.batches = batches
         self.solver = solver
         self.eta = eta
         self.rule = rule
@@ -62,48 +64,57 @@ class _Linear(BaseEstimator):
         tags.input_tags.sparse = True
         return tags
 
-    def _settings(self, **changes: Any) -> Settings:
-        given = {
-            "m": self.m,
-            "inner": self.inner,
-            "eta": self.eta,
-            "rule": self.rule,
-            "schedule": self.schedule,
-            "projection": self.projection,
-            "batch_size": self.batch_size,
-            "max_iter": self.max_iter,
-            "tol": self.tol,
-            "alpha": self.alpha,
-            "solver": self.solver,
-        }
-        return settings_of(**(given | changes))
+    def _settings(self, name: str, columns: int, once: bool) -> Settings:
+        eta = self.eta
+        if eta != "auto":
+            eta = as_real(eta, "eta", low=0, high=1e12, open_ends=True)
+        size = None if self.batch_size is None else as_int(self.batch_size, "batch_size", low=1)
+        solver = as_choice(self.solver, "solver", ("direct", "cg"))
+        settings = checked(
+            LOSSES[name],
+            m=None if self.m is None else as_int(self.m, "m", low=1),
+            inner=as_choice(self.inner, "inner", ("exact", "gd", "armijo")),  # type: ignore[arg-type]
+            eta=eta,
+            rule=as_choice(  # type: ignore[arg-type]
+                self.rule, "rule", ("auto", "sgd", "sls", "adagrad", "adagrad-diag", "newton")
+            ),
+            schedule=as_choice(self.schedule, "schedule", ("constant", "sqrt", "exponential")),  # type: ignore[arg-type]
+            projection=as_choice(self.projection, "projection", ("full", "batch")),  # type: ignore[arg-type]
+            batch_size=size,
+            batches=as_choice(self.batches, "batches", ("independent", "passes")),  # type: ignore[arg-type]
+            max_iter=1 if once else as_int(self.max_iter, "max_iter", low=1),
+            tol=as_real(self.tol, "tol", low=0, high=1e9),
+            alpha=as_real(self.alpha, "alpha", low=0, high=1e12),
+            solver="cg" if columns > 5000 else solver,  # type: ignore[arg-type]
+        )
+        if not once:
+            return settings
+        whole = {"batch_size": None, "projection": "full", "batches": "independent"}
+        return Settings(**{**vars(settings), **whole})
 
     def _design(self, X: Any) -> Any:
         if issparse(X):
             X = X.tocsr().astype(np.float64)
             return hstack([X, np.ones((X.shape[0], 1))], format="csr") if self.fit_intercept else X
-        return (
-            np.column_stack([X, np.ones(len(X))])
-            if self.fit_intercept
-            else np.asarray(X, dtype=np.float64)
-        )
+        if self.fit_intercept:
+            return np.column_stack([X, np.ones(len(X))])
+        return np.asarray(X, dtype=np.float64)
 
-    def _run(
-        self, X: Any, y: np.ndarray, name: str, outputs: int, settings: Settings, theta: Any = None
-    ) -> None:
+    def _run(self, X: Any, y: np.ndarray, name: str, outputs: int, again: bool | None) -> None:
+        """`again`: whether to go on with one step; None fits from the start."""
+        check_scale(X.data if issparse(X) else X, "X")
         A = self._design(X)
+        settings = self._settings(name, A.shape[1], again is not None)
+        theta = self._theta if again else None
         if theta is None:
             theta = np.zeros(A.shape[1] if outputs == 1 else (A.shape[1], outputs))
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
-        if settings.solver == "direct" and A.shape[1] > 5000:
-            settings = self._settings(solver="cg", max_iter=settings.max_iter)
+        free = np.zeros(A.shape[1], dtype=bool)
+        free[-1] = bool(self.fit_intercept)
         loss = LOSSES[name]
-        self._theta, history = fit_linear(
-            A, y, loss, settings, theta, random, free_last=bool(self.fit_intercept)
-        )
-        last = loss.value(A @ self._theta, y)
-        whole = settings.batch_size is None or settings.batch_size >= A.shape[0]
-        self.certificate_ = majorisation(history, last, loss.smoothness, whole)
+        self._theta, history = fit_linear(A, y, loss, settings, theta, random, free=free)
+        # Of one call: batches of partial_fit are asked about each for itself.
+        self.certificate_ = majorised(history, loss, y, False)[0]
         self.history_ = history.to_frame()
         self.n_iter_ = self.n_oracle_ = history.n_oracle
         self.loss_ = name
@@ -124,12 +135,14 @@ class SSORegressor(RegressorMixin, _Linear):
     ----------
     loss : {"auto", "squared", "huber", "poisson"}
         Squared by default; poisson has a logarithmic link.
-    batch_size, projection, eta, rule, schedule, m, inner, max_iter, tol, alpha
+    batch_size, projection, batches, eta, rule, schedule, m, inner, max_iter, tol, alpha
         As for :func:`whp.optim.target_surrogates`.
     solver : {"direct", "cg"}
         One factorisation, or conjugate gradients (beyond 5,000 features always).
     fit_intercept : bool
+        Whether to add an intercept, which is never penalised.
     random_state : int, RandomState or None
+        Source of randomness of the batches.
 
     Attributes
     ----------
@@ -137,13 +150,15 @@ class SSORegressor(RegressorMixin, _Linear):
     intercept_ : float
     n_iter_, n_oracle_ : int
     history_ : DataFrame
+        A row a step of the last call.
     certificate_ : Certificate
+        ``majorisation`` of the last call.
     """
 
     def fit(self, X: Any, y: Any) -> SSORegressor:
         """Fit on X (n, d) and numbers y (n,)."""
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True)
-        self._fit(X, np.asarray(y, dtype=np.float64), self._settings())
+        self._fit(X, np.asarray(y, dtype=np.float64), None)
         return self
 
     def partial_fit(self, X: Any, y: Any) -> SSORegressor:
@@ -152,23 +167,17 @@ class SSORegressor(RegressorMixin, _Linear):
         X, y = validate_data(
             self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True, reset=not again
         )
-        self._fit(
-            X,
-            np.asarray(y, dtype=np.float64),
-            self._settings(max_iter=1, batch_size=None),
-            self._theta if again else None,
-        )
+        self._fit(X, np.asarray(y, dtype=np.float64), again)
         return self
 
-    def _fit(self, X: Any, y: np.ndarray, settings: Settings, theta: Any = None) -> None:
-        name = (
-            "squared"
-            if self.loss == "auto"
-            else as_choice(self.loss, "loss", ("squared", "huber", "poisson"))
-        )
+    def _fit(self, X: Any, y: np.ndarray, again: bool | None) -> None:
+        choices = ("auto", "squared", "huber", "poisson")
+        name = as_choice(self.loss, "loss", choices)
+        name = "squared" if name == "auto" else name
+        check_scale(y, "y")
         if name == "poisson" and (y < 0).any():
             raise ValueError("y must be at least 0 for loss='poisson'")
-        self._run(X, y, name, 1, settings, theta)
+        self._run(X, y, name, 1, again)
         self.coef_, self.intercept_ = self.coef_[0], float(np.ravel(self.intercept_)[0])
 
     def predict(self, X: Any) -> np.ndarray:
@@ -184,12 +193,14 @@ class SSOClassifier(ClassifierMixin, _Linear):
     ----------
     loss : {"auto", "logistic", "softmax"}
         Logistic for two classes, softmax for more.
-    batch_size, projection, eta, rule, schedule, m, inner, max_iter, tol, alpha
+    batch_size, projection, batches, eta, rule, schedule, m, inner, max_iter, tol, alpha
         As for :func:`whp.optim.target_surrogates`.
     solver : {"direct", "cg"}
         One factorisation, or conjugate gradients (beyond 5,000 features always).
     fit_intercept : bool
+        Whether to add an intercept, which is never penalised.
     random_state : int, RandomState or None
+        Source of randomness of the batches.
 
     Attributes
     ----------
@@ -198,7 +209,9 @@ class SSOClassifier(ClassifierMixin, _Linear):
     intercept_ : ndarray
     n_iter_, n_oracle_ : int
     history_ : DataFrame
+        A row a step of the last call.
     certificate_ : Certificate
+        ``majorisation`` of the last call.
     """
 
     def fit(self, X: Any, y: Any) -> SSOClassifier:
@@ -206,7 +219,7 @@ class SSOClassifier(ClassifierMixin, _Linear):
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr")
         check_classification_targets(y)
         self.classes_ = np.unique(y)
-        self._fit(X, y, self._settings())
+        self._fit(X, y, None)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SSOClassifier:
@@ -219,10 +232,10 @@ class SSOClassifier(ClassifierMixin, _Linear):
             self.classes_ = np.unique(classes)
         if not np.isin(y, self.classes_).all():
             raise ValueError(f"y must hold classes among {self.classes_.tolist()}")
-        self._fit(X, y, self._settings(max_iter=1, batch_size=None), self._theta if again else None)
+        self._fit(X, y, again)
         return self
 
-    def _fit(self, X: Any, y: Any, settings: Settings, theta: Any = None) -> None:
+    def _fit(self, X: Any, y: Any, again: bool | None) -> None:
         as_choice(self.loss, "loss", ("auto", "logistic", "softmax"))
         C = len(self.classes_)
         if C < 2:
@@ -231,9 +244,9 @@ class SSOClassifier(ClassifierMixin, _Linear):
             raise ValueError(f"y must hold two classes for loss='logistic', got {C}")
         codes = np.searchsorted(self.classes_, y)
         if C == 2:
-            self._run(X, codes.astype(np.float64), "logistic", 1, settings, theta)
+            self._run(X, codes.astype(np.float64), "logistic", 1, again)
         else:
-            self._run(X, codes, "softmax", C, settings, theta)
+            self._run(X, codes, "softmax", C, again)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits: (n,) for two classes, else (n, C)."""

@@ -1,0 +1,732 @@
+"""Worlds of target surrogates: losses and gradients are computed apart, from the parameters.
+
+Of linear models the parameters after each step are those of runs that stop there; losses and
+gradients are then taken in extended precision. The mean over batches is that of the second moments
+of all n outputs, which uses no basis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whp.certificate import Certificate
+from whp.experiment.worlds import Instance, Worlds
+from whp.optim import TargetSurrogateFit, target_surrogates
+from whp.optim._target_surrogates import theorems as t
+
+__all__ = ["worlds"]
+
+worlds = Worlds("target-surrogates", t.THEOREMS)
+HERE = "whp.optim._target_surrogates"
+Rng = np.random.Generator
+Truths = Mapping[str, bool | None]
+LONG = np.longdouble
+
+
+# Linear models
+
+
+@dataclass(frozen=True)
+class Run:
+    """The front door's result, and the coefficients before and after each step."""
+
+    made: TargetSurrogateFit
+    path: tuple[np.ndarray, ...]
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """Of the whole run."""
+        return self.made.certificates
+
+
+def fitted(X: np.ndarray, y: np.ndarray, **options: Any) -> Run:
+    """A run, and the runs that stop earlier."""
+    made = target_surrogates(X, y, compare=False, **options)
+    steps = len(made.history)
+    shorter = [
+        target_surrogates(X, y, compare=False, **{**options, "max_iter": k}).coef
+        for k in range(1, steps)
+    ]
+    return Run(made, (np.zeros_like(made.coef), *shorter, made.coef))
+
+
+def once(X: np.ndarray, y: np.ndarray, measure: bool = True, **options: Any) -> Run:
+    """A run with batches."""
+    made = target_surrogates(X, y, compare=False, measure=measure, **options)
+    return Run(made, ())
+
+
+def losses_and_gradients(
+    X: np.ndarray, y: np.ndarray, loss: str, theta: np.ndarray, alpha: float
+) -> tuple[float, float]:
+    """Sum of losses, and squared norm of its gradient with a ridge on all but constant columns."""
+    A, w = X.astype(LONG), theta.T.astype(LONG)
+    z = A @ w
+    if loss == "squared":
+        value, G = ((z - y) ** 2).sum() / 2, z - y
+    elif loss == "huber":
+        off = z - y
+        near = np.clip(off, -1, 1)
+        value, G = (near * (off - near / 2)).sum(), near
+    elif loss == "poisson":
+        value, G = (np.exp(z) - y * z).sum(), np.exp(z) - y
+    elif loss == "logistic":
+        value = (np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))) - y * z).sum()
+        G = 1 / (1 + np.exp(-z)) - y
+    else:
+        shifted = z - z.max(axis=1, keepdims=True)
+        total = np.exp(shifted).sum(axis=1, keepdims=True)
+        hot = np.eye(z.shape[1])[y.astype(int)]
+        value = (np.log(total)[:, 0] - (shifted * hot).sum(axis=1)).sum()
+        G = np.exp(shifted) / total - hot
+    penalty = len(X) * alpha * (np.ptp(X, axis=0) > 0)
+    slope = A.T @ G + (penalty * w.T).T
+    return float(value), float((slope**2).sum())
+
+
+def judge(X: np.ndarray, y: np.ndarray, loss: str, alpha: float = 0.0) -> Callable[[Run], Truths]:
+    """Losses after each step against the surrogate given, least gradient against its bound."""
+
+    def truths(run: Run) -> Truths:
+        seen = [losses_and_gradients(X, y, loss, theta, alpha) for theta in run.path]
+        history = run.made.history
+        most = (history["surrogate"] + history["slack"]).to_numpy()
+        fine = np.array([value for value, _ in seen[1:]]) <= most
+        judged: dict[str, bool | None] = {"majorisation": bool(fine.all())}
+        for c in run.certificates:
+            if c.name == "descent":
+                least = min(norm2 for _, norm2 in seen[:-1])
+                judged["descent"] = bool(least <= c.bound)
+        return judged
+
+    return truths
+
+
+def linear(rng: Rng, n: int, d: int, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Normal features, a linear signal, normal noise."""
+    X = rng.standard_normal((n, d))
+    return X, X @ rng.standard_normal(d) + noise * rng.standard_normal(n)
+
+
+def clicks(rng: Rng, n: int = 200, d: int = 5, steep: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of a logistic model."""
+    X = rng.standard_normal((n, d))
+    p = 1 / (1 + np.exp(-steep * X @ rng.standard_normal(d)))
+    y = (rng.random(n) < p) * 1.0
+    y[:2] = 0.0, 1.0
+    return X, y
+
+
+def fit(
+    X: np.ndarray, y: np.ndarray, loss: str, max_iter: int = 4, alpha: float = 0.0, **options: Any
+) -> Instance:
+    """An instance of the front door with full batches."""
+    given = {"loss": loss, "max_iter": max_iter, "alpha": alpha, "tol": 0.0, **options}
+    wanted = y.astype(int) if loss in ("logistic", "softmax") else y
+    return Instance({"X": X, "y": wanted, **given}, judge(X, y, loss, alpha))
+
+
+@worlds.world(run=fitted, strengths=(1.0, 1e-9, 1e9))
+def squares_in_any_unit(rng: Rng, strength: float) -> Instance:
+    """Least squares, 100 × 10, targets in units of the strength; five inner steps."""
+    X, y = linear(rng, 100, 10)
+    return fit(X, strength * y, "squared", inner="gd", m=5)
+
+
+@worlds.world(run=fitted, strengths=(0.0, 1e6))
+def squares_exactly(rng: Rng, strength: float) -> Instance:
+    """Least squares with an intercept and targets around the strength, exact: surrogate and loss are equal."""
+    X, y = linear(rng, 100, 10)
+    return fit(np.column_stack([X, np.ones(100)]), y + strength, "squared", max_iter=3)
+
+
+@worlds.world(run=fitted, strengths=(0.0, 1e-9, 1e-6))
+def exact_fits(rng: Rng, strength: float) -> Instance:
+    """Noise of that size, on 100 × 10, 30 × 30 or 20 × 200: losses fall to rounding."""
+    n, d = ((100, 10), (30, 30), (20, 200))[rng.integers(3)]
+    X, y = linear(rng, n, d, strength)
+    return fit(X, y, "squared")
+
+
+@worlds.world(run=fitted, strengths=(0, 1, 2))
+def clicks_three_ways(rng: Rng, strength: float) -> Instance:
+    """Logistic regression, exact, by five gradient steps (1) or by Armijo's rule (2)."""
+    way = ({}, {"inner": "gd", "m": 5}, {"inner": "armijo", "m": 5})[int(strength)]
+    return fit(*clicks(rng), "logistic", **way)
+
+
+@worlds.world(run=fitted)
+def an_ordinary_run(rng: Rng, strength: float) -> Instance:
+    """Logistic regression, 12 steps at the defaults: both theorems decide."""
+    return fit(*clicks(rng), "logistic", max_iter=12)
+
+
+@worlds.world(run=fitted)
+def separable(rng: Rng, strength: float) -> Instance:
+    """Logistic regression with more columns than rows: the loss has no minimiser."""
+    return fit(*clicks(rng, 20, 40), "logistic", max_iter=8)
+
+
+@worlds.world(run=fitted)
+def three_classes(rng: Rng, strength: float) -> Instance:
+    """Softmax."""
+    X = rng.standard_normal((90, 4))
+    y = (X[:, :3] + rng.standard_normal((90, 3))).argmax(axis=1).astype(float)
+    y[:3] = 0, 1, 2
+    return fit(X, y, "softmax")
+
+
+@worlds.world(run=fitted)
+def outliers(rng: Rng, strength: float) -> Instance:
+    """Huber's loss, t noise with 1.5 degrees of freedom."""
+    X, y = linear(rng, 80, 5, 0.0)
+    return fit(X, y + rng.standard_t(1.5, 80), "huber")
+
+
+@worlds.world(run=fitted, strengths=(1.0, 1e-3))
+def ridge_with_an_intercept(rng: Rng, strength: float) -> Instance:
+    """Logistic regression with a penalty, which the gradient and the loss at the start have too."""
+    X, y = clicks(rng)
+    return fit(np.column_stack([X, np.ones(200)]), y, "logistic", alpha=strength)
+
+
+@worlds.world(run=fitted)
+def orthogonal_columns(rng: Rng, strength: float) -> Instance:
+    """Columns of one length at right angles, no noise, one step: the bound on the gradient is attained."""
+    X = 3 * np.linalg.qr(rng.standard_normal((40, 6)))[0]
+    return fit(X, X @ rng.standard_normal(6), "squared", max_iter=1)
+
+
+@worlds.world(run=fitted, breaks=t.STEP, strengths=(2.5, 1.9, 1.5, 1.1, 1.001))
+def long_steps_on_squares(rng: Rng, strength: float) -> Instance:
+    """η is so many times 1/L, squared loss."""
+    return fit(*linear(rng, 100, 10), "squared", eta=strength)
+
+
+@worlds.world(run=fitted, breaks=t.STEP, strengths=(10, 3, 2, 1.5, 1.1))
+def long_steps_on_clicks(rng: Rng, strength: float) -> Instance:
+    """The same for logistic regression."""
+    return fit(*clicks(rng), "logistic", eta=4 * strength)
+
+
+@worlds.world(run=fitted, breaks=t.STEP)
+def searched_steps(rng: Rng, strength: float) -> Instance:
+    """η is searched by function values, on steep clicks, where long steps are accepted."""
+    return fit(*clicks(rng, steep=4.0), "logistic", max_iter=6, rule="sls")
+
+
+@worlds.world(run=fitted, breaks=t.STEP, strengths=(100, 30))
+def adaptive_steps(rng: Rng, strength: float) -> Instance:
+    """AdaGrad from so many times 1/L on."""
+    return fit(*clicks(rng), "logistic", rule="adagrad", eta=4 * strength)
+
+
+@worlds.world(run=fitted, breaks=t.SMOOTH, strengths=(1000, 100, 10, 1))
+def counts(rng: Rng, strength: float) -> Instance:
+    """Poisson, means of about the strength: there is no L."""
+    X = rng.standard_normal((60, 3)) / 4
+    y = rng.poisson(strength * np.exp(X[:, 0])).astype(float)
+    return fit(np.column_stack([X, np.ones(60)]), y, "poisson", max_iter=3)
+
+
+# The mean over batches
+
+
+def exact_mean(
+    X: np.ndarray, y: np.ndarray, b: int, etas: np.ndarray, m: int | None = None
+) -> float:
+    """E‖z_T − z*‖² by second moments of all outputs, independent batches without replacement."""
+    n = len(X)
+    left, s, _ = np.linalg.svd(X, full_matrices=False)
+    left = left[:, s > 1e-12 * s[0]]
+    s = s[: left.shape[1]]
+    taken = np.ones_like(s) if m is None else 1 - (1 - (s / s[0]) ** 2) ** m
+    P = (left * taken) @ left.T
+    best = left @ (left.T @ y)
+    r, mean = best - y, -best
+    M = np.outer(mean, mean)
+    one, two = b / n, b * (b - 1) / (n * (n - 1))
+    for eta in etas:
+        cross = np.outer(mean, r)
+        full = M + cross + cross.T + np.outer(r, r)
+        drawn = two * full + (one - two) * np.diag(np.diag(full))
+        pulled = one * P @ (M + cross.T)  # E S (e + r) eᵀ
+        M = M - eta * (n / b) * (pulled + pulled.T) + (eta * n / b) ** 2 * P @ drawn @ P
+        mean = mean - eta * P @ (mean + r)
+    return float(np.trace(M))
+
+
+def batches(
+    X: np.ndarray,
+    y: np.ndarray,
+    b: int,
+    steps: int,
+    mean: Callable[[np.ndarray], float] | None = None,
+    **options: Any,
+) -> Instance:
+    """An instance of the front door with minibatches; `mean` from the steps to the truth."""
+
+    def truths(run: Run) -> Truths:
+        etas = run.made.history["eta"].to_numpy()
+        true = exact_mean(X, y, b, etas, options.get("m")) if mean is None else mean(etas)
+        bound = next(c.bound for c in run.certificates if c.name == "recursion")
+        # The second moments are kept in n × n numbers, whose rounding does not shrink.
+        close = abs(true - bound) <= 1e-9 * bound + 1e-12 * float(y @ y)
+        return {"recursion": None if close else true <= bound}
+
+    given = {"loss": "squared", "batch_size": b, "max_iter": steps, "rng": 1, **options}
+    return Instance({"X": X, "y": y, **given}, truths)
+
+
+def noisy(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """60 × 4, columns of any scale, normal or heavy noise, with a signal or none."""
+    X = rng.standard_normal((60, 4)) * np.exp(2 * rng.standard_normal(4))
+    noise = rng.standard_normal(60) if rng.random() < 0.5 else rng.standard_t(1.5, 60)
+    return X, noise + (rng.random() < 0.5) * X @ rng.standard_normal(4)
+
+
+@worlds.world(run=once, strengths=(40, 300))
+def batches_of_six(rng: Rng, strength: float) -> Instance:
+    """So many steps with 6 of 60 rows each."""
+    return batches(*noisy(rng), 6, int(strength))
+
+
+@worlds.world(run=once)
+def batches_in_part(rng: Rng, strength: float) -> Instance:
+    """The same with ten gradient steps in place of the projection."""
+    return batches(*noisy(rng), 6, 40, inner="gd", m=10)
+
+
+@worlds.world(run=once, strengths=(5, 59))
+def batches_that_interpolate(rng: Rng, strength: float) -> Instance:
+    """No noise: the mean falls towards 0; batches of that size."""
+    X, y = linear(rng, 60, 4, 0.0)
+    return batches(X, y, int(strength), 200 if strength < 30 else 20)
+
+
+@worlds.world(run=once)
+def batches_of_a_few_leverages(rng: Rng, strength: float) -> Instance:
+    """One row carries its column alone; eta falls like the root of the steps."""
+    X, y = linear(rng, 60, 4)
+    X[:, 3] = 0.0
+    X[0, 3] = 5.0
+    return batches(X, y, 6, 100, schedule="sqrt")
+
+
+@worlds.world(run=once, breaks=t.HALF_STEP, strengths=(20, 4, 2, 1.01))
+def long_steps_with_batches(rng: Rng, strength: float) -> Instance:
+    """η is so many times b/(2n)."""
+    return batches(*noisy(rng), 6, 40, eta=strength * 6 / 120)
+
+
+@worlds.world(run=once, breaks=t.HALF_STEP)
+def the_step_of_full_batches(rng: Rng, strength: float) -> Instance:
+    """η = 1/L, as for all rows."""
+    return batches(*noisy(rng), 6, 20, eta=1.0)
+
+
+def average(X: np.ndarray, y: np.ndarray, walk: Callable[[Rng], np.ndarray]) -> float:
+    """Mean squared distance to the best outputs over 50 runs."""
+    best = X @ np.linalg.lstsq(X, y, rcond=None)[0]
+    rng = np.random.default_rng(0)
+    return float(np.mean([((X @ walk(rng) - best) ** 2).sum() for _ in range(50)]))
+
+
+@worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(25, 6))
+def projection_on_the_batch(rng: Rng, strength: float) -> Instance:
+    """The proximity term covers the batch of so many rows, which is fitted exactly."""
+    X, y = linear(rng, 60, 4)
+    b = int(strength)
+
+    def walk(random: Rng) -> np.ndarray:
+        theta = np.zeros(4)
+        for _ in range(10):
+            part = random.choice(60, b, replace=False)
+            theta = theta + b / 120 * np.linalg.pinv(X[part]) @ (y[part] - X[part] @ theta)
+        return theta
+
+    def mean(etas: np.ndarray) -> float:
+        return average(X, y, walk)
+
+    return batches(X, y, b, 10, mean, projection="batch", eta=b / 120)
+
+
+@worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(10.0, 0.1, 1e-3))
+def ridge_with_batches(rng: Rng, strength: float) -> Instance:
+    """A penalty moves the limit away from the best outputs."""
+    X, y = linear(rng, 60, 4)
+    H = X.T @ X / 0.05 + 60 * strength * np.eye(4)
+
+    def walk(random: Rng) -> np.ndarray:
+        theta = np.zeros(4)
+        for _ in range(60):
+            part = random.choice(60, 6, replace=False)
+            slope = 10 * X[part].T @ (X[part] @ theta - y[part]) + 60 * strength * theta
+            theta = theta - np.linalg.solve(H, slope)
+        return theta
+
+    def mean(etas: np.ndarray) -> float:
+        return average(X, y, walk)
+
+    return batches(X, y, 6, 60, mean, alpha=strength)
+
+
+@worlds.world(run=once, breaks=t.FULL_PROJECTION)
+def line_search_with_batches(rng: Rng, strength: float) -> Instance:
+    """Armijo's inner steps, of which it is not known how far they fall short."""
+    X, y = noisy(rng)
+    return batches(X, y, 6, 20, lambda etas: 0.0, inner="armijo", m=2)
+
+
+def passes(rng: Rng, b: int) -> Instance:
+    """Rows in shuffled passes of batches of b."""
+    X, y = linear(rng, 60, 4)
+
+    def walk(random: Rng) -> np.ndarray:
+        theta, order = np.zeros(4), np.empty(0, int)
+        H = X.T @ X
+        for _ in range(20):
+            if len(order) < b:
+                order = random.permutation(60)
+            part, order = order[:b], order[b:]
+            slope = 60 / b * X[part].T @ (X[part] @ theta - y[part])
+            theta = theta - b / 120 * np.linalg.solve(H, slope)
+        return theta
+
+    def mean(etas: np.ndarray) -> float:
+        return average(X, y, walk)
+
+    return batches(X, y, b, 20, mean, batches="passes")
+
+
+@worlds.world(run=once, breaks=t.BATCHES, strengths=(30, 6))
+def shuffled_passes(rng: Rng, strength: float) -> Instance:
+    """Batches go through the rows in shuffled passes."""
+    return passes(rng, int(strength))
+
+
+@worlds.world(run=once, breaks=t.BATCHES, strengths=(40, 25))
+def passes_that_leave_rows_out(rng: Rng, strength: float) -> Instance:
+    """The same with a size that does not divide the rows."""
+    return passes(rng, int(strength))
+
+
+# Models of torch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Certificates of the optimizer, and how each step judged itself and was."""
+
+    certificates: tuple[Certificate, ...]
+    fine: bool
+    least: float
+
+
+def trained(
+    X: np.ndarray,
+    losses: list[Callable[[Any], Any]],
+    oracles: list[Any],
+    hidden: int = 0,
+    outputs: int = 1,
+    seed: int = 0,
+    double: bool = True,
+    lower: float = 0.0,
+    rows: list[slice] | None = None,
+    **options: Any,
+) -> Trained:
+    """A loop with SSO; `losses` say at each step what the loss of outputs is, `oracles` what is told."""
+    import torch
+    from torch import nn
+
+    from whp.optim import SSO
+
+    torch.manual_seed(seed)
+    kind = torch.float64 if double else torch.float32
+    d = X.shape[1]
+    layers = (
+        [nn.Linear(d, hidden), nn.Tanh(), nn.Linear(hidden, outputs)]
+        if hidden
+        else [nn.Linear(d, outputs)]
+    )
+    model = nn.Sequential(*layers).to(kind)
+    inputs = torch.as_tensor(X, dtype=kind)
+    given = {"m": 5, "inner_lr": 0.02, "measure": True, **options}
+    opt = SSO(model.parameters(), **given)
+    parts = rows or [slice(None)] * len(oracles)
+    fine, least = True, np.inf
+    for loss, oracle, part in zip(losses, oracles, parts, strict=True):
+        x = inputs[part]
+        value = loss(model.double()(x.double()))
+        slopes = torch.autograd.grad(value, list(model.parameters()))
+        least = min(least, sum(float(g.square().sum()) for g in slopes))
+        model.to(kind)
+        info = opt.step(lambda x=x: model(x), oracle)
+        with torch.no_grad():
+            after = float(loss(model.double()(x.double())))
+        model.to(kind)
+        fine &= after <= info.surrogate + opt.progress.records[-1].slack
+    return Trained(opt.certificates(lower), fine, least)
+
+
+def judge_trained(run: Trained) -> Truths:
+    """Losses above their surrogates, and the least gradient against its bound."""
+    bound = next(c.bound for c in run.certificates if c.name == "descent")
+    return {"majorisation": run.fine, "descent": bool(run.least <= bound)}
+
+
+def torch_loss(kind: str, rng: Rng, n: int, weight: float = 1.0) -> tuple[Any, Any, int]:
+    """A loss of torch that is a sum, targets, and how many outputs it wants."""
+    import torch
+    from torch import nn
+
+    heavy = torch.tensor(weight, dtype=torch.float64)
+    if kind == "cross-entropy":
+        w = torch.stack([torch.ones(()).double(), heavy, torch.ones(()).double()])
+        return (
+            nn.CrossEntropyLoss(weight=w, reduction="sum"),
+            torch.as_tensor(rng.integers(0, 3, n)),
+            3,
+        )
+    if kind == "bce":
+        y = torch.as_tensor((rng.random((n, 1)) < 0.5) * 1.0)
+        return nn.BCEWithLogitsLoss(pos_weight=heavy, reduction="sum"), y, 1
+    y = torch.as_tensor(3 * rng.standard_normal((n, 1)))
+    made = {
+        "mse": nn.MSELoss(reduction="sum"),
+        "huber": nn.HuberLoss(reduction="sum", delta=0.5),
+        "smooth l1": nn.SmoothL1Loss(reduction="sum", beta=0.1),
+    }
+    return made[kind], y, 1
+
+
+KINDS = ("mse", "huber", "smooth l1", "bce", "cross-entropy")
+
+
+def lesson(
+    rng: Rng, kind: str, weight: float = 1.0, steps: int = 4, L: float | None = None, **options: Any
+) -> Instance:
+    """An instance of SSO on a loss of torch."""
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    loss, y, outputs = torch_loss(kind, rng, 40, weight)
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y)] * steps,
+        "oracles": [loss_oracle(loss, y, L=L)] * steps,
+        "outputs": outputs,
+        "seed": int(rng.integers(1 << 31)),
+        **options,
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, strengths=range(len(KINDS)))
+def losses_of_torch(rng: Rng, strength: float) -> Instance:
+    """A linear layer under MSE, Huber, smooth L1, BCE, cross-entropy; inner L-BFGS comes near the minimum."""
+    return lesson(rng, KINDS[int(strength)], inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, strengths=(2, 5, 50))
+def class_weights(rng: Rng, strength: float) -> Instance:
+    """One of three classes weighs so much."""
+    return lesson(rng, "cross-entropy", strength, inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, strengths=(2, 5, 50))
+def positive_weights(rng: Rng, strength: float) -> Instance:
+    """Positives weigh so much."""
+    return lesson(rng, "bce", strength, inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, strengths=(0, 1))
+def a_small_network(rng: Rng, strength: float) -> Instance:
+    """Eight hidden units, Adam inside; with (1) weight decay, of which the loss alone is judged."""
+    made = lesson(rng, "cross-entropy", hidden=8, weight_decay=0.1 * strength)
+    if strength:
+        return Instance(
+            made.arguments, lambda run: {"majorisation": judge_trained(run)["majorisation"]}
+        )
+    return made
+
+
+@worlds.world(run=trained)
+def single_precision(rng: Rng, strength: float) -> Instance:
+    """The same network in float32."""
+    return lesson(rng, "bce", hidden=8, double=False)
+
+
+@worlds.world(run=trained, breaks=t.STEP, strengths=(4, 2, 1.01))
+def long_steps_of_torch(rng: Rng, strength: float) -> Instance:
+    """η is so many times 1/L of a loss that is known."""
+    return lesson(rng, "mse", eta=strength / 2, inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2, 1.5), broken_from=2)
+def an_l_that_is_too_small(rng: Rng, strength: float) -> Instance:
+    """The user's L is so many times too small."""
+    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(50, 10, 3), broken_from=10)
+def weights_forgotten(rng: Rng, strength: float) -> Instance:
+    """The L of cross-entropy is given, and that a class weighs so much is forgotten."""
+    return lesson(rng, "cross-entropy", strength, L=0.5, inner="lbfgs", m=20)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2), noticeable=False)
+def an_l_that_nobody_looks_at(rng: Rng, strength: float) -> Instance:
+    """The user's L is too small, and no value is asked for."""
+    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=20, measure=False)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(0, 1))
+def a_mean_for_one_of_two(rng: Rng, strength: float) -> Instance:
+    """The oracle's value is a mean and its gradient that of the sum, or (1) the other way round."""
+    from torch.nn import MSELoss
+
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    loss, y, _ = torch_loss("mse", rng, 40)
+    right = loss_oracle(MSELoss(reduction="sum"), y)
+
+    def oracle(z: Any) -> Any:
+        value, G = right(z)
+        return (value, G / 40) if strength else (value / 40, G)
+
+    oracle.L = 2.0  # type: ignore[attr-defined]
+    scale = 1.0 if strength else 1 / 40
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y) * scale] * 4,
+        "oracles": [oracle] * 4,
+        "seed": int(rng.integers(1 << 31)),
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, refuses=(ValueError,))
+def a_mean_that_does_not_say_so(rng: Rng, strength: float) -> Instance:
+    """`functional.cross_entropy`, a mean, is handed in as a loss."""
+    from torch.nn import functional
+
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    _, y, _ = torch_loss("cross-entropy", rng, 40)
+    arguments = {
+        "X": X,
+        "losses": [lambda z: functional.cross_entropy(z, y)] * 3,
+        "oracles": [loss_oracle(functional.cross_entropy, y, L=0.5)] * 3,
+        "outputs": 3,
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(20, 5))
+def minibatches_in_turn(rng: Rng, strength: float) -> Instance:
+    """Each step sees so many other rows."""
+    from whp.optim import loss_oracle
+
+    X, b = rng.standard_normal((40, 4)), int(strength)
+    loss, y, _ = torch_loss("mse", rng, 40)
+    parts = [slice(k * b, (k + 1) * b) for k in range(40 // b)][:6]
+    arguments = {
+        "X": X,
+        "losses": [lambda z, p=p: loss(z, y[p]) for p in parts],
+        "oracles": [loss_oracle(loss, y[p]) for p in parts],
+        "rows": parts,
+        "seed": int(rng.integers(1 << 31)),
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(1.0, 0.1, 0.025))
+def targets_that_change(rng: Rng, strength: float) -> Instance:
+    """The rows stay, and that share of the targets is drawn anew at each step."""
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    loss, y, _ = torch_loss("mse", rng, 40)
+    every = []
+    for _ in range(5):
+        y = y.clone()
+        changed = rng.permutation(40)[: max(1, int(40 * strength))]
+        y[changed] += 3 * rng.choice([-1.0, 1.0], (len(changed), 1))
+        every.append(y)
+    arguments = {
+        "X": X,
+        "losses": [lambda z, y=y: loss(z, y) for y in every],
+        "oracles": [loss_oracle(loss, y) for y in every],
+        "seed": int(rng.integers(1 << 31)),
+    }
+    return Instance(arguments, judge_trained)
+
+
+def lowered(rng: Rng, less: Callable[[float], float], steps: int = 4) -> Instance:
+    """Squared errors less a constant, made of the first loss, while 0 is said to be the least."""
+    import torch
+
+    X = rng.standard_normal((40, 4))
+    y = torch.as_tensor(3 * rng.standard_normal((40, 1)))
+    off = less(float((y**2).sum()) / 2)
+
+    def oracle(z: Any) -> Any:
+        return ((z - y) ** 2).sum() / 2 - off, z - y
+
+    oracle.L = 1.0  # type: ignore[attr-defined]
+    arguments = {
+        "X": X,
+        "losses": [lambda z: ((z - y) ** 2).sum() / 2 - off] * steps,
+        "oracles": [oracle] * steps,
+        "seed": int(rng.integers(1 << 31)),
+        "inner": "lbfgs",
+        "m": 20,
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.LOWER, strengths=(10, 2))
+def a_loss_below_zero(rng: Rng, strength: float) -> Instance:
+    """The loss is that many times its scale below what it is said to be."""
+    return lowered(rng, lambda first: strength * first)
+
+
+@worlds.world(run=trained, breaks=t.LOWER, strengths=(0.9, 0.5, 0.1), noticeable=False)
+def a_least_that_is_not_reached(rng: Rng, strength: float) -> Instance:
+    """The loss could fall below zero, and in this run hardly does."""
+    return lowered(rng, lambda first: strength * first)
+
+
+# Mutants
+
+
+worlds.mutant(
+    "majorisation",
+    "half of the proximity term",
+    target=f"{HERE}.linear:proximity",
+    change=lambda proximity: lambda *given: proximity(*given) / 2,
+    world=squares_exactly,
+)
+worlds.mutant(
+    "descent",
+    "half of the bound",
+    target=f"{HERE}.theorems:descent_bound",
+    change=lambda bound: lambda *given: bound(*given) / 2,
+    world=orthogonal_columns,
+)
+# The theorem is loose by about four at the end of a run, so that half of the noise is not seen.
+worlds.mutant(
+    "recursion",
+    "a quarter of the noise",
+    target=f"{HERE}.front_door:target_noise",
+    change=lambda noise: lambda *given: noise(*given) / 4,
+    world=batches_of_six,
+    strength=300,
+)
