@@ -71,8 +71,8 @@ class Player:
     domain: Any
     dim: int
     curvature: bounds.Curvature
-    smoothness: float | None
-    gradient_bound: float | None
+    smoothness: Any  # float, or None where the rule needs none
+    gradient_bound: Any
     _p: np.ndarray
     _s: np.ndarray
     _W: np.ndarray
@@ -225,8 +225,9 @@ class Player:
         measured = None if regrets is None else self._mean(regrets, G, delta)
         if measured is not None:
             total["runs"] = measured.n
-        trivial = self.trivial if G is None else float(total["D"]) * G * self.rounds
-        return th.on_average(self.curvature, bound, measured, trivial, answers, {**total, **inputs})
+        return th.on_average(
+            self.curvature, bound, measured, self.trivial, answers, {**total, **inputs}
+        )
 
     def _more(self) -> tuple[Answer, ...]:
         """Answers to what not every rule rests on."""

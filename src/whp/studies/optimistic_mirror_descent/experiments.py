@@ -44,6 +44,7 @@ def _certified(*certificates: Certificate) -> Row:
 
 @lru_cache(maxsize=1)
 def hourly() -> tuple[np.ndarray, np.ndarray]:
+    """Hours of bicycle hires: features, and riders as a share of the most."""
     from whp.datasets.streams import bikeshare_regression
 
     table, target = bikeshare_regression()
