@@ -92,7 +92,7 @@ def test_targets_out_of_reach_are_said_and_can_be_scaled():
     scaled = optimistic_mirror_descent(X, 1e-3 * y, target_range=tuple(1e-3 * v for v in limits))
     assert scaled.regret == pytest.approx(near.regret, rel=1e-9)
     np.testing.assert_allclose(1e3 * scaled.predictions, near.predictions, rtol=1e-9)
-    with pytest.raises(ValueError, match="row .* has"):
+    with pytest.raises(ValueError, match=r"row .* has"):
         optimistic_mirror_descent(X, y, target_range=(0.0, 300_000.0))
     with pytest.raises(ValueError, match="target_range must be left out"):
         optimistic_mirror_descent(X, y > 300_000, target_range=(0.0, 1.0))
