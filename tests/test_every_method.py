@@ -283,11 +283,7 @@ EXAMPLES = {
         },
     ),
     "target-surrogates": Example(surrogates, {"layout": (fortran("X"), ("mean_loss",))}),
-    "optimistic-mirror-descent": Example(
-        mirror,
-        {"layout": (fortran("X"), ("regret",))},
-        unrefused=frozenset({"dynamic", "row_bound"}),
-    ),
+    "optimistic-mirror-descent": Example(mirror, {"layout": (fortran("X"), ("regret",))}),
     "groupwise-regret": Example(
         groupwise,
         {

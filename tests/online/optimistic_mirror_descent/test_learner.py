@@ -234,3 +234,14 @@ def test_gradients_that_come_late_are_told_by_the_losses_alone():
     played = next(a for a in unsure.conditions if a.name == "at-the-point-played")
     assert played.status == Status.UNCHECKED
     assert learner.certificate(regret=regret).verdict == Verdict.FAILS
+
+
+@pytest.mark.parametrize("domain", [Ball(1.0), Polytope([-1.0, -1], [1.0, 1], [[1.0, 1]], [0.0])])
+def test_hints_before_the_first_step_are_no_way_round_the_bound(domain):
+    """A zero gradient, then hints that are right: no step is taken, so what comes must be counted."""
+    learner = OptimisticMirrorDescent(domain, dim=2, smoothness=0.0)
+    learner.step([0.0, 0.0], hint=[1.0, -1.0])
+    for _ in range(50):
+        learner.step([1.0, -1.0], hint=[1.0, -1.0])
+    certificate = learner.certificate()
+    assert certificate.measured.high <= certificate.bound < 10

@@ -213,7 +213,8 @@ def advance(rule, p, code, low, high, size, s, W, g, hint):
         W[XHAT, i] -= eta * g[i]
     project(code, low, high, size, W[XHAT])
     for i in range(len(g)):
-        W[HINT, i] = hint[i]
+        # Without a step there is no use of a hint, and what follows is measured against none.
+        W[HINT, i] = hint[i] if following > 0 else 0.0
         W[X, i] = W[XHAT, i] - following * hint[i]
     project(code, low, high, size, W[X])
     s[OUTSIDE] = max(s[OUTSIDE], outside(code, low, high, size, W[X]))

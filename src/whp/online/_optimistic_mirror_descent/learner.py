@@ -460,7 +460,7 @@ class OptimisticMirrorDescent(Player):
         if eta < 0:
             return False
         W[kernels.XHAT] = self.domain.project(W[kernels.XHAT] - eta * g)
-        W[kernels.HINT] = hint
+        W[kernels.HINT] = hint if following > 0 else 0.0
         W[kernels.X] = self.domain.project(W[kernels.XHAT] - following * hint)
         self._look()
         return True

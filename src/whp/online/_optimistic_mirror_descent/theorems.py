@@ -83,8 +83,8 @@ LAST_GRADIENT = Condition(
 )
 OF_THE_RUNS = Condition(
     "of-the-runs",
-    "the regrets are of independent runs in this environment, in losses whose gradients are no "
-    "longer than G",
+    "the regrets are of independent runs in this environment, linearised or in convex losses, with "
+    "gradients no longer than G",
 )
 CAPPED = Condition("capped", "no step of the pool exceeds 1/(16L)", remedy="leave pool_cap out.")
 
