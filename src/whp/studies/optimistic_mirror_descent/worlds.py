@@ -138,7 +138,7 @@ def in_expectation(D: float, L: float, G: float, sigma2: float, Sigma2: float, k
 
 def agree(a: float, b: float) -> bool:
     """But for rounding, and the tolerance of a search."""
-    return abs(a - b) <= 1e-7 * (1e-9 + abs(b))
+    return bool(abs(a - b) <= 1e-7 * (1e-9 + abs(b)))
 
 
 def below(regret: float, bound: float, size: float) -> bool | None:
@@ -365,7 +365,7 @@ def tracked(
 
     for k, a in enumerate(centres):
         points[k] = learner.x
-        gradients[k] = pair(a)[1](points[k])
+        gradients[k] = curve * a if flat else curve * (points[k] - a)
         learner.step(gradients[k])
     if flat:
         regret = linear(points, gradients)
