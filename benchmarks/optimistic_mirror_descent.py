@@ -8,7 +8,7 @@ import numpy as np
 
 from whp.datasets.streams import breast_cancer
 from whp.experiment.benchmark import Case
-from whp.online.optimistic_mirror_descent import Ball, OptimisticClassifier, OptimisticMirrorDescent
+from whp.online import Ball, OptimisticClassifier, OptimisticMirrorDescent
 
 
 def biopsies(passes: int) -> Any:

@@ -291,11 +291,7 @@ EXAMPLES = {
             "units of X": (scale("X", 1e-120), ("mean_loss", "oracle_calls")),
         },
     ),
-    "optimistic-mirror-descent": Example(
-        mirror,
-        {"layout": (fortran("X"), ("regret",))},
-        unrefused=frozenset({"dynamic", "row_bound"}),
-    ),
+    "optimistic-mirror-descent": Example(mirror, {"layout": (fortran("X"), ("regret",))}),
     "groupwise-regret": Example(
         groupwise,
         {

@@ -205,7 +205,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Learn online with steps that tune themselves to how predictable the gradients are.",
         guarantee="regret below a bound in the gradients' own variation, on this run and without a learning rate",
         cost="O(d) time and memory a round; O(d²) for the exp-concave rule, O(d log T) for a moving comparator",
-        front_door="whp.online.optimistic_mirror_descent:optimistic_mirror_descent",
+        front_door="whp.online._optimistic_mirror_descent.front_door:optimistic_mirror_descent",
+        theorems="whp.online._optimistic_mirror_descent.theorems",
     ),
     Method(
         "groupwise-regret",

@@ -15,9 +15,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["forget", "made_here", "register"]
+__all__ = ["forget", "made_here", "plain_generator", "register"]
 
 _made: dict[int, tuple[weakref.ref[Any], int, dict[str, Any], dict[str, bytes]]] = {}
+
+
+def plain_generator(rng: Any) -> bool:
+    """Whether draws from `rng` are numpy's own: a seed, None, or a Generator over one of its bit generators."""
+    if rng is None or isinstance(rng, int | np.integer):
+        return True
+    bits = getattr(rng, "bit_generator", None)
+    own = getattr(np.random, type(bits).__name__, None) is type(bits)
+    return type(rng) is np.random.Generator and own
 
 
 def register(made: Any, *frozen: str) -> None:

@@ -1,15 +1,13 @@
+import warnings
+
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_diabetes, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from whp.certificate import Verdict
+from whp.certificate import Status, Verdict
 from whp.datasets.streams import breast_cancer
-from whp.online.optimistic_mirror_descent import (
-    OptimisticClassifier,
-    OptimisticRegressor,
-    optimistic_mirror_descent,
-)
+from whp.online import OptimisticClassifier, OptimisticRegressor, optimistic_mirror_descent
 
 ESTIMATORS = [
     OptimisticClassifier(),
@@ -114,3 +112,49 @@ def test_misuse_is_named():
         OptimisticClassifier(radius=0.0).fit(X, y)
     with pytest.raises(ValueError, match="target_bound"):
         OptimisticRegressor(curvature="exp_concave").fit(X, X[:, 0])
+
+
+def test_targets_beyond_the_radius_are_said_once():
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.warns(UserWarning, match="y reaches .* radius = 5"):
+        model = OptimisticRegressor().fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.partial_fit(X, y)
+        OptimisticRegressor(radius=400.0).fit(X, y)
+
+
+def test_a_pass_knows_its_points_and_calls_do_not():
+    X, y = breast_cancer()
+    model = OptimisticClassifier().fit(X, y)
+
+    def played():
+        return next(
+            a for a in model.certificates_[0].conditions if a.name == "at-the-point-played"
+        ).status
+
+    assert played() == Status.BY_CONSTRUCTION
+    model.partial_fit(X[:5], y[:5])
+    assert played() == Status.UNCHECKED
+
+
+def test_settings_that_change_on_the_way_are_refused():
+    X, y = breast_cancer()
+    model = OptimisticClassifier().partial_fit(X, y, classes=[-1, 1]).set_params(radius=0.1)
+    with pytest.raises(ValueError, match=r"radius must stay 5.0.*got 0.1"):
+        model.partial_fit(X, y)
+    model.fit(X, y)
+    assert model.certificates_[0].inputs["D"] == 0.2
+
+
+def test_a_bad_row_costs_nothing():
+    model = OptimisticClassifier(batch_size=3)
+    model.learn_one({"a": 1.0}, True)
+    for bad in ({"a": float("nan")}, {"a": "1.0"}):
+        with pytest.raises(ValueError, match=r"x\['a'\] must be a finite number"):
+            model.learn_one(bad, True)
+    with pytest.raises(ValueError, match="y must hold the classes"):
+        model.learn_one({"a": 1.0}, "spam")
+    model.learn_one({"a": 1.0}, False)
+    model.learn_one({"a": 2.0}, True)
+    assert model.learners_[0].rounds == 1

@@ -6,11 +6,13 @@ import pytest
 from trial import judged
 
 from whp.datasets.streams import bikeshare_regression
-from whp.experiment.study import Outcome
-from whp.online.optimistic_mirror_descent import sea_bound
-from whp.online.optimistic_mirror_descent.baselines import BASELINES, baseline_losses
-from whp.online.optimistic_mirror_descent.losses import Linear, best_point, normalized_rows
-from whp.studies import optimistic_mirror_descent as study
+from whp.experiment.study import Outcome, load
+from whp.online import sea_bound
+from whp.online._optimistic_mirror_descent.losses import Linear, best_point, normalized_rows
+from whp.peers.descent import BASELINES, baseline_losses
+from whp.studies.optimistic_mirror_descent.experiments import NOISES
+
+study = load("optimistic-mirror-descent")
 
 
 @pytest.mark.parametrize("scale", ["quick", "standard", "full"])
@@ -28,7 +30,7 @@ def test_an_unknown_experiment_is_named():
 def test_c1_and_c2_in_time_order():
     rows = {
         r["rule"]: r
-        for r in study.run({"experiment": "hires", "order": "time"}, np.random.default_rng(0))
+        for r in study.run({"experiment": "hires in time", "seed": 0}, np.random.default_rng(0))
     }
     assert rows["paper"]["variation"] == pytest.approx(92.57, abs=0.01)
     assert rows["paper"]["a_priori"] == pytest.approx(169.9, abs=0.1)
@@ -45,7 +47,7 @@ def test_c1_and_c2_in_time_order():
 
 
 def test_c3_bounds_of_the_circle():
-    for noise, wanted in zip(study.NOISES[2:], (318.6, 633.9), strict=True):
+    for noise, wanted in zip(NOISES[2:], (318.6, 633.9), strict=True):
         bound = sea_bound(
             "convex", D=2.0, L=1.0, G=1.5 + noise, sigma2=2000 * noise**2, Sigma2=0.25
         )
@@ -97,7 +99,7 @@ def test_claims_can_come_out_either_way():
     assert judged(claims["C7b"], frame).outcome == Outcome.REPRODUCED
     assert judged(claims["C7b"], frame.assign(bound=1e-3)).outcome == Outcome.NOT_REPRODUCED
     assert judged(claims["C9"], frame).outcome == Outcome.REPRODUCED
-    broken = frame.assign(**{"verdict_pathwise-regret": "fails"})
+    broken = frame.assign(**{"verdict_scale-free-regret": "fails"})
     assert judged(claims["C9"], broken).outcome == Outcome.NOT_REPRODUCED
 
 

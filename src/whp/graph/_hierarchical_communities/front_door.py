@@ -39,7 +39,6 @@ FITS_REWIRED = 0.01  # the same against rewired graphs, which show much less dep
 LEAST = 4  # nodes of a community, on average, where more of them are tried
 MANY = 64  # communities up to which held-out edges are asked for their number
 MOST = 200  # communities that are looked for unless told otherwise
-BITS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 
 @front_door
@@ -237,9 +236,7 @@ def _how_split(own: bool, independent: bool, holdout: float, rng: np.random.Gene
         return "none"
     if own:
         return "labels said independent" if independent else "labels given"
-    bits = type(rng.bit_generator)
-    numpys = bits.__name__ in BITS and bits is getattr(np.random, bits.__name__)
-    return "ours" if type(rng) is np.random.Generator and numpys else "own generator"
+    return "ours" if plain_generator(rng) else "own generator"
 
 
 def _leaves(

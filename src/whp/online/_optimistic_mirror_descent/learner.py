@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Certificate
-from whp.intervals import Estimate, exact
-from whp.online.optimistic_mirror_descent import guarantee, kernels
-from whp.online.optimistic_mirror_descent.domains import Ball, Box
-from whp.undeclared import Assumption, unchecked
+from whp.certificate import Answer, Certificate
+from whp.intervals import Estimate
+from whp.online._optimistic_mirror_descent import bounds, kernels
+from whp.online._optimistic_mirror_descent import theorems as th
+from whp.online._optimistic_mirror_descent.domains import Ball, Box, L1Ball, Polytope, Simplex
 from whp.validate import as_choice, as_int, as_real, as_vector
 
 __all__ = ["OptimisticMirrorDescent"]
@@ -60,11 +61,18 @@ def not_finite(g: Float[np.ndarray, " d"], name: str = "gradient") -> ValueError
     return ValueError(f"{name} has non-finite entries at positions {where[:10].tolist()}")
 
 
+DOMAINS = (Ball, Box, Simplex, L1Ball, Polytope)
+STRAY = 1e-7  # how far outside, in diameters, a projection may end
+
+
 class Player:
     """What both learners show of their state: settings `_p`, running sums `_s`, vectors `_W`."""
 
     domain: Any
     dim: int
+    curvature: bounds.Curvature
+    smoothness: Any  # float, or None where the rule needs none
+    gradient_bound: Any
     _p: np.ndarray
     _s: np.ndarray
     _W: np.ndarray
@@ -90,23 +98,53 @@ class Player:
         return float(self._p[kernels.DIAMETER] * self._s[kernels.GNORM])
 
     @abstractmethod
-    def sea_bound(self, sigma2: Any, Sigma2: Any) -> float:
+    def sea_bound(self, sigma2: Any, Sigma2: Any, gradient_bound: float | None = None) -> float:
         """:func:`sea_bound` with the constants of this learner."""
         ...
 
     @abstractmethod
-    def assumptions(self) -> tuple[Assumption, ...]:
-        """What the bound on this run rests on."""
+    def _settings(self) -> dict[str, Any]:
+        """What the constructor was given."""
         ...
+
+    @abstractmethod
+    def _most(self, G: float) -> float:
+        """The largest regret that any run of as many gradients of norm at most G can have."""
+        ...
+
+    def _answers(self) -> tuple[Answer, ...]:
+        """What gradients alone show of the run."""
+        D = float(self._p[kernels.DIAMETER])
+        if type(self.domain) in DOMAINS:
+            stray = float(self._s[kernels.OUTSIDE])
+            inside = th.IN_DOMAIN.check(
+                stray <= STRAY * D, f"{stray:.2g} outside at the most; D = {D:.6g}"
+            )
+        else:
+            inside = th.IN_DOMAIN.unchecked(f"a domain of your own, which says D = {D:.6g}")
+        found = [
+            inside,
+            th.AT_THE_POINT_PLAYED.unchecked("where gradients were taken does not show in them"),
+        ]
+        if self.gradient_bound is not None:
+            found.append(self._bounded(self.gradient_bound))
+        return tuple(found)
+
+    def _bounded(self, G: float) -> Answer:
+        largest = float(self._s[kernels.GMAX])
+        return th.GRADIENTS_BOUNDED.check(
+            largest <= G * (1 + 1e-12), f"the largest has norm {largest:.6g}, G = {G:.6g}"
+        )
 
     def sea_certificate(
         self,
         sigma2: Any,
         Sigma2: Any,
         *,
-        regret: Estimate | None = None,
-        assumptions: Sequence[Assumption] | None = None,
-        inputs: Mapping[str, Any] | None = None,
+        regrets: Any = None,
+        delta: float = 0.05,
+        gradient_bound: float | None = None,
+        checked: Sequence[Answer] = (),
         **path: float,
     ) -> Certificate:
         """The bound on expected regret, and the mean regret of independent runs.
@@ -116,32 +154,114 @@ class Player:
         sigma2, Sigma2 : float or array_like, shape (T,)
             Stochastic variance and adversarial variation of the environment, known or estimated
             (:func:`estimate_sea`), as in :func:`sea_bound`.
-        regret : Estimate, optional
-            Mean regret of at least 20 independent runs with its interval; without it the verdict is `unmeasured`.
-        assumptions : sequence of Assumption, optional
-            What is known of the environment; by default that it is smooth, convex and blind to its draws is unchecked.
-        inputs : mapping, optional
-            More to be written down beside the bound.
+        regrets : array_like, shape (runs,), optional
+            Regret of each of several independent runs, as :meth:`linearised_regret` against the
+            comparator that is meant gives it, or in convex losses; without them the verdict is
+            *unmeasured*. Their mean gets an interval that is valid for rare runs, whose width is a
+            share of the largest regret that gradients allow: twenty runs decide where the bound is
+            above a sixth of that, a hundred where it is above a thirtieth.
+        delta : float
+            Failure probability of that interval, by default .05.
+        gradient_bound : float, optional
+            G of every run, for a learner that runs without.
+        checked : sequence of Answer, optional
+            What :func:`check_smoothness`, :func:`check_strong_convexity` or
+            :func:`check_exp_concavity` returned.
         **path : float
             ``path_length`` of the comparators, for the dynamic version.
+
+        Raises
+        ------
+        ValueError
+            If regrets exceed what gradients of norm at most G allow, or are given without G.
         """
-        told = self.assumptions() if assumptions is None else tuple(assumptions)
-        if assumptions is None:
-            told += (
-                unchecked(
-                    "the expected losses are convex and L-smooth", "gradients alone cannot show it"
-                ),
-                unchecked(
-                    "nature draws each round without having seen the draw", "nothing was said of it"
-                ),
-            )
-        known = {
+        return self._on_average(
+            sigma2, Sigma2, regrets, delta, gradient_bound, checked, {}, {}, path
+        )
+
+    def _on_average(
+        self,
+        sigma2: Any,
+        Sigma2: Any,
+        regrets: Any,
+        delta: float,
+        gradient_bound: float | None,
+        checked: Sequence[Answer],
+        known: Mapping[str, Answer],
+        inputs: Mapping[str, Any],
+        path: Mapping[str, float],
+    ) -> Certificate:
+        """The same; `known` answers conditions by what a caller of this library made."""
+        G = gradient_bound if self.gradient_bound is None else self.gradient_bound
+        if self.gradient_bound is not None and gradient_bound is not None:
+            raise ValueError(f"gradient_bound must be left out: the learner has {G:g}")
+        told = list(self._answers())
+        if self.gradient_bound is None:
+            if gradient_bound is None:
+                told.append(
+                    th.GRADIENTS_BOUNDED.unchecked(
+                        "G is the largest of this run; give gradient_bound"
+                    )
+                )
+            else:
+                told.append(self._bounded(as_real(gradient_bound, "gradient_bound", low=0)))
+        own = int(self._s[kernels.HINTED])
+        told += [
+            th.LAST_GRADIENT.check(own == 0, f"{own} of {self.rounds} hints were given"),
+            th.CONVEX_ON_AVERAGE.unchecked("gradients alone cannot show it"),
+            th.SMOOTH.unchecked("gradients alone cannot show it"),
+            th.KNOWN_VARIANCE.unchecked("nothing of this run shows what was not drawn"),
+            th.INDEPENDENT.unchecked("nothing of this run shows how others were drawn"),
+            th.OF_THE_RUNS.unchecked("the runs are not at hand"),
+            *self._more(),
+        ]
+        answers = th.with_checked([known.get(a.name, a) for a in told], checked)
+        total: dict[str, Any] = {
             "σ²": float(np.sum(sigma2)),
             "Σ²": float(np.sum(Sigma2)),
             "D": float(self._p[kernels.DIAMETER]),
         }
-        bound = self.sea_bound(sigma2, Sigma2, **path)
-        return guarantee.sea(bound, regret, self.trivial, told, {**known, **(inputs or {})})
+        bound = self.sea_bound(sigma2, Sigma2, gradient_bound=G, **path)
+        measured = None if regrets is None else self._mean(regrets, G, delta)
+        if measured is not None:
+            total["runs"] = measured.n
+        return th.on_average(
+            self.curvature, bound, measured, self.trivial, answers, {**total, **inputs}
+        )
+
+    def _more(self) -> tuple[Answer, ...]:
+        """Answers to what not every rule rests on."""
+        return ()
+
+    def _mean(self, regrets: Any, G: float | None, delta: float) -> Estimate:
+        values = as_vector(regrets, "regrets", dtype=np.float64)
+        delta = as_real(delta, "delta", low=0, high=1, open_ends=True)
+        if G is None:
+            raise ValueError(
+                "gradient_bound must be given with regrets: the interval of their mean is for regrets "
+                "that gradients of some size allow"
+            )
+        most = max(self._most(G), np.finfo(float).tiny)
+        least = -float(self._p[kernels.DIAMETER]) * G * max(self.rounds, 1)
+        if values.max() > most * (1 + 1e-9) or values.min() < least * (1 + 1e-9):
+            raise ValueError(
+                f"regrets must lie between {least:.6g} and {most:.6g}, which gradients of norm at most "
+                f"{G:g} allow in {self.rounds} rounds, got {values.min():.6g} to {values.max():.6g}"
+            )
+        return th.mean_regret(np.clip(values, least, most), least, most, delta)
+
+    def _regret(self, regret: float | Estimate | None, linearised: Callable[[], float]) -> Estimate:
+        if isinstance(regret, Estimate):
+            return regret
+        value = linearised() if regret is None else as_real(regret, "regret")
+        return th.linear_regret(value, self.rounds, self.trivial)
+
+    def _described(self) -> str:
+        """All settings as text: a state is of the learner that has the same."""
+        fields = vars(self.domain) if type(self.domain) in DOMAINS else {}
+        plain = {k: np.asarray(v).tolist() for k, v in fields.items() if not k.startswith("_")}
+        of = {"learner": type(self).__name__, "domain": type(self.domain).__name__, **plain}
+        return json.dumps({**of, **self._settings()}, sort_keys=True)
 
 
 class OptimisticMirrorDescent(Player):
@@ -213,10 +333,10 @@ class OptimisticMirrorDescent(Player):
             raise TypeError(
                 f"domain must be a Ball, Box, Simplex, L1Ball or Polytope, got {type(domain).__name__}"
             )
-        as_choice(curvature, "curvature", guarantee.CURVATURES)
+        as_choice(curvature, "curvature", bounds.CURVATURES)
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain = domain
-        self.curvature: guarantee.Curvature = curvature
+        self.curvature: bounds.Curvature = curvature
         self.dim = dimension(domain, dim, start)
         self.smoothness = None if smoothness is None else as_real(smoothness, "smoothness", low=0)
         self.gradient_bound = _positive(gradient_bound, "gradient_bound")
@@ -227,6 +347,7 @@ class OptimisticMirrorDescent(Player):
         p = np.zeros(5)
         p[kernels.DIAMETER] = D
         self.beta: float | None = None
+        self.delta: float | None = None
         match curvature:
             case "convex":
                 if delta is None and self.smoothness is None:
@@ -320,6 +441,7 @@ class OptimisticMirrorDescent(Player):
             fine = self._step_by_solver(g, guess)
         if not fine:
             raise not_finite(g)
+        self._s[kernels.HINTED] += hint is not None
         return W[kernels.X].copy()
 
     def _step_by_solver(self, g: Float[np.ndarray, " d"], hint: Float[np.ndarray, " d"]) -> bool:
@@ -332,40 +454,93 @@ class OptimisticMirrorDescent(Player):
             kernels.grow_metric(self._p, self._s, M, g)
             W[kernels.HINT] = hint
             W[kernels.X] = self.domain.project_metric(W[kernels.XHAT] - M[1] @ hint, M[0])
+            self._look()
             return True
         eta, following = kernels.measure(self._rule, self._p, self._s, W, g)
         if eta < 0:
             return False
         W[kernels.XHAT] = self.domain.project(W[kernels.XHAT] - eta * g)
-        W[kernels.HINT] = hint
+        W[kernels.HINT] = hint if following > 0 else 0.0
         W[kernels.X] = self.domain.project(W[kernels.XHAT] - following * hint)
+        self._look()
         return True
 
+    def _look(self) -> None:
+        if type(self.domain) in DOMAINS:
+            far = self.domain.outside(self._W[kernels.X])
+            self._s[kernels.OUTSIDE] = max(self._s[kernels.OUTSIDE], far)
+
     def bounds(self) -> dict[str, float]:
-        """The bound on this run's regret in its measured form, and the looser closed forms that follow from it."""
+        """The bound on this run's regret in its measured form, and the looser closed forms that follow from it.
+
+        Those are for the last gradient as hint: with hints of one's own there are none.
+        """
         s, D = self._s, float(self._p[kernels.DIAMETER])
         variation, stability = self.gradient_variation, float(s[kernels.STAB])
         match self.curvature:
             case "convex":
                 lead = D**2 / (2 * s[kernels.ETA]) if s[kernels.ETA] > 0 else 0.0
-                k = guarantee.SCALE_FREE if self.gradient_bound is None else 2.5
-                return {
+                forms = {
                     "measured form": float(lead + stability),
-                    "a-priori form": k * D * math.sqrt(self._p[kernels.OFFSET] + variation),
+                    "a-priori form": self._convex_form(self._p[kernels.OFFSET] + variation),
                 }
             case "strongly_convex":
                 lam = p_value(self.strong_convexity)
-                return {"measured form": lam * D**2 / 4 + 2 / lam * stability}
+                forms = {"measured form": lam * D**2 / 4 + 2 / lam * stability}
             case _:
                 beta, d = p_value(self.beta), self.dim
-                lead = (self.epsilon + beta * p_square(self.gradient_bound) / 2) * D**2 / 2
                 scale = beta / (8 * self.epsilon)
                 logdet = float(np.linalg.slogdet(np.eye(d) + scale * self._M[2])[1])
-                return {
-                    "measured form": lead + stability,
-                    "log-determinant form": lead + 16 / beta * logdet,
-                    "a-priori form": lead + 16 * d / beta * math.log1p(scale * variation / d),
+                forms = {
+                    "measured form": self._lead() + stability,
+                    "log-determinant form": self._lead() + 16 / beta * logdet,
+                    "a-priori form": self._concave_form(variation),
                 }
+        return forms if not s[kernels.HINTED] else {"measured form": forms["measured form"]}
+
+    def _convex_form(self, seen: float) -> float:
+        k = bounds.SCALE_FREE if self.gradient_bound is None else 2.5
+        return k * float(self._p[kernels.DIAMETER]) * math.sqrt(seen)
+
+    def _lead(self) -> float:
+        D = float(self._p[kernels.DIAMETER])
+        return (self.epsilon + p_value(self.beta) * p_square(self.gradient_bound) / 2) * D**2 / 2
+
+    def _concave_form(self, variation: float) -> float:
+        beta, d = p_value(self.beta), self.dim
+        return self._lead() + 16 * d / beta * math.log1p(beta / (8 * self.epsilon) * variation / d)
+
+    def _most(self, G: float) -> float:
+        T, D = self.rounds, float(self._p[kernels.DIAMETER])
+        most = G * G + 4 * G * G * max(T - 1, 0)
+        match self.curvature:
+            case "convex":
+                found = self._convex_form(self._p[kernels.OFFSET] + most)
+            case "strongly_convex":
+                lam, t = p_value(self.strong_convexity), np.arange(1, T + 1)
+                found = lam * D**2 / 4 + 2 / lam * float((1 / t + 1 / t**2).sum()) * 4 * G * G
+            case _:
+                found = self._concave_form(most)
+        return min(found, D * G * T)
+
+    def hardest(self) -> Float[np.ndarray, " d"]:
+        """The point u of the domain for which :meth:`linearised_regret` is largest."""
+        gsum = self._W[kernels.GSUM]
+        if self.curvature == "convex":
+            return self.domain.linear_min(gsum)
+        if self.curvature == "strongly_convex":
+            lam = p_value(self.strong_convexity)
+            return self.domain.project(
+                (lam * self._W[kernels.XSUM] - gsum) / (lam * max(self.rounds, 1))
+            )
+        beta = p_value(self.beta)
+        return self.domain.quadratic_min(beta * self._outer(), beta * self._M[3, 0] - gsum)
+
+    def _outer(self) -> np.ndarray:
+        """Σ g gᵀ."""
+        beta = p_value(self.beta)
+        base = self.epsilon + beta * p_square(self.gradient_bound) / 2
+        return (self._M[0] - base * np.eye(self.dim)) * 2 / beta
 
     def linearised_regret(self, comparator: Any = None) -> float:
         """Σ⟨g_t, x_t − u⟩, less (λ/2)Σ‖x_t − u‖² or (β/2)Σ⟨g_t, x_t − u⟩² for the curved rules: at least the regret.
@@ -376,56 +551,28 @@ class OptimisticMirrorDescent(Player):
             u; by default the point of the domain for which it is largest.
         """
         s, W = self._s, self._W
-        gsum, played = W[kernels.GSUM], float(s[kernels.GX])
+        u = (
+            self.hardest()
+            if comparator is None
+            else as_gradient(comparator, self.dim, "comparator")
+        )
+        linear = float(s[kernels.GX]) - float(W[kernels.GSUM] @ u)
         if self.curvature == "convex":
-            u = (
-                self.domain.linear_min(gsum)
-                if comparator is None
-                else as_gradient(comparator, self.dim, "comparator")
-            )
-            return played - float(gsum @ u)
+            return linear
         if self.curvature == "strongly_convex":
-            lam, xsum, rounds = p_value(self.strong_convexity), W[kernels.XSUM], max(self.rounds, 1)
-            u = (
-                self.domain.project((lam * xsum - gsum) / (lam * rounds))
-                if comparator is None
-                else None
+            apart = (
+                float(s[kernels.XX]) - 2 * float(W[kernels.XSUM] @ u) + self.rounds * float(u @ u)
             )
-            u = as_gradient(comparator, self.dim, "comparator") if u is None else u
-            apart = float(s[kernels.XX]) - 2 * float(xsum @ u) + self.rounds * float(u @ u)
-            return played - float(gsum @ u) - lam / 2 * max(apart, 0.0)
-        beta, M = p_value(self.beta), self._M
-        base = self.epsilon + beta * p_square(self.gradient_bound) / 2
-        outer = (M[0] - base * np.eye(self.dim)) * 2 / beta  # Σ g gᵀ
-        if comparator is None:
-            u = self.domain.quadratic_min(beta * outer, beta * M[3, 0] - gsum)
-        else:
-            u = as_gradient(comparator, self.dim, "comparator")
-        apart = float(s[kernels.GX2]) - 2 * float(M[3, 0] @ u) + float(u @ outer @ u)
-        return played - float(gsum @ u) - beta / 2 * max(apart, 0.0)
-
-    def assumptions(self) -> tuple[Assumption, ...]:
-        """What the bound on this run rests on."""
-        found = [guarantee.in_domain(f"by projection; D = {self._p[kernels.DIAMETER]:.6g}")]
-        if self.gradient_bound is not None:
-            found.append(
-                guarantee.gradients_bounded(float(self._s[kernels.GMAX]), self.gradient_bound)
-            )
-        match self.curvature:
-            case "strongly_convex":
-                statement = f"the losses are {self.strong_convexity:g}-strongly convex, if measured is to bound their regret"
-                found.append(unchecked(statement, "gradients alone cannot show it"))
-            case "exp_concave":
-                statement = f"each loss is {self.exp_concavity:g}-exp-concave, if measured is to bound its regret"
-                found.append(unchecked(statement, "gradients alone cannot show it"))
-        return tuple(found)
+            return linear - p_value(self.strong_convexity) / 2 * max(apart, 0.0)
+        apart = float(s[kernels.GX2]) - 2 * float(self._M[3, 0] @ u) + float(u @ self._outer() @ u)
+        return linear - p_value(self.beta) / 2 * max(apart, 0.0)
 
     def certificate(
         self,
         *,
         comparator: Any = None,
         regret: float | Estimate | None = None,
-        assumptions: Sequence[Assumption] | None = None,
+        checked: Sequence[Answer] = (),
     ) -> Certificate:
         """The bound on this run's regret, and the regret.
 
@@ -434,54 +581,73 @@ class OptimisticMirrorDescent(Player):
         comparator : array_like, shape (d,), optional
             Point to compare with; the hardest in hindsight by default.
         regret : float or Estimate, optional
-            The regret in the losses themselves, where they are known; by default its linear upper bound is measured.
-        assumptions : sequence of Assumption, optional
-            In the place of :meth:`assumptions`, by one who knows the losses.
+            The regret in the losses themselves, where they are known; by default its linear upper bound
+            is measured, which for the curved rules is one for losses as curved as was said.
+        checked : sequence of Answer, optional
+            What :func:`check_strong_convexity` or :func:`check_exp_concavity` returned.
         """
+        return self._of_the_run(comparator, regret, checked, {})
+
+    def _of_the_run(
+        self,
+        comparator: Any,
+        regret: float | Estimate | None,
+        checked: Sequence[Answer],
+        known: Mapping[str, Answer],
+    ) -> Certificate:
         forms = self.bounds()
-        what = "the realised regret in the losses"
-        if regret is None:
-            measured = exact(self.linearised_regret(comparator))
-            what = {
-                "convex": "Σ⟨g_t, x_t − u⟩",
-                "strongly_convex": "Σ⟨g_t, x_t − u⟩ − (λ/2)‖x_t − u‖²",
-                "exp_concave": "Σ⟨g_t, x_t − u⟩ − (β/2)⟨g_t, x_t − u⟩²",
-            }[self.curvature] + (
-                " at the u of the domain where it is largest"
-                if comparator is None
-                else " at the u given"
-            )
-        else:
-            measured = regret if isinstance(regret, Estimate) else exact(as_real(regret, "regret"))
-        rule = self.curvature
+        rule: str = self.curvature
         if rule == "convex":
             rule = "scale_free" if self.gradient_bound is None else "paper"
+        told = [*self._answers(), self._shape()]
         inputs = {
             "T": self.rounds,
-            "D": self._p[kernels.DIAMETER],
+            "D": float(self._p[kernels.DIAMETER]),
             "gradient variation": self.gradient_variation,
+            "regret": "linearised" if regret is None else "in the losses",
             **{k: v for k, v in forms.items() if k != "measured form"},
         }
-        told = {
+        given = {
             "L": self.smoothness,
             "G": self.gradient_bound,
             "λ": self.strong_convexity,
             "β": self.beta,
+            "δ": self.delta,
+            "hints of your own": int(self._s[kernels.HINTED]) or None,
         }
-        if self.curvature == "convex":
-            told["δ"] = self.delta
-        inputs |= {k: v for k, v in told.items() if v is not None}
-        checked = self.assumptions() if assumptions is None else tuple(assumptions)
-        return guarantee.pathwise(
-            rule, forms["measured form"], measured, self.trivial, checked, inputs, what
+        return th.of_the_run(
+            rule,
+            forms["measured form"],
+            self._regret(regret, lambda: self.linearised_regret(comparator)),
+            self.trivial,
+            th.with_checked([known.get(a.name, a) for a in told], checked),
+            inputs | {k: v for k, v in given.items() if v is not None},
         )
 
-    def sea_bound(self, sigma2: Any, Sigma2: Any) -> float:
-        """:func:`sea_bound` with the constants of this learner and the largest gradient seen where no bound was given."""
-        G = float(self._s[kernels.GMAX]) if self.gradient_bound is None else self.gradient_bound
+    def _shape(self) -> Answer:
+        match self.curvature:
+            case "convex":
+                return th.CONVEX.unchecked("gradients alone cannot show it")
+            case "strongly_convex":
+                said = f"{self.strong_convexity:g}-strongly convex"
+            case _:
+                said = f"{self.exp_concavity:g}-exp-concave"
+        return th.CURVED.unchecked(f"gradients alone cannot show it; said is {said}")
+
+    def _more(self) -> tuple[Answer, ...]:
+        return () if self.curvature == "convex" else (self._shape(),)
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("curvature", "smoothness", "gradient_bound", "strong_convexity", "exp_concavity")
+        return {k: getattr(self, k) for k in (*names, "delta", "epsilon")}
+
+    def sea_bound(self, sigma2: Any, Sigma2: Any, gradient_bound: float | None = None) -> float:
+        """:func:`sea_bound` with the constants of this learner, G the largest gradient seen where none was given."""
+        given = gradient_bound if self.gradient_bound is None else self.gradient_bound
+        G = float(self._s[kernels.GMAX]) if given is None else given
         if self.smoothness is None:
             raise ValueError("smoothness must be given for a bound in expectation, got None")
-        return guarantee.sea_bound(
+        return bounds.sea_bound(
             self.curvature,
             D=float(self._p[kernels.DIAMETER]),
             L=self.smoothness,
@@ -514,8 +680,8 @@ class OptimisticMirrorDescent(Player):
         self._describe()
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All that has been learnt, as plain arrays; the settings are those of the constructor."""
-        return {"scalars": self._s.copy(), "vectors": self._W.copy(), "metric": self._M.copy()}
+        """All that has been learnt, and the settings, as plain arrays that ``np.savez`` takes."""
+        return save(self, STATE)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken, in a learner of the same settings.
@@ -523,26 +689,59 @@ class OptimisticMirrorDescent(Player):
         Raises
         ------
         ValueError
-            If an array is missing, of another shape or not finite.
+            If settings differ, an array is missing, of another shape or not finite, or a point lies
+            outside the domain; the learner is then as it was.
         """
-        load(self, state, {"scalars": "_s", "vectors": "_W", "metric": "_M"})
+        load(self, state, STATE)
 
 
-def load(learner: Any, state: Mapping[str, Any], names: Mapping[str, str]) -> None:
-    """Copy arrays of a state into a learner, all or none."""
-    if set(state) != set(names):
+STATE = {"scalars": "_s", "vectors": "_W", "metric": "_M"}
+
+
+def save(learner: Player, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Arrays of a learner by name, and its settings as text."""
+    arrays = {k: getattr(learner, v).copy() for k, v in names.items()}
+    return {"settings": np.array(learner._described()), **arrays}
+
+
+def load(learner: Player, state: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Copy arrays of a state into a learner of the same settings, all or none."""
+    wanted = ("settings", *names)
+    if set(state) != set(wanted):
         raise ValueError(
-            f"state must hold {', '.join(names)}, got {', '.join(map(str, state)) or 'nothing'}"
+            f"state must hold {', '.join(wanted)}, got {', '.join(map(str, state)) or 'nothing'}"
+        )
+    mine, theirs = json.loads(learner._described()), _as_settings(state["settings"])
+    if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
+        raise ValueError(
+            "state must be of a learner with the same settings, got "
+            + ", ".join(f"{k} {theirs.get(k)!r} for {mine.get(k)!r}" for k in odd[:4])
         )
     arrays = {name: np.array(state[name], dtype=np.float64) for name in names}
     for name, array in arrays.items():
-        wanted = getattr(learner, names[name]).shape
-        if array.shape != wanted or not np.isfinite(array).all():
+        shape = getattr(learner, names[name]).shape
+        if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(
-                f"state[{name!r}] must be finite and of shape {wanted}, got shape {array.shape}"
+                f"state[{name!r}] must be finite and of shape {shape}, got shape {array.shape}"
+            )
+    if type(learner.domain) in DOMAINS:
+        stray = learner.domain.outside(arrays["vectors"][kernels.X])
+        if stray > STRAY * learner.domain.diameter:
+            raise ValueError(
+                f"state['vectors'] must hold a point of the domain, got one {stray:.3g} away"
             )
     for name, array in arrays.items():
         setattr(learner, names[name], array)
+
+
+def _as_settings(text: Any) -> dict[str, Any]:
+    try:
+        found = json.loads(str(text))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError("state['settings'] must be the text of settings that state_dict() wrote")
+    return found
 
 
 def _positive(value: float | None, name: str) -> float | None:

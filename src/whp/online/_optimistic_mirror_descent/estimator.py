@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +14,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from whp.certificate import Certificate
-from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
-from whp.online.optimistic_mirror_descent.losses import Linear
-from whp.online.optimistic_mirror_descent.stream import learn_stream, make_learner
+from whp.online._optimistic_mirror_descent import theorems as th
+from whp.online._optimistic_mirror_descent.hindsight import known_of
+from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescent
+from whp.online._optimistic_mirror_descent.losses import Linear
+from whp.online._optimistic_mirror_descent.passes import learn_stream, make_learner
 from whp.online.river import LearnsOneByOne
 from whp.validate import as_int, as_real
 
@@ -56,6 +59,8 @@ class _Online(LearnsOneByOne, BaseEstimator):
         self._names: tuple[Any, ...] = tuple(getattr(self, "feature_names_in_", range(features)))
         self._place = {name: i for i, name in enumerate(self._names)}
         self._pending: list[tuple[Mapping[Any, float], Any]] = []
+        self._settings = self.get_params()
+        self._in_one_pass = self._warned = False
 
     def _weights(self) -> np.ndarray:
         """Bias first; one row a learner."""
@@ -63,6 +68,12 @@ class _Online(LearnsOneByOne, BaseEstimator):
         return np.stack([learner.x for learner in self.learners_])
 
     def _learn(self, X: np.ndarray, targets: np.ndarray) -> None:
+        now = self.get_params()
+        if changed := [k for k, v in self._settings.items() if now[k] != v]:
+            raise ValueError(
+                f"{changed[0]} must stay {self._settings[changed[0]]!r}, with which learning began, "
+                f"got {now[changed[0]]!r}; fit starts anew"
+            )
         for learner, target in zip(self.learners_, targets, strict=True):
             learn_stream(learner, self._family, X, target, normalize=True, batch=self._batch)
 
@@ -76,7 +87,17 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def certificates_(self) -> tuple[Certificate, ...]:
         """One bound on regret a learner, that is a class where there are more than two."""
         check_is_fitted(self, "learners_")
-        return tuple(learner.certificate() for learner in self.learners_)
+        known = known_of(self._family)
+        if not self._in_one_pass:
+            known[th.AT_THE_POINT_PLAYED.name] = th.AT_THE_POINT_PLAYED.unchecked(
+                "whether each row was predicted when all before it had been learnt is not known"
+            )
+        return tuple(
+            learner._of_the_run(None, None, (), known)
+            if isinstance(learner, OptimisticMirrorDescent)
+            else learner._of_the_run(0.0, None, None, (), known)
+            for learner in self.learners_
+        )
 
     def _row(self, x: Mapping[Any, float], *, grow: bool) -> np.ndarray:
         """The values of a dictionary in the learner's order; unknown names are appended, or count nothing."""
@@ -101,8 +122,13 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def _learn_one(self, x: Any, y: Any) -> None:
         if not isinstance(x, Mapping):
             raise TypeError(f"x must be a dictionary of features, got {type(x).__name__}")
+        for name, value in x.items():
+            if isinstance(value, str) or not np.isfinite(value):
+                raise ValueError(f"x[{name!r}] must be a finite number, got {value!r}")
         if not hasattr(self, "learners_"):
             self._begin(x)
+        self._in_one_pass = False
+        self._targets(np.array([y]))  # refused now, not with the batch
         if self._batch == 1:
             self._learn(self._row(x, grow=True), self._targets(np.array([y])))
             return
@@ -185,6 +211,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
         )
         self._learn(X, self._targets(y))
+        self._in_one_pass = True
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> OptimisticClassifier:
@@ -197,6 +224,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             self._declare(np.unique(classes), X.shape[1], None)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes must be those of the first call, {self.classes_.tolist()}")
+        self._in_one_pass = False
         self._learn(X, self._targets(y))
         return self
 
@@ -332,6 +360,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
         self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
         self._learn(X, self._targets(y))
+        self._in_one_pass = True
         return self
 
     def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
@@ -340,11 +369,22 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
         if first:
             self._start(1, X.shape[1], None)
+        self._in_one_pass = False
         self._learn(X, self._targets(y))
         return self
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
         target = np.asarray(y, dtype=np.float64)
+        if not np.isfinite(target).all():
+            raise ValueError("y must be finite, got NaN or infinity")
+        if np.abs(target).max(initial=0.0) > self._family.R and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"y reaches {np.abs(target).max():g}, but predictions end at radius = "
+                f"{self._family.R:g}, and the best fixed predictor's as well: scale the targets "
+                "(sklearn.compose.TransformedTargetRegressor), or raise radius",
+                stacklevel=3,
+            )
         if self.target_bound is not None and np.abs(target).max() > self.target_bound:
             raise ValueError(
                 f"y must be at most target_bound = {self.target_bound:g} in size, got {np.abs(target).max():g}"

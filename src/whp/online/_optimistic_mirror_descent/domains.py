@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog, lsq_linear, minimize
 
-from whp.online.optimistic_mirror_descent.kernels import ball_quadratic, project
+from whp.online._optimistic_mirror_descent.kernels import ball_quadratic, outside, project
 from whp.validate import as_matrix, as_real, as_vector
 
 __all__ = ["Ball", "Box", "Domain", "L1Ball", "Polytope", "Simplex"]
@@ -46,6 +46,10 @@ class Domain(Protocol):
         """The nearest point of the set."""
         ...
 
+    def outside(self, x: Vector) -> float:
+        """How far x lies outside the set."""
+        ...
+
     def linear_min(self, s: Vector) -> Vector:
         """A point u of the set that minimises ⟨s, u⟩."""
         ...
@@ -67,9 +71,15 @@ class _Compiled:
         project(self.code, *self.describe(len(out)), out)
         return out
 
+    def outside(self, x: Vector) -> float:
+        """How far x lies outside the set."""
+        return float(outside(self.code, *self.describe(len(x)), np.asarray(x, dtype=np.float64)))
+
 
 def _centre(value: Any) -> float | Vector:
-    return value if isinstance(value, float) else as_vector(value, "center", dtype=np.float64)
+    return (
+        value if isinstance(value, float) else as_vector(value, "center", dtype=np.float64).copy()
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +157,8 @@ class Box(_Compiled):
 
     def __post_init__(self) -> None:
         low, high = (
-            as_vector(v, k, dtype=np.float64) for k, v in (("low", self.low), ("high", self.high))
+            as_vector(v, k, dtype=np.float64).copy()
+            for k, v in (("low", self.low), ("high", self.high))
         )
         if len(low) != len(high) or (low > high).any() or (low == high).all():
             raise ValueError(
@@ -315,7 +326,7 @@ class Polytope:
 
     def __post_init__(self) -> None:
         low, high, b = (
-            as_vector(getattr(self, k), k, dtype=np.float64) for k in ("low", "high", "b")
+            as_vector(getattr(self, k), k, dtype=np.float64).copy() for k in ("low", "high", "b")
         )
         A = as_matrix(self.A, "A", dtype=np.float64)
         if A.shape != (len(b), len(low)) or len(low) != len(high) or (low > high).any():
@@ -344,6 +355,16 @@ class Polytope:
     def diameter(self) -> float:
         """Diagonal of the smallest box around it: an upper bound on the diameter, which is NP-hard in general."""
         return self._diameter
+
+    def outside(self, x: Vector) -> float:
+        """Largest breach of a bound or an equation."""
+        return float(
+            max(
+                (self.low - x).max(initial=0.0),
+                (x - self.high).max(initial=0.0),
+                np.abs(self.A @ x - self.b).max(initial=0.0),
+            )
+        )
 
     def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Nothing that compiled loops could use."""

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from whp.kernel import compiled
-from whp.online.optimistic_mirror_descent.kernels import ball_quadratic, slope
-from whp.online.optimistic_mirror_descent.losses import Linear
+from whp.online._optimistic_mirror_descent.kernels import ball_quadratic, slope
+from whp.online._optimistic_mirror_descent.losses import Linear
 
 __all__ = ["BASELINES", "Baseline", "baseline_losses"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit
 
-from whp.online.optimistic_mirror_descent import kernels
+from whp.online._optimistic_mirror_descent import kernels
 from whp.validate import as_real
 
 __all__ = ["Linear", "best_point", "normalized_rows"]

@@ -20,12 +20,13 @@ __all__ = [
     "learn",
     "learn_pool",
     "measure",
+    "outside",
     "project",
 ]
 
 # entries of s
-T, V, V_LOW, STAB, STAB_LOW, GX, GX_LOW, GNORM, GMAX, ETA, XX, GX2 = range(12)
-SCALARS = 12
+T, V, V_LOW, STAB, STAB_LOW, GX, GX_LOW, GNORM, GMAX, ETA, XX, GX2, OUTSIDE, HINTED = range(14)
+SCALARS = 14
 # rows of W
 X, XHAT, HINT, GSUM, GSUM_LOW, XSUM = range(6)
 VECTORS = 6
@@ -84,6 +85,29 @@ def project(code, low, high, size, z):
             project_simplex(z, size)
             for i in range(len(z)):
                 z[i] *= signs[i]
+
+
+@compiled
+def outside(code, low, high, size, x):
+    """How far x lies outside the set, zero inside: in norm for a ball, else the largest breach of a bound."""
+    far, total = 0.0, 0.0
+    if code == 0:
+        for i in range(len(x)):
+            far += (x[i] - low[i]) ** 2
+        return max(0.0, math.sqrt(far) - size)
+    for i in range(len(x)):
+        if code == 1:
+            far = max(far, low[i] - x[i], x[i] - high[i])
+        elif code == 2:
+            far = max(far, -x[i])
+            total += x[i]
+        else:
+            total += abs(x[i])
+    if code == 2:
+        far = max(far, abs(total - size))
+    elif code > 2:
+        far = max(far, total - size)
+    return far
 
 
 @compiled
@@ -189,9 +213,11 @@ def advance(rule, p, code, low, high, size, s, W, g, hint):
         W[XHAT, i] -= eta * g[i]
     project(code, low, high, size, W[XHAT])
     for i in range(len(g)):
-        W[HINT, i] = hint[i]
+        # Without a step there is no use of a hint, and what follows is measured against none.
+        W[HINT, i] = hint[i] if following > 0 else 0.0
         W[X, i] = W[XHAT, i] - following * hint[i]
     project(code, low, high, size, W[X])
+    s[OUTSIDE] = max(s[OUTSIDE], outside(code, low, high, size, W[X]))
     return True
 
 
@@ -254,6 +280,7 @@ def advance_metric(p, low, size, s, W, M, g, hint):
     grow_metric(p, s, M, g)
     W[HINT] = hint
     W[X] = project_ball_metric(M[0], low, size, W[XHAT] - M[1] @ hint)
+    s[OUTSIDE] = max(s[OUTSIDE], outside(0, low, low, size, W[X]))
     return True
 
 
@@ -329,6 +356,7 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
         Q[POOL_P, i] /= total
         for k in range(d):
             W[X, k] += Q[POOL_P, i] * P[0, i, k]
+    s[OUTSIDE] = max(s[OUTSIDE], outside(code, low, high, size, W[X]))
     return True
 
 

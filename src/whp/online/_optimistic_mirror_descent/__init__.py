@@ -20,18 +20,24 @@ Optimization. ICML 2023. arXiv:2302.04552.
 S. Sachs, H. Hadiji, T. van Erven, C. Guzmán. Between Stochastic and Adversarial Online Convex Optimization. NeurIPS 2022.
 """
 
-from whp.online.optimistic_mirror_descent.domains import Ball, Box, L1Ball, Polytope, Simplex
-from whp.online.optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
-from whp.online.optimistic_mirror_descent.estimator import OptimisticClassifier, OptimisticRegressor
-from whp.online.optimistic_mirror_descent.guarantee import (
+from whp.online._optimistic_mirror_descent.bounds import sea_bound
+from whp.online._optimistic_mirror_descent.domains import Ball, Box, L1Ball, Polytope, Simplex
+from whp.online._optimistic_mirror_descent.dynamic import DynamicOptimisticMirrorDescent
+from whp.online._optimistic_mirror_descent.estimator import (
+    OptimisticClassifier,
+    OptimisticRegressor,
+)
+from whp.online._optimistic_mirror_descent.front_door import (
+    OptimisticMirrorDescentResult,
+    optimistic_mirror_descent,
+)
+from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescent
+from whp.online._optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea
+from whp.online._optimistic_mirror_descent.theorems import (
     check_exp_concavity,
     check_smoothness,
-    sea_bound,
+    check_strong_convexity,
 )
-from whp.online.optimistic_mirror_descent.hindsight import OptimisticMirrorDescentResult
-from whp.online.optimistic_mirror_descent.learner import OptimisticMirrorDescent
-from whp.online.optimistic_mirror_descent.predictability import SEAEstimate, estimate_sea
-from whp.online.optimistic_mirror_descent.stream import optimistic_mirror_descent
 
 __all__ = [
     "Ball",
@@ -47,6 +53,7 @@ __all__ = [
     "Simplex",
     "check_exp_concavity",
     "check_smoothness",
+    "check_strong_convexity",
     "estimate_sea",
     "optimistic_mirror_descent",
     "sea_bound",

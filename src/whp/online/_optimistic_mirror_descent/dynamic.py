@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from whp.certificate import Certificate
-from whp.intervals import Estimate, exact
-from whp.online.optimistic_mirror_descent import guarantee, kernels
-from whp.online.optimistic_mirror_descent.learner import (
+from whp.certificate import Answer, Certificate
+from whp.intervals import Estimate
+from whp.online._optimistic_mirror_descent import bounds, kernels
+from whp.online._optimistic_mirror_descent import theorems as th
+from whp.online._optimistic_mirror_descent.learner import (
     Player,
     as_gradient,
     dimension,
     load,
     not_finite,
+    save,
 )
-from whp.undeclared import Assumption
 from whp.validate import as_int, as_real, as_vector
 
 __all__ = ["DynamicOptimisticMirrorDescent"]
@@ -63,7 +64,7 @@ class DynamicOptimisticMirrorDescent(Player):
     Chen, Tu, Zhao, Zhang (ICML 2023), dynamic regret; constants and the halving of the learning rate are ours.
     """
 
-    curvature = "dynamic"
+    curvature: bounds.Curvature = "dynamic"
 
     def __init__(
         self,
@@ -82,8 +83,10 @@ class DynamicOptimisticMirrorDescent(Player):
             )
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain, self.dim = domain, dimension(domain, dim, start)
-        self.smoothness = as_real(smoothness, "smoothness", low=0, high=math.inf, open_ends=True)
-        self.gradient_bound = as_real(
+        self.smoothness: float = as_real(
+            smoothness, "smoothness", low=0, high=math.inf, open_ends=True
+        )
+        self.gradient_bound: float = as_real(
             gradient_bound, "gradient_bound", low=0, high=math.inf, open_ends=True
         )
         self.horizon = as_int(horizon, "horizon", low=1)
@@ -93,7 +96,7 @@ class DynamicOptimisticMirrorDescent(Player):
             else as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
         )
         D = float(domain.diameter)
-        self.pool = guarantee.pool(
+        self.pool = bounds.pool(
             D, self.smoothness, self.gradient_bound, self.horizon, self.pool_cap
         )
         self._low, self._high, self._size = domain.describe(self.dim)
@@ -149,16 +152,21 @@ class DynamicOptimisticMirrorDescent(Player):
         P = as_real(path_length, "path_length", low=0)
         s, Q, D, L = self._s, self._Q, float(self._p[kernels.DIAMETER]), self.smoothness
         eta, moved, V = Q[kernels.POOL_ETA], Q[kernels.POOL_MOVED], self.gradient_variation
-        logs = math.log(len(eta))
         base = eta * V + (D**2 + 2 * D * P) / (2 * eta)
-        meta = logs / s[kernels.XX] + s[kernels.STAB]
+        meta = math.log(len(eta)) / s[kernels.XX] + s[kernels.STAB]
         own = base - moved / (8 * eta) + L * (moved - s[kernels.GX2])
-        prior = (
-            32 * L * D**2 * (logs + 1)
-            + 4 * D * math.sqrt((logs + 1) * (self._p[kernels.OFFSET] + V))
-            + base.min()
-        )
-        return {"measured form": float(meta + own.min()), "a-priori form": float(prior)}
+        return {"measured form": float(meta + own.min()), "a-priori form": self._form(V, P)}
+
+    def _form(self, variation: float, path_length: float) -> float:
+        eta, D, L = self._Q[kernels.POOL_ETA], float(self._p[kernels.DIAMETER]), self.smoothness
+        base = eta * variation + (D**2 + 2 * D * path_length) / (2 * eta)
+        logs = math.log(len(eta)) + 1
+        root = math.sqrt(logs * (self._p[kernels.OFFSET] + variation))
+        return float(32 * L * D**2 * logs + 4 * D * root + base.min())
+
+    def _most(self, G: float) -> float:
+        # Against a path nothing smaller is sure: its length is not that of every run.
+        return float(self._p[kernels.DIAMETER]) * G * self.rounds
 
     def linearised_regret(self, comparator: Any = None) -> float:
         """Σ⟨g_t, x_t − u⟩ for one u, by default the point of the domain for which it is largest."""
@@ -170,20 +178,13 @@ class DynamicOptimisticMirrorDescent(Player):
         )
         return float(self._s[kernels.GX]) - float(gsum @ u)
 
-    def assumptions(self) -> tuple[Assumption, ...]:
-        """What the bound on this run rests on."""
-        return (
-            guarantee.in_domain(f"mixtures of projections; D = {self._p[kernels.DIAMETER]:.6g}"),
-            guarantee.gradients_bounded(float(self._s[kernels.GMAX]), self.gradient_bound),
-        )
-
     def certificate(
         self,
         *,
         path_length: float = 0.0,
         comparator: Any = None,
         regret: float | Estimate | None = None,
-        assumptions: Sequence[Assumption] | None = None,
+        checked: Sequence[Answer] = (),
     ) -> Certificate:
         """The bound on this run's regret against a path, and the regret.
 
@@ -195,36 +196,65 @@ class DynamicOptimisticMirrorDescent(Player):
             A single point to compare with; the hardest in hindsight by default.
         regret : float or Estimate, optional
             Regret against the path, in losses or linearised; must be given where `path_length` is positive.
-        assumptions : sequence of Assumption, optional
-            In the place of :meth:`assumptions`.
+        checked : sequence of Answer, optional
+            Conditions that were looked at.
         """
+        return self._of_the_run(path_length, comparator, regret, checked, {})
+
+    def _of_the_run(
+        self,
+        path_length: float,
+        comparator: Any,
+        regret: float | Estimate | None,
+        checked: Sequence[Answer],
+        known: Mapping[str, Answer],
+    ) -> Certificate:
         forms = self.bounds(path_length)
-        measured, what = None, "the regret against the path that was given"
-        if regret is not None:
-            measured = regret if isinstance(regret, Estimate) else exact(as_real(regret, "regret"))
-        elif path_length == 0:
-            measured, what = (
-                exact(self.linearised_regret(comparator)),
-                "Σ⟨g_t, x_t − u⟩ for a single u",
-            )
+        measured = None
+        if regret is not None or path_length == 0:
+            measured = self._regret(regret, lambda: self.linearised_regret(comparator))
+        alone = path_length == 0 and regret is None
+        told = [
+            *self._answers(),
+            th.CONVEX.unchecked("gradients alone cannot show it"),
+            th.PATH.by_construction("one comparator, which does not move")
+            if alone
+            else th.PATH.unchecked("the path itself was not given"),
+        ]
         inputs = {
             "T": self.rounds,
-            "D": self._p[kernels.DIAMETER],
+            "D": float(self._p[kernels.DIAMETER]),
             "L": self.smoothness,
             "G": self.gradient_bound,
             "gradient variation": self.gradient_variation,
             "path length": float(path_length),
             "base learners": len(self.pool),
+            "regret": "linearised" if regret is None else "as given",
             "a-priori form": forms["a-priori form"],
         }
-        checked = self.assumptions() if assumptions is None else tuple(assumptions)
-        return guarantee.pathwise(
-            "dynamic", forms["measured form"], measured, self.trivial, checked, inputs, what
+        answers = th.with_checked([known.get(a.name, a) for a in told], checked)
+        return th.of_the_run(
+            "dynamic", forms["measured form"], measured, self.trivial, answers, inputs
         )
 
-    def sea_bound(self, sigma2: Any, Sigma2: Any, path_length: float = 0.0) -> float:
-        """:func:`sea_bound` with the constants of this learner."""
-        return guarantee.sea_bound(
+    def _more(self) -> tuple[Answer, ...]:
+        cap, most = float(self.pool.max()), 1 / (16 * self.smoothness)
+        return (th.CAPPED.check(cap <= most * (1 + 1e-12), f"{cap:.4g} of {most:.4g}"),)
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            k: getattr(self, k) for k in ("smoothness", "gradient_bound", "horizon", "pool_cap")
+        }
+
+    def sea_bound(
+        self,
+        sigma2: Any,
+        Sigma2: Any,
+        gradient_bound: float | None = None,
+        path_length: float = 0.0,
+    ) -> float:
+        """:func:`sea_bound` with the constants of this learner, whose G is its own."""
+        return bounds.sea_bound(
             "dynamic",
             D=float(self._p[kernels.DIAMETER]),
             L=self.smoothness,
@@ -236,11 +266,17 @@ class DynamicOptimisticMirrorDescent(Player):
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All that has been learnt, as plain arrays."""
-        return {k: getattr(self, v).copy() for k, v in STATE.items()}
+        """All that has been learnt, and the settings, as plain arrays that ``np.savez`` takes."""
+        return save(self, STATE)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken, in a learner of the same settings."""
+        """Go on where :meth:`state_dict` was taken, in a learner of the same settings.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`OptimisticMirrorDescent.load_state_dict`.
+        """
         load(self, state, STATE)
 
 

@@ -1,0 +1,141 @@
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optimistic import cancer
+from scipy.special import expit
+from sklearn.datasets import load_iris
+
+from whp.certificate import Verdict
+from whp.online import optimistic_mirror_descent
+from whp.online._optimistic_mirror_descent.losses import normalized_rows
+
+MISUSE = [
+    ({"radius": 0.0}, "radius"),
+    ({"l2": -1.0}, "l2"),
+    ({"batch_size": 0}, "batch_size"),
+    ({"loss": "hinge"}, "loss"),
+    ({"curvature": "flat"}, "curvature"),
+    ({"curvature": "strongly_convex"}, "l2"),
+    ({"segments": 2}, "segments"),
+    ({"normalize": "none"}, "row_bound"),
+    ({"normalize": "none", "row_bound": 0.1}, "row_bound"),
+    ({"pool_cap": 1.0}, "pool_cap"),
+    ({"y": np.ones(3)}, "y"),
+    ({"y": np.full(40, np.nan)}, "y"),
+    ({"y": None}, "y"),
+    ({"X": np.zeros((0, 3))}, "X"),
+    ({"X": np.full((40, 3), np.inf)}, "X"),
+]
+
+
+numbers = st.floats(allow_nan=True, allow_infinity=True, width=32)
+
+
+def test_own_losses_and_front_door_options():
+    X, y = (v[:120] for v in cancer())
+    pair = (
+        lambda w, a, t: np.logaddexp(0, -t * (a @ w)),
+        lambda w, a, t: -t * a * expit(-t * (a @ w)),
+    )
+    own = optimistic_mirror_descent(X, y, loss=pair, smoothness=0.25)
+    named = optimistic_mirror_descent(X, y, loss="logistic")
+    np.testing.assert_allclose(own.points, named.points, atol=1e-12)
+    assert own.certificates[0].verdict == named.certificates[0].verdict
+    words = optimistic_mirror_descent(X, np.where(y == 1, "good", "bad"))
+    np.testing.assert_allclose(words.points, named.points, atol=1e-12)
+    ridge = optimistic_mirror_descent(X, y, l2=0.1)
+    assert ridge.rule == "strongly convex"
+    assert ridge.certificates[0].measured.high <= ridge.certificates[0].bound
+    import matplotlib.pyplot as plt
+
+    assert named.plot().get_legend_handles_labels()[1] == ["bound, as the gradients came", "regret"]
+    plt.close("all")
+
+
+@pytest.mark.parametrize(("wrong", "named"), MISUSE, ids=str)
+def test_misuse_is_named(wrong, named):
+    good = {"X": np.arange(120.0).reshape(40, 3), "y": np.arange(40) % 2}
+    with pytest.raises((ValueError, TypeError), match=named):
+        optimistic_mirror_descent(**{**good, **wrong})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(numbers, max_size=3), max_size=5),
+    st.lists(st.one_of(numbers, st.text(max_size=2)), max_size=5),
+)
+def test_bad_input_is_refused_by_name(X, y):
+    told = ""
+    try:
+        optimistic_mirror_descent(X, np.array(y))
+    except (ValueError, TypeError) as error:
+        told = str(error)
+    assert not told or told.startswith(("X ", "y ", "rows "))
+
+
+def test_targets_out_of_reach_are_said_and_can_be_scaled():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400, 3))
+    y = 300_000 + 50_000 * X[:, 0]
+    with pytest.warns(UserWarning, match="100% of the targets lie beyond 5.*target_range"):
+        far = optimistic_mirror_descent(X, y)
+    assert far.summary()["root_mean_squared_error"] > 250_000
+    limits = (float(y.min()), float(y.max()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        near = optimistic_mirror_descent(X, y, target_range=limits)
+    assert near.summary()["root_mean_squared_error"] < 25_000
+    assert np.abs(near.predictions[200:] - y[200:]).mean() < 15_000
+    scaled = optimistic_mirror_descent(X, 1e-3 * y, target_range=tuple(1e-3 * v for v in limits))
+    assert scaled.regret == pytest.approx(near.regret, rel=1e-9)
+    np.testing.assert_allclose(1e3 * scaled.predictions, near.predictions, rtol=1e-9)
+    with pytest.raises(ValueError, match=r"row .* has"):
+        optimistic_mirror_descent(X, y, target_range=(0.0, 300_000.0))
+    with pytest.raises(ValueError, match="target_range must be left out"):
+        optimistic_mirror_descent(X, y > 300_000, target_range=(0.0, 1.0))
+
+
+def test_more_than_two_classes_have_a_learner_each():
+    X, y = load_iris(return_X_y=True)
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    words = np.array(["setosa", "versicolor", "virginica"])[y]
+    by_word = optimistic_mirror_descent(X, words, order="shuffle", rng=0)
+    assert by_word.predictions.shape == (150, 3)
+    assert by_word.classes.tolist() == ["setosa", "versicolor", "virginica"]
+    assert by_word.summary()["classes"] == 3
+    parts = [
+        optimistic_mirror_descent(X, words == c, order="shuffle", rng=0) for c in by_word.classes
+    ]
+    assert by_word.regret == pytest.approx(sum(p.regret for p in parts))
+    np.testing.assert_allclose(by_word.predictions[:, 1], parts[1].predictions)
+    assert by_word.certificates[0].verdict == Verdict.HOLDS
+    assert by_word.certificates[0].bound in [p.certificates[0].bound for p in parts]
+    table = by_word.artifacts()["predictions.csv"]
+    assert list(table) == ["row", "p_setosa", "p_versicolor", "p_virginica"]
+    assert table["row"].tolist() == list(range(150))
+    with pytest.warns(UserWarning, match="3 distinct whole numbers.*loss='logistic'"):
+        optimistic_mirror_descent(X, y + 1)
+    numbered = optimistic_mirror_descent(X, y + 1, loss="logistic", order="shuffle", rng=0)
+    np.testing.assert_allclose(numbered.points, by_word.points)
+
+
+def test_predictions_are_those_before_each_row():
+    X, y = (v[:60] for v in cancer())
+    result = optimistic_mirror_descent(X, y, batch_size=4)
+    A = normalized_rows(X)
+    for i in (0, 5, 59):
+        assert result.predictions[i] == pytest.approx(expit(A[i] @ result.points[i // 4]))
+    assert result.rows.tolist() == list(range(60))
+
+
+def test_a_seed_that_the_data_share_does_not_order_the_rows():
+    """Rows drawn from the seed that is passed: the order must not be a function of their numbers."""
+    drawn = np.random.default_rng(7).permutation(200)
+    result = optimistic_mirror_descent(
+        drawn[:, None].astype(float), drawn > 99, order="shuffle", rng=7
+    )
+    assert (result.rows != drawn).any()
+    assert abs(np.corrcoef(result.rows, drawn)[0, 1]) < 0.3
