@@ -247,6 +247,12 @@ def warm_ssor_cg_of_uneven_sides(rng: Rng, strength: float) -> Instance:
     return counted(systems, learner=1.2, solver="ssor-cg", warm_start=True)
 
 
+@worlds.world(run=solve_sequence, strengths=(0.5, -0.3))
+def the_same_system_again(rng: Rng, strength: float) -> Instance:
+    """Ten times the same system, shifted by the strength, warm: from the second on it is solved at the start."""
+    return counted(shifted(rng, strength) * 10, learner=1.5, warm_start=True)
+
+
 @worlds.world(run=solve_sequence, strengths=(1, 4))
 def unknowns_in_bad_units(rng: Rng, strength: float) -> Instance:
     """DAD with D between 10^±s, s the strength, and right-hand sides of any size."""
