@@ -19,6 +19,14 @@ def test_4_probabilities():
         np.testing.assert_allclose(tsallis_probabilities(k + 5 * R, R), p, rtol=1e-8)
 
 
+def test_rates_below_the_rounding_of_the_estimates():
+    for R in (1e-3, 1e-12, 1e-20, 1e-300):
+        np.testing.assert_allclose(tsallis_probabilities([1e4, 1e4], R), 0.5)
+        p = tsallis_probabilities([1e4, 2e4, 2e4], R)
+        assert p[0] == pytest.approx(1)
+        np.testing.assert_allclose(p[1:], (R / 1e4) ** 2, rtol=1e-6)
+
+
 def test_5_two_rounds_by_hand():
     learner = TsallisINF(3)
     learner._arm = 0

@@ -25,26 +25,29 @@ __all__ = ["TsallisINF", "tsallis_probabilities"]
 
 @compiled
 def _probabilities(k, R, p):
-    """p_i = (R/(k_i − x))² with Σp = 1: Newton's method from x = min k − R, where it is monotone. Returns x."""
+    """p_i = (R/(k_i − min k − x))² with Σp = 1: Newton's method from x = −R, where it is monotone.
+
+    Estimates less their least: beside it, a rate may be smaller than a rounding.
+    """
     least = k.min()
-    x = least - R
+    x = -R
     for _ in range(100):
         total, slope = 0.0, 0.0
         for i in range(len(k)):
-            q = R / (k[i] - x)
+            gap = (k[i] - least) - x
+            q = R / gap
             total += q * q
-            slope += 2 * q * q / (k[i] - x)
+            slope += 2 * q * q / gap
         step = (total - 1) / slope
         x -= step
         if abs(step) <= 1e-15 * (abs(x) + R):
             break
     total = 0.0
     for i in range(len(k)):
-        p[i] = (R / (k[i] - x)) ** 2
+        p[i] = (R / ((k[i] - least) - x)) ** 2
         total += p[i]
     for i in range(len(k)):
         p[i] /= total
-    return x
 
 
 @compiled

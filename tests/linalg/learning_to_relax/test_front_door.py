@@ -76,6 +76,18 @@ def test_shifts_are_solved_and_certified():
     assert set(run.artifacts()) == {"solutions.npy", "choices.csv", "counts.csv"}
 
 
+def test_a_node_without_neighbours_is_solved_where_shifts_make_it_definite():
+    graph = sp.csr_array([[1.0, -1, 0], [-1, 1, 0], [0, 0, 0]])
+    graph.eliminate_zeros()
+    shifts = np.array([0.5, 1.0, 2.0])
+    run = learning_to_relax(graph, np.ones((3, 3)), shifts, omegas=(1.0, 1.2), rng=0)
+    np.testing.assert_allclose(run.solutions[-1], 0.5, rtol=1e-6)
+    with pytest.raises(ValueError, match="system 1: A has a non-positive diagonal entry at row 2"):
+        learning_to_relax(graph, np.ones((3, 3)), [0.0, 1.0, 2.0], omegas=(1.0, 1.2), rng=0)
+    with pytest.raises(ValueError, match="non-positive diagonal entry at row 2"):
+        learning_to_relax(graph, np.ones((3, 3)))
+
+
 def test_one_run_says_nothing_certain_of_regret():
     b = np.random.default_rng(0).standard_normal((60, 36))
     run = learning_to_relax(stencil(6), b, rng=0)

@@ -133,10 +133,36 @@ def test_misuse_is_named():
         ({"learner": "chebcb", "contexts": [1.0]}, "contexts must have 3"),
         ({"rate": "quick"}, "rate"),
         ({"replays": 3}, "replays"),
+        ({"bins": 3}, "bins must go with"),
+        ({"degree": 3}, "degree must go with"),
+        ({"learner": "chebcb", "contexts": [1.0, 2.0, 3.0], "rate": "fixed:3"}, "rate must go"),
         ({"delta": 0.0}, "delta"),
     ):
         with pytest.raises((TypeError, ValueError), match=told):
             replay_counts(**{"counts": np.ones((3, 2)), **wrong})
+
+
+def test_counts_and_rates_of_any_size():
+    rng = np.random.default_rng(0)
+    costs = table(rng, 30)
+    plain = replay_counts(costs, replays=100, rate="fixed:1", rng=0).regret
+    for unit in (1e20, 1e95):
+        large = 1 + (costs - 1) * unit
+        made = replay_counts(large, replays=100, rate=f"fixed:{unit:g}", rng=0).regret
+        assert made.value == pytest.approx(plain.value * unit, rel=1e-6)
+    steady = np.tile([5.0, 30.0, 30.0], (50, 1))
+    for rate in ("fixed:1e-300", "fixed:1e-20", "fixed:1e200"):
+        assert 5 * 0.9 <= replay_counts(steady, replays=50, rate=rate, rng=0).expected.value <= 30
+
+
+def test_contexts_of_half_the_width_say_the_same():
+    c = np.random.default_rng(0).random(60).astype(np.float32)
+    costs = np.ceil(10 + 50 * np.abs(c[:, None] - np.array([0.0, 0.5, 1.0])))
+    narrow, wide = (
+        replay_counts(costs, "chebcb", contexts=x, replays=40, rng=0)
+        for x in (c, c.astype(np.float64))
+    )
+    np.testing.assert_array_equal(narrow.paid, wide.paid)
 
 
 def test_it_prints_and_draws():

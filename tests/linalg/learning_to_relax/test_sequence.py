@@ -91,7 +91,15 @@ def test_regret_is_measured_on_a_fixed_list_alone():
         def __float__(self):
             return 1.0
 
+    class Posing(sp.csr_array):  # as if scipy had made it
+        pass
+
+    Posing.__module__ = "scipy.sparse._csr"
+    dressed = A.copy()
+    dressed.astype = lambda dtype: A  # asked anew in every round
     for others in (
+        [(Posing(matrix), b) for matrix, b in systems],
+        [(dressed, b) for _, b in systems],
         [(matrix, [Answering()] * 100) for matrix, _ in systems],
         [(matrix, np.array([Answering()] * 100, dtype=object)) for matrix, _ in systems],
         [(matrix, b, Answering()) for matrix, b in systems],
@@ -173,3 +181,52 @@ def test_misuse_of_parts_is_named():
         solve_sequence([3])
     with pytest.raises(ValueError, match="sent back"):
         list(heat_equation(5, 3))
+
+
+def settling(T):
+    """Implicit Euler with a source: after some thirty steps nothing changes any more."""
+    u, matrix = np.zeros(100), sp.csr_array(A + sp.eye_array(100))
+    for _ in range(T):
+        u = yield matrix, u + 1
+
+
+@pytest.mark.parametrize("solver", ["sor", "ssor-cg"])
+def test_time_steps_that_settle_cost_no_more_than_others(solver):
+    run = solve_sequence(settling(80), solver=solver, omegas=[1.0, 1.3, 1.6], rng=0)
+    assert run.converged.all()
+    assert run.iterations.max() < 100
+    assert named(run)["iteration-bound"].verdict is Verdict.HOLDS
+
+
+def test_what_is_rescued_costs_what_was_taken():
+    b = np.ones(100)
+    alone = sor(A, b, 1.5, tol=1e-15)
+    assert alone.stagnated
+    run = solve_sequence([(A, b)], learner=1.5, tol=1e-15, warm_start=False)
+    assert run.converged.all()
+    assert alone.iterations < run.iterations[0] < 2 * alone.iterations
+
+
+def test_what_is_done_to_a_solution_that_was_sent_back_stays_there():
+    def overwritten():
+        for _ in range(3):
+            x = yield A, np.ones(100)
+            x *= 0
+
+    for keep in (True, False):
+        run = solve_sequence(overwritten(), learner=1.5, keep=keep)
+        np.testing.assert_allclose(run.solutions @ A, np.ones_like(run.solutions), atol=1e-6)
+
+
+def test_what_would_be_ignored_is_refused():
+    systems = [(A, np.ones(100), c) for c in (0.0, 1.0)]
+    for wrong in (
+        {"rate": "fixed:3"},
+        {"learner": "tsallis", "bins": 3},
+        {"learner": "tsallis", "jacobi": (0.5, 4.0)},
+        {"learner": 1.5, "omegas": [1.0, 1.2]},
+    ):
+        with pytest.raises(ValueError, match="must go with"):
+            solve_sequence(systems, **wrong)
+    with pytest.raises(ValueError, match="system 1: systems must yield"):
+        solve_sequence([(A, np.ones(100), 1.0, 2.0)])

@@ -107,3 +107,17 @@ def test_negative_curvature_and_stagnation_are_said():
     assert tight.stagnated
     assert not tight.converged
     assert not sor(A, np.ones(100), 1.5).stagnated
+
+
+def test_a_first_guess_that_is_the_solution_is_no_failure():
+    b = np.random.default_rng(0).standard_normal(100)
+    x = sor(A, b, 1.5).x
+    for _ in range(4):  # each begins where the one before ended, at last below rounding
+        found = sor(A, b, 1.5, x0=x)
+        assert found.converged
+        assert not found.stagnated
+        assert found.iterations < 60
+        assert found.residual <= 2e-8 * np.linalg.norm(b)
+        x = found.x
+    # No excuse for a tolerance that a solve from zero does not meet either.
+    assert not sor(A, b, 1.5, x0=x, tol=1e-17, cap=300).converged

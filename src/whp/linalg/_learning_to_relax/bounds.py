@@ -183,13 +183,16 @@ def sweeps_of_sor(spectrum: Spectrum, omega: float, tol: float) -> float:
     if taken >= 1:
         return 1.0
     needed = 0.5 * math.log(spectrum.condition) - math.log(tol)
+    if needed == math.inf:  # units so far apart that the condition overflows
+        return math.inf
     return max(1.0, math.floor(needed / (-0.5 * math.log1p(-taken))) + 1)
 
 
 def steps_of_cg(spectrum: Spectrum, omega: float, tol: float) -> float:
     """Steps of SSOR-CG after which the residual has fallen by `tol` from the first one."""
     chi = max(1.0, 1 / exponent(omega, spectrum.gamma, spectrum.Gamma))
-    return math.floor(_axelsson(chi, spectrum.condition, tol))
+    steps = _axelsson(chi, spectrum.condition, tol)
+    return math.floor(steps) if steps < math.inf else math.inf
 
 
 def _axelsson(chi: float, condition: float, tol: float) -> float:
@@ -235,7 +238,7 @@ def energy_bound(
         condition = found.condition if condition is None else condition
     g = as_real(gamma, "gamma", low=0, open_ends=True, high=math.inf)
     G = products(system) if Gamma is None else as_real(Gamma, "Gamma", low=0)
-    kappa = as_real(condition, "condition", low=1)
+    kappa = as_real(condition, "condition", low=1, high=math.inf)
     return int(sweeps_of_sor(Spectrum(g, G, kappa), omega, as_real(tol, "tol", low=0, high=1)))
 
 

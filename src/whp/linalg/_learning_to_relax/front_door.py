@@ -13,7 +13,7 @@ from whp.io import Data
 from whp.linalg._learning_to_relax.result import RelaxRun
 from whp.linalg._learning_to_relax.sequence import Options, solved
 from whp.linalg._learning_to_relax.system import System
-from whp.validate import as_floats, as_real, as_vector
+from whp.validate import as_floats, as_real, as_sparse, as_vector
 
 __all__ = ["learning_to_relax"]
 
@@ -96,7 +96,12 @@ def learning_to_relax(
     True
     """
     tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
-    system = System(A)
+    matrix = as_sparse(A, "A")
+    moved = None
+    if shifts is not None:
+        moved = as_vector(shifts, "shifts", dtype=np.float64)
+        matrix = _with_diagonal(matrix)
+    system = System(matrix if moved is None else _moved(matrix, float(moved.max())))
     rights = np.atleast_2d(as_floats(b, "b"))
     if rights.ndim != 2 or rights.shape[1] != system.n or len(rights) == 0:
         raise ValueError(
@@ -104,37 +109,17 @@ def learning_to_relax(
         )
     if not np.isfinite(rights).all():
         raise ValueError("b must be finite, got NaN or infinity")
-    moved = None
-    if shifts is not None:
-        moved = as_vector(shifts, "shifts", size=len(rights), dtype=np.float64)
+    if moved is not None and len(moved) != len(rights):
+        raise ValueError(f"shifts must have {len(rights)} entries, one a row, got {len(moved)}")
     chosen = _learner(learner, moved)
-    for name, value, owners in (
-        ("bins", bins, ("tsallis-cb",)),
-        ("rate", rate, ("tsallis", "tsallis-cb")),
-        ("omegas", omegas, ("tsallis", "tsallis-cb", "chebcb")),
-    ):
-        if value is not None and chosen not in owners:
-            raise ValueError(f"{name} must go with {' or '.join(owners)}, not with {chosen}")
     options = Options(
-        solver,
-        tolerance,
-        cap,
-        warm_start,
-        "cg",
-        audit,
-        False,
-        False,
-        replays,
-        delta,
-        5 if bins is None else bins,
-        6,
-        "running" if rate is None else rate,
+        solver, tolerance, cap, warm_start, "cg", audit, False, False, replays, delta, bins, rate
     )
     span = None
     if moved is not None and moved.min() < moved.max():
         span = (float(moved.min()), float(moved.max()))
     return solved(
-        _systems(system, rights, moved),
+        _systems(system.matrix if moved is None else matrix, rights, moved),
         chosen,
         options,
         omegas=None if omegas is None else np.array(omegas, dtype=np.float64),
@@ -162,13 +147,27 @@ def _learner(learner: str, shifts: np.ndarray | None) -> str | float:
         return learner
 
 
-def _systems(system: System, rights: np.ndarray, shifts: np.ndarray | None) -> Iterator[Any]:
-    """A + cI with its right-hand side and c, the places of the entries shared."""
+def _with_diagonal(matrix: Any) -> Any:
+    """The same with an entry, perhaps 0, at every place of the diagonal: a node without neighbours has none."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        return matrix  # refused with the words of System
+    entries, every = matrix.tocoo(), np.arange(matrix.shape[0])
+    rows, columns = (np.concatenate([at, every]) for at in entries.coords)
+    data = np.concatenate([entries.data, np.zeros(len(every))])
+    return scipy.sparse.csr_array((data, (rows, columns)), shape=matrix.shape)
+
+
+def _moved(matrix: Any, c: float) -> Any:
+    """A + cI, the places of the entries shared."""
+    data = matrix.data.copy()
+    data[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) == matrix.indices] += c
+    return scipy.sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+
+def _systems(matrix: Any, rights: np.ndarray, shifts: np.ndarray | None) -> Iterator[Any]:
+    """A + cI with its right-hand side and c."""
     if shifts is None:
-        yield from ((system.matrix, right) for right in rights)
+        yield from ((matrix, right) for right in rights)
         return
-    places = system.matrix.indices, system.matrix.indptr
     for right, c in zip(rights, shifts.tolist(), strict=True):
-        data = system.data.copy()
-        data[system.place] += c
-        yield scipy.sparse.csr_array((data, *places), shape=system.matrix.shape), right, c
+        yield _moved(matrix, c), right, c

@@ -54,6 +54,7 @@ class Inspector:
                 self.condition = max(self.condition, told.spectrum.condition)
                 computed = sweeps_of_sor if self.solver == "sor" else steps_of_cg
                 bound = computed(told.spectrum, omega, self.tol)
+                bound = bound if bound < math.inf else math.nan
         self.bounds.append(bound)
 
     def solved(self, system: System, b: np.ndarray, *solves: SolveInfo) -> None:

@@ -15,7 +15,7 @@ from whp.door import AtLeast, Fraction, front_door
 from whp.intervals import Estimate
 from whp.linalg._learning_to_relax import chebyshev
 from whp.linalg._learning_to_relax import theorems as th
-from whp.linalg._learning_to_relax.tuner import as_range, bin_of
+from whp.linalg._learning_to_relax.tuner import BINS, DEGREE, RATE, as_range, bin_of, refuse_ignored
 from whp.progress import track
 from whp.result import PALETTE, Result
 from whp.validate import as_matrix, as_vector, private_stream
@@ -100,7 +100,8 @@ def _largest_bound(costs: np.ndarray, cell: np.ndarray, sigma: float) -> float:
         rate[0] = np.sqrt(2) * max(least[0], 1.0 if sigma == 0 else 0.0)
         rate = np.maximum.accumulate(rate)
         # Σ√p v ≤ ‖v‖ for probabilities p.
-        total += float((np.sqrt((part**4).sum(axis=1)) / rate).sum())
+        unit = max(float(part.max()), 1.0)  # fourth powers of large counts overflow
+        total += float((unit**2 * np.sqrt(((part / unit) ** 4).sum(axis=1)) / rate).sum())
         total += 2 * (math.sqrt(d) - 1) * scale * math.sqrt(len(part) + 1)
     return total
 
@@ -212,9 +213,9 @@ def replay_counts(
     *,
     contexts: Any = None,
     context_range: tuple[float, float] | None = None,
-    bins: Annotated[int, AtLeast(1)] = 5,
-    degree: Annotated[int, AtLeast(1)] = 6,
-    rate: str = "running",
+    bins: Annotated[int, AtLeast(1)] | None = None,
+    degree: Annotated[int, AtLeast(1)] | None = None,
+    rate: str | None = None,
     replays: Annotated[int, AtLeast(20)] = 1000,
     delta: Annotated[float, Fraction()] = 0.05,
     rng: np.random.Generator | int | None = None,
@@ -259,7 +260,11 @@ def replay_counts(
     table = as_matrix(counts, "counts", dtype=np.float64)
     if table.min() < 1 or table.max() > 1e100:
         raise ValueError(f"counts must be from 1 to 1e100, got {table.min():g} to {table.max():g}")
-    given = None if contexts is None else as_vector(contexts, "contexts", size=len(table))
+    given = (
+        None
+        if contexts is None
+        else as_vector(contexts, "contexts", size=len(table), dtype=np.float64)
+    )
     if learner == "tsallis":
         if given is not None or context_range is not None:
             raise ValueError("contexts must go with tsallis-cb or chebcb, tsallis ignores them")
@@ -269,6 +274,7 @@ def replay_counts(
         context_range = as_range((given.min(), given.max()), learner)
     else:
         context_range = as_range(context_range, learner)
+    refuse_ignored(learner, bins=bins, degree=degree, rate=rate)
     answers = (
         th.OBLIVIOUS.by_construction("every ω's counts stand in a table that was given"),
         th.COSTS.unchecked("a table does not show which solves converged"),
@@ -279,9 +285,9 @@ def replay_counts(
         answers,
         contexts=given,
         context_range=context_range,
-        bins=bins,
-        degree=degree,
-        rate=rate,
+        bins=bins or BINS,
+        degree=degree or DEGREE,
+        rate=rate or RATE,
         replays=replays,
         delta=delta,
         most=math.inf,

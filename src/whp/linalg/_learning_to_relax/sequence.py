@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import scipy.sparse as sp
 
 from whp.certificate import Answer, Certificate
 from whp.door import AtLeast, Between, Fraction, front_door
@@ -18,13 +19,18 @@ from whp.linalg._learning_to_relax.replay import Replay, fixed_scale, replayed
 from whp.linalg._learning_to_relax.result import RelaxRun
 from whp.linalg._learning_to_relax.solvers import SolveInfo, conjugate_gradients, sor, ssor_cg
 from whp.linalg._learning_to_relax.system import System
-from whp.linalg._learning_to_relax.tuner import RelaxationTuner
+from whp.linalg._learning_to_relax.tuner import BINS, DEGREE, RATE, RelaxationTuner
 from whp.progress import track
 from whp.validate import as_real, as_vector
 
 __all__ = ["Options", "run_grid", "solve_sequence", "solved"]
 
 SOLVERS: dict[str, Callable[..., SolveInfo]] = {"sor": sor, "ssor-cg": ssor_cg}
+SPARSE = {
+    getattr(sp, f"{form}_{kind}")
+    for form in ("bsr", "coo", "csc", "csr", "dia", "dok", "lil")
+    for kind in ("array", "matrix")
+}
 RESCUE = 10  # caps that conjugate gradients may take after the cap
 
 
@@ -42,9 +48,8 @@ class Options:
     keep: bool
     replays: int
     delta: float
-    bins: int
-    degree: int
-    rate: str
+    bins: int | None = None
+    rate: str | None = None
 
     @property
     def most(self) -> int:
@@ -64,8 +69,8 @@ class Options:
             rescue = conjugate_gradients(A, b, x0=x0, tol=self.tol, cap=RESCUE * self.cap)
         else:
             rescue = sor(A, b, 1.0, x0=x0, tol=self.tol, cap=RESCUE * self.cap)
-        cost = self.cap + rescue.iterations if rescue.converged else self.most
-        return cost, (info, rescue)
+        cost = info.iterations + rescue.iterations if rescue.converged else self.most
+        return max(cost, 1), (info, rescue)
 
 
 @dataclass(eq=False)
@@ -127,8 +132,10 @@ def _plain(value: Any) -> bool:
     kind = type(value)
     if kind in (list, tuple):
         return all(map(_plain, value))
-    if kind is np.ndarray or kind.__module__.startswith("scipy.sparse._"):
-        return getattr(value, "dtype", np.dtype(object)).kind in "fiub"
+    if kind in SPARSE:  # nor has anybody put a method of his own into it
+        return value.dtype.kind in "fiub" and not any(map(callable, vars(value).values()))
+    if kind is np.ndarray:
+        return value.dtype.kind in "fiub"
     return kind in (int, float) or (kind.__module__ == "numpy" and isinstance(value, np.number))
 
 
@@ -148,8 +155,8 @@ def solve_sequence(
     learner: str | float = "auto",
     omegas: Any = None,
     context_range: tuple[float, float] | None = None,
-    bins: Annotated[int, AtLeast(1)] = 5,
-    rate: str = "running",
+    bins: Annotated[int, AtLeast(1)] | None = None,
+    rate: str | None = None,
     jacobi: tuple[float, float] | None = None,
     tol: float = 1e-8,
     cap: Annotated[int, AtLeast(1)] = 10_000,
@@ -236,7 +243,6 @@ def solve_sequence(
         replays,
         delta,
         bins,
-        6,
         rate,
     )
     items, back = _items(systems)
@@ -278,7 +284,6 @@ def solved(
         omegas,
         context_range=context_range,
         bins=options.bins,
-        degree=options.degree,
         rate=options.rate,
         jacobi=jacobi,
         rng=random,
@@ -324,7 +329,7 @@ def solved(
         x = solves[-1].x
         log.solutions = [*log.solutions, x] if options.keep else [x]
         if back is not None:
-            back(x)
+            back(x.copy())  # what the caller does to it is not done to the solution
     if not log.rows:
         raise ValueError("systems must hold at least one system")
     arms, costs, used, contexts, fine = (np.array(v) for v in zip(*log.rows, strict=True))
@@ -363,6 +368,8 @@ def _checked(
             f"systems must yield (A, b) or (A, b, context), got {type(item).__name__}"
         ) from None
     made = System(A, like=before)
+    if len(rest) > 1:
+        raise ValueError(f"systems must yield (A, b) or (A, b, context), got {2 + len(rest)} items")
     if before is not None and made.n != before.n:
         raise ValueError(f"A must keep its {before.n} unknowns, got {made.n}")
     if solver == "ssor-cg" and made.skew is not None:
@@ -403,7 +410,7 @@ def _regret(
     """What is promised of the learner: by replays where all counts are known, else little."""
     if tuner.learner not in th.OF_LEARNER:
         return (), None
-    T = len(costs)
+    T, rate = len(costs), options.rate or RATE
     answers = (
         _oblivious(options, fixed=fixed, fed_back=fed_back),
         th.COSTS.check(
@@ -423,9 +430,9 @@ def _regret(
             answers,
             contexts=contexts if tuner.range is not None else None,
             context_range=tuner.range,
-            bins=options.bins,
-            degree=options.degree,
-            rate=options.rate,
+            bins=options.bins or BINS,
+            degree=DEGREE,
+            rate=rate,
             replays=options.replays,
             delta=options.delta,
             most=options.most,
@@ -436,7 +443,7 @@ def _regret(
         str(tuner.learner), len(tuner.omegas), T, options.delta, options.most, executed=tuner.bound
     )
     made = [th.regret(facts, answers)]
-    if tuner.learner == "tsallis" and (scale := fixed_scale(options.rate)) > 0:
+    if tuner.learner == "tsallis" and (scale := fixed_scale(rate)) > 0:
         seen = max(float(costs.max()), *(float(v.max()) for v in log.audited.values()), 1.0) - 1
         if seen > scale or options.most - 1 <= scale:
             known = th.RANGE_KNOWN.check(
@@ -475,7 +482,7 @@ def run_grid(
         What :func:`replay_counts` takes.
     """
     grid = as_vector(omegas, "omegas", dtype=np.float64)
-    options = Options(solver, tol, cap, False, "none", 0.0, False, False, 20, 0.05, 1, 1, "running")
+    options = Options(solver, tol, cap, False, "none", 0.0, False, False, 20, 0.05)
     rows, system = [], None
     for item in track(systems, "running the grid"):
         system, right, _ = _checked(item, system, solver)

@@ -208,13 +208,15 @@ def sor(
     x0 : array_like, shape (n,), optional
         First guess, zero by default. The stopping rule is relative to its residual.
     tol : float
-        ‖r‖ < tol ‖r₀‖ ends it.
+        ‖r‖ < tol ‖r₀‖ ends it. Where the first guess is so good that rounding does not let the true residual
+        fall that far, ‖r‖ ≤ tol ‖b‖ is enough.
     cap : int
         Sweeps at most.
     """
     start = _start(A, b, x0, tol, cap)
     system, most = start.system, start.cap
     w, target = as_omega(omega), start.tol * start.first
+    cold = start.tol * float(np.linalg.norm(start.right))  # where a solve from zero ends
     if start.first == 0:
         return start.end(0, True, 0.0)
     delta, count, stagnated, begin = np.empty(system.n), 0, False, start.x.copy()
@@ -239,7 +241,7 @@ def sor(
             return start.end(most, False, start.first)
         # The residual in the loop is exact but for rounding; look once more before it is believed.
         true = start.residual()
-        fine = true <= 2 * target
+        fine = true <= 2 * target or (norm < target and true <= cold)
         stagnated |= norm < target and not fine
         stuck, last = norm < target and true > last / 2, true
         if fine or stuck or count >= most:

@@ -79,7 +79,7 @@ MORE = (
 
 REGRET = Theorem(
     "regret",
-    claim="expected iterations above those of the best fixed ω in hindsight are at most the expectation of "
+    claim="expected iterations above those of the best fixed ω of the grid in hindsight are at most the expectation of "
     "Σ 2(R_t − R_(t−1))(Σ√p − 1) + Σ (c − 1)²/(R_t √p_I)",
     quantity="expected iterations above those of the best fixed ω",
     relation=AT_MOST,
@@ -91,7 +91,7 @@ REGRET = Theorem(
 )
 REGRET_PER_BIN = REGRET.variant(
     name="regret-per-bin",
-    claim="expected iterations above those of the best ω of each bin of the context are at most the sum over "
+    claim="expected iterations above those of the best ω of the grid in each bin of the context are at most the sum over "
     "bins of the expectation of Σ 2(R_t − R_(t−1))(Σ√p − 1) + Σ (c − 1)²/(R_t √p_I)",
     quantity="expected iterations above those of the best ω of each bin",
     source=Derived("learning-to-relax#bins", extends="Zimmert & Seldin 2021"),
@@ -107,7 +107,7 @@ REGRET_PER_SYSTEM = REGRET.variant(
 )
 NO_WORSE = Theorem(
     "no-worse-than-fixed",
-    claim="on average over its own draws the learner takes no more iterations than the best fixed ω in hindsight",
+    claim="on average over its own draws the learner takes no more iterations than the best fixed ω of the grid in hindsight",
     quantity="expected iterations a system",
     relation=AT_MOST,
     scope=ON_AVERAGE,
@@ -118,7 +118,7 @@ NO_WORSE = Theorem(
 )
 WORST_CASE = REGRET.variant(
     name="regret-worst-case",
-    claim="expected iterations above those of the best fixed ω are at most K(4√(dT) + 1), K the scale of the rate",
+    claim="expected iterations above those of the best fixed ω of the grid are at most K(4√(dT) + 1), K the scale of the rate",
     source="Zimmert & Seldin 2021, Theorem 1",
     conditions=(OBLIVIOUS, COSTS, RANGE_KNOWN),
     remedy="the largest count decides it: a cap, or a grid without the slow ω.",

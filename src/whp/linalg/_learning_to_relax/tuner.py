@@ -14,10 +14,36 @@ from whp.linalg._learning_to_relax.solvers import as_omega
 from whp.linalg._learning_to_relax.young import optimal_omega
 from whp.validate import as_int, as_real, as_vector, private_stream
 
-__all__ = ["GRID", "LEARNERS", "RelaxationTuner", "as_grid", "as_range", "bin_of"]
+__all__ = [
+    "BINS",
+    "DEGREE",
+    "GRID",
+    "LEARNERS",
+    "RATE",
+    "RelaxationTuner",
+    "as_grid",
+    "as_range",
+    "bin_of",
+    "refuse_ignored",
+]
 
 GRID = tuple(np.linspace(1, 1.95, 20).round(10).tolist())
 LEARNERS = ("tsallis", "tsallis-cb", "chebcb", "young")
+BINS, DEGREE, RATE = 5, 6, "running"  # where nothing else is given
+OWNERS = {
+    "omegas": LEARNERS,
+    "bins": ("tsallis-cb",),
+    "degree": ("chebcb",),
+    "rate": ("tsallis", "tsallis-cb"),
+    "jacobi": ("young",),
+}
+
+
+def refuse_ignored(learner: str | float, **given: Any) -> None:
+    """Refuse options of other learners, which this one would ignore without a word."""
+    for name, value in given.items():
+        if value is not None and learner not in OWNERS[name]:
+            raise ValueError(f"{name} must go with {' or '.join(OWNERS[name])}, not with {learner}")
 
 
 def as_grid(omegas: Any) -> np.ndarray:
@@ -59,11 +85,11 @@ class RelaxationTuner:
     omegas : array_like, shape (d,), optional
         Grid in (0, 2); 20 values from 1 to 1.95 by default.
     context_range : (float, float), optional
-        Needed by the contextual learners.
-    bins, degree : int
-        Bins of "tsallis-cb"; coefficients of "chebcb".
-    rate : str
-        Of Tsallis-INF, see :class:`whp.bandits.TsallisINF`.
+        Needed by the contextual learners; the others have no use for it.
+    bins, degree : int, optional
+        Bins of "tsallis-cb", 5 if not given; coefficients of "chebcb", 6 if not given.
+    rate : str, optional
+        Of Tsallis-INF, see :class:`whp.bandits.TsallisINF`; "running" if not given.
     jacobi : (float, float), optional
         β₀ and the constant diagonal a₀ of an unshifted matrix, for "young": A₀ + cI has β₀a₀/(a₀ + c).
     rng : numpy.random.Generator, int or None
@@ -85,9 +111,9 @@ class RelaxationTuner:
         omegas: Any = None,
         *,
         context_range: tuple[float, float] | None = None,
-        bins: int = 5,
-        degree: int = 6,
-        rate: str = "running",
+        bins: int | None = None,
+        degree: int | None = None,
+        rate: str | None = None,
         jacobi: tuple[float, float] | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
@@ -95,6 +121,10 @@ class RelaxationTuner:
             raise ValueError(
                 f"learner must be one of {', '.join(LEARNERS)} or a number, got {learner!r}"
             )
+        refuse_ignored(learner, omegas=omegas, bins=bins, degree=degree, rate=rate, jacobi=jacobi)
+        bins = as_int(BINS if bins is None else bins, "bins", low=1)
+        degree = as_int(DEGREE if degree is None else degree, "degree", low=1)
+        rate = RATE if rate is None else rate
         grid = (
             as_grid(omegas)
             if isinstance(learner, str)
@@ -112,12 +142,10 @@ class RelaxationTuner:
         if learner == "tsallis":
             self._cells = [TsallisINF(len(grid), rate, random)]
         elif learner == "tsallis-cb":
-            self._cells = [
-                TsallisINF(len(grid), rate, random) for _ in range(as_int(bins, "bins", low=1))
-            ]
+            self._cells = [TsallisINF(len(grid), rate, random) for _ in range(bins)]
         elif learner == "chebcb":
             assert self.range is not None
-            self._cheb = Chebyshev(len(grid), *self.range, as_int(degree, "degree", low=1), random)
+            self._cheb = Chebyshev(len(grid), *self.range, degree, random)
         elif learner == "young":
             if jacobi is None:
                 raise ValueError(

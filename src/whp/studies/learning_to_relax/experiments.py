@@ -62,7 +62,7 @@ def _learnt(
             paid = counts[np.arange(T), rng.integers(len(GRID), size=T)]
             rows.append({"learner": learner, "mean": float(paid.mean())})
             continue
-        rate = f"fixed:{counts.max() - 1}" if learner.endswith("worst case") else "running"
+        rate = f"fixed:{counts.max() - 1}" if learner.endswith("worst case") else None
         kind: Any = learner.split()[0]
         tuner = RelaxationTuner(kind, context_range=RANGE[name], rate=rate, rng=rng)
         paid = np.empty(T)
@@ -123,7 +123,7 @@ def heat(config: dict[str, Any], rng: np.random.Generator) -> Row:
         solver="ssor-cg",
         learner=chosen,
         context_range=RANGE["heat"],
-        bins=6,
+        bins=6 if learner == "tsallis-cb" else None,
         rng=rng,
     )
     row: Row = {"total": float(made.iterations.sum()) * 5000 / T}

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["example", "showcase"]
 
 T, NODES = 200, 600
+# Chosen after a look at the counts: with 1 beside them no-worse-than-fixed fails, 207 sweeps a system
+# [203.2, 221.8] against 203.2 of the best fixed ω. The page and the caption say so.
 OMEGAS = (1.5, 1.7, 1.8, 1.9, 1.95)
 
 
@@ -37,7 +39,7 @@ def example() -> dict[str, Any]:
 
 
 def showcase() -> Showcase:
-    """Cumulated iterations on the graph of digits: learnt with the shift as context, against fixed ω."""
+    """Cumulated iterations on the graph of digits: learnt with the shift as context, against five fixed ω."""
     run = solve_sequence(
         list(digits_graph(T, rng=0, nodes=NODES)),
         learner="chebcb",
@@ -67,10 +69,12 @@ def showcase() -> Showcase:
         quantity="SOR sweeps a system",
         ours=f"{run.iterations.mean():.0f}",
         baseline=f"{table[:, best].mean():.0f}",
-        baseline_name=f"the best fixed ω in hindsight, {OMEGAS[best]:g}",
+        baseline_name=f"the best of five fixed ω in hindsight, {OMEGAS[best]:g}",
         certificates=run.certificates,
         draw=draw,
         caption="No fixed ω is good for all shifts. The learner sees the shift and what each solve cost, and "
-        "comes to the ω that suits it. Replayed on all counts, it beats every fixed ω on average.",
+        "comes to the ω that suits it. Replayed on all counts, it beats each of these five ω on average. The five "
+        "were chosen: with ω = 1 beside them, trying it out costs more than 200 systems repay, and the learner "
+        "loses to the best fixed ω, 207 sweeps a system against 203.",
         code="solve_sequence(systems, learner='chebcb', omegas=(1.5, 1.7, 1.8, 1.9, 1.95), warm_start=False, audit=1)",
     )

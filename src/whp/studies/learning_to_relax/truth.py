@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from whp.kernel import compiled
 from whp.linalg import RelaxationTuner
 
 __all__ = ["below", "cg_count", "contextual", "sor_count", "swept", "tsallis"]
@@ -15,30 +15,41 @@ __all__ = ["below", "cg_count", "contextual", "sor_count", "swept", "tsallis"]
 Rng = np.random.Generator
 
 
-def _weights(k: np.ndarray, R: np.ndarray) -> np.ndarray:
-    """p_i = (R/(k_i − x))², Σp = 1, a row a run: Newton's steps on Σp − 1, which is convex in x."""
-    x = k.min(axis=1) - R
-    for _ in range(12):
-        q = R[:, None] / (k - x[:, None])
-        x -= ((q * q).sum(axis=1) - 1) / (2 * q**3 / R[:, None]).sum(axis=1)
-    p = (R[:, None] / (k - x[:, None])) ** 2
-    return p / p.sum(axis=1, keepdims=True)
+@compiled
+def _played(costs, scale, uniforms, paid):
+    """Tsallis-INF a run a row of uniforms; p_i = (R/(k_i − x))², Σp = 1, by bisection between −R√d and −R below min k."""
+    T, d = costs.shape
+    k, p = np.zeros(d), np.zeros(d)
+    for n in range(len(uniforms)):
+        k[:] = 0
+        p[:] = 1 / d
+        rate, total = 0.0, 0.0
+        for t in range(T):
+            if t > 0:
+                low, high, least = rate, rate * math.sqrt(d), k.min()
+                for _ in range(30):
+                    x, mass = (low + high) / 2, 0.0
+                    for i in range(d):
+                        mass += (rate / (k[i] - least + x)) ** 2
+                    low, high = (x, high) if mass > 1 else (low, x)
+                for i in range(d):
+                    p[i] = (rate / (k[i] - least + high)) ** 2
+            arm, run = 0, p[0]
+            while run < uniforms[n, t] and arm < d - 1:
+                arm += 1
+                run += p[arm]
+            for i in range(d):
+                paid[n] += p[i] * costs[t, i]
+            total += costs[t, arm] - 1
+            sigma = scale if scale > 0 else max(total / (t + 1), 1.0)
+            k[arm] += (costs[t, arm] - 1) / p[arm]
+            rate = max(rate, sigma * math.sqrt(t + 2))
 
 
 def tsallis(costs: np.ndarray, rng: Rng, *, scale: float = 0.0, runs: int = 150) -> np.ndarray:
     """What Tsallis-INF pays in each of many runs; `scale` 0 for the running mean."""
-    T, d = costs.shape
-    k, rate, total, paid = np.zeros((runs, d)), np.zeros(runs), np.zeros(runs), np.zeros(runs)
-    every = np.arange(runs)
-    for t in range(T):
-        p = _weights(k, rate) if t else np.full((runs, d), 1 / d)
-        arm = (p.cumsum(axis=1) < rng.random((runs, 1))).sum(axis=1).clip(max=d - 1)
-        paid += (p * costs[t]).sum(axis=1)
-        a = costs[t, arm] - 1
-        total += a
-        sigma = np.full(runs, scale) if scale else np.maximum(total / (t + 1), 1.0)
-        k[every, arm] += a / p[every, arm]
-        rate = np.maximum(rate, sigma * np.sqrt(max(t + 1, 2) + (t > 0)))
+    paid = np.zeros(runs)
+    _played(np.ascontiguousarray(costs, float), scale, rng.random((runs, len(costs))), paid)
     return paid
 
 
@@ -71,10 +82,10 @@ def swept(A: np.ndarray, omega: float) -> np.ndarray:
 
 def sor_count(A: np.ndarray, b: np.ndarray, omega: float, tol: float, cap: int) -> int:
     """Sweeps until ‖r‖ < tol ‖b‖, from zero, by residuals alone."""
-    R, r, first = swept(A, omega), b.copy(), np.linalg.norm(b)
+    R, r, first = swept(A, omega), b.copy(), math.sqrt(b @ b)
     for count in range(1, cap + 1):
         r = R @ r
-        if np.linalg.norm(r) < tol * first:
+        if math.sqrt(r @ r) < tol * first:
             return count
     return cap + 1
 
@@ -82,15 +93,14 @@ def sor_count(A: np.ndarray, b: np.ndarray, omega: float, tol: float, cap: int) 
 def cg_count(A: np.ndarray, b: np.ndarray, omega: float, tol: float, cap: int) -> int:
     """Steps of conjugate gradients with dense SSOR until ‖r‖ ≤ tol ‖b‖, from zero."""
     half = np.diag(np.diag(A)) / omega + np.tril(A, -1)
-    M = omega / (2 - omega) * half @ np.diag(1 / np.diag(A)) @ half.T
-    solve: Callable[[Any], Any] = lambda r: np.linalg.solve(M, r)  # noqa: E731
+    inverse = np.linalg.inv(omega / (2 - omega) * half @ np.diag(1 / np.diag(A)) @ half.T)
     r, p, rho = b.copy(), np.zeros(len(b)), 1.0
     for count in range(1, cap + 1):
-        z = solve(r)
+        z = inverse @ r
         before, rho = rho, float(r @ z)
         p = z + (rho / before if count > 1 else 0.0) * p
         q = A @ p
         r = r - rho / float(p @ q) * q
-        if np.linalg.norm(r) <= tol * np.linalg.norm(b):
+        if r @ r <= tol * tol * (b @ b):
             return count
     return cap + 1

@@ -36,6 +36,7 @@ Truths = Mapping[str, bool | None]
 SIZE, TOL = 6, 1e-8
 GRID = (1.0, 1.3, 1.5, 1.7, 1.85, 1.95)
 BINS = 5
+REPLAYS = 200
 
 
 # Regret on tables of counts
@@ -57,7 +58,8 @@ def table(rng: Rng, costs: np.ndarray, **options: Any) -> Instance:
             judged["regret-worst-case"] = below(paid, against, stated(run, "regret-worst-case"))
         return judged
 
-    return Instance({"counts": costs, "rng": int(rng.integers(1 << 31)), **options}, truths)
+    arguments = {"counts": costs, "replays": REPLAYS, "rng": int(rng.integers(1 << 31))}
+    return Instance({**arguments, **options}, truths)
 
 
 @worlds.world(run=replay_counts)
@@ -69,13 +71,13 @@ def one_fast_omega(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=replay_counts)
 def twenty_omegas(rng: Rng, strength: float) -> Instance:
     """One of twenty ω takes 5 iterations, the others 25."""
-    return table(rng, np.tile([5.0] + [25.0] * 19, (200, 1)))
+    return table(rng, np.tile([5.0] + [25.0] * 19, (200, 1)), replays=5 * REPLAYS)
 
 
 @worlds.world(run=replay_counts)
 def heavy_tails(rng: Rng, strength: float) -> Instance:
     """Counts of five ω are Cauchy's: a few systems cost as much as all others."""
-    return table(rng, np.ceil(1 + np.abs(10 * rng.standard_cauchy((200, 5)))))
+    return table(rng, np.ceil(1 + np.abs(10 * rng.standard_cauchy((150, 5)))))
 
 
 @worlds.world(run=replay_counts, strengths=(5, 20, 1e6))
@@ -89,15 +91,15 @@ def quiet_then_something(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=replay_counts)
 def fortunes_change(rng: Rng, strength: float) -> Instance:
     """The best of four ω becomes the worst after seven tenths of the systems."""
-    costs = np.tile([3.0, 30.0, 60.0, 90.0], (300, 1)) + rng.integers(0, 5, (300, 4))
-    costs[210:] = costs[210:, ::-1]
+    costs = np.tile([3.0, 30.0, 60.0, 90.0], (150, 1)) + rng.integers(0, 5, (150, 4))
+    costs[105:] = costs[105:, ::-1]
     return table(rng, costs)
 
 
 @worlds.world(run=replay_counts, breaks=t.RANGE_KNOWN, strengths=(0.9, 0.5, 0.1), rising=False)
 def scale_below_the_counts(rng: Rng, strength: float) -> Instance:
     """The scale that was set is a share of what the slow ω take."""
-    costs = np.tile([40.0, 1.0, 40.0, 40.0], (300, 1))
+    costs = np.tile([40.0, 1.0, 40.0, 40.0], (150, 1))
     return table(rng, costs, rate=f"fixed:{39 * strength:g}")
 
 
@@ -129,8 +131,8 @@ def seen(rng: Rng, costs: np.ndarray, c: np.ndarray, learner: str, **options: An
         "learner": learner,
         "contexts": c,
         "context_range": (0.0, 1.0),
-        "bins": BINS,
-        "replays": 400,
+        "bins": BINS if learner == "tsallis-cb" else None,
+        "replays": REPLAYS // 2,
         "rng": int(rng.integers(1 << 31)),
     }
     return Instance({**arguments, **options}, truths)
@@ -145,7 +147,7 @@ def hills(c: np.ndarray, arms: int) -> np.ndarray:
 def context_says_all(rng: Rng, strength: float) -> Instance:
     """Counts are a function of the context: each of four ω is best somewhere, ChebCB learns where."""
     c = rng.random(120)
-    return seen(rng, hills(c, 4), c, "chebcb")
+    return seen(rng, hills(c, 4), c, "chebcb", replays=2 * REPLAYS)
 
 
 @worlds.world(run=replay_counts)
@@ -158,17 +160,17 @@ def context_and_noise(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=replay_counts, expects=Verdict.FAILS)
 def context_says_nothing(rng: Rng, strength: float) -> Instance:
     """Contexts have nothing to do with the counts, one ω is clearly best: ChebCB loses to it."""
-    costs = np.ceil(1 + rng.exponential([20.0, 40.0, 50.0, 60.0], (150, 4)))
-    return only(seen(rng, costs, rng.random(150), "chebcb"), "no-worse-than-fixed")
+    costs = np.ceil(1 + rng.exponential([20.0, 40.0, 50.0, 60.0], (80, 4)))
+    return only(seen(rng, costs, rng.random(80), "chebcb"), "no-worse-than-fixed")
 
 
 @worlds.world(run=replay_counts)
 def a_best_omega_in_each_bin(rng: Rng, strength: float) -> Instance:
     """In each bin of the context another of five ω takes 2 iterations, the others 40."""
-    c = rng.random(400)
+    c = rng.random(250)
     best = np.minimum((c * BINS).astype(int), BINS - 1)
     costs = np.where(np.arange(5) == best[:, None], 2.0, 40.0)
-    return seen(rng, costs, c, "tsallis-cb", rate="fixed:39", replays=1000)
+    return seen(rng, costs, c, "tsallis-cb", rate="fixed:39", replays=REPLAYS)
 
 
 def only(instance: Instance, name: str) -> Instance:
@@ -179,15 +181,22 @@ def only(instance: Instance, name: str) -> Instance:
 # Streams of systems
 
 Systems = list[tuple[Any, np.ndarray]]
-BASE = stencil(SIZE)
+BASE = sp.csr_array(stencil(SIZE))
 EYE = sp.csr_array(sp.eye_array(SIZE * SIZE))
+ON_DIAGONAL = BASE.indices == np.repeat(np.arange(SIZE * SIZE), np.diff(BASE.indptr))
 SKEW = sp.csr_array(sp.diags_array([1.0, -1.0], offsets=[-1, 1], shape=(SIZE * SIZE, SIZE * SIZE)))
 
 
 def shifted(rng: Rng, shifts: Any, units: Any = 1.0) -> Systems:
     """Stencils with these shifts and normal right-hand sides, in these units."""
+
+    def plus(c: float) -> Any:
+        matrix = BASE.copy()
+        matrix.data[ON_DIAGONAL] += c
+        return matrix
+
     return [
-        (sp.csr_array(BASE + c * EYE), u * rng.standard_normal(SIZE * SIZE))
+        (plus(c), u * rng.standard_normal(SIZE * SIZE))
         for c, u in zip(np.atleast_1d(shifts), np.broadcast_to(units, np.size(shifts)), strict=True)
     ]
 
@@ -247,6 +256,12 @@ def warm_ssor_cg_of_uneven_sides(rng: Rng, strength: float) -> Instance:
     return counted(systems, learner=1.2, solver="ssor-cg", warm_start=True)
 
 
+@worlds.world(run=solve_sequence, strengths=(0.5, -0.3))
+def the_same_system_again(rng: Rng, strength: float) -> Instance:
+    """Ten times the same system, shifted by the strength, warm: from the second on it is solved at the start."""
+    return counted(shifted(rng, strength) * 10, learner=1.5, warm_start=True)
+
+
 @worlds.world(run=solve_sequence, strengths=(1, 4))
 def unknowns_in_bad_units(rng: Rng, strength: float) -> Instance:
     """DAD with D between 10^±s, s the strength, and right-hand sides of any size."""
@@ -277,6 +292,7 @@ def whole(rng: Rng, systems: Systems, **options: Any) -> Instance:
         "learner": "tsallis",
         "warm_start": False,
         "audit": 1.0,
+        "replays": REPLAYS,
         "rng": int(rng.integers(1 << 31)),
         **options,
     }
@@ -294,17 +310,17 @@ def whole(rng: Rng, systems: Systems, **options: Any) -> Instance:
 
 @worlds.world(run=solve_sequence)
 def ordinary(rng: Rng, strength: float) -> Instance:
-    """Shifts between .05 and .55, 150 systems, three ω, all of it through the door."""
-    return whole(rng, shifted(rng, rng.uniform(0.05, 0.55, 150)), omegas=(1.0, 1.3, 1.9))
+    """Shifts between .05 and .55, 80 systems, three ω, all of it through the door."""
+    return whole(rng, shifted(rng, rng.uniform(0.05, 0.55, 80)), omegas=(1.0, 1.3, 1.9))
 
 
 @worlds.world(run=solve_sequence, breaks=t.OBLIVIOUS)
 def said_to_be_adaptive(rng: Rng, strength: float) -> Instance:
     """The caller says that systems depend on the choices."""
-    return whole(rng, shifted(rng, rng.uniform(0.05, 0.55, 40)), adaptive=True)
+    return whole(rng, shifted(rng, rng.uniform(0.05, 0.55, 15)), adaptive=True)
 
 
-def _against_the_last(rng: Rng, share: float, T: int = 60) -> Iterator[Any]:
+def _against_the_last(rng: Rng, share: float, T: int = 30) -> Iterator[Any]:
     """A system in b's own units; with the strength's probability it is hard if the last solve was quick."""
     last = None
     for _ in range(T):
@@ -317,7 +333,7 @@ def _against_the_last(rng: Rng, share: float, T: int = 60) -> Iterator[Any]:
 def a_model_that_answers(rng: Rng, strength: float) -> Instance:
     """A generator that gets solutions back and makes harder systems of them; nobody says so."""
     instance = whole(rng, [])
-    arguments = {**instance.arguments, "systems": _against_the_last(rng, strength)}
+    arguments = {**instance.arguments, "systems": _against_the_last(rng, strength), "audit": 0.0}
 
     def truths(run: RelaxRun) -> Truths:
         return {"regret": bool(run.iterations.sum() <= stated(run, "regret"))}
@@ -328,20 +344,20 @@ def a_model_that_answers(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=solve_sequence, breaks=t.COSTS, strengths=(2.0, 0.5), rising=True)
 def nothing_solves_them(rng: Rng, strength: float) -> Instance:
     """SSOR-CG on indefinite systems, shifted by minus the strength, and nothing after it."""
-    systems = shifted(rng, np.full(20, -strength))
+    systems = shifted(rng, np.full(10, -strength))
     return whole(rng, systems, solver="ssor-cg", fallback="none", cap=40)
 
 
 @worlds.world(run=solve_sequence, breaks=t.COSTS, strengths=(8, 15), rising=False)
 def a_cap_below_the_counts(rng: Rng, strength: float) -> Instance:
     """The cap is the strength, and nothing comes after it."""
-    return whole(rng, shifted(rng, np.full(20, 0.3)), fallback="none", cap=int(strength))
+    return whole(rng, shifted(rng, np.full(10, 0.3)), fallback="none", cap=int(strength))
 
 
 @worlds.world(run=solve_sequence, breaks=t.RANGE_KNOWN, strengths=(5, 12), rising=False)
 def scale_below_what_is_drawn(rng: Rng, strength: float) -> Instance:
     """A scale of the rate below the counts, in one run without an audit."""
-    systems = shifted(rng, np.full(60, 0.1))
+    systems = shifted(rng, np.full(30, 0.1))
 
     def truths(run: RelaxRun) -> Truths:
         return {"regret-worst-case": None}
@@ -368,10 +384,10 @@ def advection_sets_in(rng: Rng, strength: float) -> Instance:
     return _bent(rng, range(1, 8), 8, strength * SKEW)
 
 
-@worlds.world(run=solve_sequence, breaks=t.SYMMETRIC, strengths=SHARES)
-def one_skew_system_of_forty(rng: Rng, strength: float) -> Instance:
-    """Only the seventh of forty systems has a skew part."""
-    return _bent(rng, [6], 40, strength * SKEW)
+@worlds.world(run=solve_sequence, breaks=t.SYMMETRIC, strengths=(SHARES[0], SHARES[-1]))
+def one_skew_system_of_twenty(rng: Rng, strength: float) -> Instance:
+    """Only the seventh of twenty systems has a skew part."""
+    return _bent(rng, [6], 20, strength * SKEW)
 
 
 @worlds.world(run=solve_sequence, breaks=t.SYMMETRIC)
@@ -399,9 +415,9 @@ def half_of_them_indefinite(rng: Rng, strength: float) -> Instance:
 
 
 @worlds.world(run=solve_sequence, breaks=t.POSITIVE_DEFINITE, strengths=(2.0, 0.42))
-def one_indefinite_of_forty(rng: Rng, strength: float) -> Instance:
-    """Only the twentieth of forty systems is indefinite, by SSOR-CG."""
-    shifts = np.where(np.arange(40) == 19, -strength, 1.0)
+def one_indefinite_of_twenty(rng: Rng, strength: float) -> Instance:
+    """Only the twelfth of twenty systems is indefinite, by SSOR-CG."""
+    shifts = np.where(np.arange(20) == 11, -strength, 1.0)
     return counted(shifted(rng, shifts), cap=300, solver="ssor-cg")
 
 
