@@ -30,6 +30,7 @@ def test_a_trial_is_flat_and_repeatable(config):
     assert_flat_and_repeatable(study, config)
 
 
+@pytest.mark.slow
 def test_claims_judge_and_can_come_out_either_way(records):
     findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
@@ -48,6 +49,7 @@ def test_claims_judge_and_can_come_out_either_way(records):
         assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
+@pytest.mark.slow
 def test_figures_draw(records):
     from matplotlib.figure import Figure
 
