@@ -451,10 +451,12 @@ def noise_said_too_high_unseen(rng: Rng, strength: float) -> Instance:
     return Instance(given, judge(0.05 * (1 - 0.2 * 10 / 9)))
 
 
-@worlds.world(run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.4, 0.2), noticeable=False)
+@worlds.world(
+    run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.4, 0.2), noticeable=False, slow=True
+)
 def clean_labels_by_the_model(rng: Rng, strength: float) -> Instance:
     """What the model says is given as y_clean, and how often labels differ from it as noise; a tenth is flipped."""
-    _, y, said = flips(rng, 4000, 10, 0.1, strength)
+    _, y, said = flips(rng, 20_000, 10, 0.1, strength)
     rate = float((y != said).mean())
     given = {"logits": scored(rng, said, 10, rate), "y": y, "noise": rate, "y_clean": said}
     return Instance(given, judge(strength * (1 - 0.1 * 10 / 9)))
