@@ -109,8 +109,8 @@ def copies(rows: Any, labels: Any = None, *, within: float = 1e-6) -> tuple[floa
     if labels is not None:
         codes = np.unique(np.asarray(labels), return_inverse=True)[1].astype(float)
         scaled = np.column_stack([scaled, codes.ravel()])
-    exact = 1 - len(np.unique(scaled, axis=0)) / len(scaled)
     first = np.sort(np.unique(scaled, axis=0, return_index=True)[1])
+    exact = 1 - len(first) / len(scaled)
     distinct = scaled[first]
     if len(distinct) < 2:
         return float(exact), 0.0

@@ -7,7 +7,7 @@ study = load("comp-sum-losses")
 PLAIN = {"tau": 1.0, "rho": 1.0}
 SMALL = [
     *(
-        {"experiment": "noise", "data": "digits", "noise": 0.2, "tau": t, "epochs": 4}
+        {"experiment": "noise", "data": "digits", "noise": 0.2, "tau": t, "epochs": 1}
         for t in (1.0, 1.7, 2.0)
     ),
     {"experiment": "robust"},
@@ -30,6 +30,7 @@ def test_a_trial_is_flat_and_repeatable(config):
     assert_flat_and_repeatable(study, config)
 
 
+@pytest.mark.slow
 def test_claims_judge_and_can_come_out_either_way(records):
     findings = {c.id: judged(c, records) for c in study.CLAIMS}
     assert len(findings) == len(study.CLAIMS)
@@ -48,11 +49,18 @@ def test_claims_judge_and_can_come_out_either_way(records):
         assert judged(claims[name], worse).outcome is Outcome.NOT_REPRODUCED, name
 
 
-def test_figures_and_showcase_draw(records):
+@pytest.mark.slow
+def test_figures_draw(records):
     from matplotlib.figure import Figure
 
     for draw in study.FIGURES.values():
         draw(records, Figure().subplots())
+
+
+@pytest.mark.slow
+def test_the_showcase_holds():
+    from matplotlib.figure import Figure
+
     card = study.showcase()
     card.draw(Figure(figsize=(6.4, 3.2)))
     assert float(card.ours.rstrip("%")) < float(card.baseline.rstrip("%"))

@@ -147,3 +147,17 @@ def test_scores_of_two_classes_are_near_by_chance():
     z = np.random.default_rng(0).normal(size=(50_000, 1))
     rows = Rows(np.column_stack([0 * z, z]), np.zeros(50_000, int))
     assert evidence.independent(rows, True).status is Status.UNCHECKED
+
+
+@pytest.mark.parametrize("kind", ["votes", "rounded", "float16"])
+def test_scores_that_tie_by_themselves_are_no_copies(kind):
+    rng, clean, y = noisy(noise=0.2)
+    z = 9 * np.eye(10)[clean] + 2 * rng.normal(size=(3000, 10))
+    given = {
+        "votes": rng.multinomial(5, softmax(z / 3, axis=1)) / 5,
+        "rounded": np.round(softmax(z, axis=1), 4),
+        "float16": softmax(3 * z, axis=1).astype(np.float16),
+    }[kind]
+    assert len(np.unique(given, axis=0)) < 2900
+    found = comp_sum_losses(given, y, noise=0.2, y_clean=clean, from_probs=True)
+    assert found.certificates[0].verdict is not Verdict.VOID

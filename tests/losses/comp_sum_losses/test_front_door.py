@@ -225,3 +225,22 @@ def test_picture_and_files():
     )
     assert len(result.plot(Figure().subplots()).get_lines()) == 3
     assert "bounds.csv" in result.artifacts()
+
+
+@pytest.mark.parametrize("tau", [1.99999, 2 - 2**-52, 1000.0, 1e6])
+def test_extreme_dials_give_a_bound(tau):
+    rng, clean, y = noisy(noise=0.3)
+    z = 3.0 * np.eye(10)[clean] + rng.normal(size=(len(y), 10))
+    found = comp_sum_losses(z, y, noise=0.3, y_clean=clean, tau=tau)
+    assert 0 < found.bound <= 1
+
+
+def test_y_and_y_clean_count_from_the_same_number():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 3, 300)
+    table = pd.DataFrame(rng.normal(size=(300, 3)), columns=["logit_1", "logit_2", "logit_3"])
+    y = np.where(clean == 0, 1, clean)  # holds 1 and 2, and y_clean 0 to 2
+    both = comp_sum_losses(table, y, noise=0.3, y_clean=clean)
+    assert both.error.value == comp_sum_losses(table.to_numpy(), y).error.value

@@ -307,9 +307,55 @@ def test_all_is_computed_where_the_model_is():
         assert margins(low, y).device.type == "cuda"
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_the_gpu_gives_the_same_bound():
     model = settled(networks()["batch norm"])
     here = robust_error_bound(model, X, Y, 0.01, rng=0)
     there = robust_error_bound(model.to("cuda"), X, Y, 0.01, rng=0)
     np.testing.assert_allclose(there.least_margin, here.least_margin, atol=1e-1)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 20.0])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_softplus_falls_at_its_threshold(threshold, kind):
+    layer = nn.Softplus(threshold=threshold)
+    low = torch.linspace(threshold - 2, threshold + 2, 81, dtype=torch.float64)[:, None]
+    high = low + torch.linspace(0, 1, 9, dtype=torch.float64)
+    least, most = intervals.through(layer, low.expand_as(high), high, torch.finfo(kind).eps / 2)
+    for share in np.linspace(0, 1, 101):
+        out = layer((low + share * (high - low)).to(kind)).double()
+        assert (out >= least).all()
+        assert (out <= most).all()
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.ReLU(inplace=True), nn.ELU(inplace=True), nn.LeakyReLU(inplace=True)]
+)
+def test_a_first_layer_in_place_leaves_rows_as_they_are(layer):
+    torch.manual_seed(0)
+    rows = np.random.default_rng(0).normal(size=(30, 4))
+    kept = rows.copy()
+    model = nn.Sequential(layer, nn.Linear(4, 3)).double().eval()
+    found = robust_error_bound(model, rows, np.zeros(30, dtype=int), 0.01, steps=3)
+    assert np.array_equal(rows, kept)
+    assert found.certificates[0].verdict is not Verdict.VOID
+
+
+def test_what_only_seems_a_known_layer_is_refused():
+    pool = nn.Sequential(nn.AvgPool2d(2, divisor_override=-4), nn.Flatten(), nn.Linear(16, 3))
+    patched = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten(), nn.Linear(2, 3))
+    own = patched[0]._conv_forward
+    patched[0]._conv_forward = lambda *given: -own(*given)
+    for model, named in ((pool, "divisor_override"), (patched, "_conv_forward")):
+        with pytest.raises(ValueError, match=named):
+            robust_error_bound(model.eval(), X, Y, 0.01)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attack_stays_in_the_ball_where_float32_is_coarse(norm):
+    model = nn.Sequential(nn.Linear(2, 2)).eval()
+    rows = np.full((20, 2), 1e6)
+    found = Network(model, rows, np.zeros(20, dtype=int), 0.04, norm, None, 0)
+    far = found._inside(found.x + 0.0625)
+    assert torch.equal(far, found.x)

@@ -86,3 +86,19 @@ def test_sharp_is_larger_where_it_differs():
     assert transform(0.3, 1.0, 10, "sharp") == transform(0.3, 1.0, 10)
     s = transform(0.3, 1.5, 10, "sharp")
     assert 0.3 <= inverse_transform(s, 1.5, 10, "sharp") <= 0.3 + 2 / 1024
+
+
+@pytest.mark.parametrize("tau", [1 - 2**-53, 1 + 2**-52, 1 - 1e-13, 1 + 1e-10])
+def test_next_to_cross_entropy_it_is_cross_entropy(tau):
+    P, t = np.array([0.6, 0.3, 0.1, 0.0]), np.array([1e-4, 0.01, 0.5, 1.0])
+    assert best_conditional_risk(P, tau) == pytest.approx(best_conditional_risk(P, 1.0), rel=1e-8)
+    assert transform(t, tau, 4) == pytest.approx(transform(t, 1.0, 4), rel=1e-8)
+    assert transform(t, tau, 4, "sharp") == pytest.approx(transform(t, 1.0, 4), rel=1e-8)
+    s = transform(t, 1.0, 4)
+    assert inverse_transform(s, tau, 4) == pytest.approx(inverse_transform(s, 1.0, 4), rel=1e-6)
+
+
+@pytest.mark.parametrize("tau", [1000.0, 1e6])
+def test_a_dial_beyond_floats_bounds_by_one(tau):
+    assert inverse_transform([0.0, 0.1], tau, 10).tolist() == [0.0, 1.0]
+    assert transform([0.0, 1.0], tau, 10).tolist() == [0.0, 0.0]

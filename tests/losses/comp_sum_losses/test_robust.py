@@ -175,3 +175,22 @@ def test_bad_input_of_the_robust_bound_is_named(change, named):
     }
     with pytest.raises((ValueError, TypeError), match=named):
         robust_error_bound(**(good | change))
+
+
+def test_copies_void_the_limit_for_rows_to_come():
+    X = np.repeat(np.random.default_rng(0).normal(size=(20, 3)), 50, axis=0)
+    given = ((np.eye(3), np.zeros(3)), X, X.argmax(axis=1), 0.05)
+    assert verdict(robust_error_bound(*given, at_most=0.9), "robust-error") is Verdict.VOID
+    assert verdict(robust_error_bound(*given, at_most=0.9), "robust-count") is Verdict.HOLDS
+    said = robust_error_bound(*given, at_most=0.9, distinct=False)
+    assert verdict(said, "robust-error") is Verdict.HOLDS
+
+
+def test_a_round_ball_is_cut_by_the_box():
+    W, b = np.array([[1.0, 1.0], [0.0, 0.0]]), np.array([-0.5, 0.0])
+    x = np.array([[0.1, 1.0]])  # falls by .1 to the wall, and by √(.25 − .01) along it
+    found = robust_error_bound((W, b), x, [0], 0.5, norm="l2", box=(0, 1))
+    assert found.least_margin[0] == pytest.approx(0.6 - 0.1 - np.sqrt(0.24), abs=1e-9)
+    free = robust_error_bound((W, b), x, [0], 0.5, norm="l2")
+    assert free.least_margin[0] == pytest.approx(0.6 - 0.5 * np.sqrt(2), abs=1e-9)
+    assert (free.attacked, found.attacked) == (1, 0)

@@ -70,7 +70,7 @@ def ascend(
     for _ in range(steps):
         moved = moved.detach().requires_grad_(True)
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(gain(model(moved)), moved)
+            (slope,) = torch.autograd.grad(gain(model(moved.clone())), moved)
         if norm == "linf":
             step = slope.sign()
         else:
@@ -163,7 +163,7 @@ class AdvCompSumLoss(nn.Module):
         y = y.long()
         with evaluated(model):
             with torch.no_grad():
-                here = _margins(model(x), y)
+                here = _margins(model(x.clone()), y)
             far = ascend(
                 model,
                 x,
@@ -174,7 +174,7 @@ class AdvCompSumLoss(nn.Module):
                 step_size=self.step_size,
                 box=self.box,
             )
-        z = _wide(model(x))
+        z = _wide(model(x.clone()))
         moved = _margins(model(far), y) - _margins(z, y)
         losses = self.clean(z / self.rho, y) + self.nu * (moved.square().sum(dim=1) + 1e-12).sqrt()
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()

@@ -315,6 +315,8 @@ def _read(
         if noise is None:
             raise ValueError("y_clean must come with noise=, the rate of flips that it tests")
         clean = as_classes(y_clean, "y_clean", n, logits, classes, number, beside=y)
+        # Both are read alike: what one holds says whether the other counts from 0.
+        labels = as_classes(y, "y", n, logits, classes, number, beside=y_clean)
     if noise is not None and noise >= (number - 1) / number:
         raise ValueError(
             f"noise must be below {(number - 1) / number:.4g}, where labels say nothing, got {noise:g}"
@@ -332,7 +334,8 @@ def _read(
         codes = np.unique(as_units(groups, "groups", n), return_inverse=True)[1].ravel()
         if codes.max() < 1:
             raise ValueError("groups must name at least 2 groups")
-    return Rows(z, labels, P, noise, clean, floor, codes, votes), how
+    given = np.asarray(as_floats(logits, "logits"), dtype=np.float64).reshape(n, -1)
+    return Rows(z, labels, P, noise, clean, floor, codes, votes, given), how
 
 
 def _probabilities(value: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, str]:

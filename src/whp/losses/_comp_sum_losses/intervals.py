@@ -40,6 +40,7 @@ SCALED = (nn.LayerNorm, nn.GroupNorm)
 KNOWN = (nn.Sequential, *IDLE, *RISING, *RESHAPING, *MAX, *MEAN, *CONV, *BATCH, *SCALED, nn.Linear)
 FORWARD = {kind: kind.forward for kind in KNOWN}
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+COMPILED = "_compiled_call_impl"  # by torch, of the same forward
 ELSEWHERE = ("_global_forward_hooks", "_global_forward_pre_hooks")
 
 
@@ -78,13 +79,19 @@ def _plain(module: nn.Module, path: str) -> None:
     shown = f"{path} is {kind.__name__}"
     if kind not in KNOWN:
         base = next((k.__name__ for k in KNOWN if isinstance(module, k)), None)
-        own = f", a {base} whose forward may be its own" if base else ""
+        other = f", a {base} whose forward may be its own" if base else ""
         raise Unknown(
-            f"{shown}{own}: interval arithmetic knows {_names()} and nn.Sequential of them; "
+            f"{shown}{other}: interval arithmetic knows {_names()} and nn.Sequential of them; "
             "sup='pgd' tries attacks, which proves nothing"
         )
-    if kind.forward is not FORWARD[kind] or "forward" in vars(module):
-        raise Unknown(f"{shown} whose forward was replaced: interval arithmetic cannot follow it")
+    own = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and hasattr(kind, name) and name != COMPILED
+    ]
+    if kind.forward is not FORWARD[kind] or own:
+        name = own[0] if own else "forward"
+        raise Unknown(f"{shown} whose {name} was replaced: interval arithmetic cannot follow it")
     if any(getattr(module, name, None) for name in HOOKS):
         raise Unknown(f"{shown} with hooks, which may change what it does: remove them")
     problem = None
@@ -96,6 +103,8 @@ def _plain(module: nn.Module, path: str) -> None:
         problem = f"alpha={module.alpha}"
     elif kind is nn.Softplus and module.beta <= 0:  # type: ignore[operator]
         problem = f"beta={module.beta}"
+    elif kind in MEAN and (getattr(module, "divisor_override", None) or 1) < 0:
+        problem = f"divisor_override={module.divisor_override}"
     elif kind in MAX and module.return_indices:
         problem = "return_indices=True"
     elif kind in BATCH and module.running_mean is None:
@@ -179,6 +188,8 @@ def through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> Ends:
     kind = type(layer)
     if kind in (*RESHAPING, *MAX):
         return layer(low), layer(high)
+    if kind is nn.Softplus:
+        return _softplus(layer, low, high, unit)
     if kind in RISING:
         return _widened(layer(low), layer(high), _gamma(8, unit))
     if kind in MEAN:
@@ -209,6 +220,19 @@ def through(layer: nn.Module, low: Tensor, high: Tensor, unit: float) -> Ends:
         return _scaled(layer, low, high, unit)
     spread = spread + _gamma(terms, unit) * slack
     return middle - spread, middle + spread
+
+
+def _softplus(layer: Any, low: Tensor, high: Tensor, unit: float) -> Ends:
+    """It rises but for a fall at its threshold, from where on it is its input."""
+    turn = layer.threshold / layer.beta
+    ends = layer(low), layer(high)
+    top = functional.softplus(torch.full_like(low, turn), layer.beta, math.inf)
+    # The network's own precision decides on which side of the threshold a value is.
+    near = _gamma(8, unit) * abs(turn)
+    over = (low <= turn + near) & (high >= turn - near)
+    least = torch.where(over, torch.minimum(ends[0], low.clamp(min=turn - near)), ends[0])
+    most = torch.where(over, torch.maximum(ends[1], top + near), ends[1])
+    return _widened(least, most, _gamma(8, unit))
 
 
 def _double(value: Any) -> Tensor | None:

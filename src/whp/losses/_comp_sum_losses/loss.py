@@ -115,7 +115,13 @@ def best_conditional_risk(P: Any, tau: float) -> Any:
         return (1 - P.max(axis=-1)) / (tau - 1)
     if tau == 1:
         return -xlogy(P, P).sum(axis=-1)
-    # Taken apart from the largest probability: near τ = 2 the power 1/(2 − τ) is large, near τ = 1 the difference to 1 small.
+    power = (tau - 1) / (2 - tau)
+    if abs(power) <= 0.5:
+        # Σ P^(1 + power) by its difference to Σ P = 1, which vanishes towards τ = 1
+        logs = np.log(np.where(P > 0, P, 1.0))
+        more = (P * np.expm1(power * logs)).sum(axis=-1)
+        return np.expm1((2 - tau) * np.log1p(more)) / (1 - tau)
+    # Taken apart from the largest probability: near τ = 2 the power is large.
     top = P.max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):
         logs = np.log(P)

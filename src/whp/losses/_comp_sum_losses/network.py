@@ -25,6 +25,16 @@ def margins(z: Tensor, y: Tensor) -> Tensor:
     return z.gather(1, y.unsqueeze(1)) - z.gather(1, intervals.others(y, z.shape[1]))
 
 
+class _Untouched:
+    """The model on copies of rows, so that a first layer in place leaves the rows as they are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, x: Tensor) -> Any:
+        return self.model(x.clone())
+
+
 class Network:
     """A model in evaluation mode on rows of its own precision and device.
 
@@ -60,14 +70,14 @@ class Network:
             raise TypeError(f"model must be (W, b) or a torch module, got {type(model).__name__}")
         kinds = (p for p in (*model.parameters(), *model.buffers()) if p.is_floating_point())
         like = next(kinds, torch.zeros(()))
-        self.model, self.box = model, box
+        self.module, self.model, self.box = model, _Untouched(model), box
         self.norm: Norm = norm
         self.radius = float(radius)
         self.x = torch.as_tensor(X).to(device=like.device, dtype=like.dtype)
         self.y = torch.as_tensor(y, device=like.device)
         self.generator = torch.Generator(device=like.device).manual_seed(seed)
         with evaluated(model), torch.no_grad():
-            z = model(self.x)
+            z = self.model(self.x)
             if not isinstance(z, Tensor) or z.ndim != 2:
                 shape = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
                 raise ValueError(f"model must give logits of shape (n, C), got {shape}")
@@ -83,7 +93,7 @@ class Network:
     def alike(self) -> Answer:
         """Whether the model, as it is, does the same to a row always, whatever stands beside it."""
         x = self.x[:CHECKED]
-        with evaluated(self.model), torch.no_grad():
+        with evaluated(self.module), torch.no_grad():
             z = self.model(x)
             again = torch.cat(
                 [self.model(part) for part in (x[: len(x) // 2], x[len(x) // 2 :]) if len(part)]
@@ -96,14 +106,14 @@ class Network:
                 False,
                 f"logits of a row move by {off:.3g} with the rows beside it, or by themselves",
             )
-        names = sorted({type(m).__name__ for m in self.model.modules() if m.training})
+        names = sorted({type(m).__name__ for m in self.module.modules() if m.training})
         if not names:
             return EVAL_MODE.check(
                 True, "in evaluation mode; rows by themselves give the same logits"
             )
         with torch.random.fork_rng(devices=_devices(x)), torch.no_grad():
             try:
-                trained = copy.deepcopy(self.model)(x)
+                trained = copy.deepcopy(self.module)(x.clone())
                 moved = float((trained - z).abs().max())
             except Exception as error:  # batch statistics of one row, or a model that has no copy
                 return EVAL_MODE.check(False, f"in training mode, in which it fails: {error}")
@@ -115,16 +125,18 @@ class Network:
     def attacked(self, steps: int, restarts: int) -> np.ndarray:
         """The least margin of each row that an attack on the margin found, over all restarts."""
         worst = self.here.min(dim=1).values
-        with evaluated(self.model):
+        with evaluated(self.module):
             for _ in range(restarts if self.radius else 0):
-                far = self._ascend(lambda z: -margins(z, self.y).min(dim=1).values.sum(), steps)
+                far = self._inside(
+                    self._ascend(lambda z: -margins(z, self.y).min(dim=1).values.sum(), steps)
+                )
                 with torch.no_grad():
                     worst = torch.minimum(worst, self._margins(far).min(dim=1).values)
         return _numpy(worst)
 
     def moved(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Margins at the end of attacks: on the sum of margins, and on how far their vector moves."""
-        with evaluated(self.model):
+        with evaluated(self.module):
             near = self._ascend(lambda z: -margins(z, self.y).clamp(max=1).sum(), steps)
             far = self._ascend(lambda z: (margins(z, self.y) - self.here).square().sum(), steps)
             with torch.no_grad():
@@ -137,17 +149,31 @@ class Network:
 
         The last is 0 where the layers do what their types say.
         """
-        with evaluated(self.model):
-            least, most = intervals.margins(self.model, self.x, self.y, self.radius, self.box)
-            low, high = intervals.margins(self.model, self.x, self.y, 0.0, None)
+        with evaluated(self.module):
+            least, most = intervals.margins(self.module, self.x, self.y, self.radius, self.box)
+            low, high = intervals.margins(self.module, self.x, self.y, 0.0, None)
         here = self.here.double()
         moved = torch.maximum(here - least, most - here).clamp(min=0).norm(dim=1)
         outside = torch.maximum(low - here, here - high).clamp(min=0).max()
         return _numpy(least), _numpy(moved), float(outside)
 
+    def _inside(self, far: Tensor) -> Tensor:
+        """Points of the ball: a step that its own precision rounds out of it goes back, or is not made."""
+        x = self.x.double()
+        for shrink in (0.0, 1e-6, 1e-3, 1e-1, 1.0):
+            delta = far.double() - x
+            if self.norm == "linf":
+                out = delta.abs() > self.radius
+            else:
+                size = delta.flatten(1).norm(dim=1).view(-1, *([1] * (x.ndim - 1)))
+                out = (size > self.radius).expand_as(delta)
+            less = delta.clamp(-self.radius, self.radius) if self.norm == "linf" else delta
+            far = torch.where(out, (x + (1 - shrink) * less).to(far.dtype), far)
+        return far
+
     def _ascend(self, gain: Any, steps: int) -> Tensor:
         return ascend(
-            self.model,
+            self.module,
             self.x,
             gain,
             radius=self.radius,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ __all__ = ["Kind", "conditional_regret", "inverse_transform", "paper_inverse", "
 
 Kind = Literal["paper", "sharp"]
 SLACK = 1e-4  # of "sharp", which is the least over a grid
+CLOSE = 1e-4  # to τ = 1, where its differences are lost in rounding, and "paper" is as large
 KNOTS = 1025
 SPREADS = 200
 
@@ -47,28 +49,42 @@ def transform(t: Any, tau: float, n_classes: int, kind: Kind = "paper") -> Any:
     t = np.asarray(t, dtype=np.float64)
     if not ((t >= 0) & (t <= 1)).all():
         raise ValueError("t must lie in [0, 1]")
-    if kind == "sharp" and 1 < tau < 2 and n > 2:
+    if kind == "sharp" and 1 + CLOSE < tau < 2 and n > 2:
         return np.vectorize(lambda one: _sharp(float(one), tau, n), otypes=[float])(t)[()]
     return _paper(t, tau, n)
 
 
+def _slope(tau: float, n: int) -> float:
+    """(τ − 1) n^(τ−1), infinite where it is more than a float holds."""
+    power = (tau - 1) * math.log(n)
+    return (tau - 1) * math.exp(power) if power < 700 else math.inf
+
+
 def _paper(t: Any, tau: float, n: int) -> Any:
     if tau >= 2:
-        return t / ((tau - 1) * float(n) ** (tau - 1))
+        return t / _slope(tau, n)
     if tau == 1:
         with np.errstate(divide="ignore", invalid="ignore"):
             lower = np.where(t < 1, (1 - t) * np.log1p(-t), 0.0)
         return ((1 + t) * np.log1p(t) + lower) / 2
-    # log of ((1+t)^a + (1−t)^a)/2, a = 1/(2−τ), by its larger part: a is large near τ = 2
-    a = 1 / (2 - tau)
-    with np.errstate(divide="ignore"):
-        log_m = np.logaddexp(a * np.log1p(t), a * np.log1p(-t)) - np.log(2)
+    log_m = _log_mean(np.asarray(t, dtype=np.float64), tau)
     change = np.expm1((2 - tau) * log_m)
     return (
         -(2.0 ** (1 - tau)) / (1 - tau) * change
         if tau < 1
         else change / ((tau - 1) * float(n) ** (tau - 1))
     )
+
+
+def _log_mean(t: Any, tau: float) -> Any:
+    """log of ((1+t)^a + (1−t)^a)/2, a = 1/(2−τ)."""
+    a, power = 1 / (2 - tau), (tau - 1) / (2 - tau)
+    if abs(power) <= 0.5:  # by its difference to 1, which vanishes towards τ = 1
+        below = np.where(t < 1, t, 0.0)  # at 1 the smaller part is 0
+        down = (1 - below) * np.expm1(power * np.log1p(-below))
+        return np.log1p(((1 + t) * np.expm1(power * np.log1p(t)) + down) / 2)
+    with np.errstate(divide="ignore"):  # by its larger part: a is large near τ = 2
+        return np.logaddexp(a * np.log1p(t), a * np.log1p(-t)) - np.log(2)
 
 
 def _sharp(t: float, tau: float, n: int) -> float:
@@ -122,8 +138,8 @@ def inverse_transform(s: Any, tau: float, n_classes: int, kind: Kind = "paper") 
     if not (s >= 0).all():
         raise ValueError("s must be at least 0")
     if tau >= 2:
-        return np.minimum(s * (tau - 1) * float(n) ** (tau - 1), 1.0)[()]
-    if kind == "sharp" and 1 < tau < 2 and n > 2:
+        return np.minimum(paper_inverse(s, tau, n), 1.0)[()]
+    if kind == "sharp" and 1 + CLOSE < tau < 2 and n > 2:
         t, values = _sharp_knots(tau, n)
         found = t[np.minimum(np.searchsorted(values, s, side="right"), KNOTS - 1)]
         return np.where(s == 0, 0.0, found)[()]
@@ -140,7 +156,7 @@ def paper_inverse(s: Any, tau: float, n: int) -> Any:
     """Γ_τ(s), the paper's closed form, which is never below the inverse of T_τ."""
     s = np.asarray(s, dtype=np.float64)
     if tau >= 2:
-        return (tau - 1) * float(n) ** (tau - 1) * s
+        return np.where(s > 0, np.where(s > 0, s, 1.0) * _slope(tau, n), 0.0)
     if tau > 1:
         return np.sqrt(2 * float(n) ** (tau - 1) * s)
     return np.sqrt(2**tau * (2 - tau) * s)

@@ -13,6 +13,7 @@ from whp.concentration import simultaneous_proportions
 from whp.door import Above, AtLeast, Between, Fraction, Range, front_door
 from whp.intervals import Estimate, exact
 from whp.losses._comp_sum_losses import theorems as t
+from whp.losses._comp_sum_losses.evidence import REPEATED
 from whp.losses._comp_sum_losses.loss import check_tau, comp_sum
 from whp.result import PALETTE, Result
 from whp.theorem import Theorem
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RobustBound", "robust_error_bound"]
 
 ROUNDING = 1e-12
+BISECTIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,7 @@ def robust_error_bound(
     steps: Annotated[int, AtLeast(1)] = 40,
     restarts: Annotated[int, AtLeast(1)] = 2,
     delta: Annotated[float, Fraction()] = 0.05,
+    distinct: bool = True,
     rng: np.random.Generator | int | None = None,
 ) -> RobustBound:
     """Bound the share of rows that some attack within the ball makes wrong.
@@ -138,6 +141,9 @@ def robust_error_bound(
         Of the attack.
     delta : float
         Failure probability of the limit for rows to come.
+    distinct : bool
+        Whether equal rows are copies, which void the limit for rows to come; False where inputs are
+        discrete and repeat by themselves.
     rng : Generator or int, optional
         Source of the attack's starts.
 
@@ -198,7 +204,7 @@ def robust_error_bound(
     losses = {**shown, "tau": tau, "rho": rho, "Φ(1)": scale}
     rows_to_come = float(above[1]) if m.proven else 1.0
     rows = (
-        t.INDEPENDENT.unchecked("rows cannot show how they were drawn"),
+        _independent(X, labels, distinct),
         t.NOT_TRAINED_ON.unchecked("rows cannot show what the model was trained on"),
     )
 
@@ -281,6 +287,18 @@ def _refutes(attacked: float, counted: float, bound: float, known: bool) -> Esti
     return exact(attacked) if attacked > bound else None
 
 
+def _independent(X: np.ndarray, y: np.ndarray, distinct: bool) -> Answer:
+    """Copies show that rows are not independent; nothing shows that they are."""
+    if not distinct:
+        return t.INDEPENDENT.unchecked("equal rows are said to be no copies")
+    rows = np.column_stack([X.reshape(len(X), -1), y])
+    exact = 1 - len(np.unique(rows, axis=0)) / len(rows)
+    why = f"{exact:.1%} of the rows repeat another one exactly"
+    if exact > REPEATED:
+        return t.INDEPENDENT.check(False, why)
+    return t.INDEPENDENT.unchecked(f"{why}; rows that depend on each other cannot be seen")
+
+
 def _of_matrix(
     model: Any, x: Any, y: Any, radius: float, norm: str, box: Any
 ) -> tuple[np.ndarray, np.ndarray, _Margins]:
@@ -294,7 +312,7 @@ def _of_matrix(
         )
     b = as_vector(model[1], "model", size=len(W), dtype=np.float64)
     labels = as_labels(y, "y", size=len(X), classes=len(W))
-    here, least, moved, rounding = linear_margins(W, b, X, labels, radius, norm, box)
+    here, least, reached, moved, rounding = linear_margins(W, b, X, labels, radius, norm, box)
     return (
         X,
         labels,
@@ -302,7 +320,7 @@ def _of_matrix(
             here,
             least - rounding,
             moved,
-            (least + rounding).min(axis=1),
+            (reached + rounding).min(axis=1),
             t.EVAL_MODE.by_construction("a matrix has no mode"),
             t.SUP_TRUE.by_construction("the least value of a linear function over the ball"),
             proven=True,
@@ -365,21 +383,29 @@ def others(n_classes: int) -> np.ndarray:
 
 def linear_margins(
     W: np.ndarray, b: np.ndarray, X: np.ndarray, y: np.ndarray, radius: float, norm: str, box: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Margins (n, C−1), their least values over the ball, how far their vector moves at most, rounding."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Margins (n, C−1), their least values over the ball, how far their vector moves at most, rounding.
+
+    The least values come twice: proven, and reached by a point of the ball.
+    """
     z = X @ W.T + b
     size = (np.abs(X) + radius) @ np.abs(W).T + np.abs(b)
     slack = 4 * (W.shape[1] + 4) * np.finfo(float).eps * size
     rest = others(len(W))[y]
     here = np.take_along_axis(z, y[:, None], 1) - np.take_along_axis(z, rest, 1)
     least = np.empty_like(here)
+    reached = np.empty_like(here)
     fall = np.empty_like(here)
     for c in range(len(W)):
         rows = y == c
         D = W[c] - W[others(len(W))[c]]
         if norm == "l2":
-            drop = np.broadcast_to(radius * np.linalg.norm(D, axis=1), here[rows].shape)
-            most = drop
+            most = drop = found = np.broadcast_to(
+                radius * np.linalg.norm(D, axis=1), here[rows].shape
+            )
+            if box is not None and radius:
+                falls = [_fall_in_box(one, X[rows], radius, box) for one in D]
+                drop, found = (np.column_stack(part) for part in zip(*falls, strict=True))
         else:
             part = X[rows]
             low = high = np.full(part.shape, radius)
@@ -387,8 +413,40 @@ def linear_margins(
                 low = part - np.maximum(part - radius, box[0])
                 high = np.minimum(part + radius, box[1]) - part
             up, down = np.maximum(D, 0), np.maximum(-D, 0)
-            drop = low @ up.T + high @ down.T
+            drop = found = low @ up.T + high @ down.T
             most = np.maximum(drop, high @ up.T + low @ down.T)
-        least[rows], fall[rows] = here[rows] - drop, most
+        least[rows], reached[rows], fall[rows] = here[rows] - drop, here[rows] - found, most
     rounding = np.take_along_axis(slack, y[:, None], 1) + np.take_along_axis(slack, rest, 1)
-    return here, least, np.linalg.norm(fall, axis=1), rounding
+    return here, least, reached, np.linalg.norm(fall, axis=1), rounding
+
+
+def _fall_in_box(
+    direction: np.ndarray, X: np.ndarray, radius: float, box: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far direction·x falls within an ℓ₂ ball and a box: at most, by duality, and by a point found.
+
+    The least of direction·δ for ‖δ‖₂ ≤ radius in the box is where δ = −direction/λ, cut at the box,
+    is as long as the radius; its value + λ(‖δ‖² − radius²)/2 is a lower bound at every λ ≥ 0.
+    """
+    low, high = np.minimum(box[0] - X, 0), np.maximum(box[1] - X, 0)
+    size = float(np.linalg.norm(direction))
+    if size == 0:
+        return np.zeros(len(X)), np.zeros(len(X))
+    w = direction / size
+    corner = np.where(w > 0, low, high) * (w != 0)
+    free = np.linalg.norm(corner, axis=1) <= radius
+    above, below = np.full(len(X), 1 / radius), np.zeros(len(X))
+
+    def cut(pull: np.ndarray) -> np.ndarray:
+        return np.clip(-w / pull[:, None], low, high)
+
+    for _ in range(BISECTIONS):
+        middle = (above + below) / 2
+        long = np.linalg.norm(cut(middle), axis=1) > radius
+        below, above = np.where(long, middle, below), np.where(long, above, middle)
+    delta = cut(above)
+    short = radius**2 - (delta**2).sum(axis=1)
+    found = -(delta @ w)
+    proven = np.where(free, -(corner @ w), found + above * np.maximum(short, 0) / 2)
+    proven = np.minimum(proven, radius)
+    return size * proven, size * np.where(free, -(corner @ w), np.minimum(found, proven))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.special import log_softmax
@@ -37,6 +37,12 @@ def risk_limit(values: np.ndarray, width: float, delta: float) -> float:
     return float(values.mean()) + spread + 7 * width * log_term / (3 * (n - 1))
 
 
+@lru_cache(maxsize=64)
+def _share(hits: int, n: int, level: float) -> Estimate:
+    """Clopper-Pearson interval, which several parts of a run ask for."""
+    return proportion(hits, n, level=level)
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows and what was stated of them.
@@ -60,6 +66,8 @@ class Rows:
         Number of the group of each row; every group counts once, with the mean of its rows.
     votes : str
         Whose votes the probabilities are, empty if they are none.
+    given : ndarray, shape (n, columns), optional
+        The scores as they were given, before any logarithm or division.
     """
 
     logits: np.ndarray
@@ -70,6 +78,7 @@ class Rows:
     floor: float | None = None
     groups: np.ndarray | None = None
     votes: str = ""
+    given: np.ndarray | None = None
 
     @property
     def n_classes(self) -> int:
@@ -105,6 +114,7 @@ class Rows:
             None if self.y_clean is None else self.y_clean[first],
             self.floor,
             votes=self.votes,
+            given=None if self.given is None else self.given[first],
         )
 
     def floors(self, tau: float) -> tuple[float, ...]:
@@ -114,9 +124,9 @@ class Rows:
         if not self.noise or tau >= 2:
             return (FLOOR,)
         # The best scores are softmax ∝ P^(1/(2 − τ)); of a certain class flipped with this noise:
-        other = (self.noise / (self.n_classes - 1)) ** (1 / (2 - tau))
-        right = (1 - self.noise) ** (1 / (2 - tau))
-        best = self.n_classes * other / (right + (self.n_classes - 1) * other)
+        odds = math.log(self.noise / (self.n_classes - 1)) - math.log1p(-self.noise)
+        other = math.exp(odds / (2 - tau))  # over the share of the class itself
+        best = self.n_classes * other / (1 + (self.n_classes - 1) * other)
         return (FLOOR, best) if best > FLOOR else (FLOOR,)
 
     def losses(self, tau: float, floor: float) -> np.ndarray:
@@ -197,7 +207,7 @@ class Rows:
 
     def _rate(self, flags: np.ndarray, level: float) -> Estimate:
         if self.groups is None:
-            return proportion(int(flags.sum()), len(flags), level=level)
+            return _share(int(flags.sum()), len(flags), level)
         return empirical_bernstein(self.units(flags.astype(float)), 1 - level)
 
     def bounds(self, tau: float, delta: float, kind: Kind) -> dict[str, float]:

@@ -34,7 +34,7 @@ INDEPENDENT = Condition(
     "rows-independent",
     "rows (groups, where they are given) are independent draws from one law, each there once",
     remedy="drop copies, or pass what rows have in common as groups=; distinct=False where inputs "
-    "are discrete and repeat by themselves.",
+    "are discrete and repeat by themselves, or scores do, as those of one tree.",
 )
 NOT_TRAINED_ON = Condition(
     "not-trained-on", "the model was trained and chosen without a look at these rows"
@@ -42,7 +42,8 @@ NOT_TRAINED_ON = Condition(
 SOURCE = Condition(
     "labels-as-stated",
     "labels are drawn as stated: from the probabilities given, or certain but for flips to another "
-    "class at the rate given, whatever the input",
+    "class at the rate given, whatever the input; y_clean are the classes before, found without the "
+    "model",
     remedy="state nothing (the least risk is then taken as 0), or what the flips of y_clean say.",
 )
 SHARP = Condition("sharp-transformation", "no distribution has less regret than those searched")

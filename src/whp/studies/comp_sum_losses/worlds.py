@@ -89,8 +89,8 @@ def scored(rng: Rng, said: Array, classes: int, noise: float) -> Array:
 
 @worlds.world(run=comp_sum_losses, strengths=(1, 0.5, 1.5, 2))
 def kinds_of_rows(rng: Rng, strength: float) -> Instance:
-    """400 kinds of rows of 5 classes with known probabilities, 2,000 rows, dial as the strength says."""
-    return known(rng, 2000, *atoms(rng), tau=strength)
+    """400 kinds of rows of 5 classes with known probabilities, 1,000 rows, dial as the strength says."""
+    return known(rng, 1000, *atoms(rng), tau=strength)
 
 
 @worlds.world(run=comp_sum_losses)
@@ -103,15 +103,15 @@ def few_rows(rng: Rng, strength: float) -> Instance:
 def sharper_transformation(rng: Rng, strength: float) -> Instance:
     """The same in 3 classes with the transformation that is not proved, and the best model's logits."""
     P, z = atoms(rng, 3, 0.3)
-    return known(rng, 2000, P, z, tau=strength, transform="sharp")
+    return known(rng, 1000, P, z, tau=strength, transform="sharp")
 
 
 @worlds.world(run=comp_sum_losses, strengths=(1, 0.5, 1.5))
 def always_the_wrong_one_by_a_hair(rng: Rng, strength: float) -> Instance:
-    """Two classes, .65 against .35, scores 1e-6 apart the wrong way: the theorem without room, 20,000 rows."""
+    """Two classes, .65 against .35, scores 1e-6 apart the wrong way: the theorem without room, 8,000 rows."""
     P = np.tile([0.65, 0.35], (50, 1))
     z = np.column_stack([np.zeros(50), np.full(50, 1e-6)])
-    return known(rng, 20_000, P, z, tau=strength, from_probs=False)
+    return known(rng, 8000, P, z, tau=strength, from_probs=False)
 
 
 @worlds.world(run=comp_sum_losses, strengths=(1, 1.7, 0.5))
@@ -163,6 +163,17 @@ def patients(rng: Rng, strength: float) -> Instance:
     z = scored(rng, said, 3, 0.3)
     given = {"logits": z, "y": y, "noise": 0.3, "groups": np.repeat(np.arange(count), size)}
     return Instance(given, judge(0.2 * (1 - 0.3 - 0.15)))
+
+
+@worlds.world(run=comp_sum_losses, strengths=(5, 100))
+def shares_of_votes(rng: Rng, strength: float) -> Instance:
+    """Probabilities are shares of so many votes, as those of neighbours or trees, and tie by themselves."""
+    clean, y, said = flips(rng, 1500, 4, 0.2)
+    votes = rng.multinomial(int(strength), 0.76 * np.eye(4)[said] + 0.06)
+    votes[np.arange(1500), said] += 1 + votes.max(axis=1) - votes[np.arange(1500), said]
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    given = {"logits": shares, "y": y, "noise": 0.2, "y_clean": clean}
+    return Instance(given, judge(0.05 * (1 - 0.2 * 4 / 3)))
 
 
 # Honest worlds of the robust error
@@ -222,6 +233,7 @@ def linear_model(rng: Rng, strength: float) -> Instance:
     open_ = linear_truth(W, np.zeros(3), X, y, 0.1)
     rows = rng.integers(0, len(X), int(strength))
     given = {"model": (W, np.zeros(3)), "x": X[rows], "y": y[rows], "radius": 0.1, "rho": 0.05}
+    given["distinct"] = False  # a row of the law may be drawn twice
     return Instance(given, robust_judge(float(open_[rows].mean()), float(open_.mean())))
 
 
@@ -233,7 +245,42 @@ def linear_model_with_a_demand(rng: Rng, strength: float) -> Instance:
     rows = rng.integers(0, len(X), 500)
     given = {"model": (W, np.zeros(3)), "x": X[rows], "y": y[rows], "radius": 0.1}
     here, law = float(open_[rows].mean()), float(open_.mean())
-    return Instance({**given, "at_most": strength}, robust_judge(here, law, strength))
+    given |= {"at_most": strength, "distinct": False}
+    return Instance(given, robust_judge(here, law, strength))
+
+
+def fooled_in_a_box(w: Array, X: Array, margin: Array, radius: float) -> Array:
+    """Whether a step of at most this length within [0, 1] makes each row's margin, falling along w (n, d), 0.
+
+    The step is -w/λ, cut at the box: coordinates are cut one by one, those first that meet it first.
+    """
+    wrong = np.zeros(len(X), dtype=bool)
+    for i, x in enumerate(X):
+        size, room = np.abs(w[i]), np.where(w[i] > 0, x, 1 - x)
+        fall, left, rest = 0.0, radius**2, float(size @ size)
+        for j in np.argsort(room / size):
+            if room[j] * np.sqrt(rest) >= size[j] * np.sqrt(left):
+                break
+            fall, left, rest = fall + size[j] * room[j], left - room[j] ** 2, rest - size[j] ** 2
+        wrong[i] = margin[i] <= fall + np.sqrt(max(rest, 0.0) * max(left, 0.0))
+    return wrong
+
+
+@worlds.world(run=robust_error_bound, strengths=(0.4, 0.8))
+def round_ball_in_a_box(rng: Rng, strength: float) -> Instance:
+    """Pixels near black and white, two classes, an l2 ball of the strength, half of the room to be tolerated."""
+    n, d = 200, 20
+    X = np.clip(rng.integers(0, 2, (n, d)) + 0.05 * rng.normal(size=(n, d)), 0, 1)
+    w = rng.normal(size=d)
+    y = (X @ w < w.sum() / 2).astype(int)
+    margin = np.abs(X @ w - w.sum() / 2)
+    down = np.where(y[:, None] == 0, w, -w)
+    here = float(fooled_in_a_box(down, X, margin, strength).mean())
+    loose = float((margin <= strength * np.linalg.norm(w)).mean())
+    W, b = np.array([w, 0 * w]), np.array([-w.sum() / 2, 0.0])
+    demand = (here + loose) / 2
+    given = {"model": (W, b), "x": X, "y": y, "radius": strength, "norm": "l2", "box": (0.0, 1.0)}
+    return Instance({**given, "at_most": demand}, robust_judge(here, None, demand))
 
 
 @worlds.world(run=robust_error_bound)
@@ -312,7 +359,9 @@ def networks(rng: Rng, strength: float) -> Instance:
 # What is stated of the labels, broken
 
 
-@worlds.world(run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.1, 0.3, 1), noticeable=False)
+@worlds.world(
+    run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.1, 0.3, 1), noticeable=False, slow=True
+)
 def teacher_without_a_column(rng: Rng, strength: float) -> Instance:
     """Calibrated probabilities of a teacher that does not see a column; the model is the teacher."""
     P, _ = atoms(rng)
@@ -320,7 +369,7 @@ def teacher_without_a_column(rng: Rng, strength: float) -> Instance:
     for i in range(0, int(strength * len(P)) // 2 * 2, 2):
         blind[i : i + 2] = P[i : i + 2].mean(axis=0)
     z = np.log(blind)
-    rows = rng.integers(0, len(P), 2000)
+    rows = rng.integers(0, len(P), 1000)
     given = {"logits": z[rows], "y": drawn(P[rows], rng), "conditional": blind[rows]}
     return Instance({**given, "distinct": False}, judge(excess(P, z)))
 
@@ -331,7 +380,7 @@ def sharpened_probabilities(rng: Rng, strength: float) -> Instance:
     P, _ = atoms(rng)
     Q = P**strength / (P**strength).sum(axis=1, keepdims=True)
     z = np.log(Q + 1e-12) + 0.3 * rng.normal(size=Q.shape)
-    rows = rng.integers(0, len(P), 2000)
+    rows = rng.integers(0, len(P), 1000)
     given = {"logits": z[rows], "y": drawn(P[rows], rng), "conditional": Q[rows]}
     return Instance({**given, "distinct": False}, judge(excess(P, z)))
 
@@ -362,7 +411,7 @@ def tempered_naive_bayes(rng: Rng, strength: float) -> Instance:
 )
 def flips_by_class(rng: Rng, strength: float) -> Instance:
     """Half of the classes are flipped more often, half less; the mean rate is said; errors among the latter."""
-    n = 20_000
+    n = 20_000 if strength < 0.05 else 5000  # rows that show it
     clean = rng.integers(0, 10, n)
     low = clean >= 5
     rate = np.where(low, 0.2 - strength, 0.2 + strength)
@@ -386,13 +435,15 @@ def flips_where_the_model_errs(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.3, 0.25, 0.22), broken_from=0.22)
 def noise_said_too_high(rng: Rng, strength: float) -> Instance:
     """A fifth is flipped and more is said; clean labels are given."""
-    clean, y, said = flips(rng, 20_000, 10, 0.2)
+    clean, y, said = flips(rng, 20_000 if strength < 0.25 else 5000, 10, 0.2)
     z = scored(rng, said, 10, strength)
     given = {"logits": z, "y": y, "noise": strength, "y_clean": clean}
     return Instance(given, judge(0.05 * (1 - 0.2 * 10 / 9)))
 
 
-@worlds.world(run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.3, 0.25, 0.22), noticeable=False)
+@worlds.world(
+    run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.3, 0.25, 0.22), noticeable=False, slow=True
+)
 def noise_said_too_high_unseen(rng: Rng, strength: float) -> Instance:
     """The same without clean labels, 4,000 rows."""
     _, y, said = flips(rng, 4000, 10, 0.2)
@@ -400,11 +451,26 @@ def noise_said_too_high_unseen(rng: Rng, strength: float) -> Instance:
     return Instance(given, judge(0.05 * (1 - 0.2 * 10 / 9)))
 
 
+@worlds.world(
+    run=comp_sum_losses, breaks=t.SOURCE, strengths=(0.4, 0.2), noticeable=False, slow=True
+)
+def clean_labels_by_the_model(rng: Rng, strength: float) -> Instance:
+    """What the model says is given as y_clean, and how often labels differ from it as noise; a tenth is flipped."""
+    _, y, said = flips(rng, 20_000, 10, 0.1, strength)
+    rate = float((y != said).mean())
+    given = {"logits": scored(rng, said, 10, rate), "y": y, "noise": rate, "y_clean": said}
+    return Instance(given, judge(strength * (1 - 0.1 * 10 / 9)))
+
+
 # Rows that are not what they should be
 
 
 @worlds.world(
-    run=comp_sum_losses, breaks=t.INDEPENDENT, strengths=(200, 50, 20, 5), noticeable=False
+    run=comp_sum_losses,
+    breaks=t.INDEPENDENT,
+    strengths=(200, 50, 20, 5),
+    noticeable=False,
+    slow=True,
 )
 def groups_unnamed(rng: Rng, strength: float) -> Instance:
     """Groups of so many rows that fare alike, of 2,000, are not named."""
@@ -452,6 +518,16 @@ def near_copies(rng: Rng, strength: float) -> Instance:
     return repeated(rng, 0.2, strength)
 
 
+@worlds.world(run=robust_error_bound, breaks=t.INDEPENDENT, strengths=(50, 10, 2), rising=False)
+def robust_on_copies(rng: Rng, strength: float) -> Instance:
+    """20 rows, each there so many times."""
+    W, X, y = law_of_rows(rng)
+    open_ = linear_truth(W, np.zeros(3), X, y, 0.1)
+    rows = np.repeat(rng.choice(len(X), 20, replace=False), int(strength))
+    given = {"model": (W, np.zeros(3)), "x": X[rows], "y": y[rows], "radius": 0.1}
+    return Instance(given, robust_judge(float(open_[rows].mean()), float(open_.mean())))
+
+
 def learnt(rng: Rng, n: int, share: float) -> tuple[Any, Array, Array, Array, Array, float]:
     """Logistic regression in 60 inputs on 300 rows; n rows of which it saw a share; the law's rows.
 
@@ -475,7 +551,9 @@ def learnt(rng: Rng, n: int, share: float) -> tuple[Any, Array, Array, Array, Ar
     return model, fresh, labels, far, truth, float((best != truth).mean())
 
 
-@worlds.world(run=comp_sum_losses, breaks=t.NOT_TRAINED_ON, strengths=(1, 0.5), noticeable=False)
+@worlds.world(
+    run=comp_sum_losses, breaks=t.NOT_TRAINED_ON, strengths=(1, 0.5), noticeable=False, slow=True
+)
 def rows_that_trained_the_model(rng: Rng, strength: float) -> Instance:
     """A share of the 300 rows trained the model; clean labels."""
     model, X, y, far, truth, best = learnt(rng, 300, strength)
@@ -483,7 +561,9 @@ def rows_that_trained_the_model(rng: Rng, strength: float) -> Instance:
     return Instance({"logits": model.decision_function(X), "y": y}, judge(error - best))
 
 
-@worlds.world(run=robust_error_bound, breaks=t.NOT_TRAINED_ON, strengths=(1, 0.5), noticeable=False)
+@worlds.world(
+    run=robust_error_bound, breaks=t.NOT_TRAINED_ON, strengths=(1, 0.5), noticeable=False, slow=True
+)
 def robust_on_rows_that_trained_the_model(rng: Rng, strength: float) -> Instance:
     """The same for the robust error of rows to come."""
     model, X, y, far, truth, _ = learnt(rng, 300, strength)
@@ -572,7 +652,9 @@ def hook_on_a_layer(rng: Rng, strength: float) -> Instance:
     return through(rng, seeming(rng, "hook"), 0.05)
 
 
-@worlds.world(run=robust_error_bound, breaks=t.SUP_TRUE, strengths=(1000, 30, 1), noticeable=False)
+@worlds.world(
+    run=robust_error_bound, breaks=t.SUP_TRUE, strengths=(1000, 30, 1), noticeable=False, slow=True
+)
 def attack_on_a_saturated_network(rng: Rng, strength: float) -> Instance:
     """sup='pgd' where tanh of the given slope hides the gradient."""
     import torch
