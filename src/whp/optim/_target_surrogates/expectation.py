@@ -89,6 +89,7 @@ def mean_distances(
         gaps[t] = eta * np.sqrt(max(float((np.diag(K) * missed**2).sum()), 0.0))
         pulled = eta * shares[:, None] * M
         M = M - pulled - pulled.T + eta**2 * both * K
+        M = (M + M.T) / 2  # an antisymmetric part would grow by 1 + (ηn/b)² a step
         mean = (1 - eta * shares) * mean
         D, before = float(np.trace(M)), D
         growth = min(max(1 - 2 * eta * float(shares.min()) + eta**2 * n / b, 0.0), 1.0)

@@ -48,8 +48,9 @@ SMOOTH = Condition(
 )
 SAME_ROWS = Condition(
     "same-rows",
-    "every step asks about the same rows and targets",
-    remedy="ask about all rows at every step; minibatches have majorisation and recursion.",
+    "every step asks about the same rows and targets, of the same parameters and weight decay",
+    remedy="ask about all rows at every step, and freeze nothing on the way; minibatches have "
+    "majorisation and recursion.",
 )
 LOWER = Condition(
     "lower-bound",

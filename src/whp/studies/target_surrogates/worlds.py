@@ -2,7 +2,7 @@
 
 Of linear models the parameters after each step are kept as the run makes them; losses and gradients
 are then taken in extended precision. The mean over batches is that of the second moments of the
-coefficients, in extended precision too, which uses no basis.
+errors, in extended precision too, after Gram and Schmidt.
 """
 
 from __future__ import annotations
@@ -244,51 +244,46 @@ def counts(rng: Rng, strength: float) -> Instance:
 # The mean over batches
 
 
-def solved(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """A⁻¹B in extended precision, by elimination with pivots."""
-    M, d = np.concatenate([A, B], axis=1), len(A)
-    for k in range(d):
-        p = k + int(np.abs(M[k:, k]).argmax())
-        M[[k, p]] = M[[p, k]]
-        M[k] /= M[k, k]
-        others = np.arange(d) != k
-        M[others] -= M[others, k : k + 1] * M[k]
-    return M[:, d:]
+def orthogonal(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Q and R of independent columns in extended precision, by Gram and Schmidt, twice."""
+    Q, R = X.astype(LONG), np.zeros((X.shape[1],) * 2, LONG)
+    for j in range(Q.shape[1]):
+        for _ in range(2):
+            along = Q[:, :j].T @ Q[:, j]
+            Q[:, j] -= Q[:, :j] @ along
+            R[:j, j] += along
+        R[j, j] = np.sqrt(Q[:, j] @ Q[:, j])
+        Q[:, j] /= R[j, j]
+    return Q, R
 
 
 def exact_mean(
     X: np.ndarray, y: np.ndarray, b: int, etas: np.ndarray, m: int | None = None
 ) -> float:
-    """E‖z_T − z*‖² by second moments of the coefficients, in extended precision.
+    """E‖z_T − z*‖² by second moments in extended precision; columns of X are independent.
 
-    Batches are drawn without replacement, independently; columns of X are independent. With c what
-    coefficients lack to the best ones, a batch S takes c to c − η(n/b) S·Σ a_i(a_iᵀc + r_i).
+    Batches are drawn without replacement, independently. With z − z* = Qu, a batch S takes u to
+    u − η(n/b) F Σ_S q_i(q_iᵀu + r_i), F what inner steps take of the exact one.
     """
     n, d = X.shape
-    size = np.sqrt(np.square(X).sum(axis=0)).astype(LONG)
-    A = X.astype(LONG) / size
-    H = A.T @ A
-    c = -solved(H, (A.T @ y)[:, None])[:, 0]
-    r = -(A @ c) - y
-    if m is None:
-        step = solved(H, np.eye(d, dtype=LONG))
-    else:
-        plain = H * size * size[:, None]
-        top = LONG(np.linalg.norm(X, 2)) ** 2
-        power, step = np.eye(d, dtype=LONG), np.zeros((d, d), LONG)
+    Q, R = orthogonal(X)
+    u, F = -(Q.T @ y), np.eye(d, dtype=LONG)
+    r = -(Q @ u) - y
+    if m is not None:
+        left, H = F, R @ R.T / LONG(np.linalg.norm(X, 2)) ** 2
         for _ in range(m):
-            step, power = step + power / top, power - plain @ power / top
-        step = step * size * size[:, None]
-    C, one, two = np.outer(c, c), LONG(b) / n, LONG(b * (b - 1)) / (n * (n - 1))
-    taken = step @ H
+            left = left - H @ left
+        F = F - left
+    C, one, two = np.outer(u, u), LONG(b) / n, LONG(b * (b - 1)) / (n * (n - 1))
     for eta in etas:
         e = LONG(eta) * n / b
-        v = ((A @ C) * A).sum(axis=1) + 2 * r * (A @ c) + r**2
-        K = (one - two) * (A.T * v) @ A + two * H @ C @ H
-        pulled = taken @ C
-        C = C - e * one * (pulled + pulled.T) + e**2 * step @ K @ step
-        c = c - e * one * taken @ c
-    return float((H * C).sum())
+        v = ((Q @ C) * Q).sum(axis=1) + 2 * r * (Q @ u) + r**2
+        K = (one - two) * (Q.T * v) @ Q + two * C
+        pulled = F @ C
+        C = C - e * one * (pulled + pulled.T) + e**2 * F @ K @ F.T
+        C = (C + C.T) / 2
+        u = u - e * one * F @ u
+    return float(np.trace(C))
 
 
 def batches(
@@ -436,10 +431,7 @@ def twins(rng: Rng, gap: float) -> tuple[np.ndarray, np.ndarray]:
 
 def left_out(X: np.ndarray, y: np.ndarray) -> float:
     """‖z_0 − z*‖² along what the last column adds, where a run that takes it for a copy stays."""
-    A = X.astype(LONG)
-    rest = A[:, :-1]
-    adds = A[:, -1] - rest @ solved(rest.T @ rest, rest.T @ A[:, -1:])[:, 0]
-    return float((adds @ y) ** 2 / (adds @ adds))
+    return float((orthogonal(X)[0][:, -1] @ y) ** 2)
 
 
 @worlds.world(run=once, strengths=(1e-3, 1e-7))
@@ -512,6 +504,7 @@ def trained(
     double: bool = True,
     lower: float = 0.0,
     rows: list[slice] | None = None,
+    between: Callable[[int, Any, Any], None] | None = None,
     **options: Any,
 ) -> Trained:
     """A loop with SSO; `losses` say at each step what the loss of outputs is, `oracles` what is told."""
@@ -534,12 +527,16 @@ def trained(
     opt = SSO(model.parameters(), **given)
     parts = rows or [slice(None)] * len(oracles)
     fine, least = True, np.inf
-    for loss, oracle, part in zip(losses, oracles, parts, strict=True):
+    for k, (loss, oracle, part) in enumerate(zip(losses, oracles, parts, strict=True)):
+        if between is not None:
+            between(k, model, opt)
         x = inputs[part]
-        value = loss(model.double()(x.double()))  # a step's numbers in double precision
-        slopes = torch.autograd.grad(value, list(model.parameters()))
-        least = min(least, sum(float(g.square().sum()) for g in slopes))
-        model.to(kind)
+        every = {name: p.detach().double().requires_grad_() for name, p in model.named_parameters()}
+        value = loss(torch.func.functional_call(model, every, (x.double(),)))
+        slopes = torch.autograd.grad(value, list(every.values()))
+        decay = len(x) * opt.param_groups[0]["weight_decay"]
+        pulled = [g + decay * p.detach() for g, p in zip(slopes, every.values(), strict=True)]
+        least = min(least, sum(float(g.square().sum()) for g in pulled))
         info = opt.step(lambda x=x: model(x), oracle)
         with torch.no_grad():
             after = float(loss(model.double()(x.double())))
@@ -621,13 +618,8 @@ def positive_weights(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=trained, strengths=(0, 1))
 def a_small_network(rng: Rng, strength: float) -> Instance:
-    """Eight hidden units, Adam inside; with (1) weight decay, of which the loss alone is judged."""
-    made = lesson(rng, "cross-entropy", hidden=8, weight_decay=0.1 * strength)
-    if strength:
-        return Instance(
-            made.arguments, lambda run: {"majorisation": judge_trained(run)["majorisation"]}
-        )
-    return made
+    """Eight hidden units, Adam inside; with (1) weight decay, which the gradient has too."""
+    return lesson(rng, "cross-entropy", hidden=8, weight_decay=0.1 * strength)
 
 
 @worlds.world(run=trained)
@@ -742,6 +734,27 @@ def targets_that_change(rng: Rng, strength: float) -> Instance:
         "seed": int(rng.integers(1 << 31)),
     }
     return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(1.0, 0.1))
+def weight_decay_that_changes(rng: Rng, strength: float) -> Instance:
+    """Every second step has that weight decay, the others none, so that the objective changes."""
+
+    def between(k: int, model: Any, opt: Any) -> None:
+        opt.param_groups[0]["weight_decay"] = strength * (k % 2)
+
+    return lesson(rng, "mse", steps=4, inner="gd", inner_lr=0.2, m=5, between=between)
+
+
+@worlds.world(run=trained, breaks=t.SAME_ROWS)
+def layers_that_are_frozen_in_turn(rng: Rng, strength: float) -> Instance:
+    """The bias alone is trained, then the rest; all of the gradient is judged."""
+
+    def between(k: int, model: Any, opt: Any) -> None:
+        model[0].weight.requires_grad_(k >= 2)
+        model[0].bias.requires_grad_(k < 2)
+
+    return lesson(rng, "mse", steps=4, inner="gd", inner_lr=0.2, m=5, between=between)
 
 
 def lowered(rng: Rng, less: Callable[[float], float], steps: int = 3) -> Instance:
