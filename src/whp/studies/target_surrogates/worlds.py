@@ -678,6 +678,26 @@ def a_mean_for_one_of_two(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge_trained)
 
 
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(0, 1))
+def absolute_errors(rng: Rng, strength: float) -> Instance:
+    """Smooth L1 with beta = 0, which has no L; with (1) one that the user gives."""
+    from torch.nn import SmoothL1Loss
+
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    _, y, _ = torch_loss("mse", rng, 40)
+    loss = SmoothL1Loss(beta=0.0, reduction="sum")
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y)] * 4,
+        "oracles": [loss_oracle(loss, y, L=2.0 if strength else None)] * 4,
+        "eta": 0.5,
+        "seed": int(rng.integers(1 << 31)),
+    }
+    return Instance(arguments, judge_trained)
+
+
 @worlds.world(run=trained, breaks=t.SMOOTH, refuses=(ValueError,))
 def a_mean_that_does_not_say_so(rng: Rng, strength: float) -> Instance:
     """`functional.cross_entropy`, a mean, is handed in as a loss."""
