@@ -62,7 +62,7 @@ def fitted(X: np.ndarray, y: np.ndarray, **options: Any) -> Run:
     return Run(made, (np.zeros_like(made.coef), *path[:-1], made.coef))
 
 
-def once(X: np.ndarray, y: np.ndarray, measure: bool = True, **options: Any) -> Run:
+def once(X: Any, y: np.ndarray, measure: bool = True, **options: Any) -> Run:
     """A run with batches."""
     made = target_surrogates(X, y, compare=False, measure=measure, **options)
     return Run(made, ())
@@ -209,13 +209,13 @@ def orthogonal_columns(rng: Rng, strength: float) -> Instance:
     return fit(X, X @ rng.standard_normal(6), "squared", max_iter=1)
 
 
-@worlds.world(run=fitted, breaks=t.STEP, strengths=(2.5, 1.9, 1.5, 1.1, 1.001))
+@worlds.world(run=fitted, breaks=t.STEP, strengths=(2.5, 1.5, 1.001))
 def long_steps_on_squares(rng: Rng, strength: float) -> Instance:
     """η is so many times 1/L, squared loss."""
     return fit(*linear(rng, 100, 10), "squared", eta=strength)
 
 
-@worlds.world(run=fitted, breaks=t.STEP, strengths=(10, 3, 2, 1.5, 1.1))
+@worlds.world(run=fitted, breaks=t.STEP, strengths=(10, 2, 1.1))
 def long_steps_on_clicks(rng: Rng, strength: float) -> Instance:
     """The same for logistic regression."""
     return fit(*clicks(rng), "logistic", eta=4 * strength)
@@ -233,7 +233,7 @@ def adaptive_steps(rng: Rng, strength: float) -> Instance:
     return fit(*clicks(rng), "logistic", rule="adagrad", eta=4 * strength)
 
 
-@worlds.world(run=fitted, breaks=t.SMOOTH, strengths=(1000, 100, 10, 1))
+@worlds.world(run=fitted, breaks=t.SMOOTH, strengths=(1000, 30, 1))
 def counts(rng: Rng, strength: float) -> Instance:
     """Poisson, means of about the strength: there is no L."""
     X = rng.standard_normal((60, 3)) / 4
@@ -314,7 +314,7 @@ def noisy(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
     return X, noise + (rng.random() < 0.5) * X @ rng.standard_normal(4)
 
 
-@worlds.world(run=once, strengths=(40, 300))
+@worlds.world(run=once, strengths=(40, 150))
 def batches_of_six(rng: Rng, strength: float) -> Instance:
     """So many steps with 6 of 60 rows each."""
     return batches(*noisy(rng), 6, int(strength))
@@ -339,13 +339,13 @@ def batches_of_a_few_leverages(rng: Rng, strength: float) -> Instance:
     X, y = linear(rng, 60, 4)
     X[:, 3] = 0.0
     X[0, 3] = 5.0
-    return batches(X, y, 6, 100, schedule="sqrt")
+    return batches(X, y, 6, 60, schedule="sqrt")
 
 
-@worlds.world(run=once, breaks=t.HALF_STEP, strengths=(20, 4, 2, 1.01))
+@worlds.world(run=once, breaks=t.HALF_STEP, strengths=(20, 2, 1.01))
 def long_steps_with_batches(rng: Rng, strength: float) -> Instance:
     """η is so many times b/(2n)."""
-    return batches(*noisy(rng), 6, 40, eta=strength * 6 / 120)
+    return batches(*noisy(rng), 6, 20, eta=strength * 6 / 120)
 
 
 @worlds.world(run=once, breaks=t.HALF_STEP)
@@ -398,7 +398,7 @@ def projection_on_the_batch(rng: Rng, strength: float) -> Instance:
     return batches(X, y, b, 10, mean, projection="batch", eta=b / 120)
 
 
-@worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(10.0, 0.1, 1e-3))
+@worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(10.0, 1e-3))
 def ridge_with_batches(rng: Rng, strength: float) -> Instance:
     """A penalty moves the limit away from the best outputs."""
     X, y = linear(rng, 60, 4)
@@ -410,9 +410,9 @@ def ridge_with_batches(rng: Rng, strength: float) -> Instance:
         return -inverse @ (10 * rows.swapaxes(1, 2) @ off + 60 * strength * theta)
 
     def mean(etas: np.ndarray) -> float:
-        return average(X, y, 6, 60, step)
+        return average(X, y, 6, 30, step)
 
-    return batches(X, y, 6, 60, mean, alpha=strength)
+    return batches(X, y, 6, 30, mean, alpha=strength)
 
 
 @worlds.world(run=once, breaks=t.FULL_PROJECTION)
@@ -437,21 +437,21 @@ def left_out(X: np.ndarray, y: np.ndarray) -> float:
 @worlds.world(run=once, strengths=(1e-3, 1e-7))
 def columns_that_are_much_alike(rng: Rng, strength: float) -> Instance:
     """Two columns differ by so much of their size, and are told apart."""
-    return batches(*twins(rng, strength), 30, 40)
+    return batches(*twins(rng, strength), 30, 20)
 
 
 @worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(1e-11, 1e-12), rising=False)
 def columns_that_are_taken_for_one(rng: Rng, strength: float) -> Instance:
     """They differ by so little that the run takes them for copies."""
     X, y = twins(rng, strength)
-    return batches(X, y, 30, 40, lambda etas: left_out(X, y))
+    return batches(X, y, 30, 15, lambda etas: left_out(X, y))
 
 
 @worlds.world(run=once, breaks=t.FULL_PROJECTION, strengths=(1e-6, 1e-8), rising=False)
 def sparse_columns_that_are_taken_for_one(rng: Rng, strength: float) -> Instance:
     """The same in a sparse matrix, where XᵀX is factored and both are one much sooner."""
     X, y = twins(rng, strength)
-    made = batches(X, y, 30, 40, lambda etas: left_out(X, y))
+    made = batches(X, y, 30, 15, lambda etas: left_out(X, y))
     return Instance({**made.arguments, "X": csr_array(X)}, made.truths)
 
 
@@ -601,19 +601,19 @@ def lesson(
 @worlds.world(run=trained, strengths=range(len(KINDS)))
 def losses_of_torch(rng: Rng, strength: float) -> Instance:
     """A linear layer under MSE, Huber, smooth L1, BCE, cross-entropy; inner L-BFGS comes near the minimum."""
-    return lesson(rng, KINDS[int(strength)], inner="lbfgs", m=8)
+    return lesson(rng, KINDS[int(strength)], inner="lbfgs", m=5)
 
 
-@worlds.world(run=trained, strengths=(2, 5, 50))
+@worlds.world(run=trained, strengths=(2, 50))
 def class_weights(rng: Rng, strength: float) -> Instance:
     """One of three classes weighs so much."""
-    return lesson(rng, "cross-entropy", strength, inner="lbfgs", m=8)
+    return lesson(rng, "cross-entropy", strength, inner="lbfgs", m=5)
 
 
-@worlds.world(run=trained, strengths=(2, 5, 50))
+@worlds.world(run=trained, strengths=(2, 50))
 def positive_weights(rng: Rng, strength: float) -> Instance:
     """Positives weigh so much."""
-    return lesson(rng, "bce", strength, inner="lbfgs", m=8)
+    return lesson(rng, "bce", strength, inner="lbfgs", m=5)
 
 
 @worlds.world(run=trained, strengths=(0, 1))
@@ -631,25 +631,25 @@ def single_precision(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=trained, breaks=t.STEP, strengths=(4, 2, 1.01))
 def long_steps_of_torch(rng: Rng, strength: float) -> Instance:
     """η is so many times 1/L of a loss that is known."""
-    return lesson(rng, "mse", eta=strength / 2, inner="lbfgs", m=8)
+    return lesson(rng, "mse", eta=strength / 2, inner="lbfgs", m=5)
 
 
 @worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2, 1.5), broken_from=2)
 def an_l_that_is_too_small(rng: Rng, strength: float) -> Instance:
     """The user's L is so many times too small."""
-    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=8)
+    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=5)
 
 
 @worlds.world(run=trained, breaks=t.SMOOTH, strengths=(50, 10, 3), broken_from=10)
 def weights_forgotten(rng: Rng, strength: float) -> Instance:
     """The L of cross-entropy is given, and that a class weighs so much is forgotten."""
-    return lesson(rng, "cross-entropy", strength, L=0.5, inner="lbfgs", m=8)
+    return lesson(rng, "cross-entropy", strength, L=0.5, inner="lbfgs", m=5)
 
 
 @worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2), noticeable=False)
 def an_l_that_nobody_looks_at(rng: Rng, strength: float) -> Instance:
     """The user's L is too small, and no value is asked for."""
-    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=8, measure=False)
+    return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=5, measure=False)
 
 
 @worlds.world(run=trained, breaks=t.SMOOTH, strengths=(0, 1))
@@ -734,7 +734,7 @@ def minibatches_in_turn(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge_trained)
 
 
-@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(1.0, 0.1, 0.025))
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(1.0, 0.025))
 def targets_that_change(rng: Rng, strength: float) -> Instance:
     """The rows stay, and that share of the targets is drawn anew at each step."""
     from whp.optim import loss_oracle
@@ -795,7 +795,7 @@ def lowered(rng: Rng, less: Callable[[float], float], steps: int = 3) -> Instanc
         "oracles": [oracle] * steps,
         "seed": int(rng.integers(1 << 31)),
         "inner": "lbfgs",
-        "m": 8,
+        "m": 5,
     }
     return Instance(arguments, judge_trained)
 
@@ -836,5 +836,5 @@ worlds.mutant(
     target=f"{HERE}.front_door:target_noise",
     change=lambda noise: lambda *given: noise(*given) / 4,
     world=batches_of_six,
-    strength=300,
+    strength=150,
 )
