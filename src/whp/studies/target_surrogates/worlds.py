@@ -513,7 +513,7 @@ def trained(
 
     from whp.optim import SSO
 
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # of this processor alone, which is much cheaper
     kind = torch.float64 if double else torch.float32
     d = X.shape[1]
     layers = (
@@ -539,8 +539,8 @@ def trained(
         least = min(least, sum(float(g.square().sum()) for g in pulled))
         info = opt.step(lambda x=x: model(x), oracle)
         with torch.no_grad():
-            after = float(loss(model.double()(x.double())))
-        model.to(kind)
+            ended = {name: p.double() for name, p in model.named_parameters()}
+            after = float(loss(torch.func.functional_call(model, ended, (x.double(),))))
         fine &= after <= info.surrogate + opt.progress.records[-1].slack
     return Trained(opt.certificates(lower), fine, least)
 
@@ -634,13 +634,13 @@ def long_steps_of_torch(rng: Rng, strength: float) -> Instance:
     return lesson(rng, "mse", eta=strength / 2, inner="lbfgs", m=5)
 
 
-@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2, 1.5), broken_from=2)
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(4, 2), broken_from=2)
 def an_l_that_is_too_small(rng: Rng, strength: float) -> Instance:
     """The user's L is so many times too small."""
     return lesson(rng, "mse", L=2 / strength, inner="lbfgs", m=5)
 
 
-@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(50, 10, 3), broken_from=10)
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(50, 10), broken_from=10)
 def weights_forgotten(rng: Rng, strength: float) -> Instance:
     """The L of cross-entropy is given, and that a class weighs so much is forgotten."""
     return lesson(rng, "cross-entropy", strength, L=0.5, inner="lbfgs", m=5)
@@ -806,7 +806,7 @@ def a_loss_below_zero(rng: Rng, strength: float) -> Instance:
     return lowered(rng, lambda first: strength * first)
 
 
-@worlds.world(run=trained, breaks=t.LOWER, strengths=(0.9, 0.5, 0.1), noticeable=False)
+@worlds.world(run=trained, breaks=t.LOWER, strengths=(0.9, 0.1), noticeable=False)
 def a_least_that_is_not_reached(rng: Rng, strength: float) -> Instance:
     """The loss could fall below zero, and in this run hardly does."""
     return lowered(rng, lambda first: strength * first)
