@@ -6,7 +6,16 @@ import pytest
 from whp.certificate import Status, Verdict
 from whp.concentration import hoeffding
 from whp.intervals import Estimate, exact, mean
-from whp.theorem import AT_LEAST, AT_MOST, ON_AVERAGE, THIS_RUN, Condition, Derived, Theorem
+from whp.theorem import (
+    AT_LEAST,
+    AT_MOST,
+    COMPUTED,
+    ON_AVERAGE,
+    THIS_RUN,
+    Condition,
+    Derived,
+    Theorem,
+)
 
 RANK = Condition("full-rank", "A has full rank", remedy="drop a column.")
 FIXED = Condition("fixed-before", "A was fixed before the draw")
@@ -98,6 +107,25 @@ def test_an_expectation_needs_an_interval_that_is_valid_at_its_number_of_runs():
             call(average, measured=wrong)
     assert call(average, measured=hoeffding(values, 0.05)).sure == pytest.approx(0.9)
     assert call(average, measured=None).verdict is Verdict.UNMEASURED
+
+
+def test_an_expectation_that_was_summed_is_certain_and_one_that_was_sampled_is_not():
+    average = THEOREM.variant(scope=ON_AVERAGE)
+    summed = Estimate.between(0.4, 0.6, method=COMPUTED)
+    assert call(average, measured=summed, confidence=1.0).sure == 1.0
+    assert call(average, measured=summed).verdict is Verdict.HOLDS
+    sampled = (
+        Estimate.between(0.4, 0.6, method=COMPUTED, n=20),
+        Estimate.between(0.4, 0.6, method=COMPUTED, n=1),
+        Estimate.between(0.4, 0.6, method=COMPUTED, level=0.95),
+        Estimate.between(0.4, 0.6, method="computed"),
+        Estimate.between(0.4, 0.6),
+        exact(0.5, 0.1),
+    )
+    for wrong in sampled:
+        with pytest.raises(ValueError, match="summed over all draws"):
+            call(average, measured=wrong)
+        assert call(measured=wrong).verdict is Verdict.HOLDS  # of this run it may speak
 
 
 def test_names_are_identifiers_and_conditions_are_distinct():

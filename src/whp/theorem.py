@@ -253,14 +253,16 @@ class Theorem:
             )
         valid = (
             measured is None
-            or measured.method == COMPUTED
+            or (measured.method == COMPUTED and measured.level == 1 and measured.n is None)
             or (measured.level < 1 and measured.method in VALID_AT_ANY_N)
         )
         if self.scope is ON_AVERAGE and not valid:
             assert measured is not None
             raise ValueError(
                 f"{self.name}: an expectation is measured by an interval that holds at its "
-                f"number of runs ({', '.join(VALID_AT_ANY_N)}), got {measured.method!r}"
+                f"number of runs ({', '.join(VALID_AT_ANY_N)}), or summed over all draws "
+                f"({COMPUTED}: level 1, no number of runs), got {measured.method!r} at level "
+                f"{measured.level:g} of {measured.n} runs"
             )
         ordered = sorted(given, key=lambda a: self._names.index(a.name))
         return Certificate(

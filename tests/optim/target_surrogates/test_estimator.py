@@ -91,6 +91,13 @@ def test_what_would_be_ignored_is_refused(options, named):
         SSORegressor(**options).fit(X, np.abs(y))
 
 
+def test_an_intercept_cannot_come_or_go_between_batches():
+    X, y, _ = small_problem()
+    model = SSORegressor().partial_fit(X, y).set_params(fit_intercept=False)
+    with pytest.raises(ValueError, match="fit_intercept must stay"):
+        model.partial_fit(X, y)
+
+
 def test_data_beyond_all_scales_are_refused():
     X, y, _ = small_problem()
     with pytest.raises(ValueError, match=r"X reaches .*; scale it"):

@@ -1,3 +1,6 @@
+import itertools
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -63,6 +66,65 @@ def test_the_mean_is_that_of_runs(m):
     assert np.mean(ends) == pytest.approx(D[-1], abs=4 * np.std(ends) / np.sqrt(200))
     assert radius[-1] < 1e-9
     assert (gaps == 0).all() if m is None else (gaps > 0).all()
+
+
+@pytest.mark.parametrize("m", [None, 7])
+def test_rounding_does_not_grow_over_many_steps(m):
+    X, y = problem()
+    etas = np.full(1500, 39 / 80)
+    D, radius, _ = by_recursion(X, y, 39, etas, m)
+    assert D[-1] == pytest.approx(exact_mean(X, y, 39, etas, m), rel=1e-8)
+    assert radius[-1] < 1e-7 * D[-1]
+
+
+def test_the_mean_is_that_of_all_batches():
+    """Every sequence of three batches of two of four rows, in fractions."""
+    X = np.array([[1, 2], [0, 1], [3, -1], [1, 1]])
+    y = np.array([1, 2, -1, 3])
+    A = [[Fraction(int(v)) for v in row] for row in X]
+    t = [Fraction(int(v)) for v in y]
+    a, c, e = (sum(r[i] * r[j] for r in A) for i, j in ((0, 0), (0, 1), (1, 1)))
+    det = a * e - c * c
+    inverse = ((e / det, -c / det), (-c / det, a / det))
+
+    def project(g):
+        s = [sum(A[i][j] * v for i, v in g) for j in (0, 1)]
+        return [inverse[j][0] * s[0] + inverse[j][1] * s[1] for j in (0, 1)]
+
+    best = project(list(enumerate(t)))
+
+    def go(theta, steps):
+        if not steps:
+            off = [r[0] * (theta[0] - best[0]) + r[1] * (theta[1] - best[1]) for r in A]
+            return sum(v * v for v in off)
+        batches = list(itertools.combinations(range(4), 2))
+        total = Fraction(0)
+        for S in batches:
+            g = [(i, A[i][0] * theta[0] + A[i][1] * theta[1] - t[i]) for i in S]
+            d = project(g)  # η n/b = 1/2
+            total += go([theta[0] - d[0] / 2, theta[1] - d[1] / 2], steps - 1)
+        return total / len(batches)
+
+    mean = float(go([Fraction(0)] * 2, 3))
+    etas = np.full(3, 2 / 8)
+    D, _, _ = by_recursion(X * 1.0, y * 1.0, 2, etas)
+    assert D[-1] == pytest.approx(mean, rel=1e-13)
+    assert exact_mean(X * 1.0, y * 1.0, 2, etas) == pytest.approx(mean, rel=1e-15)
+
+
+@pytest.mark.parametrize("left", [0.0, 0.3])
+def test_what_inner_steps_miss_is_bounded_without_the_moments(left):
+    X, y = problem()
+    U = LinearProblem(X).basis[0]
+    best = U.T @ y
+    sigma2, etas = target_noise(U, U @ best - y, 8), np.full(30, 0.1)
+    shares = np.array([1.0, 1 - left / 2, 1 - left])
+    D, _, gaps = mean_distances(U, -best, U @ best - y, etas, 8, shares)
+    start = float(best @ best)
+    known = recursion_bound(start, etas, sigma2, 1.0, 5.0, gaps)
+    rough = recursion_bound(start, etas, sigma2, 1.0, 5.0, None, left)
+    assert (rough * (1 + 1e-12) >= known).all()
+    assert (known * (1 + 1e-12) >= D).all()
 
 
 @pytest.mark.parametrize("b", [1, 8, 39])

@@ -312,3 +312,20 @@ def test_comparison_picture_and_files():
     again = target_surrogates(pd.DataFrame(X), np.where(y == 1, "good", "bad"), max_iter=20, rng=0)
     np.testing.assert_allclose(again.coef, found.coef, rtol=1e-9)
     plt.close("all")
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_copies_of_columns_are_one_and_near_copies_void(sparse):
+    rng = np.random.default_rng(0)
+    X, other = rng.normal(size=(60, 3)), rng.normal(size=60)
+    y = X.sum(axis=1) + 5 * other
+
+    def verdict(column):
+        A = np.column_stack([X, column])
+        held = csr_array(A) if sparse else A
+        return certificate("recursion", held, y, batch_size=30, max_iter=60).verdict
+
+    assert verdict(7 * X[:, 0]) is Verdict.HOLDS
+    assert verdict(X[:, 0] + 1e-3 * other) is Verdict.HOLDS
+    assert verdict(X[:, 0] + 1e-11 * other) is Verdict.VOID
+    assert verdict(X[:, 0] + 1e-7 * other) is (Verdict.VOID if sparse else Verdict.HOLDS)

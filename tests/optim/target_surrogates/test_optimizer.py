@@ -472,6 +472,30 @@ def test_other_targets_void_the_descent():
     assert verdicts(opt)["descent"] == "void"
 
 
+def change_decay(opt, model):
+    opt.param_groups[0]["weight_decay"] = 0.5
+
+
+def freeze(opt, model):
+    next(model.parameters()).requires_grad_(False)
+
+
+@pytest.mark.parametrize("change", [change_decay, freeze])
+@pytest.mark.parametrize("measure", [False, True])
+@pytest.mark.parametrize("saved", [False, True])
+def test_another_objective_voids_the_descent(change, measure, saved):
+    X, y = batch()
+    model = network()
+    opt = trained(model, X, oracle_of(y), measure=measure)
+    assert verdicts(opt)["descent"] != "void"
+    change(opt, model)
+    if saved:
+        opt.load_state_dict(copy.deepcopy(opt.state_dict()))
+    opt.step(lambda: model(X), oracle_of(y))
+    assert verdicts(opt)["descent"] == "void"
+    assert verdicts(opt)["majorisation"] == ("holds" if measure else "unmeasured")
+
+
 @pytest.mark.parametrize("factor", [1.5, 2, 4])
 def test_an_l_that_is_too_small_is_void(factor):
     X, y = regression(torch.float64)

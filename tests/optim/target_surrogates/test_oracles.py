@@ -128,3 +128,13 @@ def test_targets_that_would_be_repeated_are_refused():
 def test_what_a_loss_is_never_below(loss, y, least):
     assert least_of(loss_oracle(loss(reduction="sum"), y)) == least
     assert least_of(lambda z: (0.0, z)) is None
+
+
+@pytest.mark.parametrize("given", [None, 2.0])
+def test_smooth_l1_without_a_beta_has_no_l(given):
+    sharp = loss_oracle(nn.SmoothL1Loss(beta=0.0, reduction="sum"), torch.zeros(3, 1), L=given)
+    assert lacks(sharp)
+    assert not knows(sharp)
+    smooth = loss_oracle(nn.SmoothL1Loss(beta=0.5, reduction="sum"), torch.zeros(3, 1))
+    assert knows(smooth)
+    assert not lacks(smooth)

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from whp.optim._target_surrogates.problem import LinearProblem, column_norms, orthonormal
+from whp.optim._target_surrogates.problem import (
+    LinearProblem,
+    column_norms,
+    dependence,
+    orthonormal,
+)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-150, 1e120])
@@ -34,6 +39,22 @@ def test_dependent_and_zero_columns_are_dropped():
     np.testing.assert_allclose(X @ T, U, atol=1e-12)
     np.testing.assert_allclose(U @ R, X, atol=1e-12)
     assert orthonormal(np.zeros((5, 2)))[0].shape == (5, 0)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-150, 1e120])
+@pytest.mark.parametrize("gap", [1e-2, 1e-6, 1e-9, 1e-11, 0.0])
+def test_how_near_columns_are_to_dependent(gap, scale):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(100, 3))
+    X[:, 2] = X[:, 1] + gap * X[:, 2]
+    least, dropped = dependence(scale * X * np.array([1.0, 1e3, 1e-3]))
+    if gap > 1e-10:
+        assert 0.2 * gap < least < gap
+        assert dropped == 0
+    else:
+        assert least > 0.5
+        assert 0.2 * gap <= dropped < max(gap, 1e-15)
+    assert dependence(np.zeros((5, 2))) == (1.0, 0.0)
 
 
 def test_norms_of_columns_neither_over_nor_underflow():

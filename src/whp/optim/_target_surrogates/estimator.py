@@ -106,6 +106,8 @@ class _Linear(BaseEstimator):
         A = self._design(X)
         settings = self._settings(name, A.shape[1], again is not None)
         theta = self._theta if again else None
+        if theta is not None and len(theta) != A.shape[1]:
+            raise ValueError("fit_intercept must stay as it was at the first call of partial_fit")
         if theta is None:
             theta = np.zeros(A.shape[1] if outputs == 1 else (A.shape[1], outputs))
         random = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))

@@ -27,13 +27,19 @@ def recursion_bound(
     mu: float,
     L_max: float,
     gaps: np.ndarray | None = None,
+    left: float = 0.0,
 ) -> np.ndarray:
-    """E‖z_t − z*‖² after each step: D ← (√((1 − 2ημ(1 − ηL_max)) D + 2η²σ²) + ε)²."""
+    """E‖z_t − z*‖² after each step: D ← (√((1 − 2ημ(1 − ηL_max)) D + 2η²σ²) + ε)².
+
+    ε is `gaps` where they are known; else at most what inner steps that leave the share `left` of
+    an exact step miss of it, η · left · √(2 L_max D + 2σ²).
+    """
     D, bounds = start, []
     for t, eta in enumerate(etas):
+        gap = eta * left * np.sqrt(2 * L_max * D + 2 * sigma2) if gaps is None else gaps[t]
         D = (1 - 2 * eta * mu * (1 - eta * L_max)) * D + 2 * eta**2 * sigma2
-        if gaps is not None:
-            D = (np.sqrt(D) + gaps[t]) ** 2
+        if gap > 0:
+            D = (np.sqrt(D) + gap) ** 2
         bounds.append(D)
     return np.array(bounds)
 
@@ -83,6 +89,7 @@ def mean_distances(
         gaps[t] = eta * np.sqrt(max(float((np.diag(K) * missed**2).sum()), 0.0))
         pulled = eta * shares[:, None] * M
         M = M - pulled - pulled.T + eta**2 * both * K
+        M = (M + M.T) / 2  # an antisymmetric part would grow by 1 + (ηn/b)² a step
         mean = (1 - eta * shares) * mean
         D, before = float(np.trace(M)), D
         growth = min(max(1 - 2 * eta * float(shares.min()) + eta**2 * n / b, 0.0), 1.0)

@@ -32,7 +32,7 @@ from whp.optim._target_surrogates.linear import (
     fit_linear,
 )
 from whp.optim._target_surrogates.losses import LOSSES, Loss
-from whp.optim._target_surrogates.problem import LinearProblem
+from whp.optim._target_surrogates.problem import RANK, LinearProblem, dependence
 from whp.result import PALETTE, Result
 from whp.validate import private_stream
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TargetSurrogateFit", "checked", "majorised", "steps_of", "target_surrogates"]
 
+SAME_COLUMN = 1e-13  # of their size: columns that differ by less are copies of each other
 LARGEST = 400_000_000  # multiplications a step up to which the exact mean over batches is computed
 
 
@@ -371,21 +372,36 @@ def _recursion(
     known, gaps, mean, radius = s.inner != "armijo", None, None, 0.0
     covered = s.projection == "full" and s.alpha == 0
     small = U.shape[1] ** 2 * n <= LARGEST
+    shares = shrinkage(np.square(s_values), 1.0, s.m) if U.shape[1] else np.ones(1)
+    least, dropped = dependence(plain.X)
+    normal = s.m is None and not problem.by_basis  # factored XᵀX, in which both are squared
     if known and covered and (s.m is not None or measure) and small and U.shape[1]:
-        shares = shrinkage(np.square(s_values), 1.0, s.m)
         D, off, missed = mean_distances(U, -best, residual, etas, b, shares)
         gaps = missed if s.m is not None else None
         mean, radius = (D, float(off[-1])) if measure else (None, 0.0)
-    bounds = recursion_bound(start, etas, sigma2, 1.0, n / b, gaps)
+    left_out = 0.0 if s.m is None else 1 - float(shares.min())
+    bounds = recursion_bound(start, etas, sigma2, 1.0, n / b, gaps, left_out)
     if s.projection != "full":
         full = th.FULL_PROJECTION.check(False, "it covers the batch alone")
     elif s.alpha > 0:
         full = th.FULL_PROJECTION.check(False, f"alpha = {s.alpha:g} adds a penalty")
-    elif not known or (s.m is not None and gaps is None):
+    elif not known:
         full = th.FULL_PROJECTION.check(False, f"what {s.inner} steps miss was not computed")
+    elif dropped > SAME_COLUMN:
+        full = th.FULL_PROJECTION.check(
+            False, f"columns that differ by {dropped:.2g} of their size were taken for dependent"
+        )
+    elif normal and least**2 < 4 * RANK:
+        full = th.FULL_PROJECTION.check(
+            False, f"columns that differ by {least:.2g} of their size are one to a factor of XᵀX"
+        )
     else:
         how = "exactly" if s.m is None else f"by {s.m} gradient steps"
-        full = th.FULL_PROJECTION.check(True, f"all rows, alpha = 0, minimised {how}")
+        full = th.FULL_PROJECTION.check(
+            True,
+            f"all rows, alpha = 0, minimised {how}; columns differ by at least {least:.2g} of their "
+            "size, or not at all",
+        )
     if s.batches != "independent":
         drawn = th.BATCHES.check(
             False, "drawn in shuffled passes, so that no row comes twice in one"
@@ -395,9 +411,10 @@ def _recursion(
             "each was drawn here from all rows, by numpy's generator"
         )
     size = float(np.linalg.norm(y)) + float(np.linalg.norm(best))
+    worse = least**2 if normal else least
     return th.recursion(
         bounds,
-        64 * UNIT * (problem.d + 2) * size * n / b,
+        64 * UNIT * (problem.d + 2) * size * n / b / worse,
         start,
         mean,
         radius,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -303,7 +304,7 @@ class _Step:
 
     def __init__(self, opt: SSO, closure: Callable[[], Tensor], oracle: Oracle) -> None:
         self.opt, self.closure, self.oracle = opt, closure, oracle
-        self.params = opt._trained()
+        self.params, self.trained = opt._trained(), _which(opt.param_groups)
         self.counts, self.restarts = _Counts(), 0
         self.decays = any(g["weight_decay"] for g in opt.param_groups)
         self.random = _random_states(self.params)
@@ -560,6 +561,7 @@ class _Step:
                 penalty=self.rows * self.offset,
                 same=same,
                 unit=self.unit,
+                trained=self.trained,
             )
         )
         progress.t += 1
@@ -592,6 +594,12 @@ class _Step:
             off = abs(high - low - expected) - 32 * self.unit * (terms + abs(expected))
             least = max(least, off / size) if math.isfinite(off) and size > 0 else least
         return least
+
+
+def _which(groups: list[dict[str, Any]]) -> str:
+    """A few letters for which parameters are trained, and with which weight decay."""
+    held = [(g["weight_decay"], [p.requires_grad for p in g["params"]]) for g in groups]
+    return f"{zlib.crc32(repr(held).encode()):08x}"
 
 
 def _random_states(params: list[Tensor]) -> list[tuple[torch.device | None, Tensor]]:

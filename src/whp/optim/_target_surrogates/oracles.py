@@ -50,7 +50,7 @@ class LossOracle:
     @property
     def known(self) -> bool:
         """Whether L is worked out from the loss, not given."""
-        return self._given is None and _plain(self.loss)
+        return self._given is None and _smoothness(self.loss, self.y) is not None
 
     @property
     def least(self) -> float | None:
@@ -138,11 +138,14 @@ def knows(oracle: Any) -> bool:
 
 
 def lacks(oracle: Any) -> bool:
-    """Whether it is known that the loss of this oracle has no L."""
+    """Whether it is known that the loss of this oracle has no L, as absolute values have none."""
     return (
         isinstance(oracle, LossOracle)
         and type(oracle) is LossOracle
-        and type(oracle.loss) in WITHOUT
+        and (
+            type(oracle.loss) in WITHOUT
+            or (_plain(oracle.loss) and _smoothness(oracle.loss, oracle.y) is None)
+        )
     )
 
 

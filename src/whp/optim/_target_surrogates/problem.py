@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, pinvh, qr, solve_triangular
 from scipy.sparse import issparse
 
-__all__ = ["LinearProblem", "column_norms", "orthonormal"]
+__all__ = ["RANK", "LinearProblem", "column_norms", "dependence", "orthonormal"]
 
 RANK = 1e-10  # of the largest singular value, columns of norm 1
 ENOUGH = (
@@ -64,6 +64,26 @@ def orthonormal(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Q, S = qr(R.T, mode="economic")[:2]
     T = Q @ solve_triangular(S, np.eye(len(R)), trans="T") if len(R) else np.zeros((d, 0))
     return left[:, kept], T, R
+
+
+def dependence(X: np.ndarray) -> tuple[float, float]:
+    """How near columns of norm 1 are to dependent: least singular value kept, largest taken for 0.
+
+    Both as shares of the largest one; :func:`orthonormal` keeps those above 1e-10.
+    """
+    scale = column_norms(X)
+    scale[scale == 0] = 1.0
+    A = X / scale
+    try:
+        first = cholesky(A.T @ A)
+        A = first if np.diag(first).min() > ENOUGH else A
+    except np.linalg.LinAlgError:
+        pass
+    s = np.linalg.svd(A, compute_uv=False)
+    if not len(s) or s[0] == 0:
+        return 1.0, 0.0
+    s = s / s[0]
+    return float(s[s > RANK].min()), float(s[s <= RANK].max(initial=0.0))
 
 
 class LinearProblem:

@@ -32,6 +32,8 @@ class Record:
         Whether the outputs were those that the step before ended with; None where that is not known.
     unit : float
         Of rounding.
+    trained : str
+        Which parameters were trained, and their weight decay; empty in older states.
     """
 
     loss: float
@@ -50,6 +52,7 @@ class Record:
     penalty: float
     same: bool | None
     unit: float
+    trained: str = ""
 
 
 def certificates(
@@ -119,6 +122,11 @@ def _smooth(records: list[Record], known: bool) -> Answer:
 
 def _same(records: list[Record]) -> Answer:
     later = records[1:]
+    for i, r in enumerate(later):
+        if r.trained != records[0].trained:
+            return th.SAME_ROWS.check(
+                False, f"step {i + 2} had other parameters to train, or another weight decay"
+            )
     wrong = [i + 2 for i, r in enumerate(later) if r.same is False]
     if wrong:
         return th.SAME_ROWS.check(
@@ -129,6 +137,8 @@ def _same(records: list[Record]) -> Answer:
             return th.SAME_ROWS.check(
                 False, f"step {i + 2} began with another loss than step {i + 1} ended with"
             )
-    if all(r.same for r in later) and all(r.after is not None for r in records[:-1]):
-        return th.SAME_ROWS.check(True, "each step began with outputs and loss of the last one")
+    if all(r.same and r.trained for r in later) and all(r.after is not None for r in records[:-1]):
+        return th.SAME_ROWS.check(
+            True, "each step began with outputs and loss of the last one, and trained the same"
+        )
     return th.SAME_ROWS.unchecked("outputs or losses at the start of a step were not compared")

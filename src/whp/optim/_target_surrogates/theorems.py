@@ -48,8 +48,9 @@ SMOOTH = Condition(
 )
 SAME_ROWS = Condition(
     "same-rows",
-    "every step asks about the same rows and targets",
-    remedy="ask about all rows at every step; minibatches have majorisation and recursion.",
+    "every step asks about the same rows and targets, of the same parameters and weight decay",
+    remedy="ask about all rows at every step, and freeze nothing on the way; minibatches have "
+    "majorisation and recursion.",
 )
 LOWER = Condition(
     "lower-bound",
@@ -63,8 +64,9 @@ HALF_STEP = Condition(
 )
 FULL_PROJECTION = Condition(
     "full-projection",
-    "the proximity term covers all rows, nothing is added, and it is known what inner steps miss",
-    remedy="take projection='full', alpha=0, and inner='exact' or 'gd'.",
+    "the proximity term covers all rows, nothing is added, no direction of the outputs is left out, "
+    "and it is known what inner steps miss",
+    remedy="take projection='full', alpha=0, inner='exact' or 'gd', and drop near-copies of columns.",
 )
 BATCHES = Condition(
     "independent-batches",
@@ -245,7 +247,8 @@ def recursion(
     bounds : ndarray, shape (T,)
         What the recursion comes to after each step.
     rounding : float
-        How far rounding may keep the outputs from where they should be.
+        How far rounding may keep the outputs, or the best ones that were computed, from where they
+        should be.
     start : float
         ‖z_0 − z*‖².
     mean : ndarray, shape (T,), optional
@@ -256,10 +259,13 @@ def recursion(
     measured = None
     if mean is not None:
         last = float(mean[-1])
-        ends = max(last - radius, 0.0), last + radius
+        ends = (
+            max(math.sqrt(max(last - radius, 0.0)) - rounding, 0.0) ** 2,
+            (math.sqrt(last + radius) + rounding) ** 2,
+        )
         measured = Estimate.between(*ends, value=last, method=COMPUTED)
     return RECURSION(
-        bound=(math.sqrt(float(bounds[-1])) + rounding) ** 2 + 2 * radius,
+        bound=(math.sqrt(float(bounds[-1]) + 2 * radius) + 2 * rounding) ** 2,
         confidence=1.0,
         trivial=start,
         measured=measured,
