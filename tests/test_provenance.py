@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from whp.provenance import forget, made_here, register
+from whp.provenance import forget, made_here, plain_generator, register
 
 
 class Sketch:
@@ -80,3 +80,16 @@ def test_a_new_object_at_the_same_address_is_not_taken_for_the_old():
         made = Sketch()
         del made
         assert not made_here(Sketch(rows=np.arange(4)), Sketch)
+
+
+def test_generators_that_only_look_like_numpys_are_told_apart():
+    class Mine(np.random.Generator):
+        pass
+
+    class PCG64(np.random.PCG64):
+        pass
+
+    assert all(map(plain_generator, (None, 3, np.int64(3), np.random.default_rng(0))))
+    assert plain_generator(np.random.Generator(np.random.MT19937(0)))
+    for other in (Mine(np.random.PCG64(0)), np.random.Generator(PCG64(0)), "seed", object()):
+        assert not plain_generator(other)

@@ -30,6 +30,7 @@ from whp.graph._hierarchical_communities.support import Evidence, Split
 from whp.graph._hierarchical_communities.theorems import certificates
 from whp.graph._hierarchical_communities.tree import Tree, node_pairs
 from whp.io import Data
+from whp.provenance import plain_generator
 from whp.validate import as_rng
 
 __all__ = ["hierarchical_communities"]
