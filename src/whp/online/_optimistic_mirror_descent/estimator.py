@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,7 +17,7 @@ from whp.certificate import Certificate
 from whp.online._optimistic_mirror_descent import theorems as th
 from whp.online._optimistic_mirror_descent.hindsight import known_of
 from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescent
-from whp.online._optimistic_mirror_descent.losses import Linear
+from whp.online._optimistic_mirror_descent.losses import Linear, normalized_rows
 from whp.online._optimistic_mirror_descent.passes import learn_stream, make_learner
 from whp.online.river import LearnsOneByOne
 from whp.validate import as_int, as_real
@@ -81,14 +81,17 @@ class _Online(LearnsOneByOne, BaseEstimator):
         check_is_fitted(self, "learners_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
         W = self._weights()
-        return (X @ W[:, 1:].T + W[:, 0]) / np.sqrt(1 + np.einsum("ij,ij->i", X, X))[:, None]
+        return normalized_rows(X) @ W.T
 
     @property
     def certificates_(self) -> tuple[Certificate, ...]:
         """One bound on regret a learner, that is a class where there are more than two."""
         check_is_fitted(self, "learners_")
         known = known_of(self._family)
-        if not self._in_one_pass:
+        ours = type(self) in (OptimisticClassifier, OptimisticRegressor)
+        if not (ours and all(learner._streamed == learner.rounds for learner in self.learners_)):
+            known = {}  # gradients from elsewhere may be of anything
+        elif not self._in_one_pass:
             known[th.AT_THE_POINT_PLAYED.name] = th.AT_THE_POINT_PLAYED.unchecked(
                 "whether each row was predicted when all before it had been learnt is not known"
             )
@@ -113,6 +116,8 @@ class _Online(LearnsOneByOne, BaseEstimator):
                     assert isinstance(learner, OptimisticMirrorDescent)
                     learner.grow(len(self._names) + 1)
                 self.n_features_in_ = len(self._names)
+                if hasattr(self, "feature_names_in_"):
+                    self.feature_names_in_ = np.array(self._names, dtype=object)
             row = np.zeros((1, len(self._names)))
             for name, value in x.items():
                 if (place := self._place.get(name)) is not None:
@@ -152,9 +157,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def _targets(self, y: np.ndarray) -> np.ndarray: ...
 
     def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
-        row = self._row(x, grow=False)[0]
-        W = self._weights()
-        return (W[:, 1:] @ row + W[:, 0]) / np.sqrt(1 + row @ row)
+        return self._weights() @ normalized_rows(self._row(x, grow=False))[0]
 
 
 class OptimisticClassifier(ClassifierMixin, _Online):
@@ -266,8 +269,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         if len(self.classes_) == 2:
             return np.column_stack([expit(-scores[:, 0]), expit(scores[:, 0])])
-        p = expit(scores)
-        return p / p.sum(axis=1, keepdims=True)
+        return softmax(log_expit(scores), axis=1)  # all may be too small for numbers
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n,)."""
