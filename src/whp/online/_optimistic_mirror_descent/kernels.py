@@ -17,6 +17,7 @@ __all__ = [
     "advance_metric",
     "advance_pool",
     "ball_quadratic",
+    "distance",
     "learn",
     "learn_pool",
     "length",
@@ -49,18 +50,22 @@ def add(s, i, value):
 
 
 @compiled
-def length(z):
-    """Euclidean norm, also where squares over- or underflow."""
+def distance(z, low):
+    """Of two points, also where squares over- or underflow."""
     square, largest = 0.0, 0.0
     for i in range(len(z)):
-        square += z[i] * z[i]
-        largest = max(largest, abs(z[i]))
-    if largest == 0.0 or TINY < square < HUGE:
-        return math.sqrt(square)
-    square = 0.0
+        largest = max(largest, abs(z[i] - low[i]))
+    if largest == 0.0:
+        return 0.0
     for i in range(len(z)):
-        square += (z[i] / largest) ** 2
+        square += ((z[i] - low[i]) / largest) ** 2
     return largest * math.sqrt(square)
+
+
+@compiled
+def length(z):
+    """Euclidean norm, also where squares over- or underflow."""
+    return distance(z, np.zeros(len(z)))
 
 
 @compiled
@@ -86,7 +91,7 @@ def project(code, low, high, size, z):
         far = 0.0
         for i in range(len(z)):
             far += (z[i] - low[i]) ** 2
-        away = math.sqrt(far) if TINY < far < HUGE else length(z - low)
+        away = math.sqrt(far) if TINY < far < HUGE else distance(z, low)
         if away > size:
             shrink = size / away
             for i in range(len(z)):
@@ -116,7 +121,7 @@ def outside(code, low, high, size, x):
     if code == 0:
         for i in range(len(x)):
             far += (x[i] - low[i]) ** 2
-        away = math.sqrt(far) if TINY < far < HUGE else length(x - low)
+        away = math.sqrt(far) if TINY < far < HUGE else distance(x, low)
         return max(0.0, away - size)
     for i in range(len(x)):
         if code == 1:
@@ -418,17 +423,18 @@ def gradient(loss, l2, normalize, rows, targets, start, stop, x, g):
                 norm += rows[i, k] * rows[i, k]
             unit = 1.0
             if norm > HUGE:  # the row in units of its largest entry
-                unit, z, norm = np.abs(rows[i]).max(), 0.0, 0.0
+                for k in range(d - 1):
+                    unit = max(unit, abs(rows[i, k]))
                 z, norm = x[0] / unit, 1.0 / unit / unit
                 for k in range(d - 1):
                     z += rows[i, k] / unit * x[k + 1]
                     norm += (rows[i, k] / unit) ** 2
             norm = 1.0 / math.sqrt(norm)
             part, c = slope(loss, z * norm, targets[i])
-            c *= norm * weight
-            g[0] += c / unit
+            c *= norm * weight / unit
+            g[0] += c
             for k in range(d - 1):
-                g[k + 1] += c * (rows[i, k] / unit)
+                g[k + 1] += c * rows[i, k]
         else:
             z = 0.0
             for k in range(d):

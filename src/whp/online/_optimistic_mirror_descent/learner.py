@@ -71,7 +71,7 @@ def not_finite(g: Float[np.ndarray, " d"], name: str = "gradient") -> ValueError
 
 DOMAINS = (Ball, Box, Simplex, L1Ball, Polytope)
 SETTINGS = frozenset(
-    [
+    {
         "domain",
         "curvature",
         "smoothness",
@@ -84,7 +84,7 @@ SETTINGS = frozenset(
         "horizon",
         "pool_cap",
         "pool",
-    ]
+    }
 )
 STRAY = 1e-7  # how far outside, in diameters, a projection may end
 
