@@ -1,3 +1,4 @@
+import copy
 import warnings
 
 import numpy as np
@@ -218,3 +219,25 @@ def test_a_table_after_a_new_feature():
     table = pd.DataFrame(np.column_stack([X, X[:, 0]]), columns=["a", "b", "new"])
     one = model.predict_proba_one(dict(table.iloc[0]))
     np.testing.assert_allclose(model.predict_proba(table)[0], list(one.values()))
+
+
+def test_a_copy_that_shares_learners_ends_the_pass():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    model = OptimisticRegressor().fit(X, X[:, 0])
+    copy.copy(model).partial_fit(X, X[:, 1])
+    found = {a.name: a.status for a in model.certificates_[0].assumptions}
+    assert found["at-the-point-played"] is Status.UNCHECKED
+
+
+@pytest.mark.filterwarnings("ignore:y reaches")
+def test_a_bad_row_costs_no_others_of_its_batch():
+    model, other = (OptimisticRegressor(batch_size=3) for _ in range(2))
+    for value in (1.0, 2.0):
+        model.learn_one({"a": value}, value)
+        other.learn_one({"a": value}, value)
+    with pytest.raises(ValueError, match="finite gradients"):
+        model.learn_one({"a": 1.0}, 1e200)
+    for one in (model, other):
+        one.learn_one({"a": 3.0}, 3.0)
+    assert model.learners_[0].rounds == 1
+    np.testing.assert_array_equal(model.coef_, other.coef_)

@@ -60,7 +60,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
         self._place = {name: i for i, name in enumerate(self._names)}
         self._pending: list[tuple[Mapping[Any, float], Any]] = []
         self._settings = self.get_params()
-        self._in_one_pass = self._warned = False
+        self._in_one_pass, self._warned = -1, False
 
     def _weights(self) -> np.ndarray:
         """Bias first; one row a learner."""
@@ -91,7 +91,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
         ours = type(self) in (OptimisticClassifier, OptimisticRegressor)
         if not (ours and all(learner._streamed == learner.rounds for learner in self.learners_)):
             known = {}  # gradients from elsewhere may be of anything
-        elif not self._in_one_pass:
+        elif self._in_one_pass != self.learners_[0].rounds:  # a copy may share them
             known[th.AT_THE_POINT_PLAYED.name] = th.AT_THE_POINT_PLAYED.unchecked(
                 "whether each row was predicted when all before it had been learnt is not known"
             )
@@ -132,7 +132,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
                 raise ValueError(f"x[{name!r}] must be a finite number, got {value!r}")
         if not hasattr(self, "learners_"):
             self._begin(x)
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._targets(np.array([y]))  # refused now, not with the batch
         if self._batch == 1:
             self._learn(self._row(x, grow=True), self._targets(np.array([y])))
@@ -143,8 +143,12 @@ class _Online(LearnsOneByOne, BaseEstimator):
                 self._row(row, grow=True)
             rows = np.concatenate([self._row(row, grow=False) for row, _ in self._pending])
             targets = self._targets(np.array([y for _, y in self._pending]))
-            self._pending = []
-            self._learn(rows, targets)
+            waiting, self._pending = self._pending[:-1], []
+            try:
+                self._learn(rows, targets)
+            except ValueError:
+                self._pending = waiting  # a bad row costs no others
+                raise
 
     def _begin(self, x: Mapping[Any, float]) -> None:
         """Start from a first dictionary."""
@@ -214,7 +218,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
         )
         self._learn(X, self._targets(y))
-        self._in_one_pass = True
+        self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> OptimisticClassifier:
@@ -227,7 +231,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             self._declare(np.unique(classes), X.shape[1], None)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes must be those of the first call, {self.classes_.tolist()}")
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._learn(X, self._targets(y))
         return self
 
@@ -362,7 +366,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
         self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
         self._learn(X, self._targets(y))
-        self._in_one_pass = True
+        self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
@@ -371,7 +375,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
         if first:
             self._start(1, X.shape[1], None)
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._learn(X, self._targets(y))
         return self
 
