@@ -1,6 +1,8 @@
+import copy
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,8 +10,8 @@ from optimistic import cancer
 from scipy.special import expit
 from sklearn.datasets import load_iris
 
-from whp.certificate import Verdict
-from whp.online import optimistic_mirror_descent
+from whp.certificate import Status, Verdict
+from whp.online import OptimisticClassifier, OptimisticRegressor, optimistic_mirror_descent
 from whp.online._optimistic_mirror_descent.losses import normalized_rows
 
 MISUSE = [
@@ -139,3 +141,103 @@ def test_a_seed_that_the_data_share_does_not_order_the_rows():
     )
     assert (result.rows != drawn).any()
     assert abs(np.corrcoef(result.rows, drawn)[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("scale", [1e17, 1e18, 1e20])
+def test_a_regret_below_the_rounding_of_its_losses_does_not_fail(scale):
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        X = rng.standard_normal((400, 3))
+        y = scale * (X @ [1, 2, 3] + 0.1 * rng.standard_normal(400))
+        with pytest.warns(UserWarning, match="beyond"):
+            result = optimistic_mirror_descent(X, y, radius=2.0)
+        assert result.certificates[0].verdict is Verdict.HOLDS
+
+
+def test_large_rows_are_normalised_too():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((50, 3))
+    y = X[:, 0]
+    large, larger = (optimistic_mirror_descent(X * s, y) for s in (1e150, 1e200))
+    assert larger.regret == pytest.approx(large.regret)
+    np.testing.assert_allclose(np.linalg.norm(normalized_rows(X * 1e300), axis=1), 1)
+    models = [OptimisticRegressor().fit(X * s, y) for s in (1e150, 1e200)]
+    wanted = models[0].predict(X * 1e150)
+    np.testing.assert_allclose(models[1].predict(X * 1e200), wanted)
+    assert np.abs(wanted).max() > 0.5
+
+
+def test_pieces_are_no_more_than_rounds():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    with pytest.raises(ValueError, match="segments must be at most the 6 rounds"):
+        optimistic_mirror_descent(X, X[:, 0], dynamic=True, segments=30, batch_size=10)
+
+
+def test_classes_share_the_failure_probability():
+    X, y = load_iris(return_X_y=True)
+    result = optimistic_mirror_descent(
+        X, np.array(["a", "b", "c"])[y], order="shuffle", repeats=2, rng=0, delta=0.06
+    )
+    assert result.certificates[1].measured is not None
+    assert result.certificates[1].measured.level == pytest.approx(1 - 0.06 / 3)
+
+
+class SteppedByHand(OptimisticRegressor):
+    def _learn(self, X, targets):
+        for row in X:
+            self.learners_[0].step(np.append(1.0, row))
+
+
+def _stepped(model):
+    model.learners_[0].step(np.ones(4))
+
+
+def _loaded(model):
+    model.learners_[0].load_state_dict(model.learners_[0].state_dict())
+
+
+@pytest.mark.parametrize("tamper", [_stepped, _loaded, None])
+def test_gradients_from_elsewhere_are_not_by_construction(tamper):
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    model = OptimisticRegressor().fit(X, X[:, 0])
+    pure = {a.name: a.status for a in model.certificates_[0].assumptions}
+    assert pure["convex"] is pure["at-the-point-played"] is Status.BY_CONSTRUCTION
+    if tamper is None:
+        model = SteppedByHand().fit(X, X[:, 0])
+    else:
+        tamper(model)
+        model.partial_fit(X, X[:, 0])
+    assert model.certificates_[0].assumptions
+    found = {a.name: a.status for a in model.certificates_[0].assumptions}
+    assert found["convex"] is found["at-the-point-played"] is Status.UNCHECKED
+
+
+def test_a_table_after_a_new_feature():
+    X = np.random.default_rng(0).standard_normal((60, 2))
+    model = OptimisticClassifier().fit(pd.DataFrame(X, columns=["a", "b"]), X[:, 0] > 0)
+    model.learn_one({"a": 1.0, "new": 2.0}, True)
+    table = pd.DataFrame(np.column_stack([X, X[:, 0]]), columns=["a", "b", "new"])
+    one = model.predict_proba_one(dict(table.iloc[0]))
+    np.testing.assert_allclose(model.predict_proba(table)[0], list(one.values()))
+
+
+def test_a_copy_that_shares_learners_ends_the_pass():
+    X = np.random.default_rng(0).standard_normal((60, 3))
+    model = OptimisticRegressor().fit(X, X[:, 0])
+    copy.copy(model).partial_fit(X, X[:, 1])
+    found = {a.name: a.status for a in model.certificates_[0].assumptions}
+    assert found["at-the-point-played"] is Status.UNCHECKED
+
+
+@pytest.mark.filterwarnings("ignore:y reaches")
+def test_a_bad_row_costs_no_others_of_its_batch():
+    model, other = (OptimisticRegressor(batch_size=3) for _ in range(2))
+    for value in (1.0, 2.0):
+        model.learn_one({"a": value}, value)
+        other.learn_one({"a": value}, value)
+    with pytest.raises(ValueError, match="finite gradients"):
+        model.learn_one({"a": 1.0}, 1e200)
+    for one in (model, other):
+        one.learn_one({"a": 3.0}, 3.0)
+    assert model.learners_[0].rounds == 1
+    np.testing.assert_array_equal(model.coef_, other.coef_)

@@ -1,11 +1,20 @@
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 from optimistic import CONCAVE, STRONG, fed, hostile
 
 from whp.certificate import Status, Verdict
-from whp.online import Ball, Box, DynamicOptimisticMirrorDescent, OptimisticMirrorDescent, Polytope
+from whp.online import (
+    Ball,
+    Box,
+    DynamicOptimisticMirrorDescent,
+    OptimisticMirrorDescent,
+    Polytope,
+    Simplex,
+)
 
 
 def test_1_the_papers_rule():
@@ -245,3 +254,84 @@ def test_hints_before_the_first_step_are_no_way_round_the_bound(domain):
         learner.step([1.0, -1.0], hint=[1.0, -1.0])
     certificate = learner.certificate()
     assert certificate.measured.high <= certificate.bound < 10
+
+
+@pytest.mark.parametrize("size", [1e-162, 1e-170])
+def test_gradients_whose_squares_vanish_still_cost_something(size):
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0, gradient_bound=None)
+    for _ in range(50):
+        learner.step([size, 0.0])
+    certificate = learner.certificate()
+    assert certificate.trivial == pytest.approx(100 * size)
+    assert certificate.verdict in (Verdict.HOLDS, Verdict.VACUOUS)
+    bounded = OptimisticMirrorDescent(Ball(1.0), dim=1, smoothness=1.0, gradient_bound=1e-150)
+    bounded.step([2e-150])
+    assert bounded.certificate().verdict is Verdict.VOID
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_sizes_without_squares_are_refused(size):
+    with pytest.raises(ValueError, match="radius must lie between"):
+        Ball(size)
+    with pytest.raises(ValueError, match="strong_convexity must lie between"):
+        OptimisticMirrorDescent(
+            Ball(1.0), dim=1, curvature="strongly_convex", strong_convexity=size
+        )
+
+
+def test_a_far_step_ends_on_the_sphere():
+    learner = OptimisticMirrorDescent(
+        Ball(1.0), dim=2, curvature="strongly_convex", strong_convexity=1e-140
+    )
+    np.testing.assert_allclose(learner.step([0.0, 1e20]), [0, -1])
+
+
+@pytest.mark.parametrize("settings", [{"smoothness": 1.0}, STRONG, CONCAVE])
+def test_a_hint_without_a_square_costs_nothing(settings):
+    learner, other = (OptimisticMirrorDescent(Ball(1.0), dim=2, **settings) for _ in range(2))
+    with pytest.raises(ValueError, match="hint must have a finite square"):
+        learner.step([1.0, 0.0], hint=[1e200, 0.0])
+    np.testing.assert_array_equal(fed(learner), fed(other))
+
+
+@pytest.mark.parametrize("domain", [Ball(1.0, center=3.0), Simplex()])
+def test_only_sets_around_zero_grow(domain):
+    learner = OptimisticMirrorDescent(domain, dim=2, smoothness=0.0)
+    with pytest.raises(ValueError, match="around zero"):
+        learner.grow(3)
+    assert learner.dim == 2
+
+
+@pytest.mark.parametrize("u", [[100.0, 100.0], [np.nan, 0.0]])
+def test_a_comparator_lies_in_the_domain(u):
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0)
+    fed(learner)
+    with pytest.raises(ValueError, match="comparator"):
+        learner.certificate(comparator=u)
+
+
+def test_settings_and_domains_stay_as_they_were():
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, **STRONG)
+    fed(learner)
+    for made in (learner, copy.copy(learner), pickle.loads(pickle.dumps(learner))):
+        with pytest.raises(AttributeError, match="must stay"):
+            made.strong_convexity = 5.0
+        with pytest.raises(AttributeError, match="must stay"):
+            made.domain = Ball(5.0)
+    with pytest.raises(ValueError, match="read-only"):
+        Box([-1, -1], [1, 1]).low[:] = -100
+
+
+@pytest.mark.parametrize("unit", [1e-10, 1.0, 1e7])
+@pytest.mark.parametrize("side", [1e-8, 1e7])
+def test_polytopes_in_every_unit(unit, side):
+    domain = Polytope([0] * 3, [unit] * 3, [[side] * 3], [side * unit])
+    assert domain.diameter == pytest.approx(math.sqrt(3) * unit)
+    z = np.array([0.9, 0.5, -0.3])
+    np.testing.assert_allclose(
+        domain.project(z * unit), [0.7 * unit, 0.3 * unit, 0], atol=1e-9 * unit
+    )
+    learner = OptimisticMirrorDescent(domain, smoothness=0.0)
+    for g in np.random.default_rng(0).standard_normal((30, 3)):
+        learner.step(g)
+    assert learner.certificate().verdict is not Verdict.VOID

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from optimistic import quadratic
+from optimistic import STRONG, fed, quadratic
 
 from whp.certificate import Status, Verdict
 from whp.online import (
     Ball,
+    DynamicOptimisticMirrorDescent,
     OptimisticMirrorDescent,
     check_exp_concavity,
     check_smoothness,
@@ -145,3 +146,46 @@ def test_a_domain_of_ones_own_is_not_by_construction():
     learner.step([1.0, 0.0])
     inside = next(a for a in learner.certificate().conditions if a.name == "in-domain")
     assert inside.status == Status.UNCHECKED
+
+
+def test_checks_in_single_precision_refute_nothing_true():
+    for seed, offset in enumerate((1.0, 30.0, 1e3, 1e4)):
+        c = np.float32(offset)
+        smooth = check_smoothness(
+            lambda x, c=c: x.astype(np.float32) + c, Ball(1.0), 1.0, dim=3, rng=seed
+        )
+        losses = [
+            (
+                lambda x, c=c: np.float32(0.5) * (x.astype(np.float32) ** 2).sum() + c,
+                lambda x: x.astype(np.float32),
+            )
+        ]
+        curved = check_strong_convexity(losses, Ball(1.0), 1.0, dim=3, rng=seed)
+        assert smooth.status is curved.status is Status.UNCHECKED
+
+
+def test_what_is_no_number_refutes():
+    def undefined(x):
+        return x * np.nan
+
+    assert check_smoothness(undefined, Ball(1.0), 1.0, dim=2).status is Status.VIOLATED
+    for losses in ([(lambda x: np.nan, lambda x: x)], [(lambda x: 0.0, undefined)]):
+        for check in (check_strong_convexity, check_exp_concavity):
+            assert check(losses, Ball(1.0), 0.1, dim=2).status is Status.VIOLATED
+
+
+def test_a_path_has_a_length():
+    learner = DynamicOptimisticMirrorDescent(
+        Ball(1.0), dim=2, smoothness=1.0, gradient_bound=2.0, horizon=10
+    )
+    learner.step([1.0, 0.0])
+    for length in (-1.0, np.nan):
+        with pytest.raises(ValueError, match="path_length"):
+            learner.sea_certificate(1.0, 1.0, path_length=length)
+
+
+def test_a_negative_estimate_of_the_drift_takes_nothing_from_the_noise():
+    for settings in ({"smoothness": 1.0}, {"smoothness": 1.0, **STRONG}):
+        learner = OptimisticMirrorDescent(Ball(1.0), dim=2, **settings)
+        fed(learner)
+        assert learner.sea_bound(1.0, -2.0) == learner.sea_bound(1.0, 0.0)

@@ -77,7 +77,8 @@ def sea_bound(
     for name, value in (("sigma2", noise), ("Sigma2", drift)):
         if not np.isfinite(value).all():
             raise ValueError(f"{name} must be finite, got NaN or infinity")
-    total = max(0.0, 8 * float(noise.sum()) + 4 * float(drift.sum()))
+    path_length = as_real(path_length, "path_length", low=0)
+    total = 8 * max(0.0, float(noise.sum())) + 4 * max(0.0, float(drift.sum()))
     if curvature == "convex":
         delta = 10 * D * D * L * L if delta is None else as_real(delta, "delta", low=0)
         k = SCALE_FREE if scale_free else 2.5
@@ -101,7 +102,8 @@ def sea_bound(
         sigma_t, Sigma_t = np.broadcast_to(noise, T), np.broadcast_to(drift, T)
         t = np.arange(2, T + 1, dtype=np.float64)
         w = 1 / t + 1 / t**2
-        spread = 8 / lam * float((w * (sigma_t[1:] + sigma_t[:-1] + Sigma_t[1:])).sum())
+        spread = max(0.0, float((w * (sigma_t[1:] + sigma_t[:-1])).sum()))
+        spread = 8 / lam * (spread + max(0.0, float((w * Sigma_t[1:]).sum())))
         # Only the first rounds, where w_t is large, cost anything: the sum over t ends by itself.
         left = D * D * float(np.maximum(0, 8 * L * L / lam * w - lam * (t - 1) / 16).sum())
         return lam * D * D / 4 + 4 * G * G / lam + spread + left

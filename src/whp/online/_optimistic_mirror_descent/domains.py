@@ -18,6 +18,7 @@ __all__ = ["Ball", "Box", "Domain", "L1Ball", "Polytope", "Simplex"]
 
 Vector = Float[np.ndarray, " d"]
 NOTHING = np.zeros(0)
+LEAST, MOST = 1e-150, 1e150  # sizes whose squares are still numbers
 
 
 class Domain(Protocol):
@@ -78,7 +79,7 @@ class _Compiled:
 
 def _centre(value: Any) -> float | Vector:
     return (
-        value if isinstance(value, float) else as_vector(value, "center", dtype=np.float64).copy()
+        value if isinstance(value, float) else _fixed(as_vector(value, "center", dtype=np.float64))
     )
 
 
@@ -157,7 +158,7 @@ class Box(_Compiled):
 
     def __post_init__(self) -> None:
         low, high = (
-            as_vector(v, k, dtype=np.float64).copy()
+            _fixed(as_vector(v, k, dtype=np.float64))
             for k, v in (("low", self.low), ("high", self.high))
         )
         if len(low) != len(high) or (low > high).any() or (low == high).all():
@@ -166,6 +167,7 @@ class Box(_Compiled):
             )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
+        _positive(self.diameter, "the distance of low and high")
 
     @property
     def dim(self) -> int:
@@ -179,7 +181,7 @@ class Box(_Compiled):
 
     def describe(self, dim: int) -> tuple[np.ndarray, np.ndarray, float]:
         """The corners."""
-        return self.low, self.high, 0.0
+        return self.low.copy(), self.high.copy(), 0.0
 
     def project_metric(self, z: Vector, H: Float[np.ndarray, "d d"]) -> Vector:
         """The point x of the box with the least (x − z)ᵀH(x − z), H positive definite: bounded least squares."""
@@ -326,9 +328,9 @@ class Polytope:
 
     def __post_init__(self) -> None:
         low, high, b = (
-            as_vector(getattr(self, k), k, dtype=np.float64).copy() for k in ("low", "high", "b")
+            _fixed(as_vector(getattr(self, k), k, dtype=np.float64)) for k in ("low", "high", "b")
         )
-        A = as_matrix(self.A, "A", dtype=np.float64)
+        A = _fixed(as_matrix(self.A, "A", dtype=np.float64))
         if A.shape != (len(b), len(low)) or len(low) != len(high) or (low > high).any():
             raise ValueError(
                 f"A must have shape ({len(b)}, {len(low)}), as b and low say, and low be at most high"
@@ -357,12 +359,12 @@ class Polytope:
         return self._diameter
 
     def outside(self, x: Vector) -> float:
-        """Largest breach of a bound or an equation."""
+        """Largest breach of a bound, or distance from the plane of an equation."""
         return float(
             max(
                 (self.low - x).max(initial=0.0),
                 (x - self.high).max(initial=0.0),
-                np.abs(self.A @ x - self.b).max(initial=0.0),
+                (np.abs(self.A @ x - self.b) / self._sizes()).max(initial=0.0),
             )
         )
 
@@ -372,24 +374,27 @@ class Polytope:
 
     def project(self, z: Vector) -> Vector:
         """The nearest point."""
+        sizes = self._sizes()
+        A, b = self.A / sizes[:, None], self.b / sizes
 
         def primal(multipliers: np.ndarray) -> np.ndarray:
-            return np.clip(z - self.A.T @ multipliers, self.low, self.high)
+            return np.clip(z - A.T @ multipliers, self.low, self.high)
 
         def dual(multipliers: np.ndarray) -> tuple[float, np.ndarray]:
             x = primal(multipliers)
-            left = self.A @ x - self.b
+            left = A @ x - b
             return -float(0.5 * (x - z) @ (x - z) + multipliers @ left), -left
 
-        multipliers = np.zeros(len(self.b))
+        multipliers = np.zeros(len(b))
+        sides = np.abs(A) @ np.maximum(np.abs(self.low), np.abs(self.high)) + np.abs(b)
         # The gradient of the dual is piecewise linear: semismooth Newton ends in a few steps, L-BFGS helps where it stalls.
         for attempt in range(3):
             for _ in range(60):
                 x = primal(multipliers)
-                left = self.A @ x - self.b
-                if float(np.abs(left).max()) <= 1e-12 * (1 + float(np.abs(self.b).max())):
+                left = A @ x - b
+                if (np.abs(left) <= 1e-12 * sides).all():
                     return x
-                free = self.A[:, (x > self.low) & (x < self.high)]
+                free = A[:, (x > self.low) & (x < self.high)]
                 step = np.linalg.lstsq(free @ free.T + 1e-14 * np.eye(len(left)), left, rcond=None)[
                     0
                 ]
@@ -410,12 +415,38 @@ class Polytope:
 
     def linear_min(self, s: Vector) -> Vector:
         """A vertex, by linear programming."""
-        bounds = np.column_stack([self.low, self.high])
-        found = linprog(s, A_eq=self.A, b_eq=self.b, bounds=bounds, method="highs")
+        # Its tolerances are absolute: box, equations and costs come in units of their own sizes.
+        unit = max(float(np.abs(self.low).max()), float(np.abs(self.high).max())) or 1.0
+        sizes = self._sizes()
+        found = linprog(
+            s / (float(np.abs(s).max()) or 1.0),
+            A_eq=self.A / sizes[:, None],
+            b_eq=self.b / sizes / unit,
+            bounds=np.column_stack([self.low, self.high]) / unit,
+            method="highs",
+        )
         if found.x is None:
             raise ValueError(f"low, high, A and b must admit a point: {found.message}")
-        return found.x
+        return np.clip(found.x * unit, self.low, self.high)
+
+    def _sizes(self) -> np.ndarray:
+        """Lengths of the equations' left sides."""
+        sizes = np.linalg.norm(self.A, axis=1)
+        return np.where(sizes > 0, sizes, 1.0)
 
 
 def _positive(value: Any, name: str) -> float:
-    return as_real(value, name, low=0, high=math.inf, open_ends=True)
+    """A size; what is outside has squares that are no numbers."""
+    size = as_real(value, name, low=0, high=math.inf, open_ends=True)
+    if not LEAST <= size <= MOST:
+        raise ValueError(
+            f"{name} must lie between {LEAST:g} and {MOST:g}, got {size:g}: change units"
+        )
+    return size
+
+
+def _fixed(vector: np.ndarray) -> np.ndarray:
+    """A copy that stays as it is: diameters are computed once."""
+    kept = vector.copy()
+    kept.flags.writeable = False
+    return kept

@@ -110,6 +110,7 @@ class DynamicOptimisticMirrorDescent(Player):
         first = domain.project(np.zeros(self.dim) if start is None else start)
         self._W[kernels.X], self._P[:] = first, first
         self._Q[kernels.POOL_ETA], self._Q[kernels.POOL_P] = self.pool, 1 / count
+        self._built = True
 
     @property
     def weights(self) -> Float[np.ndarray, " N"]:
@@ -171,11 +172,7 @@ class DynamicOptimisticMirrorDescent(Player):
     def linearised_regret(self, comparator: Any = None) -> float:
         """Σ⟨g_t, x_t − u⟩ for one u, by default the point of the domain for which it is largest."""
         gsum = self._W[kernels.GSUM]
-        u = (
-            self.domain.linear_min(gsum)
-            if comparator is None
-            else as_gradient(comparator, self.dim, "comparator")
-        )
+        u = self.domain.linear_min(gsum) if comparator is None else self._point(comparator)
         return float(self._s[kernels.GX]) - float(gsum @ u)
 
     def certificate(

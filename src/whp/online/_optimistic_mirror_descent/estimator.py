@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, log_expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -17,7 +17,7 @@ from whp.certificate import Certificate
 from whp.online._optimistic_mirror_descent import theorems as th
 from whp.online._optimistic_mirror_descent.hindsight import known_of
 from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescent
-from whp.online._optimistic_mirror_descent.losses import Linear
+from whp.online._optimistic_mirror_descent.losses import Linear, normalized_rows
 from whp.online._optimistic_mirror_descent.passes import learn_stream, make_learner
 from whp.online.river import LearnsOneByOne
 from whp.validate import as_int, as_real
@@ -60,7 +60,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
         self._place = {name: i for i, name in enumerate(self._names)}
         self._pending: list[tuple[Mapping[Any, float], Any]] = []
         self._settings = self.get_params()
-        self._in_one_pass = self._warned = False
+        self._in_one_pass, self._warned = -1, False
 
     def _weights(self) -> np.ndarray:
         """Bias first; one row a learner."""
@@ -81,14 +81,17 @@ class _Online(LearnsOneByOne, BaseEstimator):
         check_is_fitted(self, "learners_")
         X = validate_data(self, X, reset=False, dtype=np.float64)
         W = self._weights()
-        return (X @ W[:, 1:].T + W[:, 0]) / np.sqrt(1 + np.einsum("ij,ij->i", X, X))[:, None]
+        return normalized_rows(X) @ W.T
 
     @property
     def certificates_(self) -> tuple[Certificate, ...]:
         """One bound on regret a learner, that is a class where there are more than two."""
         check_is_fitted(self, "learners_")
         known = known_of(self._family)
-        if not self._in_one_pass:
+        ours = type(self) in (OptimisticClassifier, OptimisticRegressor)
+        if not (ours and all(learner._streamed == learner.rounds for learner in self.learners_)):
+            known = {}  # gradients from elsewhere may be of anything
+        elif self._in_one_pass != self.learners_[0].rounds:  # a copy may share them
             known[th.AT_THE_POINT_PLAYED.name] = th.AT_THE_POINT_PLAYED.unchecked(
                 "whether each row was predicted when all before it had been learnt is not known"
             )
@@ -113,6 +116,8 @@ class _Online(LearnsOneByOne, BaseEstimator):
                     assert isinstance(learner, OptimisticMirrorDescent)
                     learner.grow(len(self._names) + 1)
                 self.n_features_in_ = len(self._names)
+                if hasattr(self, "feature_names_in_"):
+                    self.feature_names_in_ = np.array(self._names, dtype=object)
             row = np.zeros((1, len(self._names)))
             for name, value in x.items():
                 if (place := self._place.get(name)) is not None:
@@ -127,7 +132,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
                 raise ValueError(f"x[{name!r}] must be a finite number, got {value!r}")
         if not hasattr(self, "learners_"):
             self._begin(x)
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._targets(np.array([y]))  # refused now, not with the batch
         if self._batch == 1:
             self._learn(self._row(x, grow=True), self._targets(np.array([y])))
@@ -138,8 +143,12 @@ class _Online(LearnsOneByOne, BaseEstimator):
                 self._row(row, grow=True)
             rows = np.concatenate([self._row(row, grow=False) for row, _ in self._pending])
             targets = self._targets(np.array([y for _, y in self._pending]))
-            self._pending = []
-            self._learn(rows, targets)
+            waiting, self._pending = self._pending[:-1], []
+            try:
+                self._learn(rows, targets)
+            except ValueError:
+                self._pending = waiting  # a bad row costs no others
+                raise
 
     def _begin(self, x: Mapping[Any, float]) -> None:
         """Start from a first dictionary."""
@@ -152,9 +161,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def _targets(self, y: np.ndarray) -> np.ndarray: ...
 
     def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
-        row = self._row(x, grow=False)[0]
-        W = self._weights()
-        return (W[:, 1:] @ row + W[:, 0]) / np.sqrt(1 + row @ row)
+        return self._weights() @ normalized_rows(self._row(x, grow=False))[0]
 
 
 class OptimisticClassifier(ClassifierMixin, _Online):
@@ -211,7 +218,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
         )
         self._learn(X, self._targets(y))
-        self._in_one_pass = True
+        self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> OptimisticClassifier:
@@ -224,7 +231,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
             self._declare(np.unique(classes), X.shape[1], None)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(f"classes must be those of the first call, {self.classes_.tolist()}")
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._learn(X, self._targets(y))
         return self
 
@@ -266,8 +273,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
     def _probabilities(self, scores: np.ndarray) -> np.ndarray:
         if len(self.classes_) == 2:
             return np.column_stack([expit(-scores[:, 0]), expit(scores[:, 0])])
-        p = expit(scores)
-        return p / p.sum(axis=1, keepdims=True)
+        return softmax(log_expit(scores), axis=1)  # all may be too small for numbers
 
     def predict(self, X: Any) -> np.ndarray:
         """Labels (n,)."""
@@ -360,7 +366,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
         self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
         self._learn(X, self._targets(y))
-        self._in_one_pass = True
+        self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
@@ -369,7 +375,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
         if first:
             self._start(1, X.shape[1], None)
-        self._in_one_pass = False
+        self._in_one_pass = -1
         self._learn(X, self._targets(y))
         return self
 

@@ -236,8 +236,8 @@ def optimistic_mirror_descent(
     n = len(raw)
     if repeats > 1 and (order == "given" or segments > 1):
         raise ValueError(f"repeats must be 1 unless order='shuffle' and segments=1, got {repeats}")
-    if segments > n:
-        raise ValueError(f"segments must be at most the {n} rows, got {segments}")
+    if segments > (rounds := -(-n // batch_size)):
+        raise ValueError(f"segments must be at most the {rounds} rounds, got {segments}")
     if segments > 1 and not dynamic:
         raise ValueError(
             "segments must be 1 unless dynamic=True: the bound is for one comparator, got "
@@ -298,7 +298,7 @@ def optimistic_mirror_descent(
             )
             runs.append(play(learner, family, A[taken], target[taken], batch_size))
         drawn = "none" if order == "given" else "ours" if plain_generator(rng) else "theirs"
-        return runs[0], judge(runs[0], runs[1:], segments, drawn, delta)
+        return runs[0], judge(runs[0], runs[1:], segments, drawn, delta / len(targets))
 
     made = [learnt(target) for target in targets]
     scores = np.column_stack([_scores(run) for run, _ in made])

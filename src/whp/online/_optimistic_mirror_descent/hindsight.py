@@ -68,12 +68,15 @@ def judge(first: Run, others: list[Run], pieces: int, drawn: Drawn, delta: float
     rowwise = weights * family.values(np.einsum("ij,ij->i", A, best[which]), target)
     ridge = family.l2 / 2 * np.einsum("ij,ij->i", best, best)[which[starts]]
     total = math.fsum(first.losses)
+    # Both losses are known to their rounding, which can be more than the regret is; its linear
+    # part is at least it, and does not cancel.
+    rounding = 8 * float(np.finfo(float).eps) * (np.sqrt(n) + A.shape[1]) * abs(total)
+    high = total - best_loss + gap + rounding
+    if pieces == 1:
+        linear = learner._regret(None, learner.linearised_regret).high
+        high = max(min(high, linear), total - best_loss - rounding)
     regret = Estimate.between(
-        total - best_loss,
-        total - best_loss + gap,
-        value=total - best_loss,
-        level=1.0,
-        method="duality gap",
+        total - best_loss - rounding, high, value=total - best_loss, level=1.0, method="duality gap"
     )
     known = known_of(family)
     if isinstance(learner, DynamicOptimisticMirrorDescent):

@@ -17,13 +17,17 @@ __all__ = [
     "advance_metric",
     "advance_pool",
     "ball_quadratic",
+    "distance",
     "learn",
     "learn_pool",
+    "length",
     "measure",
     "outside",
     "project",
 ]
 
+# Squares between these have all their digits.
+TINY, HUGE = 1e-290, 1e300
 # entries of s
 T, V, V_LOW, STAB, STAB_LOW, GX, GX_LOW, GNORM, GMAX, ETA, XX, GX2, OUTSIDE, HINTED = range(14)
 SCALARS = 14
@@ -46,8 +50,30 @@ def add(s, i, value):
 
 
 @compiled
+def distance(z, low):
+    """Of two points, also where squares over- or underflow."""
+    square, largest = 0.0, 0.0
+    for i in range(len(z)):
+        largest = max(largest, abs(z[i] - low[i]))
+    if largest == 0.0:
+        return 0.0
+    for i in range(len(z)):
+        square += ((z[i] - low[i]) / largest) ** 2
+    return largest * math.sqrt(square)
+
+
+@compiled
+def length(z):
+    """Euclidean norm, also where squares over- or underflow."""
+    return distance(z, np.zeros(len(z)))
+
+
+@compiled
 def project_simplex(z, total):
     """Onto the simplex, by sorting (Held, Wolfe & Crowder 1974)."""
+    top = z.max()
+    for i in range(len(z)):
+        z[i] -= top  # a shift changes nothing, and far from the set sums would lose `total`
     order = np.sort(z)[::-1]
     running, threshold = 0.0, 0.0
     for i in range(len(z)):
@@ -65,8 +91,9 @@ def project(code, low, high, size, z):
         far = 0.0
         for i in range(len(z)):
             far += (z[i] - low[i]) ** 2
-        if far > size * size:
-            shrink = size / math.sqrt(far)
+        away = math.sqrt(far) if TINY < far < HUGE else distance(z, low)
+        if away > size:
+            shrink = size / away
             for i in range(len(z)):
                 z[i] = low[i] + shrink * (z[i] - low[i])
     elif code == 1:
@@ -94,7 +121,8 @@ def outside(code, low, high, size, x):
     if code == 0:
         for i in range(len(x)):
             far += (x[i] - low[i]) ** 2
-        return max(0.0, math.sqrt(far) - size)
+        away = math.sqrt(far) if TINY < far < HUGE else distance(x, low)
+        return max(0.0, away - size)
     for i in range(len(x)):
         if code == 1:
             far = max(far, low[i] - x[i], x[i] - high[i])
@@ -168,27 +196,32 @@ def measure(rule, p, s, W, g):
         norm2 += g[i] * g[i]
         gx += g[i] * W[X, i]
         xx += W[X, i] * W[X, i]
-    if not math.isfinite(norm2):
+    if not (math.isfinite(norm2) and math.isfinite(s[V] + v)):
         return -1.0, -1.0
+    norm = math.sqrt(norm2) if norm2 > TINY else length(g)
     s[T] += 1
     t = s[T]
     if rule == CONVEX:
         known = p[OFFSET] + s[V]
         if known > 0:
             eta = p[DIAMETER] / math.sqrt(known)
+            cost = eta * v
+            if p[SCALE_FREE] > 0:
+                cost = min(cost, p[DIAMETER] * math.sqrt(v))
+        elif v > TINY:
+            eta = p[DIAMETER] / math.sqrt(v)
+            cost = p[DIAMETER] * math.sqrt(v)
         else:
-            eta = p[DIAMETER] / math.sqrt(v) if v > 0 else 0.0
-        cost = eta * v
-        if p[SCALE_FREE] > 0:
-            cost = min(cost, p[DIAMETER] * math.sqrt(v))
+            # No step can be made of a square that vanished; what the round may cost is still known.
+            v, eta, cost = 0.0, 0.0, p[DIAMETER] * norm
     else:
         eta = 2 / (p[LAMBDA] * t)
         cost = (1 / t + 1 / (t * t)) * v
     add(s, STAB, cost)
     add(s, V, v)
     add(s, GX, gx)
-    s[GNORM] += math.sqrt(norm2)
-    s[GMAX] = max(s[GMAX], math.sqrt(norm2))
+    s[GNORM] += norm
+    s[GMAX] = max(s[GMAX], norm)
     s[ETA] = eta
     s[XX] += xx
     for i in range(d):
@@ -226,17 +259,18 @@ def measure_metric(p, s, W, M, g):
     """The running sums of the exp-concave rule; M holds H_t, its inverse, Σ d dᵀ and, in its last slice, Σ g⟨g, x⟩."""
     d = len(g)
     difference = g - W[HINT]
-    norm2 = (g * g).sum()
-    if not math.isfinite(norm2):
+    norm2, v = (g * g).sum(), (difference * difference).sum()
+    if not (math.isfinite(norm2) and math.isfinite(s[V] + v)):
         return False
+    norm = math.sqrt(norm2) if norm2 > TINY else length(g)
     s[T] += 1
     gx = (g * W[X]).sum()
     add(s, STAB, 2 * (difference * (M[1] @ difference)).sum())
-    add(s, V, (difference * difference).sum())
+    add(s, V, v)
     add(s, GX, gx)
     s[GX2] += gx * gx
-    s[GNORM] += math.sqrt(norm2)
-    s[GMAX] = max(s[GMAX], math.sqrt(norm2))
+    s[GNORM] += norm
+    s[GMAX] = max(s[GMAX], norm)
     for i in range(d):
         y = g[i] - W[GSUM_LOW, i]
         total = W[GSUM, i] + y
@@ -301,14 +335,15 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
         v += (g[k] - W[HINT, k]) ** 2
         norm2 += g[k] * g[k]
         gx += g[k] * W[X, k]
-    if not math.isfinite(norm2):
+    if not (math.isfinite(norm2) and math.isfinite(s[V] + v)):
         return False
+    norm = math.sqrt(norm2) if norm2 > TINY else length(g)
     s[T] += 1
     add(s, V, v)
     add(s, GX, gx)
     add(s, STAB, p[DIAMETER] ** 2 * s[ETA] * v)
-    s[GNORM] += math.sqrt(norm2)
-    s[GMAX] = max(s[GMAX], math.sqrt(norm2))
+    s[GNORM] += norm
+    s[GMAX] = max(s[GMAX], norm)
     s[XX] = s[ETA]
     for k in range(d):
         y = g[k] - W[GSUM_LOW, k]
@@ -386,9 +421,17 @@ def gradient(loss, l2, normalize, rows, targets, start, stop, x, g):
             for k in range(d - 1):
                 z += rows[i, k] * x[k + 1]
                 norm += rows[i, k] * rows[i, k]
+            unit = 1.0
+            if norm > HUGE:  # the row in units of its largest entry
+                for k in range(d - 1):
+                    unit = max(unit, abs(rows[i, k]))
+                z, norm = x[0] / unit, 1.0 / unit / unit
+                for k in range(d - 1):
+                    z += rows[i, k] / unit * x[k + 1]
+                    norm += (rows[i, k] / unit) ** 2
             norm = 1.0 / math.sqrt(norm)
             part, c = slope(loss, z * norm, targets[i])
-            c *= norm * weight
+            c *= norm * weight / unit
             g[0] += c
             for k in range(d - 1):
                 g[k + 1] += c * rows[i, k]

@@ -15,7 +15,15 @@ from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate
 from whp.online._optimistic_mirror_descent import bounds, kernels
 from whp.online._optimistic_mirror_descent import theorems as th
-from whp.online._optimistic_mirror_descent.domains import Ball, Box, L1Ball, Polytope, Simplex
+from whp.online._optimistic_mirror_descent.domains import (
+    LEAST,
+    MOST,
+    Ball,
+    Box,
+    L1Ball,
+    Polytope,
+    Simplex,
+)
 from whp.validate import as_choice, as_int, as_real, as_vector
 
 __all__ = ["OptimisticMirrorDescent"]
@@ -62,6 +70,22 @@ def not_finite(g: Float[np.ndarray, " d"], name: str = "gradient") -> ValueError
 
 
 DOMAINS = (Ball, Box, Simplex, L1Ball, Polytope)
+SETTINGS = frozenset(
+    {
+        "domain",
+        "curvature",
+        "smoothness",
+        "gradient_bound",
+        "strong_convexity",
+        "exp_concavity",
+        "beta",
+        "delta",
+        "epsilon",
+        "horizon",
+        "pool_cap",
+        "pool",
+    }
+)
 STRAY = 1e-7  # how far outside, in diameters, a projection may end
 
 
@@ -76,6 +100,16 @@ class Player:
     _p: np.ndarray
     _s: np.ndarray
     _W: np.ndarray
+    _streamed = 0  # rounds, all of them from the compiled stream; -1 after a state was loaded
+    _built = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._built and name in SETTINGS:
+            raise AttributeError(
+                f"{name} must stay as it is: what was summed up so far is of these settings; make a "
+                "new learner"
+            )
+        object.__setattr__(self, name, value)
 
     @property
     def x(self) -> Float[np.ndarray, " d"]:
@@ -250,6 +284,16 @@ class Player:
             )
         return th.mean_regret(np.clip(values, least, most), least, most, delta)
 
+    def _point(self, comparator: Any) -> Float[np.ndarray, " d"]:
+        """A comparator, which must lie in the domain."""
+        u = as_gradient(comparator, self.dim, "comparator")
+        if not np.isfinite(u).all():
+            raise not_finite(u, "comparator")
+        far = float(np.linalg.norm(self.domain.project(u) - u))
+        if far > STRAY * float(self._p[kernels.DIAMETER]):
+            raise ValueError(f"comparator must lie in the domain, got a point {far:.3g} away")
+        return u
+
     def _regret(self, regret: float | Estimate | None, linearised: Callable[[], float]) -> Estimate:
         if isinstance(regret, Estimate):
             return regret
@@ -380,6 +424,10 @@ class OptimisticMirrorDescent(Player):
                     )
                 self.beta = 0.5 * min(1 / (4 * self.gradient_bound * D), self.exp_concavity)
                 p[kernels.BETA] = self.beta
+        if not np.isfinite(p).all():
+            raise ValueError(
+                "smoothness, gradient_bound and the domain must have finite squares: change units"
+            )
         self._p, self._rule = p, RULE[curvature]
         self._describe()
         self._s = np.zeros(kernels.SCALARS)
@@ -394,6 +442,7 @@ class OptimisticMirrorDescent(Player):
         if self.beta:
             base = self.epsilon + self.beta * p_square(self.gradient_bound) / 2
             self._M[0], self._M[1] = base * np.eye(self.dim), np.eye(self.dim) / base
+        self._built = True
 
     def _describe(self) -> None:
         self._low, self._high, self._size = self.domain.describe(self.dim)
@@ -417,7 +466,7 @@ class OptimisticMirrorDescent(Player):
         guess = g
         if hint is not None:
             guess = as_gradient(hint, self.dim, "hint")
-            if not np.isfinite(guess).all():
+            if not kernels.length(guess) < MOST:
                 raise not_finite(guess, "hint")
         W = self._W
         if self._rule != kernels.EXP_CONCAVE and self.domain.code >= 0:
@@ -551,11 +600,7 @@ class OptimisticMirrorDescent(Player):
             u; by default the point of the domain for which it is largest.
         """
         s, W = self._s, self._W
-        u = (
-            self.hardest()
-            if comparator is None
-            else as_gradient(comparator, self.dim, "comparator")
-        )
+        u = self.hardest() if comparator is None else self._point(comparator)
         linear = float(s[kernels.GX]) - float(W[kernels.GSUM] @ u)
         if self.curvature == "convex":
             return linear
@@ -664,12 +709,20 @@ class OptimisticMirrorDescent(Player):
         )
 
     def grow(self, dim: int) -> None:
-        """Append coordinates, as if their gradients had been zero so far; the domain must exist in every dimension."""
+        """Append coordinates, as if their gradients had been zero so far: on an L1Ball, or a Ball around zero.
+
+        Elsewhere a learner that had known them would have left zero, or never been there.
+        """
         extra = as_int(dim, "dim", low=self.dim) - self.dim
         if extra == 0:
             return
         if self.domain.dim is not None:
             raise ValueError(f"dim must stay {self.dim}, the dimension of the domain, got {dim}")
+        around = type(self.domain) is Ball and self.domain.center == 0
+        if not around and type(self.domain) is not L1Ball:
+            raise ValueError(
+                f"domain must be an L1Ball, or a Ball around zero, to grow, got {self.domain}"
+            )
         self._W = np.pad(self._W, ((0, 0), (0, extra)))
         if self.beta:
             base = self.epsilon + self.beta * p_square(self.gradient_bound) / 2
@@ -732,6 +785,7 @@ def load(learner: Player, state: Mapping[str, Any], names: Mapping[str, str]) ->
             )
     for name, array in arrays.items():
         setattr(learner, names[name], array)
+    learner._streamed = -1
 
 
 def _as_settings(text: Any) -> dict[str, Any]:
@@ -745,7 +799,14 @@ def _as_settings(text: Any) -> dict[str, Any]:
 
 
 def _positive(value: float | None, name: str) -> float | None:
-    return None if value is None else as_real(value, name, low=0, high=math.inf, open_ends=True)
+    if value is None:
+        return None
+    size = as_real(value, name, low=0, high=math.inf, open_ends=True)
+    if not LEAST <= size <= MOST:
+        raise ValueError(
+            f"{name} must lie between {LEAST:g} and {MOST:g}, got {size:g}: change units"
+        )
+    return size
 
 
 def p_value(value: float | None) -> float:

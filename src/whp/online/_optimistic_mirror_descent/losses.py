@@ -19,8 +19,10 @@ CODES = {"logistic": kernels.LOGISTIC, "squared": kernels.SQUARED, "linear": ker
 
 def normalized_rows(X: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d+1"]:
     """A bias in front, then every row divided by its norm: nothing about the future is needed."""
-    scale = 1 / np.sqrt(1 + np.einsum("ij,ij->i", X, X))
-    return np.column_stack([scale, X * scale[:, None]])
+    unit = np.maximum(np.abs(X).max(axis=1, initial=0.0), 1.0)  # else large entries overflow
+    inside = X / unit[:, None]
+    scale = 1 / np.sqrt(1 / unit / unit + np.einsum("ij,ij->i", inside, inside))
+    return np.column_stack([scale / unit, inside * scale[:, None]])
 
 
 @dataclass(frozen=True)

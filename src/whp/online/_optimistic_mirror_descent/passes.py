@@ -87,6 +87,7 @@ def learn_stream(
     points: np.ndarray = NO_POINTS,
 ) -> None:
     """Feed rows to a learner on a ball, in one compiled loop; the last three arrays are filled where they have room."""
+    whole = learner._streamed == learner.rounds
     work = (family.code, family.l2, normalize, batch, rows, targets, losses, variation, points)
     if isinstance(learner, DynamicOptimisticMirrorDescent):
         stopped = kernels.learn_pool(
@@ -111,6 +112,8 @@ def learn_stream(
             learner._M,
             *work,
         )
+    if whole:  # else some gradients came from elsewhere, and so it stays
+        learner._streamed = learner.rounds
     if stopped >= 0:
         raise ValueError(
             f"rows must give finite gradients, that of row {stopped} is not; it and what follows are unlearnt"

@@ -271,9 +271,14 @@ def check_smoothness(
     for a, b in _pairs(domain, dim, pairs, rng):
         far = float(np.linalg.norm(a - b))
         if far > 1e-6 * domain.diameter:  # else both were projected onto one point
-            here, there = (np.asarray(gradient(x), dtype=np.float64) for x in (a, b))
-            rounding = 1e-14 * float(np.linalg.norm(here) + np.linalg.norm(there))
-            worst = max(worst, (float(np.linalg.norm(here - there)) - rounding) / far)
+            given = [np.asarray(gradient(x)) for x in (a, b)]
+            here, there = (g.astype(np.float64) for g in given)
+            # In single precision the points were rounded as well, which moves a gradient by as much as L does.
+            unit = 45 * _rounding(*given)
+            size = float(np.linalg.norm(here) + np.linalg.norm(there))
+            rounding = unit * (size + L * float(np.linalg.norm(a) + np.linalg.norm(b)))
+            slope = (float(np.linalg.norm(here - there)) - rounding) / far
+            worst = max(worst, slope if math.isfinite(slope) else math.inf)
     return _refuted(
         SMOOTH,
         not worst <= L * (1 + 1e-6),
@@ -349,16 +354,25 @@ def _curved(
     worst = -math.inf
     for f, gradient in losses:
         for a, b in _pairs(domain, dim, pairs, rng):
-            g, here, there = gradient(a), float(f(a)), float(f(b))
+            given = [np.asarray(v) for v in (gradient(a), f(a), f(b))]
+            g, (here, there) = given[0].astype(np.float64), map(float, given[1:])
             curve = quadratic(g, b - a)
-            # Differences of losses are known to their rounding only.
-            room = 1e-12 * (abs(here) + abs(there) + abs(float(g @ (b - a)))) + 1e-6 * curve
-            worst = max(worst, here + float(g @ (b - a)) + curve - there - room)
+            # Differences of losses, and products that cancel, are known to their rounding only.
+            size = float(np.linalg.norm(g)) * float(np.linalg.norm(a) + np.linalg.norm(b))
+            room = 4500 * _rounding(*given) * (abs(here) + abs(there) + size) + 1e-6 * curve
+            above = here + float(g @ (b - a)) + curve - there - room
+            worst = max(worst, above if math.isfinite(above) else math.inf)
     return _refuted(
         CURVED,
         not worst <= 0,
         f"{pairs} random pairs of each of {len(losses)} losses, the worst {worst:+.4g} above the loss",
     )
+
+
+def _rounding(*values: np.ndarray) -> float:
+    """Of the coarsest of these numbers."""
+    kinds = [v.dtype for v in values if v.dtype.kind == "f"]
+    return max([float(np.finfo(k).eps) for k in kinds if k.itemsize < 8], default=2.22e-16)
 
 
 def _refuted(condition: Condition, wrong: bool, evidence: str) -> Answer:

@@ -631,6 +631,22 @@ def rows_by_the_exp_concave_rule(rng: Rng, strength: float) -> Instance:
     )
 
 
+@worlds.world(run=door, strengths=(17, 18, 20))
+def targets_that_dwarf_the_radius(rng: Rng, strength: float) -> Instance:
+    """Targets of size 10^strength on the unit ball: losses are so large that regrets drown in their rounding."""
+    X = rng.standard_normal((400, 2))
+    y = 10.0**strength * (1 + X[:, 0] + 0.1 * rng.standard_normal(400))
+    A = np.column_stack([np.ones(400), X]) / np.sqrt(1 + (X**2).sum(axis=1))[:, None]
+    best = A @ (A.T @ y) / np.linalg.norm(A.T @ y)  # what is quadratic does not count here
+
+    def judge(r: Any) -> dict[str, bool | None]:
+        z = np.einsum("ij,ij->i", A, r.points)
+        regret = float(((z - best) * ((z + best) / 2 - y)).sum())
+        return {SCALE_FREE: below(regret, r.certificates[0].bound, 10.0**strength)}
+
+    return Instance({"X": X, "y": y, "radius": 1.0}, judge)
+
+
 # A path of comparators
 
 
