@@ -85,6 +85,8 @@ def failed(records: pd.DataFrame, level: float) -> Estimate:
     """Certificates of single runs that failed."""
     columns = [c for c in records if str(c).startswith("verdict_") and c != "verdict_sea-regret"]
     verdicts = records[columns].stack()
+    if not len(verdicts):
+        raise NotTested("nothing was run that has a certificate of a single run")
     count = float((verdicts == "fails").sum())
     return around(count, count, count, level, len(verdicts), "count of all")
 
