@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from whp.experiment.claims import NotTested
 from whp.experiment.measures import Measuring, around, mean, measure, measured, ratio, slope, worst
 from whp.experiment.study import Claim, select
 from whp.intervals import mean as over_units
