@@ -40,7 +40,7 @@ def judged(slug: str) -> tuple[Callable[..., None], Callable[..., None], Callabl
     def test_mutant_is_caught(mutant):
         world = worlds.worlds[mutant.world]
         seeds = range(mutant.seeds)
-        counts = count(worlds, world, mutant.strength, seeds, mutant=mutant, seconds=8)
+        counts = count(worlds, world, mutant.strength, seeds, mutant=mutant, seconds=30)
         assert caught(mutant, counts, LEVEL), counts
 
     def test_nothing_is_missing():

@@ -69,7 +69,9 @@ def contextual(costs: np.ndarray, contexts: np.ndarray, rng: Rng, *, runs: int =
 
 def below(paid: np.ndarray, against: float, bound: float) -> bool | None:
     """Whether an expectation less `against` is at most `bound`; None within four standard errors."""
-    off = 4 * float(paid.std()) / np.sqrt(len(paid)) + 1e-9 * abs(bound)
+    # Probabilities come from a bisection, which rounds what is paid.
+    rounding = 1e-9 * (abs(bound) + abs(float(paid.mean())))
+    off = 4 * float(paid.std()) / np.sqrt(len(paid)) + rounding
     lost = float(paid.mean()) - against
     return None if abs(lost - bound) <= off else lost < bound
 
