@@ -190,4 +190,5 @@ def _devices(x: Tensor) -> list[int]:
 
 
 def _numpy(value: Tensor) -> np.ndarray:
+    # What certificates count is counted with numpy; the model and its tensors stay on their device.
     return value.detach().double().cpu().numpy()

@@ -346,6 +346,7 @@ def _of_network(
     from whp.losses._comp_sum_losses.intervals import flattened
     from whp.losses._comp_sum_losses.network import Network
 
+    # Rows are checked as numpy arrays; the caller's tensor stays put, the network gets its own copy.
     value = x.detach().cpu() if hasattr(x, "detach") else x
     X = np.asarray(value, dtype=np.float64)
     if X.ndim < 2 or not X.size or not np.isfinite(X).all():
@@ -371,7 +372,7 @@ def _of_network(
         least, moved = network.moved(steps)
         least = np.minimum(least, attacked[:, None])
         answer = t.SUP_TRUE.unchecked("attacks find margins of some points of the ball, not of all")
-    here = network.here.double().cpu().numpy()
+    here = network.here.double().cpu().numpy()  # margins, counted with numpy from here on
     return X, labels, _Margins(here, least, moved, attacked, alike, answer, proven, exact=False)
 
 
