@@ -17,8 +17,10 @@ venv: .venv/.complete
 tour: venv
 	@$(BIN)/whp tour
 
+# Worlds run without the run-time type checker, which would cost them three quarters of their seeds.
 test: venv
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --jaxtyping-packages= tests/worlds
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/worlds
 
 test-slow: venv
 	@$(BIN)/python -m pytest -m slow
