@@ -226,3 +226,48 @@ def test_whole_numbers_beyond_64_bits_are_refused_by_name():
         validate.as_labels([1.0, 1e300], "y")
     with pytest.raises(ValueError, match="delta must be finite, got a number beyond floats"):
         validate.as_real(10**400, "delta")
+
+
+def paired():
+    """Every public way in that takes rows and their targets apart."""
+    from whp import calibration, linalg, losses, online, optim
+
+    return {
+        "HCalibrator": lambda X, y: calibration.HCalibrator().fit(X, y > 0),
+        "h_calibration": lambda X, y: calibration.h_calibration(X, (y > 0) * 1),
+        "comp_sum_losses": lambda X, y: losses.comp_sum_losses(X, (y > 0) * 1),
+        "linf_regression": linalg.linf_regression,
+        "SketchedLinearRegression": lambda X, y: linalg.SketchedLinearRegression().fit(X, y),
+        "lp_sensitivity_sampling": linalg.lp_sensitivity_sampling,
+        "LpRegressor": lambda X, y: linalg.LpRegressor().fit(X, y),
+        "CoresetSampler": lambda X, y: linalg.CoresetSampler().fit(X, y),
+        "groupwise_regret": online.groupwise_regret,
+        "GroupwiseRegressor": lambda X, y: online.GroupwiseRegressor().fit(X, y),
+        "GroupwiseRegressor, a part": lambda X, y: online.GroupwiseRegressor().partial_fit(X, y),
+        "optimistic_mirror_descent": online.optimistic_mirror_descent,
+        "OptimisticRegressor": lambda X, y: online.OptimisticRegressor().fit(X, y),
+        "OptimisticClassifier": lambda X, y: online.OptimisticClassifier().fit(X, y > 0),
+        "target_surrogates": optim.target_surrogates,
+        "SSORegressor": lambda X, y: optim.SSORegressor().fit(X, y),
+        "SSOClassifier": lambda X, y: optim.SSOClassifier().partial_fit(X, y > 0, classes=[0, 1]),
+    }
+
+
+@pytest.mark.parametrize("way", paired())
+def test_tables_of_the_same_rows_in_another_order_are_refused(way):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(300, 2)), columns=["a", "b"])
+    y = pd.Series(rng.normal(size=300)).sample(frac=1, random_state=0)
+    with pytest.raises(
+        ValueError, match=r"^[yb] has the labels of (X|A|logits) in another order; pass .\.loc"
+    ):
+        paired()[way](X, y)
+
+
+def test_only_labels_that_cannot_be_meant_are_refused():
+    X = pd.DataFrame(np.zeros((5, 2)))
+    validate.same_order(X=X, y=X[0], z=X[0].to_numpy(), w=None)
+    validate.same_order(X=X, y=X[0].set_axis(list("abcde")))  # other names for the rows
+    validate.same_order(X=X.to_numpy(), y=X[0].iloc[::-1])
+    with pytest.raises(ValueError, match="as if shifted"):
+        validate.same_order(X=X, y=X[0].set_axis(range(1, 6)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import numbers
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Set
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ __all__ = [
     "as_vector",
     "column_names",
     "private_stream",
+    "same_order",
 ]
 
 SMALLEST = 1e-300  # a failure probability is divided among many events; below this that underflows
@@ -181,6 +183,40 @@ def as_rng(value: Any, argument: str = "rng") -> np.random.Generator:
 def private_stream(rng: np.random.Generator | int | None) -> np.random.Generator:
     """A stream of its own: data that were drawn from the same seed must not share its numbers."""
     return np.random.default_rng(np.random.default_rng(rng).integers(1 << 62, size=2))
+
+
+def same_order(**tables: Any) -> None:
+    """Refuse tables of pandas whose rows carry the labels of the first one in another order.
+
+    Rows go by position everywhere, as they do in scikit-learn; two tables of the same rows in another
+    order are then a mistake that no number shows. Whatever has no index of pandas passes.
+
+    Parameters
+    ----------
+    **tables : object
+        By the names of their arguments; the others are compared with the first.
+
+    Raises
+    ------
+    ValueError
+        If labels are permuted, or overlap as if shifted; the message says how to align them.
+    """
+    (name, reference), *others = tables.items()
+    first: Any = getattr(reference, "index", None)
+    for argument, table in others:
+        second: Any = getattr(table, "index", None)
+        if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
+            continue
+        if len(first) == len(second) and Counter(first) == Counter(second):
+            raise ValueError(
+                f"{argument} has the labels of {name} in another order; pass "
+                f"{argument}.loc[{name}.index]"
+            )
+        if len(first) == len(second) and set(first) & set(second):
+            raise ValueError(
+                f"{argument} has some labels of {name} and others, as if shifted; align them, or "
+                f"pass {argument}.to_numpy() to go by position"
+            )
 
 
 def as_sequence(value: Any, argument: str) -> list[Any]:

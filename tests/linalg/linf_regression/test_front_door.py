@@ -302,7 +302,7 @@ def test_tables_in_another_order_are_refused():
     A, b = problem()
     table, target = pd.DataFrame(A), pd.Series(b)
     with pytest.raises(
-        ValueError, match=r"b has the labels of A in another order; pass b\[A.index"
+        ValueError, match=r"b has the labels of A in another order; pass b.loc\[A.index"
     ):
         linf_regression(table, target.sample(frac=1, random_state=0))
     with pytest.raises(ValueError, match="sample_weight has the labels"):

@@ -19,6 +19,7 @@ from whp.calibration._h_calibration.rows import REPEATED
 from whp.calibration._h_calibration.theorems import INDEPENDENT, ONE_LAW, accuracy_preserved
 from whp.certificate import Certificate
 from whp.scores import LEAST
+from whp.validate import same_order
 
 __all__ = ["HCalibrator"]
 
@@ -105,6 +106,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         from sklearn.utils.multiclass import check_classification_targets
         from sklearn.utils.validation import column_or_1d
 
+        same_order(X=X, y=y, groups=groups)
         X, y = indexable(X, y)
         check_classification_targets(y)
         y = column_or_1d(y, warn=True)

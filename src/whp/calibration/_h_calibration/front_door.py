@@ -18,6 +18,7 @@ from whp.calibration._h_calibration.rows import Rows, answers, held_back
 from whp.door import AtLeast, Fraction, Range, check_fields, front_door
 from whp.io import Data
 from whp.scores import LEAST, as_classes, as_logits, as_units, check_columns, in_order
+from whp.validate import same_order
 
 __all__ = ["Fitting", "h_calibration"]
 
@@ -142,6 +143,8 @@ def h_calibration(
     W. Huang, G. Cao, J. Xia, J. Chen, H. Wang, J. Zhang. h-calibration: Rethinking Classifier
     Recalibration with Probabilistic Error-Bounded Objective. IEEE TPAMI 2025. arXiv:2506.17968.
     """
+    same_order(logits=logits, y=y, ids=ids, groups=groups)
+    same_order(logits_test=logits_test, y_test=y_test, ids_test=ids_test, groups_test=groups_test)
     rng = np.random.default_rng(rng)
     every, test_z, test, were_probs, raw = _read(
         logits, y, logits_test, y_test, ids, groups, ids_test, groups_test, classes, from_probs

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from whp.linalg._linf_regression.front_door import linf_regression
 from whp.linalg._linf_regression.solution import LinfRegression
+from whp.validate import same_order
 
 __all__ = ["SketchedLinearRegression"]
 
@@ -72,6 +73,7 @@ class SketchedLinearRegression(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> SketchedLinearRegression:
         """Fit to data X (n, d) and targets y (n,) or (n, k), rows weighted by `sample_weight`."""
+        same_order(X=X, y=y, sample_weight=sample_weight)
         X, y = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
         )

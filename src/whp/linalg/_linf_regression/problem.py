@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.sparse import diags_array, issparse
 
-from whp.validate import as_frame, as_matrix, as_vector, column_names
+from whp.validate import as_frame, as_matrix, as_vector, column_names, same_order
 
 __all__ = ["Problem", "adjoint", "in_range", "one_or_two", "prepare", "product", "row_blocks"]
 
@@ -143,12 +142,12 @@ def prepare(A: Any, b: Any, sample_weight: Any = None) -> Problem:
         raise ValueError(f"b must have {n} rows, as A has, got {len(target)}")
     if n < d:
         raise ValueError(f"A must have at least as many rows as columns, got shape {design.shape}")
-    _same_order(A, b, "b")
+    same_order(A=A, b=b)
     flat = target.ndim == 1
     target = target.reshape(n, -1)
     dtype = design.dtype
     if sample_weight is not None:
-        _same_order(A, sample_weight, "sample_weight")
+        same_order(A=A, sample_weight=sample_weight)
         weights = as_vector(sample_weight, "sample_weight", size=n, dtype=np.float64)
         if weights.min() < 0 or weights.max() == 0:
             raise ValueError(
@@ -204,23 +203,6 @@ def _design(A: Any) -> tuple[Any, tuple[str, ...]]:
                 f"A must hold numbers, but has text in: {', '.join(texts[:10])}"
             ) from error
     return clean, names or tuple(f"x{j}" for j in range(clean.shape[1]))
-
-
-def _same_order(A: Any, other: Any, argument: str) -> None:
-    """Rows go by position; two tables with the same labels in another order are a mistake."""
-    first: Any = getattr(A, "index", None)
-    second: Any = getattr(other, "index", None)
-    if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
-        return
-    if len(first) == len(second) and Counter(first) == Counter(second):
-        raise ValueError(
-            f"{argument} has the labels of A in another order; pass {argument}[A.index]"
-        )
-    if len(first) == len(second) and set(first) & set(second):
-        raise ValueError(
-            f"{argument} has some labels of A and others, as if shifted; align them, or pass "
-            f"{argument}.to_numpy() to go by position"
-        )
 
 
 def _finite(A: Any) -> bool:

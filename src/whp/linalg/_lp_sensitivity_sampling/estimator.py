@@ -18,7 +18,7 @@ from whp.linalg._lp_sensitivity_sampling.basis import as_power, whiten
 from whp.linalg._lp_sensitivity_sampling.coreset import LpCoreset
 from whp.linalg._lp_sensitivity_sampling.front_door import Scores, lp_sensitivity_sampling
 from whp.linalg._lp_sensitivity_sampling.solvers import as_quantile, solve
-from whp.validate import as_choice, as_fraction, as_int
+from whp.validate import as_choice, as_fraction, as_int, same_order
 
 __all__ = ["CoresetSampler", "LpRegressor"]
 
@@ -67,6 +67,7 @@ class LpRegressor(RegressorMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LpRegressor:
         """Fit to X (n, d) and y (n,); rows count as often as `sample_weight` says."""
+        same_order(X=X, y=y, sample_weight=sample_weight)
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         y = y.astype(np.float64)
         p = as_power(self.p)
@@ -191,4 +192,5 @@ def _with_target(estimator: BaseEstimator, X: Any, y: Any) -> tuple[np.ndarray, 
     """X and y as arrays of numbers; y may have several columns."""
     if y is None:
         return validate_data(estimator, X, dtype=np.float64), None
+    same_order(X=X, y=y)
     return validate_data(estimator, X, y, dtype=np.float64, multi_output=True, y_numeric=True)

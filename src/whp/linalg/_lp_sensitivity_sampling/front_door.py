@@ -33,7 +33,7 @@ from whp.linalg._lp_sensitivity_sampling.solvers import (
     norm_of,
     solve,
 )
-from whp.validate import as_vector, private_stream
+from whp.validate import as_vector, private_stream, same_order
 
 __all__ = ["certify", "lp_sensitivity_sampling"]
 
@@ -131,6 +131,7 @@ def lp_sensitivity_sampling(
     >>> print(result.certificates[3].headline)
     holds
     """
+    same_order(A=A, b=b, importance=importance)
     A, names = as_design(A)
     n, width = A.shape
     level = as_quantile(quantile, p)

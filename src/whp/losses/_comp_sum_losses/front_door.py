@@ -19,7 +19,7 @@ from whp.losses._comp_sum_losses.loss import check_tau
 from whp.losses._comp_sum_losses.rows import Rows
 from whp.result import PALETTE, Result
 from whp.scores import as_classes, as_logits, as_units, check_columns, in_order
-from whp.validate import as_floats
+from whp.validate import as_floats, same_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,6 +204,14 @@ def comp_sum_losses(
     >>> str(result.certificates[0].verdict)
     'holds'
     """
+    same_order(
+        logits=logits,
+        y=y,
+        conditional=conditional,
+        y_clean=y_clean,
+        logits_best=logits_best,
+        groups=groups,
+    )
     tau = check_tau(tau)
     rows, how = _read(logits, y, conditional, y_clean, groups, classes, from_probs, noise, floor)
     values = rows.bounds(tau, delta, transform)

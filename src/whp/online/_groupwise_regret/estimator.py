@@ -16,6 +16,7 @@ from whp.online._groupwise_regret.forecaster import Forecaster
 from whp.online._groupwise_regret.groups import EVERYONE, members
 from whp.online._groupwise_regret.ridge import as_range
 from whp.online.river import LearnsOneByOne
+from whp.validate import same_order
 
 __all__ = ["GroupwiseRegressor"]
 
@@ -80,6 +81,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def partial_fit(self, X: Any, y: Any, memberships: Any = None) -> GroupwiseRegressor:
         """Go on with more rows; `memberships` as in the first call."""
         first = not hasattr(self, "state_")
+        same_order(X=X, y=y, memberships=memberships)
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
         self._learn(X, np.asarray(y, dtype=np.float64), memberships)
         return self

@@ -17,7 +17,7 @@ from whp.online._groupwise_regret.forecaster import EMPTY, Forecaster
 from whp.online._groupwise_regret.groups import features, members
 from whp.online._groupwise_regret.ridge import as_range
 from whp.result import Result
-from whp.validate import as_vector
+from whp.validate import as_vector, same_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,6 +167,7 @@ def groupwise_regret(
     >>> bool((result.report["regret"] <= result.report["bound"]).all())
     True
     """
+    same_order(X=X, y=y, groups=groups)
     if X is None:
         raise TypeError("X must be an array of numbers or a table, got None")
     rows, _, scaled = features(X)

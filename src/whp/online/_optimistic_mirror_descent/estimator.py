@@ -20,7 +20,7 @@ from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescen
 from whp.online._optimistic_mirror_descent.losses import Linear, normalized_rows
 from whp.online._optimistic_mirror_descent.passes import learn_stream, make_learner
 from whp.online.river import LearnsOneByOne
-from whp.validate import as_int, as_real
+from whp.validate import as_int, as_real, same_order
 
 __all__ = ["OptimisticClassifier", "OptimisticRegressor"]
 
@@ -212,6 +212,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
 
     def fit(self, X: Any, y: Any) -> OptimisticClassifier:
         """One pass over X (n, d) with labels y (n,), from scratch."""
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, order="C")
         check_classification_targets(y)
         self._declare(
@@ -226,6 +227,7 @@ class OptimisticClassifier(ClassifierMixin, _Online):
         first = not hasattr(self, "learners_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C")
         if first:
             self._declare(np.unique(classes), X.shape[1], None)
@@ -363,6 +365,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
 
     def fit(self, X: Any, y: Any) -> OptimisticRegressor:
         """One pass over X (n, d) with targets y (n,), from scratch."""
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
         self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
         self._learn(X, self._targets(y))
@@ -372,6 +375,7 @@ class OptimisticRegressor(RegressorMixin, _Online):
     def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
         """Go on with more rows."""
         first = not hasattr(self, "learners_")
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
         if first:
             self._start(1, X.shape[1], None)

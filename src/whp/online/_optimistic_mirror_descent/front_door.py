@@ -23,7 +23,7 @@ from whp.online._optimistic_mirror_descent.passes import Run, make_learner, play
 from whp.progress import track
 from whp.provenance import plain_generator
 from whp.result import PALETTE, Result
-from whp.validate import as_matrix, as_real, as_vector, private_stream
+from whp.validate import as_matrix, as_real, as_vector, private_stream, same_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,6 +232,7 @@ def optimistic_mirror_descent(
     >>> result.certificates[0].verdict
     <Verdict.HOLDS: 'holds'>
     """
+    same_order(X=X, y=y)
     raw = np.ascontiguousarray(as_matrix(X, "X", dtype=np.float64))
     n = len(raw)
     if repeats > 1 and (order == "given" or segments > 1):

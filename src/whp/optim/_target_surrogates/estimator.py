@@ -16,7 +16,7 @@ from whp.optim._target_surrogates.data import check_scale
 from whp.optim._target_surrogates.front_door import checked, majorised
 from whp.optim._target_surrogates.linear import Settings, fit_linear
 from whp.optim._target_surrogates.losses import LOSSES
-from whp.validate import as_choice, as_int, as_real
+from whp.validate import as_choice, as_int, as_real, same_order
 
 __all__ = ["SSOClassifier", "SSORegressor"]
 
@@ -159,6 +159,7 @@ class SSORegressor(RegressorMixin, _Linear):
 
     def fit(self, X: Any, y: Any) -> SSORegressor:
         """Fit on X (n, d) and numbers y (n,)."""
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True)
         self._fit(X, np.asarray(y, dtype=np.float64), None)
         return self
@@ -166,6 +167,7 @@ class SSORegressor(RegressorMixin, _Linear):
     def partial_fit(self, X: Any, y: Any) -> SSORegressor:
         """One step on a batch, from where the last one ended."""
         again = hasattr(self, "_theta")
+        same_order(X=X, y=y)
         X, y = validate_data(
             self, X, y, dtype=np.float64, accept_sparse="csr", y_numeric=True, reset=not again
         )
@@ -218,6 +220,7 @@ class SSOClassifier(ClassifierMixin, _Linear):
 
     def fit(self, X: Any, y: Any) -> SSOClassifier:
         """Fit on X (n, d) and labels y (n,)."""
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr")
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -227,6 +230,7 @@ class SSOClassifier(ClassifierMixin, _Linear):
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SSOClassifier:
         """One step on a batch; the first call needs all `classes`."""
         again = hasattr(self, "_theta")
+        same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr", reset=not again)
         if not again:
             if classes is None:

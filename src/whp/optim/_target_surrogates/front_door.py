@@ -34,7 +34,7 @@ from whp.optim._target_surrogates.linear import (
 from whp.optim._target_surrogates.losses import LOSSES, Loss
 from whp.optim._target_surrogates.problem import RANK, LinearProblem, dependence
 from whp.result import PALETTE, Result
-from whp.validate import private_stream
+from whp.validate import private_stream, same_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -257,6 +257,7 @@ def target_surrogates(
     >>> [str(c.verdict) for c in fit.certificates]
     ['holds', 'holds']
     """
+    same_order(X=X, y=y)
     A, names, constant = as_design(X)
     n = A.shape[0]
     targets, name, classes = encode_targets(y, n, loss)
