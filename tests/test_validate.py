@@ -184,6 +184,16 @@ def test_sparse_matrices_keep_their_pattern_and_must_be_real():
     assert validate.as_sparse(scipy.sparse.coo_array(often, shape=(2, 2)), "A").sum() == 256
 
 
+@pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr", "sparse_csc"])
+def test_sparse_tensors_of_torch_are_sparse_matrices(layout):
+    torch = pytest.importorskip("torch")
+    dense = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]])
+    tensor = dense.to_sparse(layout=getattr(torch, layout)).requires_grad_()
+    got = validate.as_sparse(tensor, "A")
+    assert (got.format, got.dtype, got.nnz) == ("csr", np.float64, 3)
+    assert got.toarray().tolist() == dense.tolist()
+
+
 def test_flags():
     assert validate.as_bool(np.bool_(True), "loud") is True
     for wrong in ("no", 0, 1, None, np.nan, np.ones(1, dtype=bool)):

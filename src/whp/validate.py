@@ -112,9 +112,14 @@ def as_floats(value: Any, argument: str) -> np.ndarray:
 
 
 def as_sparse(value: Any, argument: str) -> Any:
-    """`value`, sparse or dense, as a csr_array of float64; its entries must be real, and may be NaN."""
+    """`value`, sparse (of scipy or torch) or dense, as a csr_array of float64.
+
+    Its entries must be real, and may be NaN.
+    """
     import scipy.sparse as sp
 
+    if "sparse" in str(getattr(value, "layout", "")):
+        value = _of_torch(value)
     if not sp.issparse(value):
         array = as_floats(value, argument)
         if array.ndim != 2:
@@ -124,6 +129,14 @@ def as_sparse(value: Any, argument: str) -> Any:
         told = NAMED.get(value.dtype.kind, str(value.dtype))
         raise ValueError(f"{argument} must be real, got {told}")
     return sp.csr_array(value.astype(np.float64))  # before entries that repeat are added up
+
+
+def _of_torch(tensor: Any) -> Any:
+    """A sparse tensor of torch, of any layout, as a coo_array; the caller's tensor stays put."""
+    import scipy.sparse as sp
+
+    entries = tensor.detach().cpu().to_sparse_coo().coalesce()  # the result is scipy's
+    return sp.coo_array((entries.values().numpy(), entries.indices().numpy()), tuple(entries.shape))
 
 
 def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:

@@ -27,8 +27,10 @@ BAD = [
     ({"graph": GOOD * 1j}, "graph must be real"),
     ({"graph": None}, "graph must be"),
     ({"graph": "abc"}, "graph must be"),
-    ({"graph": [[0, "x"], ["x", 0]]}, "graph must be"),
+    ({"graph": [["0", "x", "1"]] * 3}, "graph must be"),
     ({"graph": [[0, 1], [1]]}, "graph must be"),
+    ({"graph": [[0, 1], [1, 2]]}, "graph must not be a list of two pairs"),
+    ({"graph": ((0, 1), (1, 2))}, "graph must not be a list of two pairs"),
     (
         {"graph": nx.Graph([(0, 1, {"weight": "heavy"})]), "weighted": True},
         "graph has 'heavy' as 'weight'",
@@ -78,6 +80,7 @@ def test_bad_input_is_named(arguments, message):
 
 
 def test_all_kinds_of_graph_agree():
+    torch = pytest.importorskip("torch")
     A, _ = planted(np.random.default_rng(0))
     names = [f"v{7 * i % 180}" for i in range(180)]
     graph = nx.relabel_nodes(nx.from_scipy_sparse_array(A), dict(enumerate(names)))
@@ -87,6 +90,7 @@ def test_all_kinds_of_graph_agree():
         A.toarray().astype(bool),
         sp.csr_matrix(A),
         sp.coo_array(A),
+        torch.tensor(A.toarray()).to_sparse(),
         graph,
         A * 5,
     ):

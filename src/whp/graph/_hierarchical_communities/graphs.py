@@ -109,9 +109,14 @@ def _matrix(
                 "is read by networkx.from_pandas_edgelist"
             )
         graph = graph[list(names)].to_numpy()
-    elif not sp.issparse(graph):
+    elif not sp.issparse(graph) and "sparse" not in str(getattr(graph, "layout", "")):
         if graph is None or isinstance(graph, str | bytes):
             raise TypeError(f"graph must be {KINDS}, got {type(graph).__name__}")
+        if isinstance(graph, list | tuple) and [len(np.atleast_1d(row)) for row in graph] == [2, 2]:
+            raise TypeError(
+                "graph must not be a list of two pairs, which may be two edges or a matrix; make "
+                "edges a graph by networkx.Graph(edges), a matrix an array by np.array(matrix)"
+            )
         try:
             dense = np.asarray(graph)
         except ValueError as error:
