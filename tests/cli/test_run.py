@@ -115,6 +115,21 @@ def test_paths_may_hold_an_equals_sign(homes, tmp_path, capsys):
     assert (code, "no parameter 'nope'; accepted are A, b" in err) == (2, True)
 
 
+def test_lists_of_numbers_are_repeated_or_parted_by_commas(tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    rows = [f"{s},{t},{0.9 - 0.05 * (s % 3)},200" for s in range(1, 31) for t in (0, 1)]
+    log.write_text("\n".join(["iteration,task,accuracy,n", *rows]))
+    run = ("run", "stability-gap", log, "--task-ends", "15,30", "--json")
+    code, one, err = whp(*run, "--windows", "2,5", capsys=capsys)
+    assert code == 0, err
+    code, other, _ = whp(*run, "--windows", 2, "--windows", 5, capsys=capsys)
+    assert json.loads(one)["result"] == json.loads(other)["result"]
+    code, default, _ = whp(*run, capsys=capsys)
+    assert json.loads(one)["result"] != json.loads(default)["result"]
+    code, _, err = whp(*run, "--windows", "2,five", capsys=capsys)
+    assert (code, "five" in err) == (2, True)
+
+
 def test_what_is_given_and_ignored_is_refused(capsys):
     code, _, err = whp("run", "linf-regression", "--drop", "x", capsys=capsys)
     assert code == 2

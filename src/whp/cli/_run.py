@@ -15,7 +15,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token, convert
 from docstring_parser import DocstringStyle, parse
 from rich.markup import escape
 
@@ -288,6 +288,18 @@ def _typed(annotation: Any) -> bool:
     return get_origin(annotation) is Literal or annotation in scalars
 
 
+def _many(annotation: Any) -> bool:
+    """Whether it is a list of any length."""
+    kind = get_origin(annotation)
+    return kind in (Sequence, list) or (kind is tuple and Ellipsis in get_args(annotation))
+
+
+def _parted(kind: Any, tokens: Sequence[Token]) -> Any:
+    """The numbers of a repeated option, some of them parted by commas."""
+    parts = [t.evolve(value=v) for t in tokens for v in t.value.split(",")]
+    return convert(kind, parts)
+
+
 def _offered(annotation: Any) -> bool:
     """Whether some value of it can be typed in; objects of every kind come from Python."""
     return any(_typed(p) and p is not NoneType for p in _parts(annotation))
@@ -302,6 +314,11 @@ def _option(
         text = f"{text.rstrip('.')} ({limits})."
     # Arrays, tables and functions come from Python, not from a command line.
     typed = tuple(p for p in _parts(annotation) if _typed(p))
+    if any(_many(p) for p in typed):
+        settings = {"negative": ""} | settings
+        if not any(str in get_args(p) for p in typed):  # names may have commas
+            settings["converter"] = _parted
+            text = f"{text.rstrip('.')} (may be repeated, or parted by commas)."
     annotated = Annotated[Union[typed], Parameter(help=text, **settings)]  # noqa: UP007
     if default is inspect.Parameter.empty:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated)
