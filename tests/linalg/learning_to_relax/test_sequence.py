@@ -219,6 +219,9 @@ def test_what_is_done_to_a_solution_that_was_sent_back_stays_there():
 
 
 def test_what_would_be_ignored_is_refused():
+    for learner in ("tsallis", 1.5):
+        with pytest.raises(ValueError, match="context_range must be left out"):
+            solve_sequence([(A, np.ones(100), 1.0)], learner=learner, context_range=(0.0, 1.0))
     systems = [(A, np.ones(100), c) for c in (0.0, 1.0)]
     for wrong in (
         {"rate": "fixed:3"},
@@ -230,3 +233,25 @@ def test_what_would_be_ignored_is_refused():
             solve_sequence(systems, **wrong)
     with pytest.raises(ValueError, match="system 1: systems must yield"):
         solve_sequence([(A, np.ones(100), 1.0, 2.0)])
+
+
+def test_a_run_that_ends_early_keeps_what_was_solved():
+    good = [(A, np.eye(100)[i]) for i in range(4)]
+
+    def broken(error):
+        yield from good
+        raise error
+
+    bad = (A, np.full(100, np.nan))
+    for systems, kind in (
+        ([*good, bad, *good], ValueError),
+        (broken(KeyboardInterrupt()), KeyboardInterrupt),
+    ):
+        with pytest.raises(kind) as stopped:
+            solve_sequence(systems, learner=1.5, keep=True, warm_start=False)
+        run = stopped.value.run
+        assert "4 systems before" in stopped.value.__notes__[0]
+        np.testing.assert_allclose(run.solutions @ A, np.eye(100)[:4], atol=1e-6)
+    with pytest.raises(ValueError, match="system 1: ") as stopped:
+        solve_sequence([bad], learner=1.5)
+    assert not hasattr(stopped.value, "run")

@@ -105,7 +105,7 @@ def _items(systems: Any) -> tuple[Iterator[Any], Callable[[np.ndarray], Any] | N
             try:
                 yield next(systems)
                 while True:
-                    yield systems.send(mail[0])
+                    yield systems.send(mail[0]) if _listens(systems) else next(systems)
             except StopIteration:
                 return
 
@@ -118,6 +118,14 @@ def _items(systems: Any) -> tuple[Iterator[Any], Callable[[np.ndarray], Any] | N
             f"systems must be iterable, or have next_system(x), got {type(systems).__name__}"
         )
     return iter(systems), None
+
+
+def _listens(generator: Any) -> bool:
+    """Whether what is sent to a generator arrives: not where it yields from a list."""
+    while (generator := getattr(generator, "gi_yieldfrom", None)) is not None:
+        if not hasattr(generator, "send"):
+            return False
+    return True
 
 
 def _fixed(systems: Any) -> bool:
@@ -219,6 +227,11 @@ def solve_sequence(
     ------
     TypeError, ValueError
         If a system is not as described; the message names the step.
+
+    Notes
+    -----
+    Whatever ends the run early, an error of the generator or Ctrl-C included, has the :class:`RelaxRun` of
+    the systems before as its attribute `run`.
     """
     if learner == "auto":
         contexts = _contexts(systems)
@@ -229,7 +242,10 @@ def solve_sequence(
     else:
         told = False
         contexts = _contexts(systems)
-        if learner in ("tsallis-cb", "chebcb") and context_range is None and contexts:
+        if learner not in ("tsallis-cb", "chebcb"):
+            if context_range is not None:
+                raise ValueError(f"context_range must be left out for {learner}, which has none")
+        elif context_range is None and contexts:
             context_range = (min(contexts), max(contexts))
     options = Options(
         solver,
@@ -292,69 +308,84 @@ def solved(
     inspector = Inspector(options.solver, options.tol, options.cap)
     x = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
     log, system = _Log(), None
-    for step, item in enumerate(track(items, "solving", total=total)):
-        started = time.perf_counter()
-        try:
-            system, right, context = _checked(item, system, options.solver)
-            if wants_range and context is not None:
-                raise ValueError(
-                    "context_range must be given beside contexts; or learner='tsallis', which ignores them"
-                )
-            arm, omega = tuner.ask(context)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"system {step + 1}: {error}") from error
-        start = x if options.warm_start or step == 0 else None
-        if options.solver == "ssor-cg" and start is not None and _worse(system, right, start):
-            start = None
-        log.seconds += time.perf_counter() - started
-        inspector.look(system, omega)
-        started = time.perf_counter()
-        cost, solves = options.solve(system, right, omega, start)
-        tuner.tell(cost)
-        log.seconds += time.perf_counter() - started
-        inspector.solved(system, right, *solves)
-        if not solves[-1].converged:
-            log.unsolved = log.unsolved or f"system {step + 1} did not converge"
-        if options.audit and auditor.random() < options.audit:
-            log.audited[step] = np.array(
-                [
-                    cost if i == arm else options.solve(system, right, w, start)[0]
-                    for i, w in enumerate(tuner.omegas.tolist())
-                ]
-            )
-        log.rows.append(
-            (arm, cost, omega, math.nan if context is None else context, solves[-1].converged)
+
+    def finished() -> RelaxRun:
+        arms, costs, used, contexts, fine = (np.array(v) for v in zip(*log.rows, strict=True))
+        fed_back = options.warm_start or back is not None
+        made, replay = _regret(
+            tuner, log, costs, contexts, options, fixed=fixed, fed_back=fed_back, rng=replayer
         )
-        log.probabilities.append(tuner.probabilities)
-        x = solves[-1].x
-        log.solutions = [*log.solutions, x] if options.keep else [x]
-        if back is not None:
-            back(x.copy())  # what the caller does to it is not done to the solution
+        return RelaxRun(
+            solutions=np.stack(log.solutions),
+            iterations=costs,
+            actions=arms,
+            used=used,
+            probabilities=np.stack(log.probabilities),
+            omegas=tuner.omegas,
+            contexts=contexts,
+            converged=fine,
+            bounds=np.array(inspector.bounds),
+            seconds=log.seconds,
+            certificates=(*made, inspector.certificate),
+            solver=options.solver,
+            learner=str(learner),
+            audited=log.audited,
+            replay=replay,
+            outside=tuner.outside,
+        )
+
+    try:
+        for step, item in enumerate(track(items, "solving", total=total)):
+            started = time.perf_counter()
+            try:
+                system, right, context = _checked(item, system, options.solver)
+                if wants_range and context is not None:
+                    raise ValueError(
+                        "context_range must be given beside contexts; or learner='tsallis', which ignores them"
+                    )
+                arm, omega = tuner.ask(context)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"system {step + 1}: {error}") from error
+            start = x if options.warm_start or step == 0 else None
+            if options.solver == "ssor-cg" and start is not None and _worse(system, right, start):
+                start = None
+            log.seconds += time.perf_counter() - started
+            inspector.look(system, omega)
+            started = time.perf_counter()
+            cost, solves = options.solve(system, right, omega, start)
+            tuner.tell(cost)
+            log.seconds += time.perf_counter() - started
+            inspector.solved(system, right, *solves)
+            if not solves[-1].converged:
+                log.unsolved = log.unsolved or f"system {step + 1} did not converge"
+            if options.audit and auditor.random() < options.audit:
+                log.audited[step] = np.array(
+                    [
+                        cost if i == arm else options.solve(system, right, w, start)[0]
+                        for i, w in enumerate(tuner.omegas.tolist())
+                    ]
+                )
+            log.rows.append(
+                (arm, cost, omega, math.nan if context is None else context, solves[-1].converged)
+            )
+            log.probabilities.append(tuner.probabilities)
+            x = solves[-1].x
+            if not options.keep:
+                log.solutions.clear()
+            log.solutions.append(x)
+            if back is not None:
+                back(x.copy())  # what the caller does to it is not done to the solution
+    except BaseException as error:
+        if log.rows:  # solved, perhaps for hours
+            broken: Any = error
+            broken.run = finished()
+            broken.add_note(
+                f"The run of the {len(log.rows):,} systems before is this error's `run`."
+            )
+        raise
     if not log.rows:
         raise ValueError("systems must hold at least one system")
-    arms, costs, used, contexts, fine = (np.array(v) for v in zip(*log.rows, strict=True))
-    fed_back = options.warm_start or back is not None
-    made, replay = _regret(
-        tuner, log, costs, contexts, options, fixed=fixed, fed_back=fed_back, rng=replayer
-    )
-    return RelaxRun(
-        solutions=np.stack(log.solutions),
-        iterations=costs,
-        actions=arms,
-        used=used,
-        probabilities=np.stack(log.probabilities),
-        omegas=tuner.omegas,
-        contexts=contexts,
-        converged=fine,
-        bounds=np.array(inspector.bounds),
-        seconds=log.seconds,
-        certificates=(*made, inspector.certificate),
-        solver=options.solver,
-        learner=str(learner),
-        audited=log.audited,
-        replay=replay,
-        outside=tuner.outside,
-    )
+    return finished()
 
 
 def _checked(
