@@ -178,6 +178,8 @@ def test_sparse_matrices_keep_their_pattern_and_must_be_real():
     A = scipy.sparse.csc_array(np.diag([1, 2]))
     got = validate.as_sparse(A, "A")
     assert (got.format, got.dtype, got.nnz) == ("csr", np.float64, 2)
+    with pytest.raises(TypeError, match=r"A must be dense, got csc_array; pass A.toarray\(\)"):
+        validate.as_matrix(A, "A")
     with pytest.raises(ValueError, match="A must be real, got complex numbers"):
         validate.as_sparse(A * 1j, "A")
     often = (np.ones(256, np.uint8), (np.zeros(256, int), np.ones(256, int)))

@@ -75,6 +75,8 @@ def _array(value: Any, argument: str) -> np.ndarray:
     """`value` as a real array, refusing what numpy would turn into numbers without a word."""
     if value is None:
         raise TypeError(f"{argument} must be an array of numbers, got None")
+    if hasattr(value, "nnz") and hasattr(value, "toarray"):  # sparse, of scipy
+        raise TypeError(f"{argument} must be dense, got {_name(value)}; pass {argument}.toarray()")
     if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
         raise ValueError(f"{argument} must have no masked entries; fill them or drop their rows")
     detach = getattr(value, "detach", None)

@@ -155,6 +155,9 @@ def test_10_a_saved_learner_goes_on_bit_by_bit(kind):
 def test_11_fails_where_losses_and_gradients_disagree():
     learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5)
     fed(learner, np.zeros((100, 2)))
+    for wrong in (np.inf, -np.inf, np.nan):
+        with pytest.raises(ValueError, match="regret must be in"):
+            learner.certificate(regret=wrong)
     certificate = learner.certificate(regret=100.0)
     assert certificate.bound == pytest.approx(math.sqrt(10))
     assert certificate.inputs["a-priori form"] == pytest.approx(21.0508, abs=1e-4)

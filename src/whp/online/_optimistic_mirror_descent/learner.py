@@ -297,7 +297,9 @@ class Player:
     def _regret(self, regret: float | Estimate | None, linearised: Callable[[], float]) -> Estimate:
         if isinstance(regret, Estimate):
             return regret
-        value = linearised() if regret is None else as_real(regret, "regret")
+        value = (
+            linearised() if regret is None else as_real(regret, "regret", low=-1e300, high=1e300)
+        )
         return th.linear_regret(value, self.rounds, self.trivial)
 
     def _described(self) -> str:
