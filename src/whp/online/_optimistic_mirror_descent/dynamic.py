@@ -236,7 +236,10 @@ class DynamicOptimisticMirrorDescent(Player):
 
     def _more(self) -> tuple[Answer, ...]:
         cap, most = float(self.pool.max()), 1 / (16 * self.smoothness)
-        return (th.CAPPED.check(cap <= most * (1 + 1e-12), f"{cap:.4g} of {most:.4g}"),)
+        return (
+            th.CAPPED.check(cap <= most * (1 + 1e-12), f"{cap:.4g} of {most:.4g}"),
+            th.PATH.unchecked("the path of the other runs was not given"),
+        )
 
     def _settings(self) -> dict[str, Any]:
         return {

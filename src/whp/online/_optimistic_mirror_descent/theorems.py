@@ -152,6 +152,7 @@ SEA_REGRET = Theorem(
     conditions=(
         *PLAYED,
         GRADIENTS_BOUNDED,
+        PATH,
         LAST_GRADIENT,
         CAPPED,
         CURVED,
@@ -173,10 +174,13 @@ PATHWISE = {
     "dynamic": MOVING_REGRET,
 }
 SEA = {
-    "convex": tuple(c for c in SEA_REGRET.conditions if c not in (CAPPED, CURVED)),
-    "strongly_convex": tuple(c for c in SEA_REGRET.conditions if c is not CAPPED),
-    "exp_concave": tuple(c for c in SEA_REGRET.conditions if c is not CAPPED),
-    "dynamic": tuple(c for c in SEA_REGRET.conditions if c is not CURVED),
+    rule: tuple(c for c in SEA_REGRET.conditions if c not in others)
+    for rule, others in {
+        "convex": (PATH, CAPPED, CURVED),
+        "strongly_convex": (PATH, CAPPED),
+        "exp_concave": (PATH, CAPPED),
+        "dynamic": (CURVED,),
+    }.items()
 }
 THEOREMS = (*PATHWISE.values(), SEA_REGRET)
 
