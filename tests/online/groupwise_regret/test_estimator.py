@@ -2,6 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from groupwise import stream
+from sklearn import config_context
+from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV
 
 from whp.online import GroupwiseLearner, GroupwiseRegressor, OnlineRidge, groupwise_regret
@@ -53,6 +55,32 @@ def test_a_search_does_not_take_memberships_for_its_splitter():
     search = GridSearchCV(GroupwiseRegressor(target_range=(0, 1)), {"lam": [0.1, 1.0]}, cv=2)
     search.fit(X, y, memberships=G)
     assert len(search.best_estimator_.group_report_) == 4
+
+
+def test_a_search_scores_with_memberships_that_are_routed():
+    X, y, G = stream()
+    plain = GroupwiseRegressor(target_range=(0, 1)).fit(X, y, memberships=G)
+    assert plain.score(X, y, memberships=G) == pytest.approx(r2_score(y, plain.predict(X, G)))
+    with config_context(enable_metadata_routing=True):
+        model = GroupwiseRegressor(target_range=(0, 1))
+        model.set_fit_request(memberships=True).set_score_request(memberships=True)
+        search = GridSearchCV(model, {"lam": [1e-2, 1e4]}, error_score="raise")
+        search.fit(X, y, memberships=G)
+    assert search.best_params_ == {"lam": 1e-2}
+
+
+def test_settings_stay_while_learning_goes_on():
+    X, y, _ = stream()
+    model = GroupwiseRegressor([lambda X: X[:, 0] > 0], target_range=(0, 1))
+    model.partial_fit(X[:50], y[:50]).partial_fit(X[50:90], y[50:90])
+    before = model.predict(X)
+    for wrong in ({"lam": 5.0}, {"target_range": (0, 2)}, {"groups": None}):
+        kept = {k: getattr(model, k) for k in wrong}
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must stay"):
+            model.set_params(**wrong).partial_fit(X[90:], y[90:])
+        model.set_params(**kept)
+    np.testing.assert_array_equal(model.predict(X), before)
+    model.set_params(lam=5.0).fit(X, y)
 
 
 def test_misuse_is_named():

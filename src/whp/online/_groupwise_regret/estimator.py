@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from whp.certificate import Certificate
@@ -88,6 +89,14 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
 
     def _learn(self, X: np.ndarray, y: np.ndarray, memberships: Any) -> None:
         first = not hasattr(self, "state_")
+        if not first:
+            now = self.get_params(deep=False)
+            changed = [k for k, v in self._settings.items() if not np.array_equal(now[k], v)]
+            if changed:
+                raise ValueError(
+                    f"{changed[0]} must stay {self._settings[changed[0]]!r}, with which learning "
+                    f"began, got {now[changed[0]]!r}; fit starts anew"
+                )
         active, names = self._members(X, memberships)
         if first:
             if self.target_range is None:
@@ -114,6 +123,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
                 lam=self.lam,
                 forecaster=self.forecaster,
             )
+            self._settings = self.get_params(deep=False)
         else:
             state = self.state_
         state.learn(self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X)))
@@ -150,6 +160,15 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             )
         low, high = self.span_
         return low + (high - low) * self.state_.predict(self._rows(X), active)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None, memberships: Any = None) -> float:
+        """R² of :meth:`predict`.
+
+        Searches hand `memberships` on with scikit-learn's metadata routing: ``set_fit_request`` and
+        ``set_score_request`` with ``memberships=True``.
+        """
+        predicted = self.predict(X, memberships)
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     @property
     def group_report_(self) -> pd.DataFrame:
