@@ -31,7 +31,6 @@ CIRCLES = {
     for package, *modules in (
         ("distributed.in_memory_fault_tolerance", "smp", "persistence", "rebuilding"),
         ("distributed.in_memory_fault_tolerance", "guard", "recovery"),
-        ("continual.view_batch", "guarantee", "schedule"),
     )
 }
 STUBS = sorted(HERE.rglob("__init__.pyi"))

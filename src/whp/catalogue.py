@@ -409,7 +409,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Fill each batch with several views of fewer samples, so that every sample rests longer.",
         guarantee="how long samples rest between visits, what that costs in gradient noise, and whether less is forgotten",
         cost="one permutation a cycle; training takes as long as without",
-        front_door="whp.continual.view_batch:view_batch",
+        front_door="whp.continual._view_batch.front_door:view_batch",
+        theorems="whp.continual._view_batch.theorems",
         extra="torch",
     ),
     Method(

@@ -18,17 +18,6 @@ References
 H. Kang, G. Seifer, D. Lee, J. Ryu. Do Your Best and Get Enough Rest for Continual Learning. CVPR 2025. arXiv:2503.18371.
 """
 
-from whp.continual.view_batch.guarantee import design_effect
-from whp.continual.view_batch.retention import ForgettingCurve, fit_forgetting_curve
-from whp.continual.view_batch.schedule import Schedule, recall_schedule
-from whp.continual.view_batch.train import ViewBatchResult, view_batch
+from whp.continual._view_batch.front_door import ViewBatchResult, view_batch
 
-__all__ = [
-    "ForgettingCurve",
-    "Schedule",
-    "ViewBatchResult",
-    "design_effect",
-    "fit_forgetting_curve",
-    "recall_schedule",
-    "view_batch",
-]
+__all__ = ["ViewBatchResult", "view_batch"]

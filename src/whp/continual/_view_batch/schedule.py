@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Int
 
-from whp.certificate import Certificate
-from whp.continual.view_batch import guarantee
+from whp.certificate import Answer, Certificate
+from whp.continual._view_batch import theorems as th
 from whp.kernel import compiled
+from whp.result import PALETTE
 from whp.validate import as_choice, as_int
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Schedule:
         Steps over which a sample's place in the cycle may move; C for a full shuffle.
     total : int
         Steps there were.
+    origin : str
+        Why nobody knows from this schedule alone what was trained.
+    altered : str
+        How what was trained is known to differ from what was planned; empty where it does not.
     """
 
     n: int
@@ -62,6 +67,8 @@ class Schedule:
     cycle: int
     window: int
     total: int
+    origin: str = "these are the batches of a plan; what was trained is not in it"
+    altered: str = ""
 
     @property
     def steps(self) -> list[np.ndarray]:
@@ -75,11 +82,24 @@ class Schedule:
 
     def mean_gaps(self) -> np.ndarray:
         """Mean gap between the j-th visits and the next ones, for all j that every sample reached; infinite if none returned."""
+        sums = self._sums_of_gaps()
+        return np.array([np.inf]) if sums is None else sums / self.n
+
+    def off(self) -> float:
+        """Largest difference of a mean gap from the cycle; exactly 0 where sums of whole numbers agree."""
+        sums = self._sums_of_gaps()
+        if sums is None:
+            return math.inf
+        return float(np.abs(sums - self.n * self.cycle).max() / self.n)
+
+    def _sums_of_gaps(self) -> np.ndarray | None:
         least = int(np.bincount(self.samples, minlength=self.n).min())
         if least < 2:
-            return np.array([np.inf])
+            return None
         gaps, number = _returns(self.samples, self.at, self.n)
-        return np.bincount(number, weights=gaps)[1:least] / self.n
+        sums = np.zeros(int(number.max()) + 1, np.int64)
+        np.add.at(sums, number, gaps)
+        return sums[1:least]
 
     def counts(self) -> Int[np.ndarray, " n"]:
         """Images of each sample that were shown."""
@@ -88,7 +108,19 @@ class Schedule:
     @property
     def certificates(self) -> tuple[Certificate, ...]:
         """``minimum-rest``, ``mean-recall`` and ``equal-work``, measured on these steps."""
-        return guarantee.of_schedule(self)
+        if self.altered:
+            return self.certified(th.TRAINED.check(False, self.altered))
+        return self.certified(th.TRAINED.unchecked(self.origin))
+
+    def certified(self, trained: Answer) -> tuple[Certificate, ...]:
+        """The same, by somebody who knows what was trained."""
+        inputs = {"samples": self.n, "views": self.views}
+        rest = (trained, {**inputs, "visits": len(self.samples)})
+        return (
+            th.minimum_rest(self.gaps(), self.cycle, self.window, *rest),
+            th.mean_recall(self.off(), self.cycle, self.total, *rest),
+            th.equal_work(self.counts(), self.cycle, self.total, *rest),
+        )
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Histogram of the gaps, with the mean and the promised least."""
@@ -97,16 +129,11 @@ class Schedule:
 
             ax = plt.subplots()[1]
         gaps = self.gaps()
-        ax.hist(
-            gaps,
-            bins=min(60, max(1, int(np.ptp(gaps)) + 1)) if len(gaps) else 1,
-            color="tab:blue",
-            alpha=0.7,
-        )
+        bins = min(60, max(1, int(np.ptp(gaps)) + 1)) if len(gaps) else 1
+        ax.hist(gaps, bins=bins, color=PALETTE["ours"], alpha=0.7)
         ax.axvline(self.cycle, color="black", linewidth=1, label=f"cycle: {self.cycle} steps")
-        ax.axvline(
-            self.cycle - self.window + 1, color="tab:red", linewidth=1, label="least gap promised"
-        )
+        least = th.least_gap(self.cycle, self.window)
+        ax.axvline(least, color=PALETTE["truth"], linewidth=1, label="least gap promised")
         ax.set(xlabel="steps until a sample comes back", ylabel="times", xlim=(0, None))
         ax.legend(frameon=False)
         return ax
@@ -125,11 +152,18 @@ class Plan:
 
 
 def plan(
-    n: int, batch_size: int, views: int, epochs: int | None, shuffle: str, window: int | None
+    n: int,
+    batch_size: int,
+    views: int,
+    epochs: int | None,
+    shuffle: str | None = None,
+    window: int | None = None,
 ) -> Plan:
     """Check the sizes and derive the rest; an epoch is n images, and without `epochs` there is no end."""
     n, batch_size = as_int(n, "n", low=1), as_int(batch_size, "batch_size", low=1)
     views = as_int(views, "views", low=1)
+    if shuffle is None:
+        shuffle = "full" if window is None else "window"
     as_choice(shuffle, "shuffle", ("full", "window", "fixed"))
     if batch_size % views:
         raise ValueError(f"views must divide batch_size, got {views} and {batch_size}")
@@ -172,7 +206,7 @@ def recall_schedule(
     *,
     views: int = 4,
     epochs: int = 8,
-    shuffle: Shuffle = "full",
+    shuffle: Shuffle | None = None,
     window: int | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> Schedule:
@@ -191,9 +225,10 @@ def recall_schedule(
         Views of each sample, a divisor of batch_size.
     epochs : int
         Of n images each; a multiple of `views`, or the last cycle stays incomplete.
-    shuffle : {"full", "window", "fixed"}
+    shuffle : {"full", "window", "fixed"}, optional
+        By default full, or in windows if `window` is given.
     window : int, optional
-        Steps, for ``shuffle="window"``.
+        Steps over which a sample's place may move.
     rng : Generator or int, optional
         Source of randomness.
 
