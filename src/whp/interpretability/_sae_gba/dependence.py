@@ -1,0 +1,99 @@
+"""Whether rows that are counted are independent: neighbours in the file, and rows that are there again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from whp.conditions import Test
+
+__all__ = ["neighbouring_pairs", "neighbours", "repeated"]
+
+PERMUTATIONS = 1999
+MOST_NEURONS = 2048
+
+
+def neighbouring_pairs(
+    inside: np.ndarray, groups: np.ndarray | None, most: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Pairs of rows that follow each other in the file, of different groups, no row in two pairs.
+
+    Parameters
+    ----------
+    inside : ndarray of int
+        Rows that may be looked at, all of one kind (all trained on): else those that were and those
+        that were not would be told apart.
+    groups : ndarray, shape (N,), optional
+        Group of every row of the file.
+    most : int
+        At most so many pairs.
+    rng : Generator
+        Chooses among them.
+
+    Returns
+    -------
+    ndarray, shape (k, 2)
+    """
+    rows = np.sort(inside)
+    first, second = rows[:-1], rows[1:]
+    kept = second == first + 1
+    if groups is not None:
+        kept &= groups[first] != groups[second]
+    starts = first[kept]
+    # Of a run of neighbours every other pair: a row in two pairs could not be permuted.
+    run = np.cumsum(np.diff(starts, prepend=-2) != 1)
+    place = np.arange(len(starts)) - np.searchsorted(run, run)
+    starts = starts[place % 2 == 0]
+    if len(starts) > most:
+        starts = np.sort(rng.choice(starts, most, replace=False))
+    return np.stack([starts, starts + 1], axis=1)
+
+
+def neighbours(
+    first: np.ndarray,
+    second: np.ndarray,
+    rng: np.random.Generator,
+    permutations: int = PERMUTATIONS,
+) -> Test:
+    """Whether the codes of neighbours agree more than those of strangers.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool, shape (k, M)
+        Which neurons fire on the rows of each pair.
+    rng : Generator
+        Of the permutations.
+    permutations : int
+        The smallest p-value is 1/(permutations + 1).
+    """
+    k = len(first)
+    both = np.concatenate([first, second]).astype(np.float32)
+    share = both.mean(axis=0)
+    kept = np.flatnonzero((share > 0) & (share < 1))
+    if k < 10 or not len(kept):
+        return Test(1.0, "nothing: fewer than 10 pairs of neighbours, or nothing fires")
+    if len(kept) > MOST_NEURONS:
+        kept = np.sort(rng.choice(kept, MOST_NEURONS, replace=False))
+    share = share[kept]
+    z = (both[:, kept] - share) / np.sqrt(share * (1 - share))
+    products = (z[:k] @ z[k:].T).astype(np.float64)
+    places = np.arange(k)
+    seen = float(np.trace(products))
+    beaten = 0
+    for _ in range(permutations):
+        beaten += bool(products[places, rng.permutation(k)].sum() >= seen)
+    spread = math.sqrt(float(np.square(products).sum()) / k)
+    copies = 4.4 * spread / max(float(np.square(z).sum()) / 2, 1e-300)
+    return Test(
+        (1 + beaten) / (1 + permutations),
+        f"{min(copies, 1):.2g} of all {k:,} pairs of neighbours being copies, nine times in ten",
+    )
+
+
+def repeated(rows: np.ndarray, others: np.ndarray) -> float:
+    """Share of `rows` that equal another one of them or of `others`, bit by bit."""
+    every = np.ascontiguousarray(np.concatenate([rows, others]) + 0.0)  # -0 is 0
+    keys = every.view(np.dtype((np.void, every.dtype.itemsize * every.shape[1]))).ravel()
+    _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
+    return float((count[place.ravel()[: len(rows)]] > 1).mean()) if len(rows) else 0.0
