@@ -8,7 +8,7 @@ import numpy as np
 
 from whp.conditions import Test
 
-__all__ = ["neighbouring_pairs", "neighbours", "repeated"]
+__all__ = ["hashes", "neighbouring_pairs", "neighbours", "repeated"]
 
 PERMUTATIONS = 1999
 MOST_NEURONS = 2048
@@ -91,9 +91,17 @@ def neighbours(
     )
 
 
+def hashes(rows: np.ndarray) -> np.ndarray:
+    """A number of 64 bits for each row, the same for rows that are equal."""
+    parts = np.ascontiguousarray(rows.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0 is 0
+    weights = np.random.default_rng(0).integers(1, 2**63, parts.shape[1], dtype=np.uint64) * 2 + 1
+    with np.errstate(over="ignore"):
+        return (parts.astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
+
+
 def repeated(rows: np.ndarray, others: np.ndarray) -> float:
-    """Share of `rows` that equal another one of them or of `others`, bit by bit."""
-    every = np.ascontiguousarray(np.concatenate([rows, others]) + 0.0)  # -0 is 0
-    keys = every.view(np.dtype((np.void, every.dtype.itemsize * every.shape[1]))).ravel()
-    _, place, count = np.unique(keys, return_inverse=True, return_counts=True)
+    """Share of `rows` that equal another one of them or of `others`, all given by their hashes."""
+    _, place, count = np.unique(
+        np.concatenate([rows, others]), return_inverse=True, return_counts=True
+    )
     return float((count[place.ravel()[: len(rows)]] > 1).mean()) if len(rows) else 0.0

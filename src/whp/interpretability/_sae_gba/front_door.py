@@ -2,364 +2,147 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
 
 from whp.certificate import Certificate
-from whp.interpretability.sae_gba import guarantee
-from whp.interpretability.sae_gba.report import NeuronCard, page
-from whp.interpretability.sae_gba.rows import Rows, open_rows
-from whp.interpretability.sae_gba.theory import bias_adaptation, cap_chance, nearest, targets
-from whp.intervals import Estimate, exact
-from whp.io import Data
-from whp.result import Result
-from whp.validate import as_choice, as_fraction, as_int, as_matrix, as_real
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["SparseFeatures", "sae_gba"]
-
-HELD_OUT = 0.1
-MOST_HELD_OUT = 50_000
-SCANNED = 200_000
-TOP = 10
-
-
-@dataclass(frozen=True, eq=False)
-class SparseFeatures(Result):
-    """A dictionary of features.
-
-    Attributes
-    ----------
-    decoder : ndarray, shape (M, d)
-        Unit rows.
-    scale, bias : ndarray, shape (M,)
-        Factor of each code, and bias of each neuron.
-    center, mean : ndarray, shape (d,)
-        The trained centre, in scaled units, and the mean of the activations.
-    input_scale : float
-        What centred activations are divided by.
-    target, group, frequency, consistency : ndarray, shape (M,)
-        Target frequency and group; frequency on held-out rows; largest cosine to a neuron of another seed (NaN with one).
-    fvu, active, alive : float
-        Unexplained share of the variance of held-out rows, mean active neurons a row, and share of neurons that fire at all.
-    examples, strength : ndarray, shape (M, 10)
-        Rows of the activations that excite each neuron most, −1 where there are fewer, and its codes there.
-    history : DataFrame
-        ``step``, ``loss``, ``active`` during training.
-    certificates : tuple of Certificate
-        ``recovery``, ``frequency``, ``consistency`` and ``unique-code``.
-    """
-
-    method: str
-    n_neurons: int
-    fvu: Estimate
-    active: float
-    alive: float
-    decoder: np.ndarray
-    scale: np.ndarray
-    bias: np.ndarray
-    center: np.ndarray
-    mean: np.ndarray
-    input_scale: float
-    target: np.ndarray
-    group: np.ndarray
-    frequency: np.ndarray
-    consistency: np.ndarray
-    examples: np.ndarray = field(repr=False)
-    strength: np.ndarray = field(repr=False)
-    history: pd.DataFrame = field(repr=False)
-    activation: str = "jumprelu"
-    k: int | None = None
-    certificates: tuple[Certificate, ...] = ()
-
-    def _dense(self, X: np.ndarray) -> np.ndarray:
-        x = ((np.asarray(X, dtype=np.float32) - self.mean) / self.input_scale).astype(np.float32)
-        u = (x - self.center) @ self.decoder.T
-        if self.k is not None:
-            kept = np.argpartition(u, -self.k, axis=1)[:, -self.k :]
-            z = np.zeros_like(u)
-            np.put_along_axis(z, kept, np.maximum(np.take_along_axis(u, kept, 1), 0), 1)
-            return z
-        y = u + self.bias
-        return np.where(y > 0, u, 0) if self.activation == "jumprelu" else np.maximum(y, 0)
-
-    def encode(self, X: Any) -> csr_array:
-        """Codes of activations (n, d), sparse (n, M)."""
-        A = as_matrix(X, "X", dtype=np.float32)
-        if A.shape[1] != self.decoder.shape[1]:
-            raise ValueError(f"X must have {self.decoder.shape[1]} columns, got {A.shape[1]}")
-        from scipy.sparse import vstack
-
-        return csr_array(
-            vstack([csr_array(self._dense(A[i : i + 2048])) for i in range(0, len(A), 2048)])
-        )
-
-    def decode(self, Z: Any) -> np.ndarray:
-        """Activations (n, d) of codes (n, M)."""
-        return (
-            Z @ (self.scale[:, None] * self.decoder) + self.center
-        ) * self.input_scale + self.mean
-
-    def top_examples(self, m: int, n: int = TOP) -> pd.DataFrame:
-        """Rows that excite neuron `m` most, with its codes: ``row``, ``code``."""
-        m, n = as_int(m, "m", low=0, high=len(self.decoder) - 1), as_int(n, "n", low=1, high=TOP)
-        kept = self.examples[m, :n] >= 0
-        return pd.DataFrame({"row": self.examples[m, :n][kept], "code": self.strength[m, :n][kept]})
-
-    def neurons(self) -> pd.DataFrame:
-        """A row a neuron: group, target, frequency, consistency, bias, scale, and its strongest row."""
-        return pd.DataFrame(
-            {
-                "group": self.group,
-                "target": self.target,
-                "frequency": self.frequency,
-                "consistency": self.consistency,
-                "bias": self.bias,
-                "scale": self.scale,
-                "strongest_row": self.examples[:, 0],
-            }
-        )
-
-    def summary(self) -> dict[str, bool | int | float | str | None]:
-        """How much is explained by how few."""
-        found = self.consistency[np.isfinite(self.consistency)]
-        return {
-            "method": self.method,
-            "neurons": self.n_neurons,
-            "unexplained_variance": str(self.fvu),
-            "active_neurons_a_row": self.active,
-            "neurons_alive": self.alive,
-            "cosine_to_another_seed": f"median {np.median(found):.3f}"
-            if len(found)
-            else "one seed",
-        }
-
-    def artifacts(self) -> dict[str, Any]:
-        """Weights, and a table of neurons."""
-        return {
-            "features.safetensors": self.save,
-            "neurons.csv": self.neurons(),
-            "history.csv": self.history,
-        }
-
-    def report(
-        self, path: str | Path, texts: Sequence[str], neurons: Sequence[int] | None = None
-    ) -> None:
-        """Write an HTML page: for each neuron its frequency, and what excites it most, marked by strength.
-
-        Parameters
-        ----------
-        path : path or str
-        texts : sequence of str
-            A text for each row of the activations.
-        neurons : sequence of int, optional
-            Which; by default the hundred that come back best under another seed, or fire most.
-        """
-        most = int(self.examples.max())
-        if len(texts) <= most:
-            raise ValueError(
-                f"texts must have an entry for every row of the activations, got {len(texts)}, row "
-                f"{most} is needed"
-            )
-        if neurons is None:
-            known = np.isfinite(self.consistency).any()
-            order = self.consistency if known else self.frequency
-            live = np.flatnonzero(self.frequency > 0)
-            neurons = live[np.argsort(-order[live], kind="stable")][:100].tolist()
-        chosen = [as_int(m, "neurons", low=0, high=self.n_neurons - 1) for m in list(neurons or ())]
-        page(
-            Path(path),
-            f"{len(chosen)} of {self.n_neurons} features",
-            f"{self.fvu} of the variance is unexplained, {self.active:.1f} neurons fire on a row.",
-            self.certificates,
-            [self._card(m, texts) for m in chosen],
-        )
-
-    def _card(self, m: int, texts: Sequence[str]) -> NeuronCard:
-        examples = self.top_examples(m)
-        rows = zip(examples["row"].tolist(), examples["code"].tolist(), strict=True)
-        return NeuronCard(
-            m,
-            float(self.frequency[m]),
-            float(self.target[m]),
-            float(self.consistency[m]),
-            [(str(texts[row]), code) for row, code in rows],
-        )
-
-    def save(self, path: str | Path) -> None:
-        """Write the weights as safetensors, settings in its header as JSON."""
-        from safetensors.numpy import save_file
-
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
-        settings = {
-            "method": self.method,
-            "activation": self.activation,
-            "k": self.k,
-            "input_scale": self.input_scale,
-            "fvu": self.fvu.value,
-            "active": self.active,
-            "alive": self.alive,
-        }
-        save_file(arrays, path, metadata={"whp": json.dumps(settings)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> SparseFeatures:
-        """What :meth:`save` wrote, without certificates.
-
-        Raises
-        ------
-        ValueError
-            If the file is not one of ours.
-        """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, "np") as file:
-                settings = json.loads((file.metadata() or {})["whp"])
-                arrays = {name: file.get_tensor(name) for name in ARRAYS}
-            fvu = float(settings["fvu"])
-            made = cls(
-                method=str(settings["method"]),
-                n_neurons=len(arrays["decoder"]),
-                fvu=exact(fvu),
-                active=float(settings["active"]),
-                alive=float(settings["alive"]),
-                input_scale=float(settings["input_scale"]),
-                activation=as_choice(
-                    str(settings["activation"]), "activation", ("jumprelu", "relu")
-                ),
-                k=None if settings["k"] is None else int(settings["k"]),
-                history=pd.DataFrame(),
-                **arrays,
-            )
-            M, d = made.decoder.shape
-            wanted = dict.fromkeys(
-                ("scale", "bias", "target", "group", "frequency", "consistency"), (M,)
-            )
-            wanted |= {"center": (d,), "mean": (d,), "examples": (M, TOP), "strength": (M, TOP)}
-            if any(arrays[n].shape != s for n, s in wanted.items()):
-                raise ValueError("its shapes do not fit each other")
-        except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-            raise ValueError(f"{path} holds no features of ours: {error}") from error
-        return made
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Frequency of every neuron on held-out rows against its target."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        order = np.argsort(self.group, kind="stable")
-        shown = np.maximum(self.frequency[order], 3e-6)
-        ax.plot(
-            np.arange(len(order)),
-            shown,
-            ".",
-            markersize=2,
-            color="tab:blue",
-            label="on held-out rows",
-        )
-        if self.method in ("gba", "ba"):
-            ax.plot(np.arange(len(order)), self.target[order], color="tab:orange", label="target")
-        ax.set(yscale="log", xlabel="neurons, by group", ylabel="share of rows on which it fires")
-        ax.legend(frameon=False)
-        return ax
-
-
-ARRAYS = (
-    "decoder",
-    "scale",
-    "bias",
-    "center",
-    "mean",
-    "target",
-    "group",
-    "frequency",
-    "consistency",
-    "examples",
-    "strength",
+from whp.door import AtLeast, Between, Fraction, Range, front_door
+from whp.interpretability._sae_gba import theorems as t
+from whp.interpretability._sae_gba.chance import Chance, matched_chance
+from whp.interpretability._sae_gba.formulas import nearest, targets
+from whp.interpretability._sae_gba.power import bias_adaptation
+from whp.interpretability._sae_gba.result import SparseFeatures
+from whp.interpretability._sae_gba.rows import CHUNK, Rows, open_rows
+from whp.interpretability._sae_gba.training import (
+    Checkpoint,
+    Run,
+    Training,
+    digest,
+    header,
+    settings_of,
+    train,
 )
+from whp.io import Data
+from whp.provenance import plain_generator
+from whp.scores import as_units
+from whp.validate import as_matrix
+
+__all__ = ["sae_gba"]
+
+Method = Literal["gba", "ba", "topk", "l1"]
+DEFAULTS: dict[str, Any] = {
+    "n_groups": 10,
+    "high": 0.5,
+    "low": 1e-3,
+    "activation": "jumprelu",
+    "k": 32,
+    "l1": 0.03,
+}
+USED: dict[str, tuple[str, ...]] = {
+    "gba": ("n_groups", "high", "low", "activation"),
+    "ba": ("high",),
+    "topk": ("k",),
+    "l1": ("l1",),
+}
+LEAST_HELD_OUT, MOST_HELD_OUT, HELD_OUT_ROWS = 0.1, 0.25, 50_000
+SCANNED = 200_000
+LOOKED_AT = 5000
+TARGETED = ("gba", "ba")
 
 
+@front_door
 def sae_gba(
     activations: Annotated[Any, Data("activations")],
-    n_neurons: int | None = None,
+    n_neurons: Annotated[int, AtLeast(2)] | None = None,
     *,
-    groups: Annotated[Any, Data("labels")] = None,
+    groups: Annotated[Any, Data("ids")] = None,
     truth: Annotated[Any, Data("matrix")] = None,
     codes: Annotated[Any, Data("matrix")] = None,
-    method: Literal["gba", "ba", "topk", "l1"] = "gba",
-    n_groups: int = 10,
-    high: float = 0.5,
-    low: float = 1e-3,
-    activation: Literal["jumprelu", "relu"] = "jumprelu",
-    steps: int = 5000,
-    batch_size: int = 512,
-    lr: float = 1e-3,
-    adapt_every: int | None = None,
-    gamma_up: float = 0.01,
-    gamma_down: float = 0.01,
-    dead_below: float = 1e-6,
-    k: int = 32,
-    l1: float = 0.03,
-    n_seeds: int = 2,
-    similarity: float = 0.7,
+    method: Method = "gba",
+    n_groups: Annotated[int, AtLeast(1)] | None = None,
+    high: Annotated[float, Fraction()] | None = None,
+    low: Annotated[float, Fraction()] | None = None,
+    activation: Literal["jumprelu", "relu"] | None = None,
+    k: Annotated[int, AtLeast(1)] | None = None,
+    l1: Annotated[float, AtLeast(0)] | None = None,
+    training: Training = Training(),
+    n_seeds: Annotated[int, AtLeast(1)] = 2,
+    similarity: Annotated[float, Fraction()] = 0.7,
+    slack: Annotated[float, AtLeast(0)] = 1.0,
+    at_least: Annotated[float, Fraction()] = 0.25,
+    found: Annotated[float, Fraction()] = 0.9,
+    not_unique: Annotated[float, Fraction()] = 0.05,
+    held_out: Annotated[float, Range(0.01, 0.9)] | None = None,
     preprocess: bool = True,
-    delta: float = 0.05,
+    examples: Annotated[int, Between(1, 1000)] = 10,
+    delta: Annotated[float, Fraction()] = 0.05,
+    checkpoint: Path | None = None,
+    device: str | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> SparseFeatures:
     """Find the features that activations are made of, by a sparse autoencoder whose neurons fire at prescribed frequencies.
 
     Parameters
     ----------
-    activations : array-like (N, d), memory map, or path of npy or safetensors
-        A file is read piece by piece and may be larger than memory. Half precision is computed in float32.
+    activations : array-like (N, d), tensor, memory map, or path
+        npy and safetensors are read piece by piece and may be larger than memory; npz, parquet and csv
+        are read whole. Half precision is computed in float32. A tensor stays on its device.
     n_neurons : int, optional
         Width M of the dictionary, by default 4 d.
     groups : array-like, shape (N,), optional
-        What belongs together, e.g. the text of each token: whole groups are then held out.
-    truth, codes : array-like, optional
-        True features (n, d) and coefficients (N, n), for simulated activations.
+        What belongs together, e.g. the text of each token: whole groups are then held out, and one row
+        of each is counted.
+    truth : array-like, shape (n, d), optional
+        True features, for simulated activations.
+    codes : array-like, shape (N, n), optional
+        Coefficients of the true features.
     method : {"gba", "ba", "topk", "l1"}
-        Grouped bias adaptation; the theorem's own algorithm with the one target `high`; or the baselines: the k largest, an ℓ1
-        penalty.
-    n_groups : int
-        Groups of neurons; stable from 10 on.
-    high, low : float
-        Target frequencies of the first and the last group; even on a logarithmic scale in between.
-    activation : {"jumprelu", "relu"}
-        JumpReLU lets through what passes the threshold unshrunk.
-    steps, batch_size : int
-        Of Adam.
-    lr : float
-        Of Adam.
-    adapt_every : int, optional
-        Steps between adaptations; by default so that there are some 400, and that `low` can be seen at all.
-    gamma_up, gamma_down : float
-        How far a bias moves at a time.
-    dead_below : float
-        Frequency below which a neuron counts as dead.
-    k : int
-        Active neurons, for ``"topk"``.
-    l1 : float
-        Penalty, for ``"l1"``.
+        Grouped bias adaptation; the theorem's own algorithm with the one target `high`; or the
+        baselines: the k largest, an ℓ1 penalty.
+    n_groups : int, optional
+        Groups of neurons, by default 10, stable from there on; for method gba.
+    high : float, optional
+        Target frequency of the first group, by default .5; for methods gba and ba.
+    low : float, optional
+        That of the last group, by default .001, even on a logarithmic scale in between; for method gba.
+    activation : {"jumprelu", "relu"}, optional
+        JumpReLU, the default, lets through what passes the threshold unshrunk; for method gba.
+    k : int, optional
+        Active neurons, by default 32; for method topk.
+    l1 : float, optional
+        Penalty, by default .03; for method l1.
+    training : Training
+        Steps, batches, learning rate and adaptation.
     n_seeds : int
-        Runs from other random directions; the first one is returned, the others say which of its features come back.
+        Runs from other random directions; the first one is returned, the others say which of its
+        features come back.
     similarity : float
         Cosine above which a feature counts as come back.
+    slack : float
+        By what share of it a target may be exceeded; what frequency decides.
+    at_least : float
+        Share of live neurons that are to come back; what came-back and consistency decide.
+    found : float
+        Share of true features that are to be found, at cosine .9; what recovery decides.
+    not_unique : float
+        Share of rows whose code may not be the only one; what unique-code decides.
+    held_out : float, optional
+        Share of the rows held out; by default what frequency needs, at least .1 and at most .25.
     preprocess : bool
         Centre and scale to mean length 1, which the biases' range [−1, 0] assumes.
+    examples : int
+        Strongest rows of each neuron that are kept.
     delta : float
         Failure probability of each certificate.
+    checkpoint : path, optional
+        File in which the training is kept as it goes; one that is there is gone on with.
+    device : str, optional
+        Where the network is trained, e.g. "cuda"; by default where the activations live.
     rng : Generator or int, optional
         Source of randomness.
 
@@ -373,152 +156,195 @@ def sae_gba(
         If an argument is not what is accepted; the message names it.
     FloatingPointError
         If training diverges.
+
+    References
+    ----------
+    S. Chen, H. Sheen, X. Xiong, T. Wang, Z. Yang. Taming Polysemanticity in LLMs: Provable Feature
+    Recovery via Sparse Autoencoders. ICLR 2026. arXiv:2506.14002.
     """
+    given = {"n_groups": n_groups, "high": high, "low": low, "activation": activation}
+    plan = _plan(method, given | {"k": k, "l1": l1})
     rows = open_rows(activations)
     N, d = rows.shape
-    as_choice(method, "method", ("gba", "ba", "topk", "l1"))
-    as_choice(activation, "activation", ("jumprelu", "relu"))
-    M = 4 * d if n_neurons is None else as_int(n_neurons, "n_neurons", low=2)
-    n_groups = as_int(n_groups, "n_groups", low=1)
-    if n_groups > M:
-        raise ValueError(f"n_groups must not exceed n_neurons = {M}, got {n_groups}")
-    high, low = as_fraction(high, "high"), as_fraction(low, "low")
-    if low >= high:
-        raise ValueError(f"low must be below high, got {low:g} and {high:g}")
-    steps, batch_size = as_int(steps, "steps", low=1), as_int(batch_size, "batch_size", low=1)
-    lr = as_real(lr, "lr", low=0, high=10, open_ends=True)
-    k, l1 = as_int(k, "k", low=1), as_real(l1, "l1", low=0, high=1e6)
-    if method == "topk" and k > M:
-        raise ValueError(f"k must not exceed n_neurons = {M}, got {k}")
-    n_seeds, delta = as_int(n_seeds, "n_seeds", low=1), as_fraction(delta, "delta")
-    similarity = as_fraction(similarity, "similarity")
-    if not isinstance(preprocess, bool | np.bool_):
-        raise TypeError(f"preprocess must be True or False, got {preprocess!r}")
+    M = 4 * d if n_neurons is None else n_neurons
+    _check_sizes(plan, M, N, training, n_groups is None)
+    every = training.every(plan.low, method == "gba")
+    model_of_rows = _truth(truth, codes, N, d)
+    units = None if groups is None else np.unique(as_units(groups, "groups", N), return_inverse=True)[1]
+    place = _device(device, rows)
+    root, fresh = _root(rng, checkpoint)
+    stream = np.random.default_rng(root)
+    if held_out is None:
+        held_out = LEAST_HELD_OUT
+        if method in TARGETED:
+            rarest = max(1, M // plan.n_groups)
+            needed = t.rows_needed(plan.low, M, slack, delta, rarest) / N
+            held_out = min(max(needed, LEAST_HELD_OUT), MOST_HELD_OUT)
+    inside, outside = _split(rows, units, held_out, stream)
+    mean, scale = _statistics(rows, inside, stream) if preprocess else (np.zeros(d, np.float32), 1.0)
+    counted = np.ones(len(outside), dtype=bool) if units is None else _one_a_group(units[outside], stream)
+    target, group = targets(M, plan.n_groups, plan.high, plan.low)
+    seeds = stream.integers(2**31, size=n_seeds).tolist()
+    store = None
+    if checkpoint is not None:
+        settings = {
+            **vars(plan),
+            "training": settings_of(training),
+            "neurons": M,
+            "seeds": seeds,
+            "root": root,
+            "activations": [N, d, digest(mean, inside, outside), scale],
+        }
+        store = Checkpoint(Path(checkpoint), settings)
+    work = _Work(rows, inside, mean, scale, M, plan, training, every, target, group, place, store)
+    runs = [work.run(s, seed, f"seed {s + 1} of {n_seeds}") for s, seed in enumerate(seeds)]
+    return _certified(
+        work,
+        runs,
+        outside,
+        counted,
+        units,
+        model_of_rows,
+        fresh=fresh and (store is None or not store.resumed),
+        own=method == "ba" and not preprocess,
+        similarity=similarity,
+        slack=slack,
+        at_least=at_least,
+        found=found,
+        not_unique=not_unique,
+        examples=examples,
+        delta=delta,
+        rng=stream,
+    )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A method with the options that it has."""
+
+    method: Method
+    n_groups: int
+    high: float
+    low: float
+    activation: Literal["jumprelu", "relu"]
+    k: int | None
+    l1: float
+
+
+def _plan(method: Method, given: dict[str, Any]) -> _Plan:
+    used = USED[method]
+    ignored = [name for name, value in given.items() if value is not None and name not in used]
+    if ignored:
+        raise ValueError(
+            f"{ignored[0]} is of no use with method {method!r}, which takes {', '.join(used)}"
+        )
+    chosen = {n: DEFAULTS[n] if v is None else v for n, v in given.items()}
+    if method == "gba" and chosen["low"] >= chosen["high"]:
+        raise ValueError(f"low must be below high, got {chosen['low']:g} and {chosen['high']:g}")
+    if method == "ba":
+        chosen |= {"n_groups": 1, "low": chosen["high"]}
+    return _Plan(
+        method,
+        chosen["n_groups"],
+        chosen["high"],
+        chosen["low"],
+        "relu" if method == "l1" else chosen["activation"],
+        chosen["k"] if method == "topk" else None,
+        chosen["l1"] if method == "l1" else 0.0,
+    )
+
+
+def _check_sizes(plan: _Plan, M: int, N: int, training: Training, groups_by_default: bool) -> None:
+    if plan.method == "gba" and plan.n_groups > M:
+        if not groups_by_default:
+            raise ValueError(f"n_groups must not exceed n_neurons = {M}, got {plan.n_groups}")
+        object.__setattr__(plan, "n_groups", M)
+    if plan.k is not None and plan.k > M:
+        raise ValueError(f"k must not exceed n_neurons = {M}, got {plan.k}")
     if N < 4:
         raise ValueError(f"activations must have at least 4 rows, got {N}")
-    if 10 * batch_size > N:
-        import warnings
-
+    if 10 * training.batch_size > N and plan.method != "ba":
         warnings.warn(
-            f"{N} rows are few for batches of {batch_size}: each row is seen in almost every epoch",
-            stacklevel=2,
+            f"{N} rows are few for batches of {training.batch_size}: each row is seen in almost every "
+            "epoch",
+            stacklevel=4,
         )
-    every = _adapt_every(adapt_every, steps, batch_size, low, method)
-    V = None if truth is None else as_matrix(truth, "truth", dtype=np.float64)
-    if V is not None and V.shape[1] != d:
+
+
+def _truth(truth: Any, codes: Any, N: int, d: int) -> t.Model | None:
+    if truth is None:
+        if codes is not None:
+            raise ValueError("codes were given without truth, the features that they are of")
+        return None
+    V = as_matrix(truth, "truth", dtype=np.float64)
+    if V.shape[1] != d:
         raise ValueError(f"truth must have {d} columns as activations have, got {V.shape[1]}")
-    H = None if codes is None else as_matrix(codes, "codes", dtype=np.float64)
-    if H is not None and (V is None or H.shape != (N, len(V))):
+    if codes is None:
+        return t.Model(V)
+    H = as_matrix(codes, "codes", dtype=np.float64)
+    if H.shape != (N, len(V)):
         raise ValueError(
-            f"codes must have a row for each of {N} activations and a column for each row of truth, got {H.shape}"
+            f"codes must have a row for each of {N} activations and a column for each row of truth, "
+            f"got {H.shape}"
         )
-    rng = np.random.default_rng(rng)
-    inside, outside = _split(rows, groups, rng)
-    mean, scale = _statistics(rows, inside, rng) if preprocess else (np.zeros(d, np.float32), 1.0)
-    target, group = targets(M, 1 if method == "ba" else n_groups, high, low)
-    runs = []
-    for s in range(n_seeds):
-        seed = int(rng.integers(2**31))
-        if method == "ba":
-            A = rows.take(np.sort(rng.choice(inside, min(len(inside), SCANNED), replace=False)))
-            W, theta = bias_adaptation((A - mean) / scale, M, high, rng=seed)
-            runs.append(
-                (
-                    W,
-                    np.ones(M, np.float32),
-                    np.minimum(-theta, 0),
-                    np.zeros(d, np.float32),
-                    np.empty((0, 3)),
-                )
-            )
-        else:
-            settings = {
-                "activation": activation,
-                "steps": steps,
-                "batch_size": batch_size,
-                "lr": lr,
-                "adapt_every": every,
-                "gamma_up": gamma_up,
-                "gamma_down": gamma_down,
-                "dead_below": dead_below,
-                "k": k,
-                "l1": l1,
-            }
-            runs.append(
-                _trained(
-                    rows,
-                    inside,
-                    mean,
-                    scale,
-                    M,
-                    method,
-                    target,
-                    group,
-                    settings,
-                    seed,
-                    f"seed {s + 1} of {n_seeds}",
-                )
-            )
-    W, a, b, c, history = runs[0]
-    draft = SparseFeatures(
-        method=method,
-        n_neurons=M,
-        fvu=exact(1.0),
-        active=0.0,
-        alive=0.0,
-        decoder=W,
-        scale=a,
-        bias=b,
-        center=c,
-        mean=mean,
-        input_scale=scale,
-        target=target,
-        group=group,
-        frequency=np.zeros(M),
-        consistency=np.full(M, np.nan),
-        examples=np.full((M, TOP), -1, np.int64),
-        strength=np.zeros((M, TOP), np.float32),
-        history=pd.DataFrame(history, columns=["step", "loss", "active"]),
-        activation="relu" if method == "l1" else activation,
-        k=k if method == "topk" else None,
-    )
-    return _certified(
-        draft, rows, outside, runs, V, H, groups is not None, similarity, delta, high, rng
-    )
+    return t.Model(V, H)
 
 
-def _adapt_every(given: Any, steps: int, batch_size: int, low: float, method: str) -> int:
-    if given is None:
-        # Biases move by a hundredth at a time: they need some hundred moves, each seeing the rarest target at least once.
-        return max(min(max(steps // 400, 1), 50), int(np.ceil(1 / (low * batch_size) - 1e-9)))
-    every = as_int(given, "adapt_every", low=1)
-    if method == "gba" and low * every * batch_size < 1 - 1e-9:
+def _device(device: str | None, rows: Rows) -> Any:
+    import torch
+
+    if device is None:
+        return rows.array.device if rows.tensor else torch.device("cpu")
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"low={low:g} needs at least {int(np.ceil(1 / low - 1e-9))} samples per adaptation, adapt_every × batch_size is "
-            f"{every * batch_size}"
-        )
-    return every
+            f"device {device!r} is not to be had: {str(error).partition(chr(10))[0]}"
+        ) from error
+    return place
 
 
-def _split(rows: Rows, groups: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out: a tenth, whole groups or, from a file, whole pieces."""
+def _root(rng: Any, checkpoint: Path | None) -> tuple[int, bool]:
+    """The number that all randomness comes from, that of the checkpoint if there is one; and whether it was drawn by numpy."""
+    mine = int(np.random.default_rng(rng).integers(2**62))
+    if checkpoint is not None and Path(checkpoint).is_file():
+        written = header(Path(checkpoint))[0].get("root")
+        if rng is not None and written != mine:
+            raise ValueError(f"checkpoint: {checkpoint} is of a training with another rng")
+        if not isinstance(written, int) or not 0 <= written < 2**62:
+            raise ValueError(f"checkpoint: {checkpoint} does not say where its randomness comes from")
+        return written, False
+    return mine, plain_generator(rng)
+
+
+def _split(
+    rows: Rows, units: np.ndarray | None, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out: whole groups or, from a file, whole pieces."""
     N = len(rows)
-    if groups is not None:
-        labels = np.asarray(groups)
-        if labels.shape != (N,):
-            raise ValueError(f"groups must have {N} entries, one a row, got shape {labels.shape}")
-        number = np.unique(labels, return_inverse=True)[1]
+    if units is not None:
+        number = units
     else:
-        number = np.arange(N) if rows.array is not None else np.arange(N) // 128
+        size = 1 if rows.array is not None else min(CHUNK, max(1, N // 20))
+        number = np.arange(N) // size
     kinds = int(number.max()) + 1
     if kinds < 2:
         raise ValueError("groups must have at least two different values")
     held = np.zeros(kinds, dtype=bool)
     order = rng.permutation(kinds)
     sizes = np.bincount(number)[order].cumsum()
-    most = min(HELD_OUT * N, MOST_HELD_OUT)
+    most = min(share * N, HELD_OUT_ROWS)
     held[order[: min(max(1, int(np.searchsorted(sizes, most)) + 1), kinds - 1)]] = True
     return np.flatnonzero(~held[number]), np.flatnonzero(held[number])
+
+
+def _one_a_group(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One row of each group, drawn evenly."""
+    order = rng.permutation(len(units))
+    kept = np.zeros(len(units), dtype=bool)
+    kept[order[np.unique(units[order], return_index=True)[1]]] = True
+    return kept
 
 
 def _statistics(
@@ -526,154 +352,213 @@ def _statistics(
 ) -> tuple[np.ndarray, float]:
     """Mean, and mean distance from it, of at most 200,000 training rows."""
     some = inside if len(inside) <= SCANNED else np.sort(rng.choice(inside, SCANNED, replace=False))
-    total = np.zeros(rows.shape[1])
-    for part in np.array_split(some, max(1, len(some) // 8192)):
-        total += rows.take(part).sum(axis=0, dtype=np.float64)
-    mean = total / len(some)
-    lengths = 0.0
-    for part in np.array_split(some, max(1, len(some) // 8192)):
-        lengths += float(np.linalg.norm(rows.take(part) - mean, axis=1).sum())
+    parts = np.array_split(some, max(1, len(some) // 8192))
+    mean = sum(rows.take(p).sum(axis=0, dtype=np.float64) for p in parts) / len(some)
+    lengths = sum(
+        float(np.linalg.norm(rows.take(p).astype(np.float64) - mean, axis=1).sum()) for p in parts
+    )
     scale = lengths / len(some)
     if not np.isfinite(scale) or scale <= 0:
         raise ValueError("activations must be finite and differ from row to row")
     return mean.astype(np.float32), scale
 
 
-def _trained(
-    rows: Rows,
-    inside: np.ndarray,
-    mean: np.ndarray,
-    scale: float,
-    M: int,
-    method: str,
-    target: np.ndarray,
-    group: np.ndarray,
-    s: dict[str, Any],
-    seed: int,
-    description: str,
-) -> tuple[np.ndarray, ...]:
-    import torch
+@dataclass(frozen=True)
+class _Work:
+    """What all runs share."""
 
-    from whp.interpretability.sae_gba.network import BiasAdapter, GBASparseAutoencoder, train
+    rows: Rows
+    inside: np.ndarray
+    mean: np.ndarray
+    scale: float
+    M: int
+    plan: _Plan
+    training: Training
+    every: int
+    target: np.ndarray
+    group: np.ndarray
+    device: Any
+    store: Checkpoint | None
 
-    generator = torch.Generator().manual_seed(seed)
-    model = GBASparseAutoencoder(
-        rows.shape[1],
-        M,
-        activation="relu" if method == "l1" else s["activation"],
-        k=s["k"] if method == "topk" else None,
-        train_bias=method == "l1",
-        generator=generator,
-    )
-    adapter = None
-    if method == "gba":
-        adapter = BiasAdapter(
-            model,
-            target,
-            group,
-            gamma_up=s["gamma_up"],
-            gamma_down=s["gamma_down"],
-            dead_below=s["dead_below"],
+    def run(self, number: int, seed: int, description: str) -> Run:
+        """Train from one seed."""
+        if self.plan.method == "ba":
+            return self._power(seed)
+        import torch
+
+        from whp.interpretability._sae_gba.adapter import BiasAdapter
+        from whp.interpretability._sae_gba.measuring import Scaling
+        from whp.interpretability._sae_gba.network import GBASparseAutoencoder
+
+        plan, training = self.plan, self.training
+        model = GBASparseAutoencoder(
+            self.rows.shape[1],
+            self.M,
+            activation=plan.activation,
+            k=plan.k,
+            train_bias=plan.method == "l1",
+            generator=torch.Generator().manual_seed(seed),
+            device=self.device,
         )
-    batches = (
-        ((b - mean) / scale).astype(np.float32)
-        for b in rows.batches(inside, s["batch_size"], np.random.default_rng(seed))
-    )
-    history = train(
-        model,
-        batches,
-        steps=s["steps"],
-        lr=s["lr"],
-        adapter=adapter,
-        adapt_every=s["adapt_every"],
-        l1=s["l1"] if method == "l1" else 0.0,
-        description=description,
-    )
-    with torch.no_grad():
-        return (
-            model.directions().numpy().copy(),
-            model.a.numpy().copy(),
-            model.b.numpy().copy(),
-            model.c.numpy().copy(),
-            history,
+        adapter = None
+        if plan.method == "gba":
+            adapter = BiasAdapter(
+                model,
+                self.target,
+                self.group,
+                gamma_up=training.gamma_up,
+                gamma_down=training.gamma_down,
+                dead_below=training.dead_below,
+            )
+        scaling = Scaling(self.mean, self.scale)
+
+        def batches(skip: int) -> Any:
+            stream = np.random.default_rng(seed)
+            size = training.batch_size
+            return map(scaling, self.rows.batches(self.inside, size, stream, self.device, skip))
+
+        return train(
+            model,
+            batches,
+            training,
+            adapter=adapter,
+            adapt_every=self.every,
+            l1=plan.l1,
+            description=description,
+            checkpoint=self.store,
+            run=number,
+        )
+
+    def _power(self, seed: int) -> Run:
+        rng = np.random.default_rng(seed)
+        some = self.inside
+        if len(some) > SCANNED:
+            some = np.sort(rng.choice(some, SCANNED, replace=False))
+        A = (self.rows.take(some) - self.mean) / np.float32(self.scale)
+        W, theta = bias_adaptation(A, self.M, self.plan.high, rng=rng)
+        return Run(
+            W,
+            np.ones(self.M, np.float32),
+            np.minimum(-theta, 0),
+            np.zeros(W.shape[1], np.float32),
+            np.empty((0, 3)),
         )
 
 
 def _certified(
-    draft: SparseFeatures,
-    rows: Rows,
+    work: _Work,
+    runs: list[Run],
     outside: np.ndarray,
-    runs: list[Any],
-    V: Any,
-    H: Any,
-    grouped: bool,
+    counted: np.ndarray,
+    units: np.ndarray | None,
+    model: t.Model | None,
+    *,
+    fresh: bool,
+    own: bool,
     similarity: float,
+    slack: float,
+    at_least: float,
+    found: float,
+    not_unique: float,
+    examples: int,
     delta: float,
-    p: float,
     rng: np.random.Generator,
 ) -> SparseFeatures:
-    from dataclasses import replace
-
-    M = draft.n_neurons
-    fired, active, errors, spread = np.zeros(M, np.int64), [], [], []
-    best, at = np.zeros((M, TOP), np.float32), np.full((M, TOP), -1, np.int64)
-    for part in np.array_split(outside, max(1, len(outside) // 2048)):
-        A = rows.take(part)
-        z = draft._dense(A)
-        fired += (z > 0).sum(axis=0)
-        active.append((z > 0).sum(axis=1))
-        errors.append(np.square(draft.decode(z) - A).sum(axis=1))
-        spread.append(np.square(A - draft.mean).sum(axis=1))
-        best, at = _strongest(best, at, z, part)
-    error, total, counts = (np.concatenate(v) for v in (errors, spread, active))
-    similar = (
-        np.array([nearest(draft.decoder, other[0]) for other in runs[1:]])
-        if len(runs) > 1
-        else None
+    from whp.interpretability._sae_gba.measuring import (
+        Scaling,
+        look_at_rows,
+        measure,
+        network_of,
     )
-    live = fired > 0
-    sample = rows.take(outside[: min(len(outside), 5000)])
-    chance = guarantee.matched_chance(sample, M, similarity, rng) if similar is not None else 0.0
-    cap = cap_chance(draft.decoder.shape[1], similarity, M)[1]
-    certificates = [
-        guarantee.recovery(draft.decoder, V, H, p=p, threshold=0.9, rng=rng),
-        guarantee.consistency(similar, live, similarity, chance, cap, len(runs), delta),
-        guarantee.unique_code(counts, guarantee.coherence(draft.decoder, live), delta),
+
+    plan, rows = work.plan, work.rows
+    first = runs[0]
+    scaling = Scaling(work.mean, work.scale)
+    shape = {"activation": plan.activation, "k": plan.k, "device": work.device}
+    nets = [network_of(run, **shape) for run in runs]
+    seen = measure(rows, outside, counted, scaling, nets, examples, rng)
+    test, again = look_at_rows(
+        rows, work.inside, outside[counted], units, scaling, nets[0], rng
+    )
+    answers = (
+        t.independence(test, again, int(counted.sum()), units is not None),
+        t.HELD_OUT.by_construction("this run held them back")
+        if fresh
+        else t.HELD_OUT.unchecked("the training, or its randomness, came from elsewhere"),
+    )
+    mine, *theirs = (run.W[live] for run, live in zip(runs, seen.live, strict=True))
+    seeds = (
+        t.SEEDS.by_construction("this run drew them")
+        if fresh
+        else t.SEEDS.unchecked("the training, or its randomness, came from elsewhere")
+    )
+    some = outside[: min(len(outside), LOOKED_AT)]
+    chance = (
+        matched_chance((rows.take(some) - work.mean) / work.scale, mine, theirs[0], similarity, rng)
+        if theirs
+        else Chance(0.0, 0.0, 0.0)
+    )
+    back: dict[str, Any] = {"seeds": seeds, "cosine": similarity, "at_least": at_least}
+    if model is not None and model.codes is not None:
+        shown = np.sort(rng.choice(len(rows), min(len(rows), LOOKED_AT), replace=False))
+        model = t.Model(model.truth, model.codes, rows.take(shown), shown)
+    certificates: list[Certificate] = [
+        t.recovery(first.W, model, p=plan.high, own=own, at_least=found, rng=rng)
     ]
-    if draft.method in ("gba", "ba"):
-        certificates.insert(
-            1,
-            guarantee.frequency(
-                fired, len(outside), draft.target, delta, True if grouped else None
-            ),
+    if plan.method in TARGETED:
+        certificates.append(
+            t.frequency(
+                seen.fired_counted,
+                int(counted.sum()),
+                work.target,
+                answers=answers,
+                slack=slack,
+                delta=delta,
+                untrained=float((seen.untrained / work.target).max()),
+                grouped=units is not None,
+            )
         )
-    ratio = float(error.sum() / total.sum())
-    # delta method for a ratio of means
-    width = 1.96 * float(np.std(error - ratio * total)) / np.sqrt(len(error)) / float(total.mean())
-    return replace(
-        draft,
-        fvu=Estimate(
-            ratio, max(0.0, ratio - width), ratio + width, 0.95, len(error), "delta method"
+    certificates += [
+        t.came_back(mine, theirs, chance, **back),
+        t.consistency(mine, theirs, chance, **back, delta=delta),
+        t.unique_code(
+            seen.active,
+            first.W,
+            answers=answers,
+            at_most=not_unique,
+            delta=delta,
+            unbiased=seen.unbiased,
         ),
-        active=float(counts.mean()),
-        alive=float(live.mean()),
-        frequency=fired / len(outside),
-        consistency=np.full(M, np.nan) if similar is None else similar.mean(axis=0),
-        examples=at,
-        strength=best,
+    ]
+    nowhere = np.full(work.M, np.nan)
+    targeted = plan.method in TARGETED
+    return SparseFeatures(
+        method=plan.method,
+        n_neurons=work.M,
+        fvu=seen.fvu,
+        active=seen.mean_active,
+        alive=float(seen.live[0].mean()),
+        decoder=first.W,
+        scale=first.a,
+        bias=first.b,
+        center=first.c,
+        mean=work.mean,
+        input_scale=work.scale,
+        target=work.target if targeted else nowhere,
+        group=work.group if targeted else np.zeros(work.M, np.int64),
+        frequency=seen.fired / len(outside),
+        consistency=_similar(runs, seen.live) if theirs else nowhere,
+        examples=seen.examples,
+        strength=seen.strength,
+        history=pd.DataFrame(first.history, columns=["step", "loss", "active"]),
+        activation=plan.activation,
+        k=plan.k,
         certificates=tuple(certificates),
+        rows=(len(work.inside), len(outside), int(counted.sum())),
     )
 
 
-def _strongest(
-    best: np.ndarray, at: np.ndarray, z: np.ndarray, part: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Keep the ten largest codes of each neuron and the rows they belong to."""
-    few = min(TOP, len(z))
-    rows = np.argpartition(z, len(z) - few, axis=0)[len(z) - few :].T
-    values = np.concatenate([best, np.take_along_axis(z.T, rows, axis=1)], axis=1)
-    places = np.concatenate(
-        [at, np.where(np.take_along_axis(z.T, rows, axis=1) > 0, part[rows], -1)], axis=1
-    )
-    order = np.argsort(-values, axis=1, kind="stable")[:, :TOP]
-    return np.take_along_axis(values, order, 1), np.take_along_axis(places, order, 1)
+def _similar(runs: list[Run], live: list[np.ndarray]) -> np.ndarray:
+    """Of each neuron the mean, over other runs, of its largest cosine to a live neuron there."""
+    pairs = zip(runs[1:], live[1:], strict=True)
+    return np.mean([nearest(runs[0].W, run.W[alive]) for run, alive in pairs], axis=0)

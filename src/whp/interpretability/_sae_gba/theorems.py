@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import betaincinv
-from scipy.stats import chi2, kurtosistest
+from scipy.stats import chi2, kurtosistest, norm
 
 from whp.certificate import Answer, Certificate
 from whp.concentration import betting, simultaneous_proportions
@@ -356,26 +356,22 @@ def upper_limits(fired: np.ndarray, rows: int, delta: float) -> tuple[np.ndarray
     return simultaneous_proportions(fired, np.full(len(fired), rows), delta)
 
 
-def rows_needed(low: float, n_neurons: int, slack: float, delta: float, rate: float = 1.0) -> int:
-    """Independent rows that decide for neurons that fire at `rate` times their target.
+def rows_needed(low: float, n_neurons: int, slack: float, delta: float, rarest: int = 1) -> int:
+    """Independent rows that decide, one time in two, for neurons that fire as often as they should.
 
-    The smallest number, to 1 %, at which the upper limit of a neuron with target `low` that fired as
-    often as expected is at most (1 + slack) · `low`; beyond 10⁹ it is given as 10⁹.
+    The smallest number, to 5 %, at which the upper limits of `rarest` neurons with target `low` are at
+    most (1 + slack) · `low`, if the one that fires most by chance is at the median of the largest;
+    beyond 10⁹ it is given as 10⁹.
     """
     tail = min(delta / (2 * n_neurons), 0.25)
-
-    def decides(n: float) -> bool:
-        hits = math.ceil(n * low * rate)
-        if hits >= n:
-            return False
-        return bool(betaincinv(hits + 1, n - hits, 1 - tail) <= (1 + slack) * low)
-
-    if rate >= 1 + slack:
-        return 10**9
+    above = float(norm.isf(min(0.5, 0.7 / rarest)))  # the median of the largest of so many
     n = 10.0
-    while n < 1e9 and not decides(n):
-        n *= 1.01
-    return min(10**9, math.ceil(n))
+    while n < 1e9 and slack > 0:
+        hits = math.ceil(n * low + above * math.sqrt(n * low * (1 - low)))
+        if hits < n and betaincinv(hits + 1, n - hits, 1 - tail) <= (1 + slack) * low:
+            return math.ceil(n)
+        n *= 1.05
+    return 10**9
 
 
 def frequency(
@@ -422,7 +418,8 @@ def frequency(
         n=rows,
         method="simultaneous",
     )
-    needed = rows_needed(least, M, slack, delta)
+    rarest = int((target <= 1.01 * least).sum())
+    needed = rows_needed(least, M, slack, delta, rarest)
     theorem = FREQUENCY.variant(
         needs=f"about {needed:,} independent rows{' (groups)' if grouped else ''} held out for low = "
         f"{least:g} and {M:,} neurons that fire as often as they should, {rows:,} there were: more "
@@ -534,10 +531,18 @@ def consistency(
     delta: float = 0.05,
 ) -> Certificate:
     """The same for new seeds, of which the other runs are a sample; see :func:`came_back`."""
-    shares = [value for _, value, _ in shares_back(first, others, cosine)]
+    ends = shares_back(first, others, cosine)
+    shares = [value for _, value, _ in ends]
     measured, theorem = None, CONSISTENCY
     if shares:
-        measured = betting(shares, delta)
+        measured = Estimate.between(
+            betting([low for low, _, _ in ends], delta).low,
+            betting([high for _, _, high in ends], delta).high,
+            value=float(np.mean(shares)),
+            level=1 - delta,
+            n=len(shares),
+            method="betting",
+        )
         seen = float(np.mean(shares))
         theorem = CONSISTENCY.variant(
             needs=f"n_seeds of about {_seeds_needed(seen, at_least, delta)} if as many come back as "
