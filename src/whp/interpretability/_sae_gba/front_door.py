@@ -502,9 +502,11 @@ def _certified(
     if model is not None and model.codes is not None:
         shown = np.sort(rng.choice(len(rows), min(len(rows), LOOKED_AT), replace=False))
         model = t.Model(model.truth, model.codes, rows.take(shown), shown)
-    certificates: list[Certificate] = [
-        t.recovery(first.W, model, p=plan.high, own=own, at_least=found, rng=rng)
-    ]
+    certificates: list[Certificate] = []
+    if model is not None or plan.method == "ba":  # of others, unknown features are nobody's claim
+        certificates.append(
+            t.recovery(first.W, model, p=plan.high, own=own, at_least=found, rng=rng)
+        )
     if plan.method in TARGETED:
         certificates.append(
             t.frequency(

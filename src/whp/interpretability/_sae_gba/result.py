@@ -61,7 +61,7 @@ class SparseFeatures(Result):
     history : DataFrame
         ``step``, ``loss``, ``active`` during training.
     certificates : tuple of Certificate
-        ``recovery``, ``frequency`` (of methods with targets), ``came-back``, ``consistency`` and
+        ``recovery`` (with `truth`), ``frequency`` (of methods with targets), ``came-back``, ``consistency`` and
         ``unique-code``.
     rows : tuple of int
         Rows that trained it, rows held out, and rows counted by the certificates.
@@ -264,7 +264,7 @@ class SparseFeatures(Result):
             wanted |= {"center": (d,), "mean": (d,), "examples": (M, kept), "strength": (M, kept)}
             if any(arrays[n].shape != s for n, s in wanted.items()):
                 raise ValueError("its shapes do not fit each other")
-            numbers = [a for name, a in arrays.items() if name != "consistency"]
+            numbers = [a for name, a in arrays.items() if name not in ("consistency", "target")]
             if not all(np.isfinite(a).all() for a in numbers) or not made.input_scale > 0:
                 raise ValueError("it holds numbers that are not finite")
         except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -276,7 +276,7 @@ class SparseFeatures(Result):
         order = np.argsort(self.group, kind="stable")
         places = np.arange(len(order))
         never = self.frequency[order] == 0
-        least = min(0.5 / max(self.rows[1], 1), float(self.target.min()) / 2)
+        least = 0.5 / max(self.rows[1], 1)
         shown = np.where(never, least, self.frequency[order])
         style = {"linestyle": "none", "markersize": 2}
         ax.plot(

@@ -57,7 +57,7 @@ REPEATED = 0.01  # share of rows that may be there again
 TOGETHER = 0.5
 EXPLAINED = 2e-3  # of the activations' length that codes times features may miss: half precision
 EVEN = 1e-3
-COPIES = 0.5  # share of live neurons that another run may have to rounding
+COPIES = 0.05  # share of live neurons that another run may have to rounding
 VARSIGMA = 0.1
 
 INDEPENDENT = Condition(
