@@ -90,8 +90,7 @@ def neighbours(
     spread = math.sqrt(float(np.square(products).sum()) / k)
     copies = 4.4 * spread / max(float(np.square(z).sum()) / 2, 1e-300)
     return Test(
-        p,
-        f"{min(copies, 1):.2g} of all {k:,} pairs of neighbours being copies, nine times in ten",
+        p, f"{min(copies, 1):.2g} of all {k:,} pairs of neighbours being copies, nine times in ten"
     )
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "width_bound",
 ]
 
+
 def targets(
     n_neurons: int, n_groups: int, high: float, low: float
 ) -> tuple[np.ndarray, np.ndarray]:

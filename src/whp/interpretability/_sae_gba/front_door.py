@@ -170,7 +170,9 @@ def sae_gba(
     _check_sizes(plan, M, N, training, n_groups is None)
     every = training.every(plan.low, method == "gba")
     model_of_rows = _truth(truth, codes, N, d)
-    units = None if groups is None else np.unique(as_units(groups, "groups", N), return_inverse=True)[1]
+    units = (
+        None if groups is None else np.unique(as_units(groups, "groups", N), return_inverse=True)[1]
+    )
     place = _device(device, rows)
     root, fresh = _root(rng, checkpoint)
     stream = np.random.default_rng(root)
@@ -181,8 +183,12 @@ def sae_gba(
             needed = t.rows_needed(plan.low, M, slack, delta, rarest) / N
             held_out = min(max(needed, LEAST_HELD_OUT), MOST_HELD_OUT)
     inside, outside = _split(rows, units, held_out, stream)
-    mean, scale = _statistics(rows, inside, stream) if preprocess else (np.zeros(d, np.float32), 1.0)
-    counted = np.ones(len(outside), dtype=bool) if units is None else _one_a_group(units[outside], stream)
+    mean, scale = (
+        _statistics(rows, inside, stream) if preprocess else (np.zeros(d, np.float32), 1.0)
+    )
+    counted = (
+        np.ones(len(outside), dtype=bool) if units is None else _one_a_group(units[outside], stream)
+    )
     target, group = targets(M, plan.n_groups, plan.high, plan.low)
     seeds = stream.integers(2**31, size=n_seeds).tolist()
     store = None
@@ -313,7 +319,9 @@ def _root(rng: Any, checkpoint: Path | None) -> tuple[int, bool]:
         if rng is not None and written != mine:
             raise ValueError(f"checkpoint: {checkpoint} is of a training with another rng")
         if not isinstance(written, int) or not 0 <= written < 2**62:
-            raise ValueError(f"checkpoint: {checkpoint} does not say where its randomness comes from")
+            raise ValueError(
+                f"checkpoint: {checkpoint} does not say where its randomness comes from"
+            )
         return written, False
     return mine, plain_generator(rng)
 
@@ -464,12 +472,7 @@ def _certified(
     delta: float,
     rng: np.random.Generator,
 ) -> SparseFeatures:
-    from whp.interpretability._sae_gba.measuring import (
-        Scaling,
-        look_at_rows,
-        measure,
-        network_of,
-    )
+    from whp.interpretability._sae_gba.measuring import Scaling, look_at_rows, measure, network_of
 
     plan, rows = work.plan, work.rows
     first = runs[0]
@@ -477,9 +480,7 @@ def _certified(
     shape = {"activation": plan.activation, "k": plan.k, "device": work.device}
     nets = [network_of(run, **shape) for run in runs]
     seen = measure(rows, outside, counted, scaling, nets, examples, rng)
-    test, again = look_at_rows(
-        rows, work.inside, outside[counted], units, scaling, nets[0], rng
-    )
+    test, again = look_at_rows(rows, work.inside, outside[counted], units, scaling, nets[0], rng)
     answers = (
         t.independence(test, again, int(counted.sum()), units is not None),
         t.HELD_OUT.by_construction("this run held them back")

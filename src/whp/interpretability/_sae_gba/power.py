@@ -55,9 +55,7 @@ def bias_adaptation(
     A = np.ascontiguousarray(as_matrix(X, "X"), dtype=np.float32)
     n_neurons, steps = as_int(n_neurons, "n_neurons", low=1), as_int(steps, "steps", low=1)
     k = min(max(1, round(as_fraction(p, "p") * len(A))), len(A) - 1)
-    W = unit_rows(
-        private_stream(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32)
-    )
+    W = unit_rows(private_stream(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32))
     theta = np.empty(n_neurons, dtype=np.float32)
     for start in track(range(0, n_neurons, BLOCK), "neurons", total=-(-n_neurons // BLOCK)):
         w = W[start : start + BLOCK]

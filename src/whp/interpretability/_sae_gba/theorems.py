@@ -632,5 +632,3 @@ def unique_code(
 
 def _not_unique(active: np.ndarray, allowed: float) -> np.ndarray:
     return (active == 0) | (active >= allowed)
-
-

@@ -140,9 +140,7 @@ class Checkpoint:
     def state(self, run: int) -> tuple[int, dict[str, np.ndarray]]:
         """Steps that a run has behind it, and its arrays."""
         prefix = f"{run}."
-        mine = {
-            k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)
-        }
+        mine = {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
         return self.steps.get(str(run), 0), mine
 
     def write(self, run: int, step: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -268,7 +266,9 @@ def train(
         if checkpoint is not None and ((step + 1) % max(1, steps // 50) == 0 or step == steps - 1):
             checkpoint.write(run, step + 1, kept_state(model, optimizer, adapter, history))
     with torch.no_grad():
-        W, a, b, c = (t.detach().cpu().numpy() for t in (model.directions(), model.a, model.b, model.c))
+        W, a, b, c = (
+            t.detach().cpu().numpy() for t in (model.directions(), model.a, model.b, model.c)
+        )
     return Run(W.copy(), a.copy(), b.copy(), c.copy(), np.array(history).reshape(-1, 3))
 
 

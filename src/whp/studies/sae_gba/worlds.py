@@ -200,10 +200,7 @@ def file_of(
     share = share_not_unique(SPARSE)
 
     def truths(result: Sequence[Certificate]) -> Truths:
-        return {
-            "frequency": contains(result[0], 1.0),
-            "unique-code": contains(result[1], share),
-        }
+        return {"frequency": contains(result[0], 1.0), "unique-code": contains(result[1], share)}
 
     arguments = {"fires": fires, "x": x, "units": groups if told else None}
     return Instance(
@@ -254,7 +251,9 @@ def of_codes(active: np.ndarray, decoder: np.ndarray, **options: Any) -> Certifi
 def coded(rng: Rng, share: float, rows: int, demanded: bool = True) -> Instance:
     """Rows of 1 or 2 active neurons, unique by what was planted, and a share with 3, 4 or none."""
     over = rng.random(rows) < share
-    active = np.where(over, rng.choice([0, 3, 4], rows, p=[0.1, 0.6, 0.3]), rng.integers(1, 3, rows))
+    active = np.where(
+        over, rng.choice([0, 3, 4], rows, p=[0.1, 0.6, 0.3]), rng.integers(1, 3, rows)
+    )
     decoder = planted_decoder(20, 64, rng)
     truth = given("unique-code", share, demanded)
     return Instance({"active": active, "decoder": decoder}, truth)
@@ -337,7 +336,11 @@ def returned(
 
 
 def back(
-    rng: Rng, shares: np.ndarray, mean: float, demanded: tuple[bool | None, bool | None], **options: Any
+    rng: Rng,
+    shares: np.ndarray,
+    mean: float,
+    demanded: tuple[bool | None, bool | None],
+    **options: Any,
 ) -> Instance:
     """Runs in which features come back; what is true of these runs, and on average.
 
@@ -399,7 +402,13 @@ def nobody_learnt(rng: Rng, strength: float) -> Instance:
     share = float(((live[0] @ live[1].T).max(axis=1) > 0.7).mean())
     X = (rng.normal(size=(1000, 32)) * spread).astype(np.float32)
     mine, other = (W.astype(np.float32) for W in live)
-    arguments = {"first": mine, "other": other, "X": X, "at_least": max(share / 2, 0.01), "rng": rng}
+    arguments = {
+        "first": mine,
+        "other": other,
+        "X": X,
+        "at_least": max(share / 2, 0.01),
+        "rng": rng,
+    }
     return Instance(arguments, lambda _: {"came-back": None})
 
 
@@ -443,7 +452,12 @@ def warm_start(rng: Rng, strength: float) -> Instance:
 
 
 def of_model(
-    decoder: np.ndarray, truth: np.ndarray, codes: np.ndarray, X: np.ndarray, rng: Rng, p: float = 0.1
+    decoder: np.ndarray,
+    truth: np.ndarray,
+    codes: np.ndarray,
+    X: np.ndarray,
+    rng: Rng,
+    p: float = 0.1,
 ) -> Certificate:
     """The certificate of a dictionary of the theorem's algorithm."""
     return t.recovery(decoder, t.Model(truth, codes, X), p=p, own=True, rng=rng)
@@ -507,7 +521,9 @@ def features_missed(rng: Rng, strength: float) -> Instance:
     return planted(rng, strength, demanded=False)
 
 
-@worlds.world(run=of_model, breaks=t.EXPLAINED_BY, strengths=(1, 0.1, 0.01, 0.001), broken_from=0.01)
+@worlds.world(
+    run=of_model, breaks=t.EXPLAINED_BY, strengths=(1, 0.1, 0.01, 0.001), broken_from=0.01
+)
 def noise_in_activations(rng: Rng, strength: float) -> Instance:
     """Activations with noise of that share of their length."""
     return planted(rng, 1.0, noise=strength)
@@ -519,7 +535,9 @@ def features_of_another_model(rng: Rng, strength: float) -> Instance:
     return planted(rng, 1.0, other=True)
 
 
-def _negative(V: np.ndarray, H: np.ndarray, rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
+def _negative(
+    V: np.ndarray, H: np.ndarray, rng: Rng, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     return V, np.where(rng.random(H.shape) < share, -H, H)
 
 
@@ -545,7 +563,9 @@ def uneven_coefficients(rng: Rng, strength: float) -> Instance:
     return planted(rng, 1.0, change=lambda V, H, r: _uneven(V, H, r, strength))
 
 
-def _uncounted(V: np.ndarray, H: np.ndarray, rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
+def _uncounted(
+    V: np.ndarray, H: np.ndarray, rng: Rng, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     few = rng.random(len(H)) < share
     few[0] = True
     H = H.copy()
@@ -559,7 +579,9 @@ def uneven_rows(rng: Rng, strength: float) -> Instance:
     return planted(rng, 1.0, change=lambda V, H, r: _uncounted(V, H, r, strength))
 
 
-def _together(V: np.ndarray, H: np.ndarray, rng: Rng, share: float) -> tuple[np.ndarray, np.ndarray]:
+def _together(
+    V: np.ndarray, H: np.ndarray, rng: Rng, share: float
+) -> tuple[np.ndarray, np.ndarray]:
     H = H.copy()
     for i in np.flatnonzero(H[:, 0] > 0):
         if rng.random() < share and H[i, 1] == 0:
@@ -770,5 +792,6 @@ worlds.mutant(
     world=features_found,
 )
 worlds.by_construction(
-    t.HELD_OUT, "tests/interpretability/sae_gba/test_front_door.py::test_construction_cannot_be_feigned"
+    t.HELD_OUT,
+    "tests/interpretability/sae_gba/test_front_door.py::test_construction_cannot_be_feigned",
 )
