@@ -135,7 +135,9 @@ class Rows:
 
 
 def open_rows(value: Any) -> Rows:
-    """Rows of an array, a tensor, a memory map, or a file: npy, or safetensors with one matrix, piece by piece; npz, parquet and tables whole.
+    """Rows of an array, a tensor, a memory map, or a file.
+
+    npy files, and safetensors with one matrix, are read piece by piece; npz, parquet and csv whole.
 
     Raises
     ------

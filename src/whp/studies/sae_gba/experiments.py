@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from whp.datasets.superposition import simulated
 from whp.experiment.study import Scale, Study
 from whp.interpretability._sae_gba.formulas import nearest, recovery_rate, unit_rows
 from whp.interpretability._sae_gba.front_door import sae_gba
 from whp.interpretability._sae_gba.power import bias_adaptation
 from whp.interpretability._sae_gba.training import Training
-from whp.studies.sae_gba.worlds import simulated
 
-__all__ = ["MIXED", "RATIOS", "REAL", "simulated", "study"]
+__all__ = ["MIXED", "RATIOS", "REAL", "study"]
 
 RATIOS = (0.25, 0.5, 1.0, 2.0, 4.0)
 MIXED: dict[str, dict[str, Any]] = {

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from whp.certificate import Certificate, Verdict
+from whp.datasets.superposition import simulated
 from whp.experiment.worlds import Instance, Worlds
 from whp.interpretability._sae_gba import theorems as t
 from whp.interpretability._sae_gba.chance import Chance, matched_chance
@@ -27,7 +28,7 @@ from whp.interpretability._sae_gba.front_door import _one_a_group, _split, sae_g
 from whp.interpretability._sae_gba.rows import Rows
 from whp.interpretability._sae_gba.training import Training
 
-__all__ = ["simulated", "worlds"]
+__all__ = ["worlds"]
 
 worlds = Worlds("sae-gba", t.THEOREMS)
 HERE = "whp.interpretability._sae_gba"
@@ -38,19 +39,6 @@ Truths = Mapping[str, bool | None]
 def unit(rows: np.ndarray) -> np.ndarray:
     """Rows over their lengths."""
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def simulated(
-    n: int, d: int, sizes: tuple[int, ...], N: int, rng: Rng, *, same_length: bool = True
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X = H V, V, H: rows hold s of n features with coefficients 1/√s, s from `sizes` alike; features Gaussian, of length 1 if `same_length`."""
-    V = rng.normal(size=(n, d)) / np.sqrt(d)
-    V = unit(V) if same_length else V * np.sqrt(d)
-    H = np.zeros((N, n))
-    order = np.argsort(rng.random((N, n)), axis=1)
-    for part, s in zip(np.array_split(np.arange(N), len(sizes)), sizes, strict=True):
-        np.put_along_axis(H[part[0] : part[-1] + 1], order[part, :s], 1 / np.sqrt(s), 1)
-    return H @ V, V, H
 
 
 def contains(c: Certificate, truth: float) -> bool:
@@ -395,7 +383,7 @@ def few_come_back(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=against_chance, expects=Verdict.VACUOUS, strengths=(1.0, 0.5, 0.2))
 def nobody_learnt(rng: Rng, strength: float) -> Instance:
-    """Directions drawn with the activations' covariance, of which the share that sees most variance is live; asked for half of what comes back."""
+    """Directions drawn with the activations' covariance; the share that sees most variance is live."""
     spread = np.sqrt(1 / np.arange(1, 33))
     drawn = [unit(rng.normal(size=(128, 32)) * spread) for _ in range(2)]
     live = [W[np.argsort(-np.square(W * spread).sum(axis=1))[: int(128 * strength)]] for W in drawn]
