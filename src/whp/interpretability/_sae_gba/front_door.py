@@ -49,10 +49,11 @@ USED: dict[str, tuple[str, ...]] = {
     "topk": ("k",),
     "l1": ("l1",),
 }
-LEAST_HELD_OUT, MOST_HELD_OUT, HELD_OUT_ROWS = 0.1, 0.25, 50_000
+LEAST_HELD_OUT, MOST_HELD_OUT, OUT_OF_REACH, HELD_OUT_ROWS = 0.1, 0.25, 0.5, 50_000
 SCANNED = 200_000
 LOOKED_AT = 5000
 TARGETED = ("gba", "ba")
+USUAL = Training()
 
 
 @front_door
@@ -70,7 +71,7 @@ def sae_gba(
     activation: Literal["jumprelu", "relu"] | None = None,
     k: Annotated[int, AtLeast(1)] | None = None,
     l1: Annotated[float, AtLeast(0)] | None = None,
-    training: Training = Training(),
+    training: Training = USUAL,
     n_seeds: Annotated[int, AtLeast(1)] = 2,
     similarity: Annotated[float, Fraction()] = 0.7,
     slack: Annotated[float, AtLeast(0)] = 1.0,
@@ -132,7 +133,8 @@ def sae_gba(
     not_unique : float
         Share of rows whose code may not be the only one; what unique-code decides.
     held_out : float, optional
-        Share of the rows held out; by default what frequency needs, at least .1 and at most .25.
+        Share of the rows held out; by default what frequency needs, at most .25, or .1 if that is less
+        or out of reach.
     preprocess : bool
         Centre and scale to mean length 1, which the biases' range [−1, 0] assumes.
     examples : int
@@ -176,13 +178,14 @@ def sae_gba(
     place = _device(device, rows)
     root, fresh = _root(rng, checkpoint)
     stream = np.random.default_rng(root)
-    if held_out is None:
-        held_out = LEAST_HELD_OUT
-        if method in TARGETED:
-            rarest = max(1, M // plan.n_groups)
-            needed = t.rows_needed(plan.low, M, slack, delta, rarest) / N
-            held_out = min(max(needed, LEAST_HELD_OUT), MOST_HELD_OUT)
-    inside, outside = _split(rows, units, held_out, stream)
+    share = LEAST_HELD_OUT if held_out is None else held_out
+    if held_out is None and method in TARGETED:
+        rarest = max(1, M // plan.n_groups)
+        needed = t.rows_needed(plan.low, M, slack, delta, rarest)
+        needed /= N if units is None else int(units.max()) + 1
+        if needed <= OUT_OF_REACH:  # else rows are better spent on training
+            share = min(max(needed, LEAST_HELD_OUT), MOST_HELD_OUT)
+    inside, outside = _split(rows, units, share, stream)
     mean, scale = (
         _statistics(rows, inside, stream) if preprocess else (np.zeros(d, np.float32), 1.0)
     )
@@ -361,7 +364,10 @@ def _statistics(
     """Mean, and mean distance from it, of at most 200,000 training rows."""
     some = inside if len(inside) <= SCANNED else np.sort(rng.choice(inside, SCANNED, replace=False))
     parts = np.array_split(some, max(1, len(some) // 8192))
-    mean = sum(rows.take(p).sum(axis=0, dtype=np.float64) for p in parts) / len(some)
+    total = np.zeros(rows.shape[1])
+    for part in parts:
+        total += rows.take(part).sum(axis=0, dtype=np.float64)
+    mean = total / len(some)
     lengths = sum(
         float(np.linalg.norm(rows.take(p).astype(np.float64) - mean, axis=1).sum()) for p in parts
     )

@@ -170,8 +170,9 @@ def open_rows(value: Any) -> Rows:
         )
         _sample(rows)
         return rows
-    if hasattr(value, "detach"):
-        return _from_tensor(value.detach())
+    detach = getattr(value, "detach", None)
+    if detach is not None:
+        return _from_tensor(detach())
     if dtype is not None and getattr(dtype, "kind", "f") in "iub":
         raise TypeError(f"activations must be floats, got {dtype}")
     half = isinstance(value, np.ndarray) and value.dtype == np.float16

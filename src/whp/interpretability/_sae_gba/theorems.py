@@ -36,6 +36,7 @@ from whp.theorem import (
     Derived,
     Theorem,
 )
+from whp.validate import private_stream
 
 __all__ = [
     "THEOREMS",
@@ -262,6 +263,7 @@ def recovery(
         own, "method 'ba', not centred" if own else "another method, or centred activations"
     )
     inputs: dict[str, Any] = {"neurons": M, "target frequency": p, "cosine": cosine}
+    rng = private_stream(rng)  # features may have been drawn from the same seed
     measured, trivial = None, 0.0
     if model is not None:
         n = len(model.truth)
