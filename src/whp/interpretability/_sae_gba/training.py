@@ -147,7 +147,7 @@ class Checkpoint:
         """Keep a run's state in the place of its last one."""
         from safetensors.numpy import save_file
 
-        self.arrays |= {f"{run}.{k}": np.ascontiguousarray(v) for k, v in arrays.items()}
+        self.arrays |= {f"{run}.{k}": np.array(v, order="C") for k, v in arrays.items()}
         self.steps[str(run)] = step
         told = {"version": VERSION, "settings": self.settings, "steps": self.steps}
         stage = self.path.with_name(f".{self.path.name}.{os.getpid()}")

@@ -171,18 +171,29 @@ def of_rows(
 
 
 def file_of(
-    rng: Rng, n: int, size: int, copied: float, *, told: bool, mixed: bool = False
+    rng: Rng,
+    n: int,
+    size: int,
+    copied: float,
+    *,
+    told: bool,
+    mixed: bool = False,
+    equal: bool = True,
 ) -> Instance:
-    """n rows in groups of `size`; each is, with probability `copied`, a copy of its group's."""
+    """n rows in groups of `size`; each is, with probability `copied`, a copy of its group's.
+
+    With `mixed` the file is shuffled, and copies are equal to the bit or, without `equal`, nearly.
+    """
     groups = np.arange(n) // size
     own = rng.random((n, len(SPARSE)))
     common = rng.random((groups[-1] + 1, len(SPARSE)))
     copies = rng.random(n) < copied
     fires = np.where(copies[:, None], common[groups], own) < SPARSE
     x = rng.normal(size=(n, 3)).astype(np.float32)
-    if mixed:  # as numbers in a file, copies are equal, wherever they stand
-        originals = rng.normal(size=(groups[-1] + 1, 3)).astype(np.float32)
-        x[copies] = originals[groups[copies]]
+    if mixed:
+        if equal:
+            originals = rng.normal(size=(groups[-1] + 1, 3)).astype(np.float32)
+            x[copies] = originals[groups[copies]]
         order = rng.permutation(n)
         fires, x, groups = fires[order], x[order], groups[order]
     share = share_not_unique(SPARSE)
@@ -224,6 +235,12 @@ def texts_forgotten(rng: Rng, strength: float) -> Instance:
 def copies_in_any_order(rng: Rng, strength: float) -> Instance:
     """Rows that are there again (tokens of the same word), shuffled over the file."""
     return file_of(rng, 2000, 5, strength, told=False, mixed=True)
+
+
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3), noticeable=False)
+def groups_shuffled(rng: Rng, strength: float) -> Instance:
+    """Groups of five near-copies, not declared, and shuffled over the file: nothing shows them."""
+    return file_of(rng, 2000, 5, strength, told=False, mixed=True, equal=False)
 
 
 # Codes
@@ -687,6 +704,7 @@ def an_ordinary_training(rng: Rng, strength: float) -> Instance:
         return {"frequency": bool(largest <= 2.0 and largest <= c.measured.high)}
 
     options = {"high": 0.2, "low": 0.01, "n_groups": 5, "steps": 1500, "batch_size": 128}
+    options["n_seeds"] = 1
     return Instance({"X": X, "n_neurons": 96, "rng": rng, **options}, truths)
 
 
@@ -696,6 +714,7 @@ def not_trained(rng: Rng, strength: float) -> Instance:
     X, _, _ = simulated(48, 24, (3,), 6000, rng)
     X = X + 0.02 * rng.normal(size=X.shape)
     options = {"high": 0.2, "low": 0.01, "n_groups": 5, "steps": 30, "batch_size": 128}
+    options["n_seeds"] = 1
     truth: Truths = {"frequency": False}
     return Instance({"X": X, "n_neurons": 96, "rng": rng, **options}, lambda _: truth)
 
