@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +82,7 @@ def sae_gba(
     preprocess: bool = True,
     examples: Annotated[int, Between(1, 1000)] = 10,
     delta: Annotated[float, Fraction()] = 0.05,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     device: str | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> SparseFeatures:
@@ -169,7 +169,9 @@ def sae_gba(
     rows = open_rows(activations)
     N, d = rows.shape
     M = 4 * d if n_neurons is None else n_neurons
-    _check_sizes(plan, M, N, training, n_groups is None)
+    if method == "gba" and n_groups is None:
+        plan = replace(plan, n_groups=min(plan.n_groups, M))
+    _check_sizes(plan, M, N, training)
     every = training.every(plan.low, method == "gba")
     model_of_rows = _truth(truth, codes, N, d)
     units = (
@@ -263,11 +265,9 @@ def _plan(method: Method, given: dict[str, Any]) -> _Plan:
     )
 
 
-def _check_sizes(plan: _Plan, M: int, N: int, training: Training, groups_by_default: bool) -> None:
+def _check_sizes(plan: _Plan, M: int, N: int, training: Training) -> None:
     if plan.method == "gba" and plan.n_groups > M:
-        if not groups_by_default:
-            raise ValueError(f"n_groups must not exceed n_neurons = {M}, got {plan.n_groups}")
-        object.__setattr__(plan, "n_groups", M)
+        raise ValueError(f"n_groups must not exceed n_neurons = {M}, got {plan.n_groups}")
     if plan.k is not None and plan.k > M:
         raise ValueError(f"k must not exceed n_neurons = {M}, got {plan.k}")
     if N < 4:
@@ -314,7 +314,7 @@ def _device(device: str | None, rows: Rows) -> Any:
     return place
 
 
-def _root(rng: Any, checkpoint: Path | None) -> tuple[int, bool]:
+def _root(rng: Any, checkpoint: str | Path | None) -> tuple[int, bool]:
     """The number that all randomness comes from, that of the checkpoint if there is one; and whether it was drawn by numpy."""
     mine = int(np.random.default_rng(rng).integers(2**62))
     if checkpoint is not None and Path(checkpoint).is_file():
