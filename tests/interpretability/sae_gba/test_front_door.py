@@ -269,7 +269,20 @@ def test_a_users_files(tmp_path, model, monkeypatch, capsys):
     table = pd.DataFrame(model[0].astype(np.float32)).add_prefix("a")
     table["token"], table["doc_id"] = "the", documents
     table.to_parquet("acts.parquet")
-    options = "--n-neurons 16 --steps 20 --batch-size 64 --low .05 --n-groups 2 --seed 0".split()
+    options = [
+        "--n-neurons",
+        "16",
+        "--steps",
+        "20",
+        "--batch-size",
+        "64",
+        "--low",
+        ".05",
+        "--n-groups",
+        "2",
+        "--seed",
+        "0",
+    ]
     for files in (["layer12.npy", "groups=doc.csv"], ["acts.parquet", "--groups", "doc_id"]):
         with pytest.raises(SystemExit) as stop:
             main(["run", "sae-gba", *files, *options])

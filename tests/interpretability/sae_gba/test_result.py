@@ -98,7 +98,7 @@ def test_as_many_examples_as_are_asked_for(model):
     m = int(np.argmax(found.frequency))
     assert len(found.top_examples(m)) == 25
     assert len(found.top_examples(m, 3)) == 3
-    with pytest.raises(ValueError, match="n must be in 1..25"):
+    with pytest.raises(ValueError, match=r"n must be in 1\.\.25"):
         found.top_examples(m, 26)
 
 

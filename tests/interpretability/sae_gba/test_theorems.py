@@ -75,7 +75,7 @@ def test_the_theorems_own_model_is_no_certain_failure():
     ],
 )
 def test_each_condition_of_recovery_is_looked_at(model, changed, condition):
-    X, V, H, _ = model
+    X, _V, H, _ = model
     rng = np.random.default_rng(3)
     both = H.copy()
     both[:, 1] = both[:, 0]
@@ -103,7 +103,7 @@ def test_features_of_unit_length_are_as_good_as_gaussian_ones():
 
 
 def test_recovery_without_codes_and_without_truth(model):
-    X, V, _, W = model
+    _X, V, _, W = model
     rng = np.random.default_rng(0)
     unknown = t.recovery(W, None, p=0.1, own=True, rng=rng)
     assert unknown.verdict is Verdict.UNMEASURED

@@ -97,7 +97,7 @@ def test_another_training_is_refused_and_the_file_left_alone(tmp_path, X):
 def test_broken_files_are_refused_by_name(tmp_path, X):
     path = tmp_path / "state.safetensors"
     path.write_bytes(b"noise")
-    with pytest.raises(ValueError, match="checkpoint: .* holds no training of ours"):
+    with pytest.raises(ValueError, match=r"checkpoint: .* holds no training of ours"):
         sae_gba(X, checkpoint=path, **OPTIONS)
     path.unlink()
     sae_gba(X, checkpoint=path, **OPTIONS)
