@@ -3,6 +3,7 @@ import pytest
 
 from whp.interpretability._sae_gba.dependence import (
     hashes,
+    nearly_repeated,
     neighbouring_pairs,
     neighbours,
     repeated,
@@ -76,3 +77,22 @@ def test_equal_rows_are_counted_wherever_they_stand():
     assert repeated(hashes(zero), hashes(zero[:0])) == 1
     many = hashes(rng.normal(size=(100_000, 2)))
     assert len(np.unique(many)) == len(many)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 30])
+def test_rows_of_a_density_are_no_copies(d):
+    rng = np.random.default_rng(0)
+    for law in (rng.normal, rng.standard_cauchy):
+        assert nearly_repeated(law(size=(500, d)), law(size=(3000, d))) <= 0.01
+
+
+@pytest.mark.parametrize("copies", [1, 3, 8])
+@pytest.mark.parametrize("noise", [1e-5, 1e-3])
+def test_near_copies_are_counted(copies, noise):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 20)).astype(np.float32)
+    others = np.repeat(x, copies, axis=0)
+    others = (others + noise * rng.normal(size=others.shape)).astype(np.float32)
+    more = rng.normal(size=(1000, 20)).astype(np.float32)
+    assert nearly_repeated(x, np.concatenate([others, more])) > 0.95
+    assert nearly_repeated(x, np.concatenate([x, more])) == 0  # equal rows are another's business

@@ -12,6 +12,7 @@ import torch
 from whp.conditions import Test
 from whp.interpretability._sae_gba.dependence import (
     hashes,
+    nearly_repeated,
     neighbouring_pairs,
     neighbours,
     repeated,
@@ -27,6 +28,7 @@ CHUNK = 2048
 PAIRS = 1000
 LOOKED_AT = 200_000  # training rows among which those held out may be there again
 UNTRAINED = 2000
+NEAR_ROWS, NEAR_OTHERS = 1000, 20_000  # among which near-copies are looked for
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,10 @@ def _strongest(
     return kept[:, :most], places.gather(1, order)[:, :most]
 
 
+def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
 @torch.no_grad()
 def look_at_rows(
     rows: Rows,
@@ -200,7 +206,7 @@ def look_at_rows(
     model: GBASparseAutoencoder,
     rng: np.random.Generator,
 ) -> tuple[Test, float]:
-    """Whether neighbours in the file agree more than strangers, and how many counted rows are there again."""
+    """Whether neighbours in the file agree more than strangers, and how many counted rows are, or nearly are, there again."""
     pairs = neighbouring_pairs(inside, groups, PAIRS, rng)
     device = model.W.device
     fires = []
@@ -208,11 +214,13 @@ def look_at_rows(
         x = scaling(rows.on(np.ascontiguousarray(column), device))
         z, _ = model.codes((x - model.c) @ model.directions().T)
         fires.append((z > 0).cpu().numpy())
-    some = inside
-    if len(inside) > LOOKED_AT:
-        some = np.sort(rng.choice(inside, LOOKED_AT, replace=False))
+    some = _some(inside, LOOKED_AT, rng)
     keys = [
         np.concatenate([hashes(rows.take(p)) for p in np.array_split(v, max(1, len(v) // 8192))])
         for v in (counted, some)
     ]
-    return neighbours(fires[0], fires[1], rng), repeated(*keys)
+    near = 0.0
+    if groups is None:
+        few, many = _some(counted, NEAR_ROWS, rng), _some(inside, NEAR_OTHERS, rng)
+        near = nearly_repeated(rows.take(few), rows.take(many))
+    return neighbours(fires[0], fires[1], rng), max(repeated(*keys), near)

@@ -185,14 +185,16 @@ def independence(test: Test, again: float, rows: int, grouped: bool) -> Answer:
     test : Test
         Of neighbours; of neighbouring groups where there are groups.
     again : float
-        Share of counted rows that are there again. Between groups that may be right.
+        Share of counted rows that are, or nearly are, there again. Between groups that may be right.
     rows : int
         How many are counted.
     grouped : bool
         Whether one row of each group is counted.
     """
     if again > REPEATED and not grouped:
-        return INDEPENDENT.check(False, f"{again:.1%} of {rows:,} rows are there more than once")
+        return INDEPENDENT.check(
+            False, f"{again:.1%} of {rows:,} rows are there more than once, to the bit or nearly"
+        )
     of = "groups" if grouped else "rows"
     return INDEPENDENT.tested(test.p, LEVEL, f"neighbouring {of}: {test.sees}")
 

@@ -20,6 +20,7 @@ from whp.interpretability._sae_gba import theorems as t
 from whp.interpretability._sae_gba.chance import Chance, matched_chance
 from whp.interpretability._sae_gba.dependence import (
     hashes,
+    nearly_repeated,
     neighbouring_pairs,
     neighbours,
     repeated,
@@ -156,6 +157,8 @@ def of_rows(
     if units is not None:
         outside = outside[_one_a_group(units[outside], rng)]
     again = repeated(hashes(x[outside]), hashes(x[inside]))
+    if units is None:
+        again = max(again, nearly_repeated(x[outside], x[inside]))
     grouped = units is not None
     answers = (
         t.independence(test, again, len(outside), grouped),
@@ -178,11 +181,11 @@ def file_of(
     *,
     told: bool,
     mixed: bool = False,
-    equal: bool = True,
+    apart: float = 0.0,
 ) -> Instance:
     """n rows in groups of `size`; each is, with probability `copied`, a copy of its group's.
 
-    With `mixed` the file is shuffled, and copies are equal to the bit or, without `equal`, nearly.
+    With `mixed` the file is shuffled, and copies are so far apart: 0 is to the bit.
     """
     groups = np.arange(n) // size
     own = rng.random((n, len(SPARSE)))
@@ -191,9 +194,9 @@ def file_of(
     fires = np.where(copies[:, None], common[groups], own) < SPARSE
     x = rng.normal(size=(n, 3)).astype(np.float32)
     if mixed:
-        if equal:
-            originals = rng.normal(size=(groups[-1] + 1, 3)).astype(np.float32)
-            x[copies] = originals[groups[copies]]
+        originals = rng.normal(size=(groups[-1] + 1, 3))
+        moved = originals[groups] + apart * rng.normal(size=x.shape)
+        x = np.where(copies[:, None], moved, x).astype(np.float32)
         order = rng.permutation(n)
         fires, x, groups = fires[order], x[order], groups[order]
     share = share_not_unique(SPARSE)
@@ -237,10 +240,16 @@ def copies_in_any_order(rng: Rng, strength: float) -> Instance:
     return file_of(rng, 2000, 5, strength, told=False, mixed=True)
 
 
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1e-5, 1e-4), rising=False)
+def near_copies_in_any_order(rng: Rng, strength: float) -> Instance:
+    """Groups of five rows that differ by rounding only (half precision, another batch), shuffled."""
+    return file_of(rng, 2000, 5, 1.0, told=False, mixed=True, apart=strength)
+
+
 @worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3), noticeable=False)
 def groups_shuffled(rng: Rng, strength: float) -> Instance:
-    """Groups of five near-copies, not declared, and shuffled over the file: nothing shows them."""
-    return file_of(rng, 2000, 5, strength, told=False, mixed=True, equal=False)
+    """Groups of five rows that fire alike but are far apart, not declared, and shuffled: nothing shows them."""
+    return file_of(rng, 2000, 5, strength, told=False, mixed=True, apart=1.0)
 
 
 # Codes
