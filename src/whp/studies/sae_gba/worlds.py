@@ -158,7 +158,7 @@ def of_rows(
         outside = outside[_one_a_group(units[outside], rng)]
     again = repeated(hashes(x[outside]), hashes(x[inside]))
     if units is None:
-        again = max(again, nearly_repeated(x[outside], x[inside]))
+        again = max(again, nearly_repeated(x[outside][:200], x[inside]))
     grouped = units is not None
     answers = (
         t.independence(test, again, len(outside), grouped),
@@ -222,13 +222,13 @@ def groups_declared(rng: Rng, strength: float) -> Instance:
     return file_of(rng, 2000, 5, strength, told=True)
 
 
-@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.5, 0.3, 0.1), broken_from=0.5)
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3, 0.1), broken_from=0.3)
 def groups_forgotten(rng: Rng, strength: float) -> Instance:
     """The same, not declared."""
     return file_of(rng, 2000, 5, strength, told=False)
 
 
-@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3, 0.1), broken_from=0.3)
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(0.3, 0.1), broken_from=0.3)
 def texts_forgotten(rng: Rng, strength: float) -> Instance:
     """Groups of twenty rows, not declared."""
     return file_of(rng, 2000, 20, strength, told=False)
