@@ -196,7 +196,13 @@ def independence(test: Test, again: float, rows: int, grouped: bool) -> Answer:
             False, f"{again:.1%} of {rows:,} rows are there more than once, to the bit or nearly"
         )
     of = "groups" if grouped else "rows"
-    return INDEPENDENT.tested(test.p, LEVEL, f"neighbouring {of}: {test.sees}")
+    if test.p < LEVEL:
+        return INDEPENDENT.tested(test.p, LEVEL, test.sees)
+    # Shuffled texts are exchangeable as independent rows are: no test tells one from the other.
+    return INDEPENDENT.unchecked(
+        f"neighbouring {of} of the file agree no more than strangers (p = {test.p:.2g}; would have "
+        f"seen {test.sees}); of texts that were shuffled nothing shows"
+    )
 
 
 # Recovery
