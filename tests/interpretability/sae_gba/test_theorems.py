@@ -54,7 +54,7 @@ def test_recovery_fails_where_features_are_missed(model):
 
 
 def test_the_theorems_own_model_is_no_certain_failure():
-    """With all conditions true, and constants of 1, an eighth of the features is found."""
+    """With all conditions true, and constants of 1, features are missed."""
     X, V, H = simulated(8, 32, (3,), 4000, np.random.default_rng(1))
     W, _ = bias_adaptation(X, 512, 0.25, rng=1)
     c = t.recovery(W, t.Model(V, H, X), p=0.25, own=True, rng=np.random.default_rng(0))
