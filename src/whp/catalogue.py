@@ -366,7 +366,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Train a sparse autoencoder whose neurons fire at prescribed frequencies.",
         guarantee="targets are kept on new rows, features come back under another seed, and the theorem's conditions are checked",
         cost="three products of batch × d × M a step; memory O(batch × M), activations may be a file larger than memory",
-        front_door="whp.interpretability.sae_gba:sae_gba",
+        front_door="whp.interpretability:sae_gba",
+        theorems="whp.interpretability._sae_gba.theorems",
         extra="torch",
     ),
     Method(

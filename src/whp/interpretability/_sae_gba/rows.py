@@ -1,4 +1,4 @@
-"""Activations in memory or in a file that need not fit there."""
+"""Activations in memory, on a device, or in a file that need not fit there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whp.validate import as_matrix
+from whp.validate import as_frame, as_matrix
 
 __all__ = ["Rows", "open_rows"]
 
@@ -24,20 +24,23 @@ KINDS = {
 }
 
 
+TINY, HUGE = 1e-30, 1e37  # between these squares of scaled rows neither vanish nor overflow
+
+
 class Rows:
-    """Rows of an array, or of a file read piece by piece; what is read counts, not what the file holds.
+    """Rows of an array, a tensor, or a file read piece by piece; what is read counts, not what the file holds.
 
     Parameters
     ----------
-    array : ndarray or None
-        All rows, in memory.
+    array : ndarray, Tensor or None
+        All rows, in memory or on a device.
     path, offset, dtype, shape, kind
         Where they are in a file otherwise.
     """
 
     def __init__(
         self,
-        array: np.ndarray | None,
+        array: Any,
         path: Path | None = None,
         offset: int = 0,
         dtype: Any = None,
@@ -58,8 +61,15 @@ class Rows:
             return (values.astype(np.uint32) << 16).view(np.float32)
         return values.astype(np.float32)
 
+    @property
+    def tensor(self) -> bool:
+        """Whether the rows are a torch tensor, which stays where it lives."""
+        return hasattr(self.array, "detach")
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Some rows, as float32, in the order asked for."""
+        if self.tensor:
+            return self.on(rows, "cpu").numpy()
         if self.array is not None:
             return np.asarray(self.array[rows], dtype=np.float32)
         assert self.path is not None
@@ -72,37 +82,62 @@ class Rows:
                     out[run] = self._read(file, int(rows[run[0]]), int(rows[run[-1]]) + 1)
         return out
 
-    def batches(
-        self, inside: np.ndarray, size: int, rng: np.random.Generator
-    ) -> Iterator[np.ndarray]:
-        """Endless batches of the rows `inside`, in a new order each time around.
+    def on(self, rows: np.ndarray, device: Any) -> Any:
+        """Some rows as a float32 tensor on a device; those of a tensor are chosen where it lives."""
+        import torch
 
-        In memory every order is as likely as any other. From a file pieces of 128 rows come in random order, and 128 pieces at a
-        time are mixed.
+        if self.tensor:
+            where = torch.from_numpy(np.asarray(rows)).to(self.array.device)
+            return self.array[where].to(device=device, dtype=torch.float32)
+        return torch.from_numpy(np.ascontiguousarray(self.take(rows))).to(device)
+
+    def batches(
+        self,
+        inside: np.ndarray,
+        size: int,
+        rng: np.random.Generator,
+        device: Any = "cpu",
+        skip: int = 0,
+    ) -> Iterator[Any]:
+        """Endless batches of the rows `inside` as tensors, in a new order each time around.
+
+        In memory every order is as likely as any other. From a file pieces of 128 rows come in
+        random order, and 128 pieces at a time are mixed. The first `skip` batches are passed over
+        without reading them.
         """
+        left = np.empty(0, dtype=np.int64)
+        for pool in self._pools(inside, rng):
+            order = np.concatenate([left, pool])
+            whole = len(order) // size
+            left = order[whole * size :]
+            if skip >= whole:
+                skip -= whole
+                continue
+            order, skip = order[skip * size : whole * size], 0
+            if self.array is None:  # neighbours of a pool are read together
+                yield from self.on(order, device).split(size)
+            else:
+                for start in range(0, len(order), size):
+                    yield self.on(order[start : start + size], device)
+
+    def _pools(self, inside: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Numbers of rows, as many at a time as are mixed with each other."""
         while True:
             if self.array is not None:
-                order = rng.permutation(inside)
-                for start in range(0, len(order) - size + 1, size):
-                    yield self.take(order[start : start + size])
-                if len(order) < size:
-                    yield self.take(rng.choice(inside, size))
+                yield rng.permutation(inside)
                 continue
             pieces = np.array_split(inside, max(1, len(inside) // CHUNK))
             places = rng.permutation(len(pieces))
-            left = np.empty((0, self.shape[1]), dtype=np.float32)
             for start in range(0, len(places), POOL):
-                pool = np.concatenate([pieces[i] for i in places[start : start + POOL]])
-                mixed = np.concatenate([left, self.take(pool)[rng.permutation(len(pool))]])
-                whole = len(mixed) // size * size
-                yield from np.split(mixed[:whole], max(1, whole // size)) if whole else ()
-                left = mixed[whole:]
-            if len(inside) < size:
-                yield self.take(rng.choice(inside, size))
+                yield rng.permutation(
+                    np.concatenate([pieces[i] for i in places[start : start + POOL]])
+                )
 
 
 def open_rows(value: Any) -> Rows:
-    """Rows of an array, a tensor, a memory map, or a file: npy, or safetensors with one matrix.
+    """Rows of an array, a tensor, a memory map, or a file.
+
+    npy files, and safetensors with one matrix, are read piece by piece; npz, parquet and csv whole.
 
     Raises
     ------
@@ -110,9 +145,17 @@ def open_rows(value: Any) -> Rows:
         If it is not a finite matrix of floats, or the file is not what it says.
     """
     if isinstance(value, str | Path):
-        return _from_file(Path(value))
+        path = Path(value)
+        if path.suffix.lower() in (".npy", ".safetensors") or not path.is_file():
+            return _from_file(path)
+        value = _from_table(path)
     if value is None:
         raise TypeError("activations must be an array of numbers or a file, got None")
+    value = as_frame(value)
+    shape = getattr(value, "shape", ())
+    dtype = getattr(value, "dtype", None)
+    if len(shape) == 3:
+        raise ValueError(_folded(shape))
     if isinstance(value, np.memmap) and value.filename is not None and value.flags.c_contiguous:
         if value.ndim != 2 or value.dtype.kind != "f":
             raise ValueError(
@@ -129,15 +172,60 @@ def open_rows(value: Any) -> Rows:
         return rows
     detach = getattr(value, "detach", None)
     if detach is not None:
-        tensor = detach().cpu()  # rows are read as numpy arrays; the caller's tensor stays put
-        value = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
-    dtype = getattr(value, "dtype", None)
+        return _from_tensor(detach())
     if dtype is not None and getattr(dtype, "kind", "f") in "iub":
         raise TypeError(f"activations must be floats, got {dtype}")
-    matrix = as_matrix(value, "activations")
+    half = isinstance(value, np.ndarray) and value.dtype == np.float16
+    matrix = as_matrix(value, "activations", dtype=np.float32 if half else None)
+    _ranged(matrix, float(np.abs(matrix).max()))
     if len(matrix) > 1 and np.ptp(matrix, axis=0).max() == 0:
         raise ValueError("activations must differ from row to row, got equal rows")
     return Rows(matrix)
+
+
+def _folded(shape: Any) -> str:
+    first, second, d = (int(n) for n in shape)
+    return (
+        f"activations has shape ({first}, {second}, {d}); reshape to ({first * second}, {d}) and "
+        f"pass groups=np.repeat(np.arange({first}), {second})"
+    )
+
+
+def _ranged(matrix: Any, largest: float) -> None:
+    if largest and not TINY <= largest <= HUGE:
+        raise ValueError(
+            f"activations must have a largest entry between {TINY:g} and {HUGE:g}, got "
+            f"{largest:g}: give them in another unit"
+        )
+
+
+def _from_tensor(tensor: Any) -> Rows:
+    if tensor.ndim != 2 or not tensor.is_floating_point():
+        kind = TypeError if tensor.ndim == 2 else ValueError
+        raise kind(
+            f"activations must be a matrix of floats, got {tensor.dtype} of shape "
+            f"{tuple(tensor.shape)}"
+        )
+    if not tensor.numel():
+        raise ValueError(f"activations must not be empty, got shape {tuple(tensor.shape)}")
+    largest = float(tensor.abs().amax())
+    if not np.isfinite(largest):
+        raise ValueError("activations must be finite, got NaN or infinity")
+    _ranged(tensor, largest)
+    if len(tensor) > 1 and not bool((tensor != tensor[0]).any()):
+        raise ValueError("activations must differ from row to row, got equal rows")
+    return Rows(tensor)
+
+
+def _from_table(path: Path) -> Any:
+    from whp.io import Data, read
+
+    try:
+        return read([path], {"activations": Data("activations")}, required=["activations"])[
+            "activations"
+        ]
+    except ValueError as error:
+        raise ValueError(f"activations: {error}") from error
 
 
 def _sample(rows: Rows) -> None:
@@ -147,6 +235,7 @@ def _sample(rows: Rows) -> None:
     some = rows.take(np.unique(np.linspace(0, len(rows) - 1, 1000).astype(np.int64)))
     if not np.isfinite(some).all():
         raise ValueError("activations must be finite, got NaN or infinity")
+    _ranged(some, float(np.abs(some).max()))
     if len(some) > 1 and np.ptp(some, axis=0).max() == 0:
         raise ValueError("activations must differ from row to row, got equal rows")
 
@@ -177,11 +266,15 @@ def _from_file(path: Path) -> Rows:
             raise ValueError("a file of activations ends in .npy or .safetensors")
     except (OSError, ValueError, KeyError, TypeError, SyntaxError) as error:
         raise ValueError(f"activations: {path} cannot be read: {error}") from error
+    if len(shape) == 3:
+        raise ValueError(_folded(shape))
     if len(shape) != 2 or dtype.kind not in "fu" or (dtype.kind == "u" and kind != "BF16"):
         raise ValueError(
             f"activations: {path} must hold a matrix of floats, got {dtype} of shape {tuple(shape)}"
         )
-    if offset + shape[0] * shape[1] * dtype.itemsize > path.stat().st_size:
+    if min(shape) < 0:
+        raise ValueError(f"activations: {path} has a broken header")
+    if offset < 0 or offset + shape[0] * shape[1] * dtype.itemsize > path.stat().st_size:
         raise ValueError(f"activations: {path} is shorter than its header says")
     rows = Rows(None, path, offset, dtype, (int(shape[0]), int(shape[1])), kind)
     _sample(rows)

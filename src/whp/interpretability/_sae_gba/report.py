@@ -31,7 +31,7 @@ class NeuronCard:
     number : int
         Which.
     frequency, target : float
-        Share of new rows on which it fires, and the share that was aimed at.
+        Share of held-out rows on which it fires, and the share that was aimed at, NaN where none was.
     consistency : float
         Cosine to its counterpart under another seed; NaN where there is none.
     examples : sequence of (str, float)
@@ -54,7 +54,7 @@ def page(
 ) -> None:
     """Write the page; all text is escaped."""
     verdicts = "".join(
-        f"<li>{html.escape(c.name)}: <b>{c.verdict}</b>, {html.escape(c.claim)}</li>"
+        f"<li>{html.escape(c.name)}: <b>{c.headline}</b>, {html.escape(c.claim)}</li>"
         for c in certificates
     )
     write(
@@ -75,9 +75,10 @@ def _section(card: NeuronCard) -> str:
         for text, code in card.examples
     )
     again = card.consistency
+    aim = f", target {card.target:.3%}" if np.isfinite(card.target) else ""
     told = f", cosine {again:.2f} to another seed" if np.isfinite(again) else ""
     return (
         f'<section id="n{card.number}"><h2>Feature {card.number}</h2><small>fires on '
-        f"{card.frequency:.3%} of new rows, target {card.target:.3%}{told}</small>"
+        f"{card.frequency:.3%} of held-out rows{aim}{told}</small>"
         f"<ol>{items or '<li>nothing</li>'}</ol></section>"
     )

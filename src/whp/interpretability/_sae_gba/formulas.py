@@ -1,4 +1,4 @@
-"""Formulas of the paper and of our bounds, and the theorem's own algorithm."""
+"""Formulas of the paper and of our bounds."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 from scipy.stats import norm
 
-from whp.progress import track
-from whp.validate import as_fraction, as_int, as_matrix
+from whp.validate import as_matrix
 
 __all__ = [
-    "bias_adaptation",
     "cap_chance",
     "code_bound",
+    "coherence",
     "nearest",
     "recovery_rate",
     "resonance_band",
+    "rounding",
     "targets",
     "unit_rows",
     "width_bound",
 ]
-
-BLOCK = 256
 
 
 def targets(
@@ -41,68 +39,6 @@ def targets(
 def unit_rows(W: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m d"]:
     """Rows over their lengths."""
     return W / np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-30)
-
-
-def bias_adaptation(
-    X: Any,
-    n_neurons: int,
-    p: float,
-    steps: int = 12,
-    *,
-    rng: np.random.Generator | int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The algorithm of the paper's Theorem 6.1: every neuron by itself, one target frequency, steps on the sphere.
-
-    w ← normalise(Σ max(w·x − θ, 0) x), θ the (k + 1)-th largest w·x, k = max(1, round(pN)); the limit of large steps and small
-    output scale, which makes it a power iteration on the rows that fire.
-
-    Parameters
-    ----------
-    X : array-like, shape (N, d)
-        Activations, not centred.
-    n_neurons : int
-    p : float
-        Target frequency.
-    steps : int
-        12 to 15 in the paper.
-    rng : Generator or int, optional
-        Of the directions it starts from; never rows of X, whose mixtures are fixed points.
-
-    Returns
-    -------
-    W : ndarray, shape (n_neurons, d)
-        Unit rows.
-    theta : ndarray, shape (n_neurons,)
-        Thresholds; each neuron's bias is −theta.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument is not what is accepted; the message names it.
-    """
-    A = np.ascontiguousarray(as_matrix(X, "X"), dtype=np.float32)
-    n_neurons, steps = as_int(n_neurons, "n_neurons", low=1), as_int(steps, "steps", low=1)
-    k = min(max(1, round(as_fraction(p, "p") * len(A))), len(A) - 1)
-    W = unit_rows(
-        np.random.default_rng(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32)
-    )
-    theta = np.empty(n_neurons, dtype=np.float32)
-    for start in track(range(0, n_neurons, BLOCK), "neurons", total=-(-n_neurons // BLOCK)):
-        w = W[start : start + BLOCK]
-        for _ in range(steps):
-            w = _power(A, w, k)[0]
-        W[start : start + BLOCK] = w
-        theta[start : start + BLOCK] = _power(A, w, k)[1]
-    return W, theta
-
-
-def _power(A: np.ndarray, w: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The next directions, and the thresholds of those given."""
-    u = w @ A.T
-    theta = np.partition(u, len(A) - k - 1, axis=1)[:, len(A) - k - 1]
-    u -= theta[:, None]
-    np.maximum(u, 0, out=u)
-    return unit_rows(u @ A), theta
 
 
 def width_bound(s: int, p: float, n: int, delta: float = 0.05) -> int:
@@ -138,7 +74,27 @@ def code_bound(coherence: float) -> float:
 def nearest(A: Float[np.ndarray, "m d"], B: Float[np.ndarray, "n d"]) -> np.ndarray:
     """For each row of A its largest cosine, signed, to a row of B."""
     A, B = unit_rows(A), unit_rows(B)
+    if not len(A) or not len(B):
+        return np.full(len(A), -1.0)
     return np.concatenate([(A[i : i + 1024] @ B.T).max(axis=1) for i in range(0, len(A), 1024)])
+
+
+def rounding(d: int, dtype: np.dtype | type = np.float32) -> float:
+    """How far a cosine of two unit rows of length d may be off in floating point."""
+    return (d + 8) * float(np.finfo(dtype).eps) / 2
+
+
+def coherence(decoder: Float[np.ndarray, "m d"]) -> float:
+    """Largest absolute cosine between two different rows, rounding included; 0 for a single row."""
+    W = unit_rows(decoder)
+    if len(W) < 2:
+        return 0.0
+    worst = 0.0
+    for start in range(0, len(W), 1024):
+        cosines = np.abs(W[start : start + 1024] @ W.T)
+        cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = 0
+        worst = max(worst, float(cosines.max()))
+    return min(worst + rounding(W.shape[1], W.dtype), 1.0)
 
 
 def recovery_rate(
