@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance import client
-from whp.distributed.in_memory_fault_tolerance.guarantee import Failure
-from whp.distributed.in_memory_fault_tolerance.rank import Setting, rank_main
+from whp.distributed._in_memory_fault_tolerance import client
+from whp.distributed._in_memory_fault_tolerance.rank import Setting, rank_main
+from whp.distributed._in_memory_fault_tolerance.theorems import Failure
 from whp.distributed.processes import Crew, Died, Worker, quiet_store, undisturbed
 from whp.distributed.timeline import Event
 from whp.progress import track
 
-__all__ = ["Kill", "Run", "lose_keeper", "train"]
+__all__ = ["Kill", "Run", "lose_keeper", "newest_held", "train"]
 
 PATIENCE = 8.0
 
@@ -61,6 +61,7 @@ class Run:
     step_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     fault: str = ""
+    first_kill: int = 1 << 62
 
     def curve(self, ranks: int) -> np.ndarray:
         """Mean loss of each step."""
@@ -82,6 +83,35 @@ def lose_keeper(run: str, member: int, directory: Path) -> None:
         while client.alive(found.pid):
             time.sleep(0.001)
     client.remove(run, member, directory)
+
+
+def newest_held(run: str, members: int, directory: Path) -> int:
+    """The newest version that every living keeper with a whole one holds, asked from outside; 0: none."""
+    held: list[set[int]] = []
+    for member in range(members):
+        found = client.find(run, member, directory)
+        if found is None or not client.alive(found.pid):
+            continue
+        with contextlib.suppress(OSError, EOFError):
+            smp = client.SMP(found, role="control")
+            told = smp.query()["held"]
+            smp.close()
+            whole = {h["version"] for h in told if h["state"] in ("encoded", "committed")}
+            if whole:
+                held.append(whole)
+    return max(set.intersection(*held), default=0) if held else 0
+
+
+def _of_all(one: dict[str, Any], other: dict[str, Any], leads: bool) -> dict[str, Any]:
+    """Statistics of two ranks: times of the one that leads, what went wrong of both, and the extremes."""
+    if not one or not other:
+        return one or other
+    joint = dict(other if leads else one)
+    for name in ("torn", "unfenced", "longest_lag_ms", "abandoned", "keepers_lost"):
+        joint[name] = max(one[name], other[name])
+    steps = [s["shortest_step_ms"] for s in (one, other) if s["shortest_step_ms"]]
+    joint["shortest_step_ms"] = min(steps, default=0.0)
+    return joint
 
 
 class _Coordinator:
@@ -147,6 +177,7 @@ class _Coordinator:
             return []
         struck = [k for _, k in self.armed]
         self.armed = []
+        self.run.first_kill = min(self.run.first_kill, self.last + 1)
         options = self.s.guard or {}
         for kill in struck:
             self.workers[kill.rank].kill()
@@ -192,8 +223,7 @@ class _Coordinator:
         elif message[0] == "done":
             done.add(rank)
             self.run.digests.add(message[2])
-            if rank == 0:
-                self.run.stats = message[3]
+            self.run.stats = _of_all(self.run.stats, message[3], rank == 0)
         elif message[0] == "weights":
             self.run.weights = message[2]
         elif message[0] == "restored" and rank == 0:
@@ -224,6 +254,8 @@ class _Coordinator:
             self.crew.dismiss(self.workers[rank])
             self.workers[rank] = self._fresh(rank)
         last = self.last
+        options = self.s.guard or {}
+        asked = newest_held(options["run"], self.s.ranks, Path(options["smp_dir"]))
         self._join()
         restored: dict[int, tuple[float, dict[str, Any]]] = {}
         fault = ""
@@ -257,7 +289,7 @@ class _Coordinator:
                 recovered=bool(report) and report["source"] != "fresh",
                 digest_ok=report.get("digest_ok", False),
                 version=report.get("version", 0),
-                newest_common=report.get("newest_common", 0),
+                newest_common=asked,
                 source=report.get("source", "none"),
                 seconds=max((at for at, _ in restored.values()), default=time.time()) - killed,
             )

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
 
-__all__ = ["Slot", "State", "checksums", "room_for", "view_of"]
+__all__ = ["Mark", "Slot", "State", "checksums", "room_for", "view_of"]
 
 MIB = 1 << 20
 
@@ -77,6 +77,65 @@ def view_of(path: str | Path, size: int, *, create: bool = False) -> tuple[mmap.
     finally:
         os.close(descriptor)
     return mapped, np.frombuffer(mapped, dtype=np.uint8)[:size]
+
+
+class Mark:
+    """A few numbers of a run that outlive the trainer who writes them, in a page of shared memory.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    create : bool
+        Make it; otherwise it must be there.
+
+    Attributes
+    ----------
+    step : int
+        Newest step that the trainer has finished, −1 before the first.
+    torn, unfenced : int
+        Snapshots that were thrown away since somebody wrote under the copy, and steps without the fence.
+    begun, committed : int
+        Versions that were begun and committed.
+    longest_lag, shortest_step : int
+        Nanoseconds from the beginning of a version to its commit, at most, and of an iteration, at least; 0: none yet.
+    """
+
+    FIELDS = ("step", "torn", "unfenced", "begun", "committed", "longest_lag", "shortest_step")
+    SIZE = 64
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.path = path
+        self.mapped, view = view_of(path, self.SIZE, create=create)
+        self.numbers = view.view(np.int64)
+        if create:
+            self.clear()
+
+    def clear(self) -> None:
+        """As before the first step."""
+        self.numbers[:] = 0
+        self["step"] = -1
+
+    def __getitem__(self, name: str) -> int:
+        return int(self.numbers[self.FIELDS.index(name)])
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self.numbers[self.FIELDS.index(name)] = value
+
+    def all(self) -> dict[str, int]:
+        """All numbers by name."""
+        return {name: self[name] for name in self.FIELDS}
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self.numbers = np.zeros(self.SIZE // 8, dtype=np.int64)
+        with contextlib.suppress(BufferError):
+            self.mapped.close()
+
+    def unlink(self) -> None:
+        """Remove the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Slot:

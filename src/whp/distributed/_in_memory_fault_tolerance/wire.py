@@ -47,7 +47,19 @@ class Kind(IntEnum):
 
 
 class WireError(ConnectionError):
-    """The other side refused, or does not speak this language."""
+    """The other side refused, or does not speak this language.
+
+    Parameters
+    ----------
+    why : str
+        Its reason.
+    said : dict, optional
+        All that it said with it.
+    """
+
+    def __init__(self, why: str, said: dict[str, Any] | None = None) -> None:
+        super().__init__(why)
+        self.said = said or {}
 
 
 class Channel:
@@ -137,7 +149,7 @@ class Channel:
         self.send(kind, said, payload)
         answer, told, carried = self.receive()
         if answer is not Kind.OK:
-            raise WireError(str(told.get("why", "refused")))
+            raise WireError(str(told.get("why", "refused")), told)
         return told, carried
 
     def close(self) -> None:

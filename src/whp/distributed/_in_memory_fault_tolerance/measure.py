@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.guard import SnapshotGuard
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.guard import SnapshotGuard
 from whp.validate import as_int
 
 __all__ = ["Job", "job", "measure"]

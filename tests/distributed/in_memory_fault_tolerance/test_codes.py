@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whp.distributed.in_memory_fault_tolerance.codes import (
+from whp.distributed._in_memory_fault_tolerance.codes import (
     ErasureGroup,
     gf_inverse,
     gf_product,

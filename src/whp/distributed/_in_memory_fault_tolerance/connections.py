@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.wire import Channel, Kind, WireError, connect
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.wire import Channel, Kind, WireError, connect
 
 __all__ = ["Lines"]
 

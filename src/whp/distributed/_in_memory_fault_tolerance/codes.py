@@ -182,15 +182,15 @@ class ErasureGroup:
             return rows
         if self.m == 1 or not self._compiled(words[0]):
             return self._rows_numpy(words)
-        from whp.distributed.in_memory_fault_tolerance import _kernels
+        from whp.distributed._in_memory_fault_tolerance import kernels
 
         rows = [np.zeros(size if r < self.m else 0, dtype=np.uint64) for r in range(3)]
         left = words[::-1]
         while len(left) >= 4:
-            _kernels.horner_four(*rows, *left[:4])
+            kernels.horner_four(*rows, *left[:4])
             left = left[4:]
         for column in left:
-            _kernels.horner(*rows, column)
+            kernels.horner(*rows, column)
         return rows[: self.m]
 
     def _rows_numpy(self, words: list[np.ndarray]) -> list[np.ndarray]:
@@ -211,9 +211,9 @@ class ErasureGroup:
         if factor == 1:
             np.bitwise_xor(to, words, out=to)
         elif factor and self._compiled(words):
-            from whp.distributed.in_memory_fault_tolerance import _kernels
+            from whp.distributed._in_memory_fault_tolerance import kernels
 
-            _kernels.add_multiple(to, words, factor)
+            kernels.add_multiple(to, words, factor)
         elif factor:
             times, to_bytes, from_bytes = (
                 tables()[0][factor],

@@ -52,7 +52,7 @@ def run_(
     threads
         Torch's threads in each rank.
     """
-    from whp.distributed.in_memory_fault_tolerance.launch import launch
+    from whp.distributed._in_memory_fault_tolerance.launch import launch
 
     console = Console(stderr=True)
     done = launch(
@@ -89,7 +89,7 @@ def status_(
     json_
         Print one JSON array.
     """
-    from whp.distributed.in_memory_fault_tolerance.launch import status
+    from whp.distributed._in_memory_fault_tolerance.launch import status
 
     rows = status(run, smp_dir)
     if json_:
@@ -122,7 +122,7 @@ def bench_(*, mb: int = 300, steps: int = 12, smp_dir: Path = Path("/dev/shm")) 
     smp_dir
         A memory file system.
     """
-    from whp.distributed.in_memory_fault_tolerance.measure import measure
+    from whp.distributed._in_memory_fault_tolerance.measure import measure
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in measure(mb, steps, smp_dir).items():
@@ -142,8 +142,8 @@ def clean_(*, smp_dir: Path = Path("/dev/shm"), run: str | None = None) -> int:
     run
         Name of a run to end.
     """
-    from whp.distributed.in_memory_fault_tolerance.client import clean
-    from whp.distributed.in_memory_fault_tolerance.launch import end_keepers
+    from whp.distributed._in_memory_fault_tolerance.client import clean
+    from whp.distributed._in_memory_fault_tolerance.launch import end_keepers
 
     ended = 0 if run is None else end_keepers(run, smp_dir)
     gone = clean(smp_dir)

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from whp.distributed._in_memory_fault_tolerance.guard import SnapshotGuard
 from whp.distributed.char_lm import Block, Embed, Head, cross_entropy, windows
-from whp.distributed.in_memory_fault_tolerance.guard import SnapshotGuard
 from whp.distributed.processes import join_group, leave_group
 
 __all__ = ["Setting", "digest_of", "model_of", "rank_main"]

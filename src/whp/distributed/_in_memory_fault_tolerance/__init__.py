@@ -19,7 +19,3 @@ References
 Wang, Shi, He, Tang, Pan, Zheng, Wu, Zhou, He, Chu. Reliable and Efficient In-Memory Fault Tolerance of Large Language Model
 Pretraining. 2023. arXiv:2310.12670.
 """
-
-import lazy_loader as _lazy
-
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -4,114 +4,30 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate
-from whp.distributed.in_memory_fault_tolerance.guarantee import inmemory_certificate
-from whp.distributed.timeline import Event, draw_timeline
-from whp.intervals import exact
+from whp.distributed._in_memory_fault_tolerance.result import InMemoryResult
+from whp.distributed._in_memory_fault_tolerance.stats import Stats
+from whp.distributed._in_memory_fault_tolerance.theorems import (
+    Pace,
+    Watch,
+    exact_recovery,
+    newest_common,
+    rollback,
+    same_as_undisturbed,
+    stall_budget,
+    survival,
+)
 from whp.io import Data
-from whp.result import Result
-from whp.undeclared import met, unchecked, undeclared
 from whp.validate import as_choice, as_int, as_real
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["InMemoryResult", "in_memory_fault_tolerance"]
-
-
-@dataclass(frozen=True, eq=False)
-class InMemoryResult(Result):
-    """A training run through real failures.
-
-    Attributes
-    ----------
-    losses : ndarray, shape (steps,)
-        Mean loss of each step, in nats a character, at its first run.
-    finished : bool
-        Whether training came to its end; if not, `fault` says why.
-    failures : DataFrame
-        Of each failure: ranks killed, members lost, where the state came from, steps and seconds lost.
-    restores : int
-        Restores that succeeded.
-    stall_ms, copy_ms, encode_ms : float
-        Median milliseconds of a snapshot that the trainer waited, that copying took, and until it was encoded and committed.
-    step_ms : float
-        Median milliseconds of an iteration.
-    overhead : float
-        Bytes of parity a byte of state.
-    events : tuple of Event
-        For the picture.
-    weights : dict of str to ndarray
-        Of the trained model.
-    """
-
-    losses: np.ndarray
-    finished: bool
-    fault: str
-    failures: pd.DataFrame
-    restores: int
-    replayed_steps: int
-    stall_ms: float
-    copy_ms: float
-    encode_ms: float
-    step_ms: float
-    state_bytes: int
-    overhead: float
-    seconds: float
-    events: tuple[Event, ...] = field(repr=False)
-    weights: dict[str, np.ndarray] = field(repr=False)
-    vocab: str = field(repr=False)
-    certificates: tuple[Certificate, ...] = ()
-
-    def summary(self) -> dict[str, bool | int | float | str | None]:
-        """How it ended, what failures cost and what snapshots did."""
-        lost = self.failures["steps_lost"]
-        return {
-            "finished": self.finished,
-            **({"fault": self.fault} if self.fault else {}),
-            "final_loss": float(self.losses[-10:].mean()) if len(self.losses) else None,
-            "failures": len(self.failures),
-            "restores": self.restores,
-            "steps_lost": f"{lost.mean():.1f} a failure, {lost.max()} at most"
-            if len(lost)
-            else "0",
-            "recovery_seconds": f"{self.failures['seconds'].median():.2f}" if len(lost) else "",
-            "stall_ms": self.stall_ms,
-            "copy_ms": self.copy_ms,
-            "encode_ms": self.encode_ms,
-            "step_ms": self.step_ms,
-            "state_bytes": self.state_bytes,
-            "parity_overhead": self.overhead,
-            "seconds": self.seconds,
-        }
-
-    def artifacts(self) -> dict[str, Any]:
-        """Losses, failures and weights."""
-        from safetensors.numpy import save_file
-
-        return {
-            "arrays.npz": {"losses": self.losses},
-            "failures.csv": self.failures,
-            "model.safetensors": lambda path: save_file(
-                {k: np.ascontiguousarray(v) for k, v in self.weights.items()}, path
-            ),
-        }
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """What every rank did over time, with its deaths."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        rows = sorted({e.who for e in self.events}, key=lambda who: int(who.split()[-1]))
-        return draw_timeline(self.events, ax, rows)
+__all__ = ["in_memory_fault_tolerance"]
 
 
 def in_memory_fault_tolerance(
@@ -123,8 +39,8 @@ def in_memory_fault_tolerance(
     kills: int | Sequence[Sequence[int]] = 3,
     node_kills: int | Sequence[Sequence[int]] = 1,
     every: int | None = None,
-    codec: str = "auto",
-    mode: str = "overlap",
+    codec: Literal["auto", "power", "cauchy", "replica"] = "auto",
+    mode: Literal["overlap", "sync"] = "overlap",
     replica: bool = False,
     reference: bool = True,
     dim: int = 64,
@@ -194,10 +110,10 @@ def in_memory_fault_tolerance(
     """
     import torch
 
+    from whp.distributed._in_memory_fault_tolerance.cluster import train
+    from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+    from whp.distributed._in_memory_fault_tolerance.rank import Setting
     from whp.distributed.char_lm import encode, vocabulary
-    from whp.distributed.in_memory_fault_tolerance.cluster import train
-    from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-    from whp.distributed.in_memory_fault_tolerance.rank import Setting
 
     if not isinstance(text, str):
         raise TypeError(f"text must be a string, got {type(text).__name__}")
@@ -243,6 +159,7 @@ def in_memory_fault_tolerance(
         "mode": mode,
         "smp_dir": str(smp_dir),
         "linger": 120.0,
+        "verbose": False,
         "failure_rate": 20 * max(1, len(plan)) / steps if failure_rate is None else rate,
     }
     setting = Setting(
@@ -269,7 +186,7 @@ def in_memory_fault_tolerance(
 def _planned(
     given: Any, argument: str, node: bool, ranks: int, steps: int, generator: np.random.Generator
 ) -> list[Any]:
-    from whp.distributed.in_memory_fault_tolerance.cluster import Kill
+    from whp.distributed._in_memory_fault_tolerance.cluster import Kill
 
     if not isinstance(given, Sequence):
         count = as_int(given, argument, low=0, high=max(0, steps // 4))
@@ -308,24 +225,25 @@ def _result(
     middle = {
         k: float(np.median(stats.get(k) or [0.0])) for k in ("stalls_ms", "copies_ms", "lags_ms")
     }
-    lag = (max(stats.get("lags_ms") or [0.0]) + max(stats.get("copies_ms") or [0.0])) / 1e3
     period = every or int(stats.get("longest_period", 0)) or 1
     window = max([f.seconds for f in run.failures], default=0.0) + period * step_seconds
-    certificates = inmemory_certificate(
-        run.failures,
-        stats,
-        n=s.ranks,
-        m=code.m,
-        every=period,
-        steps=s.steps,
-        hosts=[hosts],
-        lag=lag,
-        step_seconds=step_seconds,
-        rate=rate / s.ranks,
-        window=window,
-        budget=budget,
+    known = Stats(**stats) if stats else Stats()
+    watch = Watch(s.guard["mode"], known.torn, known.unfenced, bool(stats))
+    certificates: tuple[Certificate, ...] = (
+        exact_recovery(run.failures, watch, code.m),
+        newest_common(run.failures, code.m),
+        rollback(run.failures, Pace.of(known, period), s.steps, code.m),
+        stall_budget(known.stalls_ms, known.watched_ms, budget, snapshots=max(0, known.begun - 1)),
+        survival(
+            None,
+            n=s.ranks,
+            m=code.m,
+            rate=rate / s.ranks,
+            window=window,
+            hosts=None if simulated else [hosts],
+        ),
+        _same(run, undisturbed, s),
     )
-    certificates += (_same(run, undisturbed, s),)
     rows = [
         {
             "ranks_killed": " ".join(map(str, f.trainers)),
@@ -372,31 +290,16 @@ def _result(
 
 def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
     """Whether what was computed again, and in the end the weights, are what they would have been without failures."""
-    wrong: int | None = None
+    wrong, compared, before = None, 0, None
     if not run.fault:
-        wrong = int(run.mismatches) + (len(run.digests) - 1)
-        if undisturbed is not None:
+        wrong, compared = int(run.mismatches) + (len(run.digests) - 1), int(run.replayed) + 1
+    if undisturbed is not None:
+        early = [key for key in run.losses if key[0] < run.first_kill]
+        differ = sum(run.losses[key] != undisturbed.losses.get(key) for key in early)
+        before = (differ, len(early))
+        if wrong is not None:
+            late = [key for key in run.losses if key[0] >= run.first_kill]
+            wrong += sum(run.losses[key] != undisturbed.losses.get(key) for key in late)
             wrong += int(undisturbed.digests != run.digests)
-    known = unchecked(
-        "one processor computes the same sum twice", "deterministic kernels on one machine"
-    )
-    return undeclared(
-        "same-as-undisturbed",
-        "losses of steps that were run again, and the trained weights, are bit for bit those of a run without failures",
-        "derived here: parameters, moments, generators and data position are one consistent version",
-        "<=",
-        0.0,
-        1.0,
-        None if wrong is None else exact(float(wrong)),
-        assumptions=(
-            known
-            if undisturbed is not None
-            else met("steps that were run again are compared with themselves"),
-        ),
-        inputs={
-            "steps run again": run.replayed // max(1, s.ranks),
-            "compared with a run without failures": undisturbed is not None,
-        },
-        needs="a run that came to its end",
-        remedy="something that training depends on is not in the state: a generator, a sampler's position, a scheduler.",
-    )
+            compared += len(late) + 1
+    return same_as_undisturbed(wrong, compared, before)

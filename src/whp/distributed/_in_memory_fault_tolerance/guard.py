@@ -14,29 +14,36 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from whp.distributed.in_memory_fault_tolerance import client, recovery
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.exchange import Group
-from whp.distributed.in_memory_fault_tolerance.generators import random_states
-from whp.distributed.in_memory_fault_tolerance.memory import checksums
-from whp.distributed.in_memory_fault_tolerance.recovery import Report, Stats, UnrecoverableError
-from whp.distributed.in_memory_fault_tolerance.shards import (
-    Flat,
-    StateMismatchError,
-    flatten,
-    to_plain,
+from whp.certificate import Certificate
+from whp.distributed._in_memory_fault_tolerance import recovery
+from whp.distributed._in_memory_fault_tolerance.client import SMP, keepers
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.collectives import Group
+from whp.distributed._in_memory_fault_tolerance.copying import Copy
+from whp.distributed._in_memory_fault_tolerance.generators import random_states
+from whp.distributed._in_memory_fault_tolerance.memory import checksums, room_for
+from whp.distributed._in_memory_fault_tolerance.objects import changing, checked, collect, shape_of
+from whp.distributed._in_memory_fault_tolerance.session import Session
+from whp.distributed._in_memory_fault_tolerance.shards import Flat, flatten, to_plain
+from whp.distributed._in_memory_fault_tolerance.stats import Report, Stats
+from whp.distributed._in_memory_fault_tolerance.survival import every_steps
+from whp.distributed._in_memory_fault_tolerance.theorems import (
+    Failure,
+    Pace,
+    Watch,
+    exact_recovery,
+    rollback,
+    stall_budget,
 )
-from whp.distributed.in_memory_fault_tolerance.survival import every_steps
 from whp.validate import as_choice, as_int, as_real
 
-__all__ = ["Report", "SnapshotGuard", "StateMismatchError", "Stats", "UnrecoverableError"]
+__all__ = ["SnapshotGuard"]
 
 STUCK = 60.0
 GONE = (OSError, EOFError)
@@ -76,13 +83,16 @@ class SnapshotGuard:
     sharded : bool
         Each rank has a state of its own (FSDP, a stage of a pipeline) instead of a copy of the same.
     run : str, optional
-        Name under which a restarted process finds its memory; by default ``$WHP_GUARD_RUN``, or one made from script and directory.
+        Name under which a restarted process finds its memory; by default ``$WHP_GUARD_RUN``, or one made from the script, its
+        arguments, the directory and the shapes in `state`.
     failure_rate : float
         Failures a second of the whole job, for `every`.
     host : str
         Address on which keepers of memory listen to each other.
     linger : float
         Seconds after which a keeper that no trainer comes back to ends.
+    verbose : bool
+        Say in a line on standard error where each start begins.
 
     Attributes
     ----------
@@ -95,6 +105,21 @@ class SnapshotGuard:
     ------
     TypeError, ValueError
         If an argument is not what is accepted; the message names it.
+
+    References
+    ----------
+    Wang et al. Reliable and Efficient In-Memory Fault Tolerance of Large Language Model Pretraining. 2023.
+
+    Examples
+    --------
+    ::
+
+        with SnapshotGuard({"model": model, "optimizer": optimizer}) as guard:
+            for step in range(guard.restore(), steps):
+                loss().backward()
+                guard.pre_step()
+                optimizer.step()
+                guard.post_step(step)
     """
 
     def __init__(
@@ -116,8 +141,9 @@ class SnapshotGuard:
         failure_rate: float = 1 / 3600,
         host: str = "127.0.0.1",
         linger: float = 3600.0,
+        verbose: bool = True,
     ) -> None:
-        self.state = _checked(state)
+        self.state = checked(state)
         self.ranks = Group(group)
         self.rank, self.n = self.ranks.rank, self.ranks.size
         if parity is None:
@@ -129,13 +155,13 @@ class SnapshotGuard:
         self.code = ErasureGroup(self.n, parity, codec)
         self.every = None if every is None else as_int(every, "every", low=1)
         self.mode = as_choice(mode, "mode", ("overlap", "sync"))
-        self.verify, self.sharded = bool(verify), bool(sharded)
-        self.directory = Path(smp_dir)
+        self.sharded, self.verbose = bool(sharded), bool(verbose)
+        self.directory = Path(smp_dir).absolute()
         if not self.directory.is_dir():
             raise ValueError(f"smp_dir must be a directory in memory, got {smp_dir}")
         if (persist_dir is None) != (persist_every is None):
             raise ValueError("persist_dir and persist_every must be given together")
-        self.run = _run_name(run)
+        self.run = _run_name(run, self.state)
         self.persist = None
         if persist_dir is not None:
             place = Path(persist_dir).absolute() / self.run
@@ -144,7 +170,6 @@ class SnapshotGuard:
                 "every": as_int(persist_every, "persist_every", low=1),
             }
         self.failure_rate = as_real(failure_rate, "failure_rate", low=0, high=1e6, open_ends=True)
-        self.host, self.linger = host, as_real(linger, "linger", low=0.1, high=1e9)
         if isinstance(nodes, str):
             if nodes != "auto":
                 raise ValueError(
@@ -159,21 +184,51 @@ class SnapshotGuard:
         else:
             self.nodes = tuple(nodes)
         self.report_: Report | None = None
-        self.stats_ = Stats(n=self.n, m=parity)
-        self.smp: client.SMP | None = None
-        self.token = ""
-        self.keepers: list[int] = []  # process numbers of all members' keepers, as last agreed
-        self.committed = self.flying = 0
-        self.next_version, self.due, self.period = 1, 0, self.every or 1
+        self.session = Session(
+            self.run,
+            self.ranks,
+            self.code,
+            self.directory,
+            host,
+            as_real(linger, "linger", low=0.1, high=1e9),
+            bool(verify),
+            self.sharded,
+            self.persist,
+            _about(),
+            Stats(n=self.n, m=parity),
+        )
+        self.due, self.period = 0, self.every or 1
         self._copier: threading.Thread | None = None
-        self._done = threading.Event()
+        self._copying: Copy | None = None
         self._fenced = True
         self._broken = ""
         self._began = self._last = 0.0
+        self._size, self._sent = 0, 0.0
         self._steps: list[float] = []
-        self.live: tuple[int, dict[str, Any]] | None = None
+        self._done_here = 0
+        self._watched_from = 0.0
+        self.live: recovery.Live = None
         self._closed = False
         atexit.register(self._at_exit)
+
+    @property
+    def stats_(self) -> Stats:
+        """What snapshots cost."""
+        return self.session.stats
+
+    @stats_.setter
+    def stats_(self, stats: Stats) -> None:
+        self.session.stats = stats
+
+    @property
+    def smp(self) -> SMP | None:
+        """The connection to this rank's keeper."""
+        return self.session.smp
+
+    @property
+    def keepers(self) -> list[int]:
+        """Process numbers of all members' keepers."""
+        return self.session.keepers
 
     # The loop
 
@@ -202,15 +257,46 @@ class SnapshotGuard:
         """
         as_choice(source, "source", ("auto", "smp", "persist", "fresh"))
         self._fence()
-        return recovery.restore(self, source, live)
+        mine = self.live if live and not changing(self.state) else None
+        self.report_, self.live = recovery.restore(self.session, self.state, source, mine)
+        step = self.report_.step
+        self.due = step + self.period if step >= 0 else 0
+        self._last, self._fenced, self._done_here = 0.0, True, 0
+        if step < 0:
+            self._room()
+            self.report_ = replace(self.report_, said=self.report_.said + self._elsewhere())
+        if self.verbose and self.rank == 0:
+            print(f"whp guard: {self.report_.said}", file=sys.stderr, flush=True)
+        return step + 1
+
+    def _room(self) -> None:
+        """Refuse to begin where not even what there is now would fit; an optimizer makes its moments later."""
+        length = self.shard_length(flatten(collect(self.state)).size)
+        buffer = length + self.code.m * self.code.block_length(length)
+        here = sum(node == self.nodes[self.rank] for node in self.nodes)
+        if self.session.keeper.query()["allocated"] < 2 * buffer:
+            room_for(self.directory, 2 * here, buffer)
+
+    def _elsewhere(self) -> str:
+        """A hint at what is held under other names of the same script."""
+        script = self.session.about.get("script")
+        others = {
+            k.run: " ".join(k.about.get("arguments", ()))
+            for k in keepers(self.directory)
+            if k.run != self.run and script and k.about.get("script") == script
+        }
+        shown = [f"{run} (arguments {words!r})" for run, words in list(others.items())[:3]]
+        return f"; of this script there is also run {', '.join(shown)}" if shown else ""
 
     def pre_step(self) -> None:
         """The fence: wait until the running copy no longer reads what ``optimizer.step()`` will write."""
         start = time.perf_counter()
-        waited = self._copier is not None and not self._done.is_set()
+        copying = self._copying
+        waited = copying is not None and not copying.over.is_set()
         self._fenced = True
-        if self._copier is not None:
-            self._done.wait()
+        if copying is not None:
+            copying.over.wait()
+            self._copying = None
             self.stats_.fence_waits += waited
             self.stats_.add_stall(time.perf_counter() - start)
 
@@ -227,18 +313,34 @@ class SnapshotGuard:
                 "restore() must be called before the first step: it finds or starts the keeper of memory"
             )
         now = time.perf_counter()
-        if self._last:
-            self._steps = [*self._steps[-30:], now - self._last]
+        missed, self._fenced = not self._fenced, True
+        with contextlib.suppress(*GONE):  # a keeper that has just died is replaced below
+            self._record(int(step), now - self._last if self._last else 0.0, missed)
         self._last = now
-        if not self._fenced:
-            self.stats_.unfenced += 1
-        self._fenced = True
         self.live = (int(step), random_states())
         if step >= self.due:
             self._snapshot(int(step))
-        self._last += (
-            time.perf_counter() - now if len(self._steps) < 2 else 0.0
-        )  # allocation is not part of a step
+        if self._done_here < 3:  # allocation is not part of a step
+            self._last += time.perf_counter() - now
+        if self._watched_from:
+            self.stats_.watched_ms = 1e3 * (time.perf_counter() - self._watched_from)
+        elif self.stats_.copies_ms:
+            self._watched_from = time.perf_counter()
+
+    def _record(self, step: int, seconds: float, missed: bool) -> None:
+        """Write down what has to outlive this process, in memory that the keeper holds."""
+        marks, stats = self.session.keeper.marks(), self.stats_
+        marks["step"] = step
+        self._done_here += 1
+        if missed:
+            stats.unfenced += 1
+            marks["unfenced"] += 1
+        if seconds and self._done_here > 3:  # the first steps load code and allocate
+            self._steps = [*self._steps[-30:], seconds]
+            shortest = marks["shortest_step"]
+            marks["shortest_step"] = min(shortest or 1 << 62, int(1e9 * seconds))
+        stats.shortest_step_ms = marks["shortest_step"] / 1e6
+        stats.longest_lag_ms = marks["longest_lag"] / 1e6
 
     @property
     def step_seconds(self) -> float:
@@ -284,19 +386,46 @@ class SnapshotGuard:
         """Leave nothing behind after a normal end, and everything after a failure."""
         self.close(keep=hasattr(sys, "last_value") or bool(os.environ.get("WHP_GUARD_KEEP")))
 
-    # A snapshot
+    def certificates(
+        self, *, budget: float = 0.05, steps: int | None = None
+    ) -> tuple[Certificate, ...]:
+        """What is promised of this process's restore and of its snapshots so far.
 
-    def collect(self) -> dict[str, Any]:
-        """The state, as nested dicts."""
-        found: dict[str, Any] = {}
-        for name, thing in self.state.items():
-            if isinstance(thing, Tensor):
-                found[name] = thing
-            elif isinstance(thing, tuple):
-                found[name] = thing[0]()
-            else:
-                found[name] = thing.state_dict()
-        return found
+        Parameters
+        ----------
+        budget : float
+            Share of the time that snapshots may block.
+        steps : int, optional
+            Of the whole run, to tell whether a bound on lost steps says anything; by default those done so far.
+        """
+        r, stats = self.report_, self.stats_
+        failures = []
+        if r is not None and (r.source != "fresh" or r.begun):
+            failures.append(
+                Failure(
+                    (),
+                    r.rebuilt_nodes,
+                    r.last_step,
+                    r.step,
+                    r.source != "fresh",
+                    r.digest_ok,
+                    r.version,
+                    source=r.source,
+                    seconds=r.seconds,
+                )
+            )
+        done = 1 + (self.live[0] if self.live is not None else -1)
+        watch = Watch(self.mode, stats.torn, stats.unfenced, type(self) is SnapshotGuard)
+        known = tuple(f for f in failures if f.last_step >= 0)
+        return (
+            exact_recovery(failures, watch, self.code.m),
+            rollback(known, Pace.of(stats, self.period), steps or max(done, 1), self.code.m),
+            stall_budget(
+                stats.stalls_ms, stats.watched_ms, budget, snapshots=max(0, stats.begun - 1)
+            ),
+        )
+
+    # A snapshot
 
     def shard_length(self, size: int) -> int:
         """Bytes of a shard of a stream: a share or the whole, in blocks of 64-byte lines."""
@@ -311,33 +440,34 @@ class SnapshotGuard:
     def _snapshot(self, step: int) -> None:
         start = time.perf_counter()
         self._fence()
-        flat = flatten(self.collect())
+        flat = flatten(collect(self.state))
         if not self._agree(step, flat):
             self.due = step + 1
             return
+        session = self.session
         try:
             self._begin(step, flat)
         except GONE as error:
             self._broken = str(error)  # the keeper died; the next round starts another
-            self.flying = self.flying or self.next_version
-            self.next_version += 1
+            session.flying = session.flying or session.next_version
+            session.next_version += 1
         self.due = step + self.period
         self.stats_.begin_stall(time.perf_counter() - start)
 
     def _status(self) -> dict[str, Any]:
+        session = self.session
         try:
-            assert self.smp is not None
-            told = self.smp.query()
+            return session.keeper.query()
         except GONE:
-            self.smp = recovery.connected(self)
-            told = self.smp.query()
-        return told
+            session.keeper.close()
+            session.smp = recovery.connected(session)
+            return session.keeper.query()
 
     def _agree(self, step: int, flat: Flat) -> bool:
         """One round among the ranks: whether a new snapshot may begin, after healing what broke since the last."""
-        told = self._status()
+        told, session = self._status(), self.session
         state = {h["version"]: h["state"] for h in told["held"]}
-        age = time.perf_counter() - self._began if self.flying else 0.0
+        age = time.perf_counter() - self._began if session.flying else 0.0
         costs = {
             "stall": self.stats_.typical_stall,
             "lag": self.stats_.typical_lag,
@@ -345,13 +475,13 @@ class SnapshotGuard:
         }
         mine = {
             "pid": told["pid"],
-            "flying": state.get(self.flying, "none"),
+            "flying": state.get(session.flying, "none"),
             "age": age,
             "size": flat.size,
             "print": "" if self.sharded else flat.fingerprint,
             **costs,
         }
-        if self.flying and told["timings"].get("committed", 0) >= (self._sent or math.inf):
+        if session.flying and told["timings"].get("committed", 0) >= (self._sent or math.inf):
             self.stats_.lags_ms.append(1e3 * (told["timings"]["committed"] - self._sent))
             self._sent = 0.0
         everyone = self.ranks.tell(mine)
@@ -364,56 +494,48 @@ class SnapshotGuard:
             stall, lag, tau = (max(said[k] for said in everyone) for k in ("stall", "lag", "step"))
             self.period = every_steps(max(stall, 1e-6), lag, tau, self.failure_rate)
         self.stats_.longest_period = max(self.stats_.longest_period, self.period)
-        if [said["pid"] for said in everyone] != self.keepers:
+        if [said["pid"] for said in everyone] != session.keepers:
             self.stats_.keepers_lost += 1
-            recovery.settle(self)
+            found = recovery.settle(session)
+            if (
+                found.why
+            ):  # too many died at once; what is trained lives, and the next version begins anew
+                recovery.begin_anew(session, found.floor)
             return True
-        if not self.flying:
+        if not session.flying:
             return True
-        assert self.smp is not None
         states = {said["flying"] for said in everyone}
         if states <= {"encoded", "committed"}:
             with contextlib.suppress(*GONE):  # a keeper that dies now is noticed in the next round
-                self.smp.commit(self.flying)
-            self.committed, self.flying = self.flying, 0
+                session.keeper.commit(session.flying)
+            session.committed, session.flying = session.flying, 0
             self.stats_.versions += 1
             return True
         if "none" in states or max(said["age"] for said in everyone) > STUCK:
             self.stats_.abandoned += 1
             with contextlib.suppress(*GONE):
-                self.smp.drop(self.committed, self.flying)
-            self.flying = 0
+                session.keeper.drop(session.committed, session.flying)
+            session.flying = 0
             self.ranks.tell({})  # nobody writes before all have dropped
             return True
         self.stats_.postponed += 1
         return False
 
-    _size = 0
-    _sent = 0.0
-
     def _begin(self, step: int, flat: Flat) -> None:
-        assert self.smp is not None
+        session, smp = self.session, self.session.keeper
         length = self.shard_length(self._size)
         if length != self.stats_.shard_bytes:
             start = time.perf_counter()
-            self.smp.alloc(self.n, self.code.m, self.code.codec, length, self.persist)
+            smp.alloc(self.n, self.code.m, self.code.codec, length, self.persist)
             self.stats_.shard_bytes, self.stats_.state_bytes = length, flat.size
             self.stats_.setup_ms += 1e3 * (time.perf_counter() - start)
-        version, self.next_version = self.next_version, self.next_version + 1
-        self.flying, self._began, self._broken = version, time.perf_counter(), ""
-        into = self.smp.begin(version, length)
+        version, session.next_version = session.next_version, session.next_version + 1
+        session.flying, self._began, self._broken = version, time.perf_counter(), ""
+        self._sent = time.time()
+        self.stats_.begun += 1
+        into = smp.begin(version, length)
         at = 0 if self.sharded else self.rank * length
-        changing = self._changing()
-        now = {
-            i
-            for i, e in enumerate(flat.extents)
-            if e.tensor.untyped_storage().data_ptr() in changing
-        }
-        watched = [
-            (e.tensor, e.tensor._version) for i, e in enumerate(flat.extents) if i not in now
-        ]
-        flat.copy_range(at, into, only=now)
-        flat.clear_gaps(at, into)
+        copying = Copy(flat, at, into, changing(self.state))
         header = {
             "version": version,
             "step": step,
@@ -427,63 +549,46 @@ class SnapshotGuard:
             "manifest": flat.manifest,
             "plain": flat.plain,
             "print": flat.fingerprint,
+            "about": session.about,
         }
-        self._done = threading.Event()
-        self._fenced = False
         states = self.live[1] if self.live is not None else random_states()
+        if self.mode == "sync":
+            copying.take()
+        else:
+            self._copying, self._fenced = copying, False
         self._copier = threading.Thread(
-            target=self._copy, args=(flat, at, into, now, watched, header, states), daemon=True
+            target=self._finish, args=(copying, into, header, states), daemon=True
         )
         self._copier.start()
-        if self.mode == "sync":
-            self._done.wait()
-            self._fenced = True
 
-    def _changing(self) -> set[int]:
-        """Storages that a forward pass writes, so that they cannot be copied while one runs."""
-        modules = [thing for thing in self.state.values() if isinstance(thing, nn.Module)]
-        return {
-            b.untyped_storage().data_ptr()
-            for module in modules
-            for b in module.buffers()
-            if b.layout is torch.strided
-        }
-
-    def _copy(
-        self,
-        flat: Flat,
-        at: int,
-        into: np.ndarray,
-        skip: set[int],
-        watched: list[Any],
-        header: dict[str, Any],
-        rng: dict[str, Any],
+    def _finish(
+        self, copying: Copy, into: np.ndarray, header: dict[str, Any], rng: dict[str, Any]
     ) -> None:
-        smp = self.smp
-        assert smp is not None
+        """Copy if that is to be done beside training, and hand the version to the keeper."""
+        session, smp, stats = self.session, self.session.keeper, self.stats_
         try:
-            start = time.perf_counter()
-            flat.copy_range(at, into, skip=skip)
-            torn = [tensor for tensor, version in watched if tensor._version != version]
-            self.stats_.copies_ms.append(1e3 * (time.perf_counter() - start))
-            self._done.set()
-            if torn:
-                self.stats_.torn += 1
-                smp.drop(self.committed, header["version"])
+            if self.mode == "overlap":
+                copying.take()
+            stats.copies_ms.append(copying.copy_ms)
+            stats.checks_ms.append(copying.check_ms)
+            if copying.torn:
+                stats.torn += 1
+                smp.marks()["torn"] += 1
+                smp.drop(session.committed, header["version"])
                 warnings.warn(
-                    f"{len(torn)} tensors changed while they were copied: call pre_step() before optimizer.step()",
+                    f"the snapshot of step {header['step']} is thrown away: {copying.torn}. Call pre_step() before "
+                    "optimizer.step(), and write nothing of the state between post_step() and the next pre_step()",
                     stacklevel=1,
                 )
                 return
             _yield_to_trainer()
             header["rng"] = to_plain(rng, "rng")
             header["crc"] = checksums(into, 1 if self.code.codec == "replica" else self.code.k)
-            self._sent = time.time()
             smp.copied(header["version"], header)
         except GONE as error:
             self._broken = str(error)
         finally:
-            self._done.set()
+            copying.over.set()
 
 
 def _yield_to_trainer() -> None:
@@ -492,30 +597,19 @@ def _yield_to_trainer() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-def _checked(state: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(state, Mapping) or not state:
-        raise TypeError("state must be a mapping of names to what is to be saved, and not empty")
-    for name, thing in state.items():
-        if not isinstance(name, str):
-            raise TypeError(f"state must have names as keys, got {name!r}")
-        pair = isinstance(thing, tuple) and len(thing) == 2 and all(callable(f) for f in thing)
-        if not (
-            pair
-            or isinstance(thing, Tensor)
-            or (hasattr(thing, "state_dict") and hasattr(thing, "load_state_dict"))
-        ):
-            raise TypeError(
-                f"state[{name!r}] must be a tensor, have state_dict and load_state_dict, or be a (getter, setter) pair, "
-                f"got {type(thing).__name__}"
-            )
-    return dict(state)
+def _about() -> dict[str, Any]:
+    """Script and arguments of this process."""
+    script = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else ""
+    return {"script": script, "arguments": list(sys.argv[1:])}
 
 
-def _run_name(run: str | None) -> str:
+def _run_name(run: str | None, state: Mapping[str, Any]) -> str:
     name = run or os.environ.get("WHP_GUARD_RUN")
     if name is None:
-        script = os.path.abspath(sys.argv[0]) if sys.argv and sys.argv[0] else secrets.token_hex(8)
-        name = "script" + hashlib.sha256(f"{script}\0{os.getcwd()}".encode()).hexdigest()[:10]
+        about = _about()
+        script = about["script"] or secrets.token_hex(8)
+        words = [script, os.getcwd(), *about["arguments"], shape_of(state)]
+        name = "script" + hashlib.sha256("\0".join(words).encode()).hexdigest()[:10]
     if not name.replace("_", "").isalnum():
         raise ValueError(f"run must be made of letters, digits and underscores, got {name!r}")
     return name

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance import client
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.memory import checksums
-from whp.distributed.in_memory_fault_tolerance.recovery import Agreed, UnrecoverableError, agree
+from whp.distributed._in_memory_fault_tolerance import client
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.memory import checksums
+from whp.distributed._in_memory_fault_tolerance.recovery import Agreed, UnrecoverableError, agree
 
 __all__ = ["Fleet"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance.memory import checksums
-from whp.distributed.in_memory_fault_tolerance.wire import Kind
+from whp.distributed._in_memory_fault_tolerance.memory import checksums
+from whp.distributed._in_memory_fault_tolerance.wire import Kind
 
 if TYPE_CHECKING:
-    from whp.distributed.in_memory_fault_tolerance.smp import Keeper
+    from whp.distributed._in_memory_fault_tolerance.holding import Holding
 
 __all__ = ["newest", "publish", "read", "write"]
 
@@ -30,37 +30,37 @@ def _write(path: Path, content: Any) -> None:
     draft.rename(path)
 
 
-def write(keeper: Keeper, version: int) -> None:
+def write(holding: Holding, version: int) -> None:
     """Write this member's part of a committed version, and say so to the coordinator."""
-    slot = keeper.slot_of(version)
+    slot = holding.slot_of(version)
     if slot is None:
         return
-    head = slot.heads[keeper.member]
-    folder = Path(keeper.persist["directory"]) / f"version-{version:08d}.incomplete"
+    head = slot.heads[holding.member]
+    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
     folder.mkdir(parents=True, exist_ok=True)
     content = slot.data.copy()
     if slot.version != version:
         return
-    _write(folder / f"member-{keeper.member}.bin", content)
-    _write(folder / f"member-{keeper.member}.json", json.dumps(head).encode())
-    said = {"version": version, "member": keeper.member}
-    for coordinator in range(keeper.group.n):
-        if coordinator == keeper.member:
-            publish(keeper, version, keeper.member)
+    _write(folder / f"member-{holding.member}.bin", content)
+    _write(folder / f"member-{holding.member}.json", json.dumps(head).encode())
+    said = {"version": version, "member": holding.member}
+    for coordinator in range(holding.group.n):
+        if coordinator == holding.member:
+            publish(holding, version, holding.member)
             return
-        if keeper.tell(coordinator, Kind.PERSISTED, said):
+        if holding.tell(coordinator, Kind.PERSISTED, said):
             return
 
 
-def publish(keeper: Keeper, version: int, member: int) -> None:
+def publish(holding: Holding, version: int, member: int) -> None:
     """As the coordinator: rename the folder when all parts are there, and remove versions older than the last two."""
-    with keeper.changed:
-        have = keeper.on_disk.setdefault(version, set())
+    with holding.changed:
+        have = holding.on_disk.setdefault(version, set())
         have.add(member)
-        if len(have) < keeper.group.n:
+        if len(have) < holding.group.n:
             return
-        del keeper.on_disk[version]
-    root = Path(keeper.persist["directory"])
+        del holding.on_disk[version]
+    root = Path(holding.persist["directory"])
     draft = root / f"version-{version:08d}.incomplete"
     if draft.exists():
         draft.rename(root / f"version-{version:08d}")

@@ -1,6 +1,6 @@
 """The keeper of memory: a process of its own that holds a member's copies and parity, and survives the trainer.
 
-``python -m whp.distributed.in_memory_fault_tolerance.smp`` is started detached, with numpy alone. It serves its
+``python -m whp.distributed._in_memory_fault_tolerance.keeper`` is started detached, with numpy alone. It serves its
 trainer over a Unix socket and the other keepers over TCP. A buffer goes EMPTY → DIRTY(v) → COPIED(v) → ENCODED(v) → COMMITTED(v); a
 version is committed when the lowest live keeper has heard ENCODED from all. At every instant all live keepers hold a common version
 that is at least ENCODED, so recovery takes the newest such: a COMMIT that got lost half-way does no harm.
@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance import persistence, rebuilding
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.lines import Lines
-from whp.distributed.in_memory_fault_tolerance.memory import Slot, State, room_for
-from whp.distributed.in_memory_fault_tolerance.wire import Channel, Kind, WireError, greeted
+from whp.distributed._in_memory_fault_tolerance import persistence, rebuilding
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.holding import Holding
+from whp.distributed._in_memory_fault_tolerance.memory import Slot, State, room_for
+from whp.distributed._in_memory_fault_tolerance.wire import Channel, Kind, WireError, greeted
 
 __all__ = ["Keeper", "main"]
 
@@ -52,8 +52,8 @@ def stand_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 5)
 
 
-class Keeper(Lines):
-    """State of one member's memory and its answers to messages.
+class Keeper(Holding):
+    """One member's memory and its answers to messages.
 
     Parameters
     ----------
@@ -61,42 +61,36 @@ class Keeper(Lines):
         Which run and member, where its files go, and the run's secret.
     linger : float
         Seconds without a trainer after which it unlinks its memory and ends.
+    replaces : bool
+        A keeper of this member had versions and died: what it held is lost until a version is committed again.
+    about : dict
+        What its trainer said of itself: script and arguments.
     """
 
     def __init__(
-        self, run: str, member: int, directory: Path, token: str, linger: float = 3600.0
+        self,
+        run: str,
+        member: int,
+        directory: Path,
+        token: str,
+        linger: float = 3600.0,
+        *,
+        replaces: bool = False,
+        about: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(member, token)
-        self.run, self.directory, self.linger = run, directory, linger
-        self.stem = directory / f"whp-{run}-{member}"
-        self.slots = [Slot(Path(f"{self.stem}-{os.getpid()}-{letter}")) for letter in "ab"]
+        super().__init__(run, member, directory, token)
+        self.linger, self.replaces, self.about = linger, replaces, about or {}
         self.encoded: dict[int, set[int]] = {}
-        self.on_disk: dict[int, set[int]] = {}
-        self.floor = 0  # no version up to here will be written any more
         self.held = False
-        self.persist: dict[str, Any] = {}
         self.trainer: Channel | None = None
+        self.trainer_pid = 0
         self.last_seen = time.monotonic()
         self.timings: dict[str, float] = {}
+        self.begun_at: dict[int, int] = {}
         self.port = 0
+        self._said = b""
 
-    # What is held
-
-    def slot_of(self, version: int) -> Slot | None:
-        """The buffer of a version, if it is held."""
-        return next(
-            (s for s in self.slots if s.version == version and s.state is not State.EMPTY), None
-        )
-
-    @property
-    def parts(self) -> int:
-        """Blocks of a shard."""
-        return 1 if self.group.codec == "replica" else self.group.k
-
-    def _expected(self, slot: Slot) -> int:
-        """Bytes of others' blocks that make this member's parity complete."""
-        each = 1 if self.group.codec == "replica" else self.group.k
-        return self.group.m * each * slot.block
+    # A version's way
 
     def _advance(self, slot: Slot) -> None:
         """COPIED becomes ENCODED when all blocks and all headers are there."""
@@ -120,8 +114,6 @@ class Keeper(Lines):
                 return
             if self.tell(coordinator, Kind.ENCODED, {"version": version, "member": self.member}):
                 return
-
-    # A version's way
 
     def on_alloc(self, said: dict[str, Any]) -> dict[str, Any]:
         """Both buffers, before the first snapshot needs them."""
@@ -166,6 +158,8 @@ class Keeper(Lines):
                 )
             slot.fit(said["length"], self.group)
             slot.begin(version)
+            self.mark["begun"] += 1
+            self.begun_at = {version: time.monotonic_ns()}
             self.changed.notify_all()
             return {"path": str(slot.path), "size": len(slot.bytes)}
 
@@ -282,6 +276,11 @@ class Keeper(Lines):
             slot.state = State.COMMITTED
             self.timings["committed"] = time.time()
             self.floor = max(self.floor, version)
+            self.replaces = False
+            self.mark["committed"] += 1
+            if version in self.begun_at:
+                lag = time.monotonic_ns() - self.begun_at.pop(version)
+                self.mark["longest_lag"] = max(self.mark["longest_lag"], lag)
             for other in self.slots:
                 if other is not slot and other.version < version:
                     other.clear()
@@ -292,9 +291,12 @@ class Keeper(Lines):
         return {}
 
     def on_drop(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Keep one version (0: none), as committed, and forget the others and all up to `floor`."""
+        """Keep one version (0: none), as committed, and forget the others and all up to `floor`; with ``fresh`` the past too."""
         with self.changed:
             self.floor = max(self.floor, said["floor"])
+            if said.get("fresh"):
+                self.replaces = False
+                self.mark.clear()
             for slot in self.slots:
                 if slot.version != said["keep"] or not slot.state.whole:
                     slot.clear()
@@ -338,6 +340,11 @@ class Keeper(Lines):
             "m": self.group.m,
             "port": self.port,
             "trainer": self.trainer is not None,
+            "allocated": sum(len(slot.bytes) for slot in self.slots),
+            "trainer_pid": self.trainer_pid,
+            "replaces": self.replaces,
+            "about": self.about,
+            "mark": {"path": str(self.mark.path), **self.mark.all()},
             "timings": self.timings,
         }
 
@@ -371,9 +378,11 @@ class Keeper(Lines):
 
     def on_rebuild(self, said: dict[str, Any]) -> dict[str, Any]:
         """Make the lost blocks of this member anew."""
-        return rebuilding.rebuild(
+        made = rebuilding.rebuild(
             self, said["version"], {int(i): lost for i, lost in said["lost"].items()}
         )
+        self.replaces = False
+        return made
 
     def on_persisted(self, said: dict[str, Any]) -> None:
         """A member's part is on disk; with all parts the version is published."""
@@ -392,8 +401,9 @@ class Keeper(Lines):
             if who is None:
                 return
             trainer = local and who.get("role") == "trainer"
-            if trainer and not self._admit(channel):
-                channel.send(Kind.REFUSED, {"why": "another trainer is connected"})
+            if trainer and not self._admit(channel, int(who.get("pid", 0))):
+                why = f"process {self.trainer_pid} trains under run {self.run}"
+                channel.send(Kind.REFUSED, {"why": why, "pid": self.trainer_pid})
                 return
             channel.send(Kind.OK)
             buffer = bytearray(CHUNK)
@@ -409,18 +419,21 @@ class Keeper(Lines):
             if trainer:
                 self._trainer_left(channel)
 
-    def _admit(self, channel: Channel) -> bool:
+    def _admit(self, channel: Channel, pid: int) -> bool:
         with self.changed:  # a killed trainer's connection ends a moment before its successor comes
             if not self.changed.wait_for(lambda: self.trainer is None, 2.0):
                 return False
-            self.trainer = channel
+            self.trainer, self.trainer_pid = channel, pid
             return True
 
     def _trainer_left(self, channel: Channel) -> None:
         with self.changed:
             if self.trainer is channel:
-                self.trainer = None
+                self.trainer, self.trainer_pid = None, 0
                 self.last_seen = time.monotonic()
+                for begun in self.begun_at.values():  # it has taken so long at least
+                    open_lag = time.monotonic_ns() - begun
+                    self.mark["longest_lag"] = max(self.mark["longest_lag"], open_lag)
                 for slot in self.slots:
                     if slot.state is State.DIRTY:  # what was half written never happened
                         self.floor = max(self.floor, slot.version)
@@ -488,8 +501,47 @@ class Keeper(Lines):
         """Leave nothing behind."""
         for slot in self.slots:
             slot.free()
-        self.info_path.unlink(missing_ok=True)
-        self.socket_path.unlink(missing_ok=True)
+        self.mark.unlink()
+        if self._is_ours():
+            self.info_path.unlink(missing_ok=True)
+            self.socket_path.unlink(missing_ok=True)
+
+    def _is_ours(self) -> bool:
+        """Whether the file that says who keeps this member names this process, or nobody."""
+        try:
+            return json.loads(self.info_path.read_text())["pid"] == os.getpid()
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError, KeyError, TypeError):
+            return True  # damaged: nobody else has written it
+
+    def _say(self, host: str) -> None:
+        """Write who we are."""
+        told = {
+            "pid": os.getpid(),
+            "port": self.port,
+            "host": host,
+            "token": self.token,
+            "run": self.run,
+            "member": self.member,
+            "about": self.about,
+        }
+        draft = Path(f"{self.info_path}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.write(descriptor, json.dumps(told).encode())
+        os.close(descriptor)
+        draft.rename(self.info_path)
+        self._said = self.info_path.read_bytes()
+
+    def _heal(self, host: str) -> None:
+        """Write the file anew where it was damaged or removed: a keeper that nobody finds would be left behind."""
+        try:
+            if self.info_path.read_bytes() == self._said:
+                return
+        except OSError:
+            pass
+        if self._is_ours():
+            self._say(host)
 
     def listen(self, host: str) -> None:
         """Open both sockets, say so, and serve until told to end."""
@@ -499,23 +551,12 @@ class Keeper(Lines):
         inner.bind(str(self.socket_path))
         os.chmod(self.socket_path, 0o600)
         inner.listen(16)
-        told = {
-            "pid": os.getpid(),
-            "port": self.port,
-            "host": host,
-            "token": self.token,
-            "run": self.run,
-            "member": self.member,
-        }
-        draft = Path(f"{self.info_path}.{os.getpid()}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        os.write(descriptor, json.dumps(told).encode())
-        os.close(descriptor)
-        draft.rename(self.info_path)
+        self._say(host)
         for server, local in ((outer, False), (inner, True)):
             threading.Thread(target=self._accept, args=(server, local), daemon=True).start()
         while self.trainer is not None or time.monotonic() - self.last_seen < self.linger:
             time.sleep(min(1.0, self.linger / 4))
+            self._heal(host)
         self.unlink()
         os._exit(0)
 
@@ -528,18 +569,27 @@ class Keeper(Lines):
 def main() -> None:
     """Keep a member's memory until told to end."""
     parser = argparse.ArgumentParser(
-        prog="python -m whp.distributed.in_memory_fault_tolerance.smp", description=main.__doc__
+        prog="python -m whp.distributed._in_memory_fault_tolerance.keeper", description=main.__doc__
     )
     parser.add_argument("--run", required=True)
     parser.add_argument("--member", type=int, required=True)
     parser.add_argument("--directory", type=Path, default=Path("/dev/shm"))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--linger", type=float, default=3600.0)
+    parser.add_argument("--replaces", action="store_true")
     chosen = parser.parse_args()
     token = os.environ.get("WHP_GUARD_TOKEN")
     if not token:
         parser.error("WHP_GUARD_TOKEN must hold the run's token")
-    keeper = Keeper(chosen.run, chosen.member, chosen.directory, token, chosen.linger)
+    keeper = Keeper(
+        chosen.run,
+        chosen.member,
+        chosen.directory,
+        token,
+        chosen.linger,
+        replaces=chosen.replaces,
+        about=json.loads(os.environ.get("WHP_GUARD_ABOUT") or "{}"),
+    )
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whp.distributed.in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed.in_memory_fault_tolerance.memory import State, checksums, room_for
-from whp.distributed.in_memory_fault_tolerance.wire import Kind, WireError
+from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
+from whp.distributed._in_memory_fault_tolerance.memory import State, checksums, room_for
+from whp.distributed._in_memory_fault_tolerance.wire import Kind, WireError
 
 if TYPE_CHECKING:
-    from whp.distributed.in_memory_fault_tolerance.memory import Slot
-    from whp.distributed.in_memory_fault_tolerance.smp import Keeper
+    from whp.distributed._in_memory_fault_tolerance.holding import Holding
+    from whp.distributed._in_memory_fault_tolerance.memory import Slot
 
 __all__ = ["all_blocks", "rebuild", "recoverable"]
 
@@ -49,14 +49,14 @@ def recoverable(group: ErasureGroup, lost: Lost) -> str:
 
 
 def _fetch(
-    keeper: Keeper, slot: Slot, member: int, what: str, index: int, at: int, size: int
+    holding: Holding, slot: Slot, member: int, what: str, index: int, at: int, size: int
 ) -> np.ndarray:
-    if member == keeper.member:
+    if member == holding.member:
         whole = (
-            slot.data[index * slot.length // keeper.parts :] if what == "d" else slot.parity(index)
+            slot.data[index * slot.length // holding.parts :] if what == "d" else slot.parity(index)
         )
         return whole[at : at + size].copy()
-    channel, lock = keeper.line(member)
+    channel, lock = holding.line(member)
     said = {"version": slot.version, "what": what, "index": index, "at": at, "size": size}
     try:
         with lock:
@@ -64,24 +64,24 @@ def _fetch(
     except WireError:
         raise
     except (OSError, EOFError) as error:
-        keeper.hang_up(member)
+        holding.hang_up(member)
         raise WireError(f"member {member} was lost while its blocks were read") from error
     return np.frombuffer(carried, dtype=np.uint8)
 
 
-def _heads(keeper: Keeper, version: int, lost: Lost) -> dict[int, dict[str, Any]]:
-    every = all_blocks(keeper.group)
-    for member in range(keeper.group.n):
-        if member == keeper.member or lost.get(member) == every:
+def _heads(holding: Holding, version: int, lost: Lost) -> dict[int, dict[str, Any]]:
+    every = all_blocks(holding.group)
+    for member in range(holding.group.n):
+        if member == holding.member or lost.get(member) == every:
             continue
-        channel, lock = keeper.line(member)
+        channel, lock = holding.line(member)
         with lock:
             told, _ = channel.ask(Kind.HEADS, {"version": version})
         return {int(i): head for i, head in told["heads"].items()}
     raise WireError("no member has the headers")
 
 
-def rebuild(keeper: Keeper, version: int, lost: Lost) -> dict[str, Any]:
+def rebuild(holding: Holding, version: int, lost: Lost) -> dict[str, Any]:
     """Make this member's lost blocks of a version, check them against the trainer's checksums, and hold the version as committed.
 
     Raises
@@ -89,38 +89,38 @@ def rebuild(keeper: Keeper, version: int, lost: Lost) -> dict[str, Any]:
     WireError
         If too much is lost or a rebuilt block has another checksum than it had.
     """
-    group, me = keeper.group, keeper.member
+    group, me = holding.group, holding.member
     why = recoverable(group, lost)
     if why:
         raise WireError(why)
-    slot = keeper.slot_of(version)
+    slot = holding.slot_of(version)
     if slot is None:
-        heads = _heads(keeper, version, lost)
+        heads = _heads(holding, version, lost)
         length = int(heads[me]["length"])
-        with keeper.changed:
-            slot = next(s for s in keeper.slots if s.state is State.EMPTY)
+        with holding.changed:
+            slot = next(s for s in holding.slots if s.state is State.EMPTY)
             if slot.length != length:
-                room_for(keeper.directory, 1, length + group.m * group.block_length(length))
+                room_for(holding.directory, 1, length + group.m * group.block_length(length))
             slot.fit(length, group)
             slot.begin(version)
             slot.heads = heads
     mine = lost.get(me, [])
-    (_copies if group.codec == "replica" else _stripes)(keeper, slot, lost)
-    found = checksums(slot.data, keeper.parts)
+    (_copies if group.codec == "replica" else _stripes)(holding, slot, lost)
+    found = checksums(slot.data, holding.parts)
     if found != slot.heads[me]["crc"]:
         raise WireError(
             f"member {me} of version {version} does not have its checksum after it was rebuilt"
         )
-    with keeper.changed:
+    with holding.changed:
         slot.seal()
         slot.state = State.COMMITTED
-        keeper.floor = max(keeper.floor, version)
-        keeper.changed.notify_all()
+        holding.floor = max(holding.floor, version)
+        holding.changed.notify_all()
     return {"blocks": len(mine)}
 
 
-def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
-    group, me = keeper.group, keeper.member
+def _stripes(holding: Holding, slot: Slot, lost: Lost) -> None:
+    group, me = holding.group, holding.member
     for s in range(group.n):
         nodes, holders = group.data_nodes(s), group.parity_nodes(s)
         data_here = me in nodes and _gone(lost, me, "d", group.block_of(me, s))
@@ -133,11 +133,11 @@ def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
         for start in range(0, slot.block, CHUNK):
             size = min(CHUNK, slot.block - start)
             columns = [
-                None if absent else _fetch(keeper, slot, node, "d", j, start, size)
+                None if absent else _fetch(holding, slot, node, "d", j, start, size)
                 for node, j, absent in zip(nodes, at, gone, strict=True)
             ]
             rows = [
-                _fetch(keeper, slot, holders[r], "p", r, start, size) if r in spare else None
+                _fetch(holding, slot, holders[r], "p", r, start, size) if r in spare else None
                 for r in range(group.m)
             ]
             whole = group.restore_stripe(columns, rows)
@@ -149,8 +149,8 @@ def _stripes(keeper: Keeper, slot: Slot, lost: Lost) -> None:
                 slot.parity(r)[start : start + size] = group.parity_of_stripe(whole)[r]
 
 
-def _copies(keeper: Keeper, slot: Slot, lost: Lost) -> None:
-    group, me = keeper.group, keeper.member
+def _copies(holding: Holding, slot: Slot, lost: Lost) -> None:
+    group, me = holding.group, holding.member
     wanted = [(me, slot.data)] if _gone(lost, me, "d", 0) else []
     wanted += [
         ((me - 1 - r) % group.n, slot.parity(r)) for r in range(group.m) if _gone(lost, me, "p", r)
@@ -160,4 +160,4 @@ def _copies(keeper: Keeper, slot: Slot, lost: Lost) -> None:
         member, what, index = next(p for p in places if not _gone(lost, *p))
         for start in range(0, len(to), CHUNK):
             size = min(CHUNK, len(to) - start)
-            to[start : start + size] = _fetch(keeper, slot, member, what, index, start, size)
+            to[start : start + size] = _fetch(holding, slot, member, what, index, start, size)

@@ -21,39 +21,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whp.certificate import Verdict
-from whp.distributed.in_memory_fault_tolerance import (
+from whp.distributed import (
     ErasureGroup,
-    Failure,
     SnapshotGuard,
     StateMismatchError,
     UnrecoverableError,
-    client,
     in_memory_fault_tolerance,
-    inmemory_certificate,
     loss_probability,
     optimal_interval,
-    overhead,
     survival_probability,
 )
-from whp.distributed.in_memory_fault_tolerance.fleet import Fleet
-from whp.distributed.in_memory_fault_tolerance.guarantee import survival
-from whp.distributed.in_memory_fault_tolerance.launch import (
+from whp.distributed._in_memory_fault_tolerance import client
+from whp.distributed._in_memory_fault_tolerance.fleet import Fleet
+from whp.distributed._in_memory_fault_tolerance.launch import (
     _run_script,
     end_keepers,
     launch,
     status,
 )
-from whp.distributed.in_memory_fault_tolerance.memory import room_for
-from whp.distributed.in_memory_fault_tolerance.recovery import agree
-from whp.distributed.in_memory_fault_tolerance.shards import (
+from whp.distributed._in_memory_fault_tolerance.memory import room_for
+from whp.distributed._in_memory_fault_tolerance.recovery import agree
+from whp.distributed._in_memory_fault_tolerance.shards import (
     compare,
     flatten,
     from_plain,
     to_plain,
     unflatten,
 )
-from whp.distributed.in_memory_fault_tolerance.survival import every_steps
-from whp.distributed.in_memory_fault_tolerance.wire import (
+from whp.distributed._in_memory_fault_tolerance.survival import every_steps, overhead
+from whp.distributed._in_memory_fault_tolerance.theorems import Failure, survival
+from whp.distributed._in_memory_fault_tolerance.wire import (
     HEADER,
     MAGIC,
     Channel,
@@ -512,7 +509,7 @@ def test_clean_removes_what_the_dead_left_and_nothing_else(memory):
 LOOP = """
 import hashlib, json, os, signal, sys
 import numpy as np, random, torch
-from whp.distributed.in_memory_fault_tolerance import SnapshotGuard
+from whp.distributed import SnapshotGuard
 
 how = json.loads(sys.argv[1])
 torch.manual_seed(0); np.random.seed(0); random.seed(0)
@@ -813,7 +810,7 @@ def test_guards_that_cannot_be(change, error, message):
 
 def test_8_nothing_is_left_after_a_normal_exit(memory):
     code = (
-        "import torch; from whp.distributed.in_memory_fault_tolerance import SnapshotGuard\n"
+        "import torch; from whp.distributed import SnapshotGuard\n"
         f"g = SnapshotGuard({{'x': torch.ones(5)}}, every=1, smp_dir={str(memory)!r}, run='leaves')\n"
         "g.restore(); [ (g.pre_step(), g.post_step(s)) for s in range(3) ]\n"
     )
@@ -957,7 +954,7 @@ def test_the_front_door_refuses(change, message):
 
 SCRIPT = """
 import os, signal, sys, torch, torch.distributed as dist
-from whp.distributed.in_memory_fault_tolerance import SnapshotGuard
+from whp.distributed import SnapshotGuard
 
 dist.init_process_group("gloo")
 rank, attempt = dist.get_rank(), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
@@ -1013,7 +1010,7 @@ def test_a_script_is_started_again_until_it_ends(memory, tmp_path):
 
 
 def test_the_command_line(memory, capsys):
-    from whp.distributed.in_memory_fault_tolerance.command import guard
+    from whp.distributed._in_memory_fault_tolerance.command import guard
 
     def say(*words):
         assert guard([*words, "--smp-dir", str(memory)], result_action="return_value") == 0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.distributed.in_memory_fault_tolerance.survival import (
+from whp.distributed._in_memory_fault_tolerance.survival import (
     draws_survived,
     optimal_interval,
     overhead,
@@ -101,8 +101,8 @@ def _stall(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     """Seconds that a save holds up training, and until there is something to restore; medians over saves, one thread."""
     import torch
 
-    from whp.distributed.in_memory_fault_tolerance.disk import DiskSaver
-    from whp.distributed.in_memory_fault_tolerance.measure import guarded, job
+    from whp.peers.checkpoints import DiskSaver
+    from whp.distributed._in_memory_fault_tolerance.measure import guarded, job
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -153,7 +153,7 @@ def _text(verses: int = 3000) -> str:
 
 def _kills(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Real kills of ranks and of keepers at random moments; a row a failure, and whether the run was as without."""
-    from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
+    from whp.distributed._in_memory_fault_tolerance.front_door import in_memory_fault_tolerance
 
     found = in_memory_fault_tolerance(
         _text(),
@@ -183,8 +183,8 @@ def _kills(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
 
 def _nodes(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Every set of at most m keepers killed, their memory unlinked; then one too many."""
-    from whp.distributed.in_memory_fault_tolerance.fleet import Fleet
-    from whp.distributed.in_memory_fault_tolerance.recovery import UnrecoverableError
+    from whp.distributed._in_memory_fault_tolerance.fleet import Fleet
+    from whp.distributed._in_memory_fault_tolerance.recovery import UnrecoverableError
 
     n, m = config["n"], config["m"]
     length = -(-config["kb"] * 1024 // (64 * (n - m))) * 64 * (n - m)
@@ -227,7 +227,7 @@ def _survival(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str
 
 def _rate(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Useful iterations a second: without failures and guard, and with both."""
-    from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
+    from whp.distributed._in_memory_fault_tolerance.front_door import in_memory_fault_tolerance
 
     text, seed = _text(), int(rng.integers(2**31))
     shared: dict[str, Any] = {
@@ -504,7 +504,7 @@ def example() -> dict[str, Any]:
 
 def showcase() -> Showcase:
     """A character model of four ranks through three kills and a lost node, beside what the kills would cost without copies."""
-    from whp.distributed.in_memory_fault_tolerance.train import in_memory_fault_tolerance
+    from whp.distributed._in_memory_fault_tolerance.front_door import in_memory_fault_tolerance
 
     arguments: dict[str, Any] = example() | {"steps": 44, "batch": 8, "context": 48}
     found = in_memory_fault_tolerance(**arguments)
