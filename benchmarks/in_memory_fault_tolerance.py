@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from whp.distributed._in_memory_fault_tolerance import ErasureGroup, SnapshotGuard
+from whp.distributed import ErasureGroup, SnapshotGuard
 from whp.peers.checkpoints import DiskSaver
 from whp.distributed._in_memory_fault_tolerance.measure import job
 from whp.experiment.benchmark import Case, Foreign

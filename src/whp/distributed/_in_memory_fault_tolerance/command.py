@@ -13,6 +13,8 @@ from rich.table import Table
 
 __all__ = ["guard"]
 
+RESERVED = (4, 5, 6, 7)  # see Launched.exit_code
+
 guard = cyclopts.App(
     name="guard",
     help="Keep a training script's state in other processes' memory, and start it again from there.",
@@ -32,6 +34,9 @@ def run_(
     threads: int = 1,
 ) -> int:
     """Run SCRIPT on several ranks and start them again when one dies.
+
+    Exit code 4: more was lost than the code survives; 5: what is held is another model's; 6: another process has the run; 7: the
+    script failed twice at the same place.
 
     Parameters
     ----------
@@ -68,7 +73,7 @@ def run_(
             f"[bold]whp guard:[/] {line}", soft_wrap=True, highlight=False
         ),
     )
-    return 0 if done.exit_code == 0 else 1
+    return done.exit_code if done.exit_code in (0, *RESERVED) else 1
 
 
 @guard.command(name="status")
@@ -109,6 +114,65 @@ def status_(
     return 0
 
 
+@guard.command(name="survival")
+def survival_(
+    file: Path,
+    *,
+    nodes: int,
+    parity: int = 1,
+    window: float = 300.0,
+    from_: Annotated[str | None, Parameter(name="--from")] = None,
+    to: str | None = None,
+    groups: int = 1,
+    rho: float = 0.0,
+    demand: float | None = None,
+    json_: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """How surely groups of nodes live through their failures, from a table of failures.
+
+    Parameters
+    ----------
+    file
+        Table with the columns time and node, and perhaps rack and group; one failure a row.
+    nodes
+        Nodes of a group.
+    parity
+        Losses at once that a group survives.
+    window
+        Seconds from a loss until it is rebuilt.
+    from_
+        When watching began, a date or a number of seconds.
+    to
+        When watching ended.
+    groups
+        Number of groups.
+    rho
+        Correlation of losses within a group to reckon with.
+    demand
+        Probability of living through a window that is wanted; by default the formula is held against what happened.
+    json_
+        Print the certificate as JSON.
+    """
+    from whp.distributed._in_memory_fault_tolerance.log_file import read_log
+    from whp.distributed._in_memory_fault_tolerance.theorems import survival
+
+    log = read_log(file, nodes=nodes, window=window, start=from_, stop=to, groups=groups)
+    certificate = survival(
+        log, n=nodes, m=parity, window=window, groups=groups, rho=rho, demand=demand
+    )
+    if json_:
+        print(certificate.to_json())
+        return 0
+    console = Console()
+    console.print(
+        f"{log.windows:,} windows of {window:g} s, {log.losses:,} losses of members, {log.pairs} pairs in one window and group; "
+        f"correlation {log.correlation:.3g}",
+        highlight=False,
+    )
+    console.print(certificate)
+    return 0
+
+
 @guard.command(name="bench")
 def bench_(*, mb: int = 300, steps: int = 12, smp_dir: Path = Path("/dev/shm")) -> int:
     """Measure stall, copy and coding on this machine.
@@ -142,8 +206,7 @@ def clean_(*, smp_dir: Path = Path("/dev/shm"), run: str | None = None) -> int:
     run
         Name of a run to end.
     """
-    from whp.distributed._in_memory_fault_tolerance.client import clean
-    from whp.distributed._in_memory_fault_tolerance.launch import end_keepers
+    from whp.distributed._in_memory_fault_tolerance.client import clean, end_keepers
 
     ended = 0 if run is None else end_keepers(run, smp_dir)
     gone = clean(smp_dir)

@@ -17,6 +17,7 @@ from whp.distributed._in_memory_fault_tolerance.stats import Stats
 from whp.distributed._in_memory_fault_tolerance.theorems import (
     Pace,
     Watch,
+    differences,
     exact_recovery,
     newest_common,
     rollback,
@@ -294,12 +295,9 @@ def _same(run: Any, undisturbed: Any, s: Any) -> Certificate:
     if not run.fault:
         wrong, compared = int(run.mismatches) + (len(run.digests) - 1), int(run.replayed) + 1
     if undisturbed is not None:
-        early = [key for key in run.losses if key[0] < run.first_kill]
-        differ = sum(run.losses[key] != undisturbed.losses.get(key) for key in early)
-        before = (differ, len(early))
+        before = differences(run.losses, undisturbed.losses, 0, run.first_kill)
         if wrong is not None:
-            late = [key for key in run.losses if key[0] >= run.first_kill]
-            wrong += sum(run.losses[key] != undisturbed.losses.get(key) for key in late)
-            wrong += int(undisturbed.digests != run.digests)
-            compared += len(late) + 1
+            late, seen = differences(run.losses, undisturbed.losses, run.first_kill, s.steps)
+            wrong += late + int(undisturbed.digests != run.digests)
+            compared += seen + 1
     return same_as_undisturbed(wrong, compared, before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whp.certificate import Answer, Certificate, Scalar
@@ -40,6 +40,7 @@ __all__ = [
     "Failure",
     "Pace",
     "Watch",
+    "differences",
     "exact_recovery",
     "newest_common",
     "rollback",
@@ -509,6 +510,7 @@ def survival(
     hosts: Sequence[Sequence[str]] | None = None,
     rho: float = 0.0,
     delta: float = 0.05,
+    demand: float | None = None,
 ) -> Certificate:
     """How surely all groups live through an exposure window.
 
@@ -528,6 +530,8 @@ def survival(
         Correlation of losses within a group and window to reckon with. It does not excuse shared hosts.
     delta : float
         Failure probability, half of it for the rate and half for the measurement.
+    demand : float, optional
+        Probability of survival that is wanted. It is the bound then, and what the log proves is the measurement.
 
     Returns
     -------
@@ -559,11 +563,13 @@ def survival(
         confidence = 1 - delta / 2
         answers = (_together(log, rho, limit), _rated(log, planned), _watched(log))
         inputs |= {"windows": log.windows, "losses": log.losses}
-        if log.groups == groups:
+        if demand is not None:
+            measured, confidence = _proven(log, p, n, m, groups, rho, delta), 1.0
+        elif log.groups == groups:
             measured = _lived(log, m, delta / 2)
     inputs |= {"p": p, "window in s": float(window)}
     return theorem(
-        bound=survival_probability(n, m, p, groups=groups, rho=rho),
+        bound=survival_probability(n, m, p, groups=groups, rho=rho) if demand is None else demand,
         confidence=confidence,
         trivial=survival_probability(n, 0, p, groups=groups, rho=rho),
         measured=measured,
@@ -573,7 +579,20 @@ def survival(
 
 
 def _lived(log: FailureLog, m: int, tail: float) -> Estimate:
+    """Share of windows, with an interval whose lower end alone fails with probability `tail`."""
     return proportion(log.windows - log.fatal(m), log.windows, level=1 - tail)
+
+
+def _proven(
+    log: FailureLog, p: float, n: int, m: int, groups: int, rho: float, delta: float
+) -> Estimate:
+    """Survival at the limits of the rate: it falls as the rate grows."""
+    least = float(simultaneous_proportions(log.losses, log.chances, delta)[0])
+    rates = (log.losses / log.chances, p, min(least, p))
+    middle, low, high = (survival_probability(n, m, q, groups=groups, rho=rho) for q in rates)
+    return Estimate(
+        max(low, min(middle, high)), low, high, 1 - delta, log.chances, "Clopper-Pearson"
+    )
 
 
 def _together(log: FailureLog, rho: float, limit: float) -> Answer:
@@ -583,7 +602,7 @@ def _together(log: FailureLog, rho: float, limit: float) -> Answer:
 
 def _rated(log: FailureLog, planned: float | None) -> Answer:
     if planned is None:
-        return RATE.check(True, "the bound rests on the upper limit of the log's own rate")
+        return RATE.by_construction("the log's own rate is reckoned with, at its upper limit")
     least = float(simultaneous_proportions(log.losses, log.chances, 2 * CRY_WOLF)[0])
     seen = log.losses / log.chances
     return RATE.check(
@@ -595,6 +614,15 @@ def _rated(log: FailureLog, planned: float | None) -> Answer:
 def _watched(log: FailureLog) -> Answer:
     test = log.windows_test()
     return WINDOWS.tested(test.p, CRY_WOLF, test.sees)
+
+
+Losses = Mapping[tuple[int, int], float]  # by step and rank
+
+
+def differences(ours: Losses, theirs: Losses, first: int, last: int) -> tuple[int, int]:
+    """How many losses of the steps ``first`` to ``last - 1`` differ between two runs, and how many there are."""
+    keys = [key for key in ours if first <= key[0] < last]
+    return sum(ours[key] != theirs.get(key) for key in keys), len(keys)
 
 
 def same_as_undisturbed(
