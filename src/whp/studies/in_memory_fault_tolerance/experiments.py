@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from whp.distributed._in_memory_fault_tolerance.survival import draws_survived, survival_probability
+from whp.distributed._in_memory_fault_tolerance.survival import (
+    draws_survived,
+    optimal_interval,
+    survival_probability,
+)
 from whp.experiment.study import Scale, Study
 
 __all__ = ["GROUPS", "PEERS", "SURVIVAL", "study", "text_of"]
