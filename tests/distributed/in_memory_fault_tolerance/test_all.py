@@ -589,7 +589,9 @@ def test_a_killed_trainer_goes_on_as_if_nothing_had_been(loop, memory, mode):
     assert loop.run("shot", mode=mode, kill=["step", 7]) == -signal.SIGKILL
     assert sorted(p.suffix for p in memory.iterdir() if p.suffix) == [".json", ".sock"]
     left = sorted(p.name.split("-")[-1] for p in memory.iterdir() if not p.suffix)
-    assert left == ["a1", "b1", "mark"], "exactly the two buffers remain, and what outlives the trainer"
+    assert left == ["a1", "b1", "mark"], (
+        "exactly the two buffers remain, and what outlives the trainer"
+    )
     assert loop.run("shot", mode=mode, kill=["backward", 13]) == -signal.SIGKILL
     assert loop.run("shot", mode=mode) == 0
     start, calm, *again, end = loop.lines()
