@@ -98,7 +98,7 @@ def launched(script, memory):
 
 
 def test_a_bug_stops_the_launcher_at_its_second_time(memory, tmp_path):
-    script = failing(tmp_path, "if step == 7: raise KeyError('a bug')")
+    script = failing(tmp_path, "if step >= 7: raise KeyError('a bug')")
     done, said = launched(script, memory)
     assert (done.exit_code, done.restarts) == (REPEATED, 1)
     assert "failed twice at the same place: KeyError at" in done.why
@@ -152,11 +152,13 @@ def test_the_cause_is_told_from_its_echo(error, own):
 
 
 def test_strokes_from_outside_are_borne_twice():
-    own = _Failed(1, "", frozenset({"KeyError at a:1 after step 4"}))
-    other = _Failed(1, "", frozenset({"KeyError at a:1 after step 5"}))
-    struck = _Failed(-9, "", frozenset(), frozenset({"exit code -9 of rank 0 after step 4"}))
+    own = _Failed(1, "", frozenset({"KeyError at a:1"}), step=4)
+    far = _Failed(1, "", frozenset({"KeyError at a:1"}), step=50)
+    other = _Failed(1, "", frozenset({"KeyError at a:2"}), step=4)
+    struck = _Failed(-9, "", frozenset(), frozenset({"exit code -9 of rank 0"}), 4)
     assert not _repeated([own])
     assert not _repeated([own, other])
+    assert not _repeated([own, far])
     assert "twice" in _repeated([other, own, own])
     assert not _repeated([struck, struck])
     assert "three times" in _repeated([struck] * 3)

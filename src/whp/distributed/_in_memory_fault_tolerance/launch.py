@@ -32,6 +32,7 @@ UNRECOVERABLE, MISMATCH, IN_USE, REPEATED = 4, 5, 6, 7
 FATAL = {UnrecoverableError: UNRECOVERABLE, StateMismatchError: MISMATCH, RunInUseError: IN_USE}
 # What a rank says that lost another one: not the cause of a failure.
 ECHOES = ("connection", "gloo", "nccl", "store", "peer", "timed out")
+NEAR = 10  # steps: a failure that comes again so soon is no accident
 KILLED = (-9, -15)  # by somebody from outside, as a rule
 
 
@@ -69,6 +70,7 @@ class _Failed:
     why: str = ""
     places: frozenset[str] = frozenset()
     struck: frozenset[str] = frozenset()
+    step: int = -1
 
 
 def _place(error: BaseException) -> str:
@@ -325,19 +327,21 @@ class _Attempts:
         own = [e for e in ends if e[2]]
         code, why, _ = (fatal or own or ends)[0]
         step = self.keepers.step()
-        places = frozenset(f"{p} after step {step}" for c, _, p in ends if p and c not in KILLED)
-        struck = frozenset(f"{p} after step {step}" for c, _, p in ends if p and c in KILLED)
-        return _Failed(code, why, places, struck)
+        places = frozenset(p for c, _, p in ends if p and c not in KILLED)
+        struck = frozenset(p for c, _, p in ends if p and c in KILLED)
+        return _Failed(code, why, places, struck, step)
 
 
 def _repeated(history: Sequence[_Failed]) -> str:
     """The place at which the last attempts failed by themselves, twice in a row, or were struck, three times; empty if none."""
-    if len(history) > 1 and (same := history[-1].places & history[-2].places):
-        return f"it failed twice at the same place: {sorted(same)[0]}"
-    if len(history) > 2:
-        same = history[-1].struck & history[-2].struck & history[-3].struck
-        if same:
-            return f"it was struck three times at the same place: {sorted(same)[0]}"
+    for kind, times, words in (
+        ("places", 2, "failed twice"),
+        ("struck", 3, "was struck three times"),
+    ):
+        last = history[-times:]
+        same = frozenset.intersection(*(getattr(f, kind) for f in last))
+        if len(last) == times and same and last[-1].step - last[0].step < NEAR:
+            return f"it {words} at the same place: {min(same)} after step {last[-1].step}"
     return ""
 
 

@@ -69,7 +69,9 @@ def read_log(
             raise ValueError(unknown(column, names))
     wanted = [c for c in ("time", "node", "rack", "group") if c in names]
     loaded = table.load(dict.fromkeys(wanted, "ids"))
-    columns = {name: ["" if v is None else str(v) for v in loaded[name].strings()] for name in wanted}
+    columns = {
+        name: ["" if v is None else str(v) for v in loaded[name].strings()] for name in wanted
+    }
     for name in ("time", "node"):
         if "" in columns[name]:
             raise ValueError(f"{path.name}: {name} is missing in row {columns[name].index('') + 1}")
