@@ -131,12 +131,11 @@ def alone(name: str, seconds: float) -> Iterator[int]:
         while True:
             try:
                 sock.bind(address)
-                sock.listen(1)
-                holder = 0
+                sock.listen(64)  # nobody is answered; whoever asks sees which process listens
                 break
             except OSError:
-                holder = _holder(address)
                 if time.monotonic() > deadline:
+                    holder = _holder(address)
                     break
                 time.sleep(0.01)
         yield holder
@@ -147,11 +146,12 @@ def alone(name: str, seconds: float) -> Iterator[int]:
 def _holder(address: str) -> int:
     """Process that listens on a socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
         try:
             sock.connect(address)
             told = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         except OSError:
-            return -1  # it has just gone
+            return -1  # it has just gone, or too many have asked
     return int(struct.unpack("3i", told)[0]) or -1
 
 

@@ -31,7 +31,7 @@ __all__ = ["Launched", "launch", "status"]
 UNRECOVERABLE, MISMATCH, IN_USE, REPEATED = 4, 5, 6, 7
 FATAL = {UnrecoverableError: UNRECOVERABLE, StateMismatchError: MISMATCH, RunInUseError: IN_USE}
 # What a rank says that lost another one: not the cause of a failure.
-ECHOES = ("connection", "gloo", "nccl", "store", "peer", "timed out")
+ECHOES = ("connection", "gloo", "nccl", "tcpstore", "peer", "timed out")
 NEAR = 10  # steps: a failure that comes again so soon is no accident
 KILLED = (-9, -15)  # by somebody from outside, as a rule
 
@@ -77,7 +77,7 @@ def _place(error: BaseException) -> str:
     """Where an error came from; empty if it only tells of another rank's end."""
     told = str(error).lower()
     lost = isinstance(error, ConnectionError | EOFError) or type(error).__name__.startswith("Dist")
-    if lost or (isinstance(error, RuntimeError) and any(word in told for word in ECHOES)):
+    if lost or (type(error) is RuntimeError and any(word in told for word in ECHOES)):
         return ""
     frames = traceback.extract_tb(error.__traceback__)
     at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
