@@ -26,7 +26,7 @@ from whp.distributed._in_memory_fault_tolerance.theorems import (
     survival,
 )
 from whp.io import Data
-from whp.validate import as_choice, as_int, as_real
+from whp.validate import as_bool, as_choice, as_int, as_real
 
 __all__ = ["in_memory_fault_tolerance"]
 
@@ -134,6 +134,7 @@ def in_memory_fault_tolerance(
         raise ValueError(f"parity must be less than ranks, got {parity} and {ranks}")
     code = ErasureGroup(ranks, parity, codec)
     as_choice(mode, "mode", ("overlap", "sync"))
+    replica, reference = as_bool(replica, "replica"), as_bool(reference, "reference")
     if every is not None:
         as_int(every, "every", low=1)
     if not Path(smp_dir).is_dir():
