@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from whp.distributed import ErasureGroup, SnapshotGuard
-from whp.peers.checkpoints import DiskSaver
 from whp.distributed._in_memory_fault_tolerance.measure import job
 from whp.experiment.benchmark import Case, Foreign
+from whp.peers.checkpoints import DiskSaver
 
 
 def work() -> dict[str, Any]:

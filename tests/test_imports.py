@@ -28,9 +28,7 @@ HEAVY = {
 # Known circles, until they are untied.
 CIRCLES = {
     frozenset(f"whp.{package}.{module}" for module in modules)
-    for package, *modules in (
-        ("continual.view_batch", "guarantee", "schedule"),
-    )
+    for package, *modules in (("continual.view_batch", "guarantee", "schedule"),)
 }
 STUBS = sorted(HERE.rglob("__init__.pyi"))
 
