@@ -284,7 +284,7 @@ def launcher_struck(number):
 
 
 def bug(s):
-    s.bug = 20
+    s.bug = 21  # a step without a snapshot, so that it comes again
     s.process = s.launch()
 
 
@@ -309,7 +309,7 @@ KINDS = [
     ("a flipped byte, and a rank", flipped_byte, "recovered", 2),
     ("the same run launched twice, and a rank", same_run_twice, "recovered", 2),
     *((f.__name__, f, "recovered", 1) for f in map(launcher_struck, (2, 15, 9))),
-    ("a bug at step 20 of every run", bug, "exit 7", 2),
+    ("a bug at one step of every run", bug, "exit 7", 2),
     ("memory of 64 kB", memory_too_small, "exit 7", 1),
 ]
 
