@@ -325,7 +325,7 @@ EXAMPLES = {
         unrefused=frozenset({"participation", "batch"}),
     ),
     "checkfree": Example(stages),
-    "in-memory-fault-tolerance": Example(memory, unrefused=frozenset({"replica", "reference"})),
+    "in-memory-fault-tolerance": Example(memory),
 }
 
 

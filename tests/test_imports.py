@@ -28,11 +28,7 @@ HEAVY = {
 # Known circles, until they are untied.
 CIRCLES = {
     frozenset(f"whp.{package}.{module}" for module in modules)
-    for package, *modules in (
-        ("distributed.in_memory_fault_tolerance", "smp", "persistence", "rebuilding"),
-        ("distributed.in_memory_fault_tolerance", "guard", "recovery"),
-        ("continual.view_batch", "guarantee", "schedule"),
-    )
+    for package, *modules in (("continual.view_batch", "guarantee", "schedule"),)
 }
 STUBS = sorted(HERE.rglob("__init__.pyi"))
 
@@ -65,7 +61,7 @@ def test_the_command_line_shows_what_there_is_without_torch_or_matplotlib(words)
 
 
 def test_commands_of_a_method_are_imported_only_when_named():
-    command = "whp.distributed.in_memory_fault_tolerance.command"
+    command = "whp.distributed._in_memory_fault_tolerance.command"
     show = "import contextlib; from whp.cli import main\nwith contextlib.suppress(SystemExit): main"
     assert command not in modules_after(f"{show}(['list'])")
     loaded = modules_after(f"{show}(['guard', '--help'])")

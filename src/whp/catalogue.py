@@ -449,9 +449,10 @@ CATALOGUE: tuple[Method, ...] = (
         "Keep an erasure-coded copy of the training state in other processes' memory, and restart from it in seconds.",
         guarantee="any m lost nodes of a group are rebuilt bit for bit, a failure costs few steps, and how likely a group survives",
         cost="one copy of the state a snapshot, hidden behind training; memory 2(1 + m/(n − m)) of a shard a node",
-        front_door="whp.distributed.in_memory_fault_tolerance.train:in_memory_fault_tolerance",
+        front_door="whp.distributed:in_memory_fault_tolerance",
         extra="torch",
-        commands="whp.distributed.in_memory_fault_tolerance.command:guard",
+        theorems="whp.distributed._in_memory_fault_tolerance.theorems",
+        commands="whp.distributed._in_memory_fault_tolerance.command:guard",
     ),
     Method(
         "finite-time-path-qft",

@@ -1,3 +1,19 @@
+from ._in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
+from ._in_memory_fault_tolerance.errors import RunInUseError as RunInUseError
+from ._in_memory_fault_tolerance.errors import StateMismatchError as StateMismatchError
+from ._in_memory_fault_tolerance.errors import UnrecoverableError as UnrecoverableError
+from ._in_memory_fault_tolerance.failure_log import FailureLog as FailureLog
+from ._in_memory_fault_tolerance.front_door import (
+    in_memory_fault_tolerance as in_memory_fault_tolerance,
+)
+from ._in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard
+from ._in_memory_fault_tolerance.launch import launch as launch
+from ._in_memory_fault_tolerance.loader import ResumableLoader as ResumableLoader
+from ._in_memory_fault_tolerance.result import InMemoryResult as InMemoryResult
+from ._in_memory_fault_tolerance.survival import loss_probability as loss_probability
+from ._in_memory_fault_tolerance.survival import optimal_interval as optimal_interval
+from ._in_memory_fault_tolerance.survival import survival_probability as survival_probability
+from ._in_memory_fault_tolerance.theorems import survival as survival
 from .checkfree import CheckFreeResult as CheckFreeResult
 from .checkfree import PipelineTrainer as PipelineTrainer
 from .checkfree import checkfree as checkfree
@@ -13,9 +29,5 @@ from .error_feedback import ef21 as ef21
 from .error_feedback import error_feedback as error_feedback
 from .error_feedback.hook import EF21State as EF21State
 from .error_feedback.hook import ef21_hook as ef21_hook
-from .in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
-from .in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard
-from .in_memory_fault_tolerance.train import InMemoryResult as InMemoryResult
-from .in_memory_fault_tolerance.train import in_memory_fault_tolerance as in_memory_fault_tolerance
 from .links import shaped_link as shaped_link
 from .processes import run_ranks as run_ranks
