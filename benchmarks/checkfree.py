@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from whp.distributed.char_lm import Block, Embed, Head, cross_entropy, windows
-from whp.distributed.checkfree.pipeline import PipelineTrainer
-from whp.distributed.checkfree.simulator import Simulator
+from whp.distributed._checkfree.pipeline import PipelineTrainer
+from whp.distributed._checkfree.simulator import Simulator
 from whp.experiment.benchmark import Case
 
 VOCAB, CONTEXT = 80, 48

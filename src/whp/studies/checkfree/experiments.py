@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from whp.distributed.checkfree.train import CheckFreeResult, checkfree, draw_failures
+from whp.distributed._checkfree.front_door import CheckFreeResult, checkfree, draw_failures
 from whp.experiment.claims import rows_where
 from whp.experiment.study import Claim, NotTested, Scale, Showcase, select
 from whp.intervals import Estimate, bootstrap, exact, mean, paired, proportion, ratio
@@ -147,7 +147,7 @@ def _held() -> list[Any]:
 
 def _converge(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Train with failures, the same for all rules of a seed; held-out loss along the way."""
-    from whp.distributed.checkfree.simulator import Simulator
+    from whp.distributed._checkfree.simulator import Simulator
 
     seed, steps, how = config["seed"], config["steps"], HOW[config["how"]]
     mode = how["mode"]
@@ -195,7 +195,7 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
     """Each inner stage replaced by each rule: loss at once, and some iterations later."""
     import copy
 
-    from whp.distributed.checkfree.simulator import Simulator
+    from whp.distributed._checkfree.simulator import Simulator
 
     seed = config["seed"]
     sim = Simulator(*_model(seed), lr=LR, microbatches=2, mode="checkfree", seed=seed)
@@ -233,7 +233,7 @@ def _jumps(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
 
 def _times(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """Seconds an iteration of real processes takes in each mode."""
-    from whp.distributed.checkfree.pipeline import PipelineTrainer
+    from whp.distributed._checkfree.pipeline import PipelineTrainer
 
     rows = []
     for mode in ("checkfree", "checkfree+", "redundant", "checkpoint")[
@@ -267,7 +267,7 @@ def _times(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, A
 
 def _kills(config: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]]:
     """SIGKILL stages at random between iterations."""
-    from whp.distributed.checkfree.pipeline import PipelineTrainer
+    from whp.distributed._checkfree.pipeline import PipelineTrainer
 
     rows = []
     with PipelineTrainer(*_model(0), lr=LR, microbatches=2, spares=config["spares"]) as tr:

@@ -19,20 +19,19 @@ from torch import nn
 
 from whp.certificate import Verdict
 from whp.distributed.char_lm import Block, Embed, Head, cross_entropy, encode, vocabulary, windows
-from whp.distributed.checkfree import (
+from whp.distributed import (
     UnrecoverableStageError,
     checkfree,
     expected_executed,
     expected_time,
-    pipeline,
     recover,
 )
-from whp.distributed.checkfree import guarantee as g
-from whp.distributed.checkfree.pipeline import PipelineTrainer
-from whp.distributed.checkfree.recovery import Recovery, copies, neighbour_weights, plan, twin
-from whp.distributed.checkfree.routes import route, schedule, timeline
-from whp.distributed.checkfree.simulator import Simulator
-from whp.distributed.checkfree.train import draw_failures, read_failures
+from whp.distributed._checkfree import pipeline
+from whp.distributed._checkfree.pipeline import PipelineTrainer
+from whp.distributed._checkfree.recovery import Recovery, copies, neighbour_weights, plan, twin
+from whp.distributed._checkfree.routes import route, schedule, timeline
+from whp.distributed._checkfree.simulator import Simulator
+from whp.distributed._checkfree.failures import draw_failures, read_failures
 from whp.intervals import Estimate, exact, mean
 
 TEXT = (
@@ -563,7 +562,7 @@ def test_no_process_outlives_its_coordinator():
     script = textwrap.dedent("""
         import torch
         from whp.distributed.char_lm import Block, Embed, Head, cross_entropy
-        from whp.distributed.checkfree.pipeline import PipelineTrainer
+        from whp.distributed._checkfree.pipeline import PipelineTrainer
         if __name__ == "__main__":
             tr = PipelineTrainer(Embed(5, 8, 6), [Block(8, 2, 8) for _ in range(4)], Head(8, 5), cross_entropy)
             print(*tr.pids, flush=True)
