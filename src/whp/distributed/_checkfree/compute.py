@@ -126,7 +126,9 @@ def digest(tensors: Mapping[Any, Any]) -> str:
                 add(f"{name}.{k}", value[k])
         elif isinstance(value, Tensor):
             made.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            made.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            made.update(
+                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+            )
         else:
             made.update(f"{name} {value!r}".encode())
 

@@ -528,12 +528,7 @@ class PipelineTrainer(Trainer):
         self._await_warm([self._ranks[rank]])
 
     def _tell(
-        self,
-        how: str,
-        at: int,
-        transfers: list[Transfer],
-        lost: set[int],
-        **more: Any,
+        self, how: str, at: int, transfers: list[Transfer], lost: set[int], **more: Any
     ) -> None:
         """Record a recovery that is complete."""
         now = self._now()
@@ -555,13 +550,7 @@ class PipelineTrainer(Trainer):
         ]
         self.events_ += waits
         self._note(
-            how,
-            at,
-            transfers,
-            lost,
-            detection=max(noticed - died, 0.0),
-            seconds=now - died,
-            **more,
+            how, at, transfers, lost, detection=max(noticed - died, 0.0), seconds=now - died, **more
         )
 
 

@@ -13,15 +13,7 @@ from whp.certificate import Answer, Certificate
 from whp.concentration import betting
 from whp.intervals import Estimate, exact, proportion
 from whp.provenance import made_here
-from whp.theorem import (
-    AT_MOST,
-    ON_AVERAGE,
-    POPULATION,
-    THIS_RUN,
-    Condition,
-    Derived,
-    Theorem,
-)
+from whp.theorem import AT_MOST, ON_AVERAGE, POPULATION, THIS_RUN, Condition, Derived, Theorem
 from whp.validate import as_int, as_real
 
 if TYPE_CHECKING:
@@ -247,7 +239,9 @@ ALL_RECOVERIES = Condition(
     remedy="give the seconds of each recovery, not a median or a choice.",
 )
 REACHED = Condition(
-    "reached", "CheckFree reached the target in every run", remedy="more iterations, or fewer failures."
+    "reached",
+    "CheckFree reached the target in every run",
+    remedy="more iterations, or fewer failures.",
 )
 RATIO = Condition(
     "ratio-of-iterations",
@@ -290,7 +284,9 @@ def rebuilt(
         why = strange[0].reason or f"stages {strange[0].stages} were {strange[0].how}"
         answer = NEIGHBOURS.check(False, why)
     else:
-        answer = NEIGHBOURS.check(mode != "checkpoint", f"{len(recoveries)} recoveries, mode={mode!r}")
+        answer = NEIGHBOURS.check(
+            mode != "checkpoint", f"{len(recoveries)} recoveries, mode={mode!r}"
+        )
     return RECOVERED(
         bound=DIGITS,
         confidence=1.0,
@@ -444,7 +440,9 @@ def progress(w: Windows, *, share: float = 0.5, delta: float = 0.05) -> Certific
         trivial=reach if count else math.inf,
         measured=measured,
         answers=(
-            DRAWN_WINDOWS.by_construction(f"{len(w.start)} windows drawn here, from the part held out")
+            DRAWN_WINDOWS.by_construction(
+                f"{len(w.start)} windows drawn here, from the part held out"
+            )
             if made_here(w, Windows)
             else DRAWN_WINDOWS.unchecked("not drawn here"),
             FINITE.check(finite, f"{everything.size} losses and jumps"),
@@ -518,7 +516,9 @@ def _step(fastest: float, steepest: float, L: float | None) -> Answer:
 
 def _smooth(steepest: float, L: float | None) -> Answer:
     if L is not None and steepest > L * (1 + 1e-6):
-        return SMOOTH.check(False, f"two gradients of the run ask for L ≥ {steepest:.6g}, not {L:.6g}")
+        return SMOOTH.check(
+            False, f"two gradients of the run ask for L ≥ {steepest:.6g}, not {L:.6g}"
+        )
     if steepest == 0:
         return SMOOTH.unchecked("gradients were not kept")
     # No test: pairs of the run can refute an L, and prove none.
@@ -534,6 +534,11 @@ def _floor(least: float, floor: float, room: float) -> Answer:
 def descent_bound(room: float, jumps: float, rate: float, steps: int) -> float:
     """2(h(θ₀) − h_inf + ΣJ)/(γT)."""
     return 2 * (room + jumps) / (rate * steps)
+
+
+def noise_floor(slowest: float, fastest: float, L: float, variance: float) -> float:
+    """γLs², for rates between `slowest` and `fastest`."""
+    return fastest * (fastest / slowest) * L * variance
 
 
 def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Certificate:
@@ -642,7 +647,7 @@ def descent_on_average(
     trivial = 2 * smoothness * gaps - 2 * jumps / (slow * T)
     return DESCENT_ON_AVERAGE(
         bound=descent_bound(room, 0.0, slow, T)
-        + fast * smoothness * variance * fast / slow
+        + noise_floor(slow, fast, smoothness, variance)
         + 16 * EPS * first.scale / (slow * T),
         confidence=1.0,
         trivial=trivial,
@@ -730,7 +735,9 @@ def beats_redundancy(
             (ratio.value, ratio.low, ratio.high), (P.value, P.low, P.high), ends, strict=True
         )
     )
-    measured = Estimate.between(low, high, value=value, level=1 - delta, method="Bonferroni of three")
+    measured = Estimate.between(
+        low, high, value=value, level=1 - delta, method="Bonferroni of three"
+    )
     p = runs_test(log)
     return FASTER(
         bound=rho,

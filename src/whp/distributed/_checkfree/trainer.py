@@ -474,12 +474,7 @@ class Trainer(ABC):
         )
 
     def _note(
-        self,
-        how: str,
-        at: int,
-        transfers: Sequence[Transfer],
-        lost: Collection[int],
-        **more: Any,
+        self, how: str, at: int, transfers: Sequence[Transfer], lost: Collection[int], **more: Any
     ) -> Recovery:
         made = [t for t in transfers if t.how == "rebuild" and t.unit.isdigit()]
         found = Recovery(
