@@ -308,7 +308,7 @@ class Unit:
         self.fresh_optimizer()
         if moments and self.optimizer is not None:
             self.optimizer.load_state_dict(
-                from_bytes(to_bytes(state["optimizer"]))
+                copy.deepcopy(state["optimizer"])
             )  # a copy: moments must not be shared
         self.began(iteration)
 
@@ -419,8 +419,11 @@ class Stage:
     def backward(self, op: Op, gradient: Tensor | None) -> Tensor | None:
         """Gradient with respect to the unit's input; its parameters' is added up."""
         x, out = self._saved.pop((op.unit, op.microbatch))
-        torch.autograd.backward(out, gradient)
-        return None if op.unit == "embed" else x.grad
+        if out.requires_grad:  # an embedding may have nothing to learn
+            torch.autograd.backward(out, gradient)
+        if op.unit == "embed":
+            return None
+        return torch.zeros_like(x) if x.grad is None else x.grad
 
     @torch.no_grad()
     def predict(self, op: Op, x: Tensor, y: Tensor | None = None, rows: bool = False) -> Tensor:

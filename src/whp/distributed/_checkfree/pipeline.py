@@ -15,7 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from whp.distributed._checkfree.compute import Mark, device_of, draws_of_its_own, to_bytes
+from whp.distributed._checkfree.compute import (
+    Mark,
+    device_of,
+    draws_of_its_own,
+    from_bytes,
+    to_bytes,
+)
 from whp.distributed._checkfree.recovery import Transfer, UnrecoverableStageError, copies
 from whp.distributed._checkfree.stage import serve
 from whp.distributed._checkfree.trainer import Batch, StepResult, Trainer, _checked
@@ -255,6 +261,10 @@ class PipelineTrainer(Trainer):
         ask = lambda: self._ask(dict.fromkeys(chosen, ("state", None)))  # noqa: E731
         return self._surely(ask) if ranks is None else ask()
 
+    def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]:
+        told = self._ask(dict.fromkeys(ranks, ("weights", None))) if ranks else {}
+        return {r: from_bytes(data) for r, data in told.items()}
+
     def _surely(self, ask: Callable[[], Any]) -> Any:
         for _ in range(RETRIES):
             self._check_alive()
@@ -478,7 +488,9 @@ class PipelineTrainer(Trainer):
         if last == top - 1 and top > self.iteration:  # agreed on, and the answers never came
             self._norms = list(known[:stages])
         at, rolled = top, how == "rolled back"
-        before = self._states(survivors) if self.audit and lost and not rolled else {}
+        audited = self.audit and bool(lost) and not rolled
+        averages = self._averages(transfers) if audited else []
+        before = self._weights({s for t in averages for s in t.sources})
         for rank in lost:
             self._failures[rank] = self._failures.get(rank, 0) + 1
         if rolled:
@@ -490,14 +502,14 @@ class PipelineTrainer(Trainer):
         if transfers or rolled:
             order = ("rebuild", (top, transfers, self._failures))
             self._ask(dict.fromkeys(range(stages), order))
-        marks = self._ask_all("marks", bool(before))
+        marks = self._ask_all("marks", audited)
         seen: dict[str, Any] = {}
-        if before:
+        if audited:
             was: dict[str, tuple[str, ...]] = {}
             for rank in lost if self._marked_at == top else ():
                 was |= {name: m.committed for name, m in self._marks[rank].items()}
-            states = self._states(range(stages))
-            seen = self._inspect(transfers, lost, before, states, was, marks)
+            after = self._weights([t.to for t in averages])
+            seen = self._inspect(transfers, lost, before, after, was, marks)
         for rank in lost:
             self._count_lost(self._marks[rank], self._marked_at)
         if rolled:

@@ -142,6 +142,12 @@ class Simulator(Trainer):
             raise ValueError("batches must hold at least one batch, got none")
         return found
 
+    def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]:
+        return {
+            r: {k: v.clone() for k, v in self._sites[r].units[str(r)].weights().items()}
+            for r in ranks
+        }
+
     def _states(self, ranks: Collection[int] | None = None) -> dict[int, bytes]:
         if self._lost and ranks is None:
             self._heal()
@@ -151,9 +157,10 @@ class Simulator(Trainer):
     def _heal(self) -> Recovery:
         lost, at = set(self._lost), self.iteration
         how, transfers, reason = self._decide(lost)
-        survivors = [r for r in range(self.setting.stages) if r not in lost]
         rolled = how == "rolled back"
-        before = self._states(survivors) if self.audit and not rolled else {}
+        audited = self.audit and not rolled
+        averages = self._averages(transfers) if audited else []
+        before = self._weights({s for t in averages for s in t.sources})
         was: dict[str, tuple[str, ...]] = {}
         for stage in lost:
             self._failures[stage] = self._failures.get(stage, 0) + 1
@@ -172,9 +179,10 @@ class Simulator(Trainer):
                     self._transfer(transfer)
         self._lost.clear()
         seen: dict[str, Any] = {}
-        if before:
+        if audited:
             marks_now = {r: site.marks(True) for r, site in enumerate(self._sites)}
-            seen = self._inspect(transfers, lost, before, self._states(), was, marks_now)
+            after = self._weights([t.to for t in averages])
+            seen = self._inspect(transfers, lost, before, after, was, marks_now)
         noted = self._note(how, at, transfers, lost, reason=reason, **seen)
         if not rolled:
             self._regained(transfers)
@@ -189,7 +197,7 @@ class Simulator(Trainer):
             unit.rebuild(near, transfer.to, self.iteration, self._failures.get(transfer.to, 0))
         elif transfer.how == "restore" and unit is not None:
             full = self.setting.replicas == "full"
-            unit.load(from_bytes(to_bytes(unit.state())), self.iteration, moments=full)
+            unit.load(copy.deepcopy(unit.state()), self.iteration, moments=full)
 
     def jump(
         self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | None = None

@@ -179,6 +179,10 @@ class Site:
         """Everything that training changes."""
         return to_bytes(self.here.state())
 
+    def on_weights(self, body: None) -> bytes:
+        """Of the stage's own unit."""
+        return to_bytes(self.here.units[str(self.here.rank)].weights())
+
     def on_load(self, body: bytes) -> None:
         """Go back to a state."""
         self.here.load(from_bytes(body))

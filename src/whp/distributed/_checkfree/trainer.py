@@ -298,6 +298,9 @@ class Trainer(ABC):
     # What a trainer does, where processes and simulator differ
 
     @abstractmethod
+    def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]: ...
+
+    @abstractmethod
     def _states(self, ranks: Collection[int] | None = None) -> dict[int, bytes]: ...
 
     @abstractmethod
@@ -390,8 +393,8 @@ class Trainer(ABC):
         self,
         transfers: Sequence[Transfer],
         lost: Collection[int],
-        before: Mapping[int, bytes],
-        after: Mapping[int, bytes],
+        before: Mapping[int, Mapping[str, Tensor]],
+        after: Mapping[int, Mapping[str, Tensor]],
         was: Mapping[str, tuple[str, ...]],
         marks: Mapping[int, Mapping[str, Mark]],
     ) -> dict[str, Any]:
@@ -399,22 +402,18 @@ class Trainer(ABC):
 
         Parameters
         ----------
-        before, after : mapping of int to bytes
-            States of the survivors, and of all, before and after the recovery.
+        before, after : mapping of int to mapping of str to Tensor
+            Weights of the sources before the recovery, and of the rebuilt stages after it.
         was : mapping of str to tuple of str
             Digests of units of the lost stages at their last commit, where they are known.
         marks : mapping of int to mapping of str to Mark
             Of all stages, after the recovery.
         """
-        old = {r: from_bytes(b) for r, b in before.items()}
-        new = {r: from_bytes(b) for r, b in after.items()}
         differences, spreads = [], []
-        for t in transfers:
-            if t.how != "rebuild" or not t.sources or self.setting.rule in ("zero", "random"):
-                continue
-            near = [old[s]["units"][str(s)]["weights"] for s in t.sources]
+        for t in self._averages(transfers):
+            near = [before[s] for s in t.sources]
             shares = mixture([self._norms[s] for s in t.sources], self.setting.rule)
-            differences.append(rebuilt_differs(new[t.to]["units"][t.unit]["weights"], near, shares))
+            differences.append(rebuilt_differs(after[t.to], near, shares))
             spreads.append(spread_of(near))
         same = [r for r in range(self.setting.stages) if r not in lost]
         changed = sum(any(m.committed != m.now for m in marks[r].values()) for r in same)
@@ -430,6 +429,12 @@ class Trainer(ABC):
             "ends_changed": wrong if ends else None,
             "ends_compared": len(ends) if ends else None,
         }
+
+    def _averages(self, transfers: Sequence[Transfer]) -> list[Transfer]:
+        """Those that the formula is about."""
+        if self.setting.rule in ("zero", "random"):
+            return []
+        return [t for t in transfers if t.how == "rebuild" and t.sources]
 
     def _regained(self, transfers: Sequence[Transfer]) -> None:
         """What norms the stages have now, by our own account."""

@@ -76,12 +76,13 @@ def _differs(made: Any, near: list[Any], shares: list[float]) -> bool:
 
 def _whole(sim: Any) -> dict[str, dict[str, Any]]:
     """Copies of weights and moments of all units."""
-    import copy
-
     return {
         name: {
-            "weights": copy.deepcopy(dict(unit.module.state_dict())),
-            "moments": copy.deepcopy(unit.optimizer.state_dict()["state"]),
+            "weights": {k: v.detach().clone() for k, v in unit.module.state_dict().items()},
+            "moments": {
+                i: {k: v.clone() for k, v in moments.items()}
+                for i, moments in unit.optimizer.state_dict()["state"].items()
+            },
         }
         for site in sim._sites
         for name, unit in site.units.items()
