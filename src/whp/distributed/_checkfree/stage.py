@@ -329,7 +329,7 @@ class Site:
     def _mirror_weights(self) -> None:
         """Owners send their weights."""
         stage = self.here
-        for tag, name, owner, keeper in self._kept():
+        for _, name, owner, keeper in self._kept():
             if stage.rank == owner:
                 _send_state({"weights": stage.units[name].weights()}, keeper)
             if stage.rank == keeper:

@@ -104,7 +104,7 @@ def simulated(
     *,
     seed: int,
     kills: Mapping[int, Collection[int]],
-    steps: int = 4,
+    steps: int = 3,
     rule: str = "grad",
     mode: str = "checkfree+",
     fallback: str = "raise",
@@ -293,12 +293,13 @@ def shifted(
     step = sim.step
 
     def watched(batch: Any) -> Any:
-        off = sum(site.units[str(site.rank)].module.b.detach() for site in sim._sites) - r
+        shift = [site.units[str(site.rank)].module.b.detach() for site in sim._sites]
+        off = torch.stack(shift).sum(dim=0) - r
         squares.append(4 * float(off.square().sum()))
         return step(batch)
 
     sim.step = watched  # type: ignore[method-assign]
-    first = sum(s.b.detach() for s in stages) - r
+    first = torch.stack([s.b.detach() for s in stages]).sum(dim=0) - r
     room = float(first.square().sum()) / 2
     certificate = descent_with_jumps(
         sim,
