@@ -299,7 +299,7 @@ def shifted(
         return step(batch)
 
     sim.step = watched  # type: ignore[method-assign]
-    first = torch.stack([s.b.detach() for s in stages]).sum(dim=0) - r
+    first = torch.stack([p.detach() for s in stages for p in s.parameters()]).sum(dim=0) - r
     room = float(first.square().sum()) / 2
     certificate = descent_with_jumps(
         sim,
