@@ -1,8 +1,11 @@
 """A small pipeline of character blocks, for tests of what loses stages."""
 
 import os
+import signal
+import time
 
 import torch
+from torch import nn
 
 from whp.distributed.char_lm import Block, Embed, Head, cross_entropy, encode, vocabulary, windows
 
@@ -40,3 +43,39 @@ def alive(pid):
 
 def same(a, b, names=None):
     return [k for k in (names or a) if not torch.equal(a[k], b[k])]
+
+
+def worse(logits, y):
+    """A loss that raises on targets that it does not know."""
+    if y.max() > 1000:
+        raise ValueError("no such target")
+    return cross_entropy(logits, y)
+
+
+class Slow(nn.Module):
+    """Hangs, awake, in its process's third forward pass."""
+
+    def __init__(self, hang):
+        super().__init__()
+        self.block, self.left = Block(D, 2, 8), 1 + 2 * 4 if hang else 10**9
+
+    def forward(self, x):
+        self.left -= 1
+        if not self.left:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                pass
+        return self.block(x)
+
+
+class Deadly(nn.Module):
+    """Kills its process in its fifth forward pass."""
+
+    def __init__(self, dies):
+        super().__init__()
+        self.block, self.dies = Block(D, 2, 8), dies
+
+    def forward(self, x):
+        if self.dies and x.shape[0] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.block(x)

@@ -31,7 +31,7 @@ def test_limits_of_the_cost_model():
         0.1, 10_000, 14_500, iteration_seconds=91.32, recovery_seconds=30, checkpoint_every=100
     )
     assert found.best == "checkfree"
-    assert found.threshold == pytest.approx(1.654 / (1 + 3 / 91.32), rel=1e-3)
+    assert found.threshold == pytest.approx(1.654 / (1 + 0.1 * (30 / 91.32 + 0.5)), rel=1e-3)
     assert found.redundant / 3600 == pytest.approx(419.6, rel=1e-3)
     assert found.checkfree < found.redundant < found.checkpoint
     assert (

@@ -114,3 +114,26 @@ def test_who_stands_in_for_whom():
     ):
         with pytest.raises(UnrecoverableStageError):
             plan(lost, 6, mode, "grad")
+
+
+def test_complex_weights_are_averaged():
+    a, b = ({"w": torch.tensor([v + v * 1j])} for v in (1.0, 3.0))
+    assert recover(a, b, 1, 1)["w"].tolist() == [2 + 2j]
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_kind_of_number_is_rounded_once(kind):
+    a, b = (torch.rand(100, generator=torch.Generator().manual_seed(i)).to(kind) for i in (0, 1))
+    made = recover({"w": a}, {"w": b}, 1, 3)["w"]
+    assert made.dtype == kind
+    assert torch.allclose(
+        made.double(), (a.double() + 3 * b.double()) / 4, rtol=torch.finfo(kind).eps
+    )
+
+
+def test_masks_and_counters_are_copied():
+    a = {"m": torch.tensor([True, False]), "n": torch.tensor(3)}
+    b = {"m": torch.tensor([False, False]), "n": torch.tensor(8)}
+    made = recover(a, b, 1, 1)
+    assert made["m"].tolist() == [True, False]
+    assert made["n"] == 3

@@ -174,3 +174,33 @@ def test_jump_leaves_no_trace_and_omission_is_zero_for_equals():
     embed, blocks, head = parts()
     equal = make(Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head))
     assert equal.omission(2, batch(0)[0]) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_what_is_counted_survives_a_copy():
+    sim = make(Simulator, audit=True)
+    sim.step(batch(0))
+    other = copy.deepcopy(sim)
+    sim.step(batch(1))
+    for t in (1, 2):
+        other.step(batch(t))
+    for trainer, n in ((sim, 2), (other, 3)):
+        c = trainer.certificates()[3]
+        assert (str(c.verdict), c.inputs["updates of units"]) == ("holds", 8 * n)
+
+
+def test_a_loss_leaves_the_callers_draws_alone():
+    sim = make(Simulator, rule="random")
+    state = torch.get_rng_state()
+    sim.kill(2)
+    sim.step(batch(0))
+    sim.jump(3, [batch(1)], "random")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_frozen_layer_stays_as_it_was():
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(D, D), nn.BatchNorm1d(6)) for _ in range(4)]
+    sim = make(Simulator, (Embed(len(VOCAB), D, 6), blocks, Head(D, len(VOCAB))))
+    sim._sites[2].calls["2"][1].eval()
+    sim.evaluate([batch(0)])
+    assert [m.training for m in sim._sites[2].calls["2"].modules()] == [True, True, False]
