@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import math
 import threading
@@ -240,9 +241,10 @@ class PipelineTrainer(Trainer):
     def _message(self, x: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
         key = (*x.shape[1:], x.dtype)
         if key not in self._shapes:
-            device = device_of(self._first)
+            probe = copy.deepcopy(self._first).eval()  # one row tells a layer of running means nothing
+            device = device_of(probe)
             with torch.no_grad(), draws_of_its_own(device):
-                out = self._first(x[:1].to(device))
+                out = probe(x[:1].to(device))
             self._shapes[key] = (tuple(out.shape[1:]), out.dtype)
         shape, kind = self._shapes[key]
         return (len(x), *shape), kind
