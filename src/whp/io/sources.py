@@ -109,7 +109,9 @@ def text_of(path: Path, encoding: str = "utf-8") -> str:
     try:
         codecs.lookup(encoding)
     except LookupError:
-        raise ValueError(f"there is no encoding {encoding!r}; latin-1 and utf-16 are some") from None
+        raise ValueError(
+            f"there is no encoding {encoding!r}; latin-1 and utf-16 are some"
+        ) from None
     with open_binary(path) as file:
         data = file.read()
     if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):

@@ -241,7 +241,9 @@ class PipelineTrainer(Trainer):
     def _message(self, x: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
         key = (*x.shape[1:], x.dtype)
         if key not in self._shapes:
-            probe = copy.deepcopy(self._first).eval()  # one row tells a layer of running means nothing
+            probe = copy.deepcopy(
+                self._first
+            ).eval()  # one row tells a layer of running means nothing
             device = device_of(probe)
             with torch.no_grad(), draws_of_its_own(device):
                 out = probe(x[:1].to(device))

@@ -293,7 +293,12 @@ def shifted(
     step = sim.step
 
     def watched(batch: Any) -> Any:
-        shift = [site.units[str(site.rank)].module.b.detach() for site in sim._sites]
+        shift = [
+            u.parameters[0].detach()
+            for site in sim._sites
+            for u in site.units.values()
+            if u.parameters
+        ]
         off = torch.stack(shift).sum(dim=0) - r
         squares.append(4 * float(off.square().sum()))
         return step(batch)
