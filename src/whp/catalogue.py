@@ -436,7 +436,7 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="rebuilt weights are the formula's, no other stage changes by a bit, every iteration counts once, and a loss "
         "costs its jump",
         cost="nothing without failures; a recovery moves two stages' weights",
-        front_door="whp.distributed.checkfree:checkfree",
+        front_door="whp.distributed:checkfree",
         extra="torch",
     ),
     Method(

@@ -1,3 +1,14 @@
+from ._checkfree.cost import Comparison as Comparison
+from ._checkfree.cost import expected_executed as expected_executed
+from ._checkfree.cost import expected_time as expected_time
+from ._checkfree.descent import descent_with_jumps as descent_with_jumps
+from ._checkfree.front_door import CheckFreeResult as CheckFreeResult
+from ._checkfree.front_door import checkfree as checkfree
+from ._checkfree.pipeline import PipelineTrainer as PipelineTrainer
+from ._checkfree.recovery import UnrecoverableStageError as UnrecoverableStageError
+from ._checkfree.recovery import recover as recover
+from ._checkfree.simulator import Simulator as Simulator
+from ._checkfree.theorems import beats_redundancy as beats_redundancy
 from ._in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
 from ._in_memory_fault_tolerance.errors import RunInUseError as RunInUseError
 from ._in_memory_fault_tolerance.errors import StateMismatchError as StateMismatchError
@@ -14,10 +25,6 @@ from ._in_memory_fault_tolerance.survival import loss_probability as loss_probab
 from ._in_memory_fault_tolerance.survival import optimal_interval as optimal_interval
 from ._in_memory_fault_tolerance.survival import survival_probability as survival_probability
 from ._in_memory_fault_tolerance.theorems import survival as survival
-from .checkfree import CheckFreeResult as CheckFreeResult
-from .checkfree import PipelineTrainer as PipelineTrainer
-from .checkfree import checkfree as checkfree
-from .checkfree import recover as recover
 from .error_feedback import BlockTopK as BlockTopK
 from .error_feedback import Compressor as Compressor
 from .error_feedback import ErrorFeedbackResult as ErrorFeedbackResult

@@ -84,6 +84,7 @@ def read(
     choice: Choice | None = None,
     weight: str | None = None,
     undirected: bool = False,
+    encoding: str | None = None,
     notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Values for parameters out of files.
@@ -106,6 +107,8 @@ def read(
         Which edge attribute of a graph is its weight.
     undirected : bool
         Whether to take directed edges as undirected.
+    encoding : str, optional
+        How the characters of a text are written; UTF-8 by default.
     notes : list of str, optional
         What the files were read as is added here, a sentence a file.
 
@@ -130,6 +133,7 @@ def read(
         weight,
         undirected,
         [] if notes is None else notes,
+        encoding or "utf-8",
     )
     with contextlib.ExitStack() as stack:
         named = [_named(given, wants) for given in files]
@@ -218,6 +222,7 @@ class _Reader:
     weight: str | None
     undirected: bool
     notes: list[str]
+    encoding: str = "utf-8"
     tables: bool = False  # whether one was a table, whose columns can be chosen
     logs: bool = False  # or a log, which has a separator
 
@@ -273,7 +278,7 @@ class _Reader:
         if kind == "activations" and path.suffix.lower() in (".npy", ".safetensors"):
             return path
         if kind == "text":
-            text = text_of(path)
+            text = text_of(path, self.encoding)
             self.notes.append(f"{len(text):,} characters")
             return text
         if ending in TABLES:

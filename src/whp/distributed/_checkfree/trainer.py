@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
+import hashlib
+import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,22 +16,22 @@ from warnings import warn
 import torch
 from torch import Tensor, nn
 
-from whp.distributed.checkfree.compute import Ends, Setting, from_bytes
-from whp.distributed.checkfree.recovery import (
+from whp.certificate import Certificate
+from whp.distributed._checkfree.audit import mixture, rebuilt_differs, spread_of
+from whp.distributed._checkfree.compute import Ends, Mark, Setting, from_bytes
+from whp.distributed._checkfree.recovery import (
     FALLBACKS,
     MODES,
     RULES,
-    SMALL,
     Recovery,
     Transfer,
     UnrecoverableStageError,
     copies,
-    neighbour_weights,
     plan,
     random_plan,
     same_shapes,
-    state_difference,
 )
+from whp.distributed._checkfree.theorems import each_once, ends_restored, rebuilt, untouched
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["StepResult", "Trainer", "adam"]
@@ -67,29 +68,79 @@ class StepResult:
 
 
 class Vault:
-    """The last saved state of all stages, in memory or on disk."""
+    """The last saved state of all stages, in memory or on disk.
+
+    Parameters
+    ----------
+    directory : Path or None
+        None keeps it in memory.
+    """
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
         self.iteration = -1
+        self.norms: list[float] = []
         self._kept: dict[int, bytes] = {}
+        self._digests: dict[int, bytes] = {}
 
-    def save(self, iteration: int, states: Mapping[int, bytes]) -> None:
-        """Keep these, whole or not at all."""
+    def _path(self, rank: int, iteration: int) -> Path:
+        assert self.directory is not None
+        return self.directory / f"stage-{rank}-{iteration}.pt"
+
+    def save(self, iteration: int, states: Mapping[int, bytes], norms: Sequence[float]) -> None:
+        """Keep these, whole or not at all: if a disk is full, what was saved before is still there."""
         if self.directory is None:
             self._kept = dict(states)
         else:
-            for rank, state in states.items():
-                (self.directory / f"stage-{rank}-{iteration}.pt").write_bytes(state)
-            for old in self.directory.glob(f"stage-*-{self.iteration}.pt"):
-                old.unlink()
-        self.iteration = iteration
+            written = []
+            try:
+                for rank, state in states.items():
+                    written.append(self._path(rank, iteration))
+                    _write(written[-1], state)
+            except BaseException:
+                for path in written:
+                    path.unlink(missing_ok=True)
+                raise
+            for rank in self._digests:
+                self._path(rank, self.iteration).unlink(missing_ok=True)
+        self._digests = {rank: _digest(state) for rank, state in states.items()}
+        self.iteration, self.norms = iteration, list(norms)
 
     def read(self, rank: int) -> bytes:
-        """State of one stage."""
+        """State of one stage.
+
+        Raises
+        ------
+        UnrecoverableStageError
+            If the file is gone, or not what was written.
+        """
         if self.directory is None:
             return self._kept[rank]
-        return (self.directory / f"stage-{rank}-{self.iteration}.pt").read_bytes()
+        path = self._path(rank, self.iteration)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UnrecoverableStageError(f"checkpoint {path} cannot be read: {error}") from error
+        if _digest(data) != self._digests[rank]:
+            raise UnrecoverableStageError(f"checkpoint {path} is not what was written")
+        return data
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all; a link of that name is replaced, not followed."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".whp-", delete=False) as file:
+        try:
+            file.write(data)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 class Trainer(ABC):
@@ -116,7 +167,7 @@ class Trainer(ABC):
         Neighbours stand in, for the first and last stages too, or not for those; every stage keeps a copy of its successor; every
         stage goes back to the last checkpoint; a loss ends training.
     rule : {"grad", "uniform", "copy", "zero", "random"}
-        How a lost stage is made; see :func:`whp.distributed.checkfree.recover`. A twin is copied unless the rule is random.
+        How a lost stage is made; see :func:`whp.distributed.recover`. A twin is copied unless the rule is random.
     lr_boost : float
         Factor of a lost stage's learning rate from then on.
     lr_boost_compound : bool
@@ -134,7 +185,9 @@ class Trainer(ABC):
         Where checkpoints go; a temporary directory by default.
     seed : int
     audit : bool
-        Compare every recovery with the formula and every survivor with what it was.
+        Compare every recovery with the formula, and every survivor and every end that was restored
+        with what it was at its last commit; digests of all weights and moments are taken at every
+        iteration.
 
     Raises
     ------
@@ -207,6 +260,7 @@ class Trainer(ABC):
             "full" if mode == "redundant" else replicas,
             seed,
             bool(shared),
+            bool(audit),
         )
         if mode.startswith("checkfree") and rule != "random":
             for i in range(1, len(blocks) - 1):
@@ -223,7 +277,10 @@ class Trainer(ABC):
             self._modules[-1]["head"] = last
         self.iteration = 0
         self.recoveries: list[Recovery] = []
-        self.audit = audit
+        self.committed: list[int] = []  # numbers of iterations, in order
+        self.audit = bool(audit)
+        self._norms = [0.0] * len(blocks)  # of the stages' last gradients
+        self._miscounted = 0  # updates too many or too few, of units that are lost
         self._failures: dict[int, int] = {}
         self._lost: set[int] = set()
         self._vault: Vault | None = None
@@ -241,11 +298,18 @@ class Trainer(ABC):
     # What a trainer does, where processes and simulator differ
 
     @abstractmethod
+    def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]: ...
+
+    @abstractmethod
     def _states(self, ranks: Collection[int] | None = None) -> dict[int, bytes]: ...
 
     @abstractmethod
     def evaluate(self, batches: Iterable[Batch]) -> float:
         """Mean loss of batches, in the normal order and without dropout."""
+
+    @abstractmethod
+    def losses(self, batches: Iterable[Batch], *, rows: bool = False) -> list[float]:
+        """Loss of each batch, or of each of its rows, in the normal order and without dropout."""
 
     @abstractmethod
     def step(self, batch: Batch) -> StepResult:
@@ -296,7 +360,7 @@ class Trainer(ABC):
         ):
             states = self._states()
             if v.iteration != self.iteration:
-                v.save(self.iteration, states)
+                v.save(self.iteration, states, self._norms)
 
     def _decide(self, lost: Collection[int]) -> tuple[str, list[Transfer], str]:
         """What to do about these losses: how, what to send, and why it is no ordinary recovery."""
@@ -329,56 +393,102 @@ class Trainer(ABC):
         self,
         transfers: Sequence[Transfer],
         lost: Collection[int],
-        before: Mapping[int, bytes],
-        after: Mapping[int, bytes],
+        before: Mapping[int, Mapping[str, Tensor]],
+        after: Mapping[int, Mapping[str, Tensor]],
+        was: Mapping[str, tuple[str, ...]],
+        marks: Mapping[int, Mapping[str, Mark]],
     ) -> dict[str, Any]:
-        """Rebuilt stages against the formula, computed again in double precision, and survivors against what they were."""
-        old = {r: from_bytes(b) for r, b in before.items()}
-        new = {r: from_bytes(b) for r, b in after.items()}
-        difference, spread = 0.0, 0.0
-        for t in transfers:
-            if t.how != "rebuild" or not t.sources or self.setting.rule in ("zero", "random"):
-                continue
-            near = [old[s]["units"][str(s)] for s in t.sources]
-            made = new[t.to]["units"][t.unit]["weights"]
-            a, b = 1.0, 0.0
-            if len(near) > 1:
-                a, b = neighbour_weights(near[0]["norm"], near[1]["norm"], self.setting.rule, SMALL)
-                spread = max(spread, state_difference(near[0]["weights"], near[1]["weights"]))
-            else:
-                spread = math.inf
-            other = near[-1]["weights"]
-            wanted = {
-                k: a * v.double() + b * other[k].double() if v.is_floating_point() else v
-                for k, v in near[0]["weights"].items()
-            }
-            difference = max(difference, state_difference(made, wanted))
-        same = [r for r in old if r not in lost]
-        changed = sum(not _same(old[r], new[r]) for r in same)
+        """Rebuilt stages against the formula, survivors and restored units against their last commit.
+
+        Parameters
+        ----------
+        before, after : mapping of int to mapping of str to Tensor
+            Weights of the sources before the recovery, and of the rebuilt stages after it.
+        was : mapping of str to tuple of str
+            Digests of units of the lost stages at their last commit, where they are known.
+        marks : mapping of int to mapping of str to Mark
+            Of all stages, after the recovery.
+        """
+        differences, spreads = [], []
+        for t in self._averages(transfers):
+            near = [before[s] for s in t.sources]
+            shares = mixture([self._norms[s] for s in t.sources], self.setting.rule)
+            differences.append(rebuilt_differs(after[t.to], near, shares))
+            spreads.append(spread_of(near))
+        same = [r for r in range(self.setting.stages) if r not in lost]
+        changed = sum(any(m.committed != m.now for m in marks[r].values()) for r in same)
+        ends = [t for t in transfers if t.how == "restore" and t.unit in was]
+        # Copies of weights alone come with fresh moments, by choice.
+        parts = 2 if self.setting.replicas == "full" else 1
+        wrong = sum(was[t.unit][:parts] != marks[t.to][t.unit].now[:parts] for t in ends)
         return {
-            "difference": difference,
-            "spread": spread,
+            "difference": max(differences, default=None),
+            "spread": max(spreads, default=None),
             "changed": changed,
             "compared": len(same),
+            "ends_changed": wrong if ends else None,
+            "ends_compared": len(ends) if ends else None,
         }
 
+    def _averages(self, transfers: Sequence[Transfer]) -> list[Transfer]:
+        """Those that the formula is about."""
+        if self.setting.rule in ("zero", "random"):
+            return []
+        return [t for t in transfers if t.how == "rebuild" and t.sources]
+
+    def _regained(self, transfers: Sequence[Transfer]) -> None:
+        """What norms the stages have now, by our own account."""
+        kept = list(self._norms)
+        for t in transfers:
+            if t.how == "rebuild" and t.unit.isdigit():
+                rule = self.setting.rule
+                if not t.sources:
+                    kept[t.to] = 0.0
+                    continue
+                norms = [self._norms[s] for s in t.sources]
+                shares = (1.0,) if len(norms) == 1 else mixture(norms, rule)
+                kept[t.to] = sum(a * n for a, n in zip(shares, norms, strict=True))
+        self._norms = kept
+
+    def _count_lost(self, marks: Mapping[str, Mark], iteration: int) -> None:
+        """Updates that lost units had made too many or too few, as far as they reported."""
+        self._miscounted += sum(abs(m.steps - (iteration - m.since)) for m in marks.values())
+
+    @abstractmethod
+    def marks(self) -> dict[int, dict[str, Mark]]:
+        """Of each stage's units: when they began, updates since then, and with audit their digests."""
+
+    def certificates(self) -> tuple[Certificate, ...]:
+        """What is promised of recoveries, and what came of it so far.
+
+        Returns
+        -------
+        tuple of Certificate
+            ``recovered-weights``, ``ends-restored``, ``others-untouched``, ``each-iteration-once``;
+            the first three are measured with ``audit=True``.
+        """
+        how = self.setting
+        marks = [m for stage in self.marks().values() for m in stage.values()]
+        wrong = self._miscounted + sum(abs(m.steps - (self.iteration - m.since)) for m in marks)
+        expected = sum(self.iteration - m.since for m in marks)
+        return (
+            rebuilt(self.recoveries, mode=how.mode, rule=how.rule),
+            ends_restored(self.recoveries, mode=how.mode),
+            untouched(self.recoveries),
+            each_once(self.committed, wrong, expected, self.recoveries),
+        )
+
     def _note(
-        self,
-        how: str,
-        at: int,
-        transfers: Sequence[Transfer],
-        lost: Collection[int],
-        norms: Mapping[int, float],
-        **more: Any,
+        self, how: str, at: int, transfers: Sequence[Transfer], lost: Collection[int], **more: Any
     ) -> Recovery:
-        rebuilt = [t for t in transfers if t.how == "rebuild" and t.unit.isdigit()]
+        made = [t for t in transfers if t.how == "rebuild" and t.unit.isdigit()]
         found = Recovery(
             at,
             tuple(sorted(lost)),
             how,
             self.iteration,
-            tuple(t.sources for t in rebuilt),
-            tuple(tuple(norms.get(s, math.nan) for s in t.sources) for t in rebuilt),
+            tuple(t.sources for t in made),
+            tuple(tuple(self._norms[s] for s in t.sources) for t in made),
             **more,
         )
         self.recoveries.append(found)
@@ -409,13 +519,3 @@ def _checked(batch: Any) -> Batch:
             f"batch must have as many targets as inputs, at least one, got {len(x)} and {len(y)}"
         )
     return x, y
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and torch.equal(a, b)
-    if isinstance(a, Mapping):
-        return set(a) == set(b) and all(_same(v, b[k]) for k, v in a.items())
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return a == b

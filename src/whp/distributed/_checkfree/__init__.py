@@ -19,6 +19,6 @@ References
 N. Blagoev, O. Ersoy, L. Y. Chen. All is Not Lost: LLM Recovery without Checkpoints. 2025. arXiv:2506.15461.
 """
 
-import lazy_loader as _lazy
+from whp.distributed._checkfree.front_door import CheckFreeResult, checkfree
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+__all__ = ["CheckFreeResult", "checkfree"]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from whp.distributed.checkfree.compute import Stage, Unit, from_bytes, to_bytes
-from whp.distributed.checkfree.recovery import (
+from whp.distributed._checkfree.compute import (
+    Mark,
+    Stage,
+    Unit,
+    draws_of_its_own,
+    from_bytes,
+    to_bytes,
+)
+from whp.distributed._checkfree.recovery import (
     RULES,
     SMALL,
     Recovery,
@@ -21,8 +29,8 @@ from whp.distributed.checkfree.recovery import (
     recover,
     sources,
 )
-from whp.distributed.checkfree.routes import Op, timeline
-from whp.distributed.checkfree.trainer import Batch, StepResult, Trainer, _checked
+from whp.distributed._checkfree.routes import Op, timeline
+from whp.distributed._checkfree.trainer import Batch, StepResult, Trainer, _checked
 from whp.validate import as_choice, as_int
 
 __all__ = ["Simulator"]
@@ -31,12 +39,13 @@ __all__ = ["Simulator"]
 class Simulator(Trainer):
     """A pipeline in one process: stages are lost by :meth:`kill` alone, and nothing dies.
 
-    Takes what :class:`whp.distributed.checkfree.trainer.Trainer` takes, and does what
-    :class:`whp.distributed.checkfree.pipeline.PipelineTrainer` does, bit for bit.
+    Takes what :class:`whp.distributed._checkfree.trainer.Trainer` takes, and does what
+    :class:`whp.distributed._checkfree.pipeline.PipelineTrainer` does, bit for bit.
     """
 
     def __init__(self, *model: Any, **training: Any) -> None:
         super().__init__(*model, **training)
+        self.before_update: Callable[[Simulator], None] | None = None  # sees gradients, clipped
         self._sites = [
             Stage(i, self.setting, copy.deepcopy(m), {}) for i, m in enumerate(self._modules)
         ]
@@ -51,16 +60,30 @@ class Simulator(Trainer):
         recoveries = () if not self._lost else (self._heal(),)
         self._save_if_due()
         xs, ys, shares = self._split(batch)
-        state = torch.random.get_rng_state()
         done = self.iteration
         try:
-            loss = self._run(xs, ys, shares)
-        finally:
-            torch.random.set_rng_state(state)
+            with draws_of_its_own(self.device):
+                loss = self._run(xs, ys, shares)
+        except BaseException:
+            for site in self._sites:
+                if site.iteration == done:  # nobody has stepped, and nobody will on this batch
+                    site.discard()
+            raise
         self.iteration += 1
-        return StepResult(
-            done, loss, tuple(s.units[str(s.rank)].norm for s in self._sites), recoveries
-        )
+        self.committed.append(done)
+        self._norms = [s.units[str(s.rank)].new_norm for s in self._sites]
+        return StepResult(done, loss, tuple(self._norms), recoveries)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first stage computes."""
+        return self._sites[0].device
+
+    def marks(self) -> dict[int, dict[str, Mark]]:
+        """Of each stage's units: when they began, updates since then, and with audit their digests."""
+        if self._lost:
+            self._heal()
+        return {r: site.marks(self.audit) for r, site in enumerate(self._sites)}
 
     def _run(self, xs: list[Tensor], ys: list[Tensor], shares: list[float]) -> float:
         how = self.setting
@@ -77,23 +100,53 @@ class Simulator(Trainer):
         loss = float(self._sites[how.head].loss)
         for site in self._sites:
             site.finish()
+        if self.before_update is not None:
+            self.before_update(self)
+        for site in self._sites:
             site.commit()
         return loss
 
-    def evaluate(self, batches: Iterable[Batch]) -> float:
-        """Mean loss of batches, in the normal order and without dropout."""
+    @torch.no_grad()
+    def objective(self, batch: Batch) -> float:
+        """The loss of a batch on the ways that training takes, swaps included, without dropout."""
         if self._lost:
             self._heal()
-        losses = []
+        xs, ys, shares = self._split(batch)
+        how, total = self.setting, 0.0
+        value: list[Any] = list(xs)
+        for op in timeline(len(xs), how.stages, how.swap, how.head):
+            m = op.microbatch
+            last = ys[m] if op.unit == "head" else None
+            value[m] = self._sites[op.rank].predict(op, value[m], last)
+            if op.unit == "head":
+                total += shares[m] * float(value[m])
+        return total
+
+    def evaluate(self, batches: Iterable[Batch]) -> float:
+        """Mean loss of batches, in the normal order and without dropout."""
+        return fmean(self.losses(batches))
+
+    def losses(self, batches: Iterable[Batch], *, rows: bool = False) -> list[float]:
+        """Loss of each batch, or of each of its rows, in the normal order and without dropout."""
+        if self._lost:
+            self._heal()
+        found = []
         for batch in batches:
             x, y = _checked(batch)
             value = x
             for op in timeline(1, self.setting.stages, False, self.setting.head):
-                value = self._sites[op.rank].predict(op, value, y if op.unit == "head" else None)
-            losses.append(float(value))
-        if not losses:
+                last = y if op.unit == "head" else None
+                value = self._sites[op.rank].predict(op, value, last, rows)
+            found += value.reshape(-1).tolist()
+        if not found:
             raise ValueError("batches must hold at least one batch, got none")
-        return sum(losses) / len(losses)
+        return found
+
+    def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]:
+        return {
+            r: {k: v.clone() for k, v in self._sites[r].units[str(r)].weights().items()}
+            for r in ranks
+        }
 
     def _states(self, ranks: Collection[int] | None = None) -> dict[int, bytes]:
         if self._lost and ranks is None:
@@ -104,23 +157,36 @@ class Simulator(Trainer):
     def _heal(self) -> Recovery:
         lost, at = set(self._lost), self.iteration
         how, transfers, reason = self._decide(lost)
-        survivors = [r for r in range(self.setting.stages) if r not in lost]
-        norms = {r: self._sites[r].units[str(r)].norm for r in survivors}
         rolled = how == "rolled back"
-        before = self._states(survivors) if self.audit and not rolled else {}
+        audited = self.audit and not rolled
+        averages = self._averages(transfers) if audited else []
+        before = self._weights({s for t in averages for s in t.sources})
+        was: dict[str, tuple[str, ...]] = {}
         for stage in lost:
             self._failures[stage] = self._failures.get(stage, 0) + 1
+            marks = self._sites[stage].marks()
+            was |= {name: m.committed for name, m in marks.items()}
+            self._count_lost(marks, self.iteration)
         if rolled:
             assert self._vault is not None
-            for r, site in enumerate(self._sites):
-                site.load(from_bytes(self._vault.read(r)))
-            self.iteration = self._vault.iteration
+            states = [from_bytes(self._vault.read(r)) for r in range(self.setting.stages)]
+            for site, state in zip(self._sites, states, strict=True):
+                site.load(state)
+            self.iteration, self._norms = self._vault.iteration, list(self._vault.norms)
         else:
-            for transfer in transfers:
-                self._transfer(transfer)
+            with draws_of_its_own(self.device):
+                for transfer in transfers:
+                    self._transfer(transfer)
         self._lost.clear()
-        seen = self._inspect(transfers, lost, before, self._states()) if before else {}
-        return self._note(how, at, transfers, lost, norms, reason=reason, **seen)
+        seen: dict[str, Any] = {}
+        if audited:
+            marks_now = {r: site.marks(True) for r, site in enumerate(self._sites)}
+            after = self._weights([t.to for t in averages])
+            seen = self._inspect(transfers, lost, before, after, was, marks_now)
+        noted = self._note(how, at, transfers, lost, reason=reason, **seen)
+        if not rolled:
+            self._regained(transfers)
+        return noted
 
     def _transfer(self, transfer: Transfer) -> None:
         unit: Unit | None = self._sites[transfer.to].units.get(transfer.unit)
@@ -129,8 +195,9 @@ class Simulator(Trainer):
             near = [self._sites[s].units[str(s)].state() for s in transfer.sources]
             unit.module.load_state_dict(self._modules[transfer.to][transfer.unit].state_dict())
             unit.rebuild(near, transfer.to, self.iteration, self._failures.get(transfer.to, 0))
-        elif transfer.how == "restore" and unit is not None and self.setting.replicas == "weights":
-            unit.load(unit.state(), moments=False)
+        elif transfer.how == "restore" and unit is not None:
+            full = self.setting.replicas == "full"
+            unit.load(copy.deepcopy(unit.state()), self.iteration, moments=full)
 
     def jump(
         self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | None = None
@@ -155,7 +222,8 @@ class Simulator(Trainer):
             if rule == "skip":
                 calls[str(stage)] = nn.Identity()
             else:
-                self._replace(stage, rule or self.setting.rule)
+                with draws_of_its_own(self.device):
+                    self._replace(stage, rule or self.setting.rule)
             return self.evaluate(held) - before
         finally:
             calls[str(stage)] = unit.module

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from whp.validate import as_choice
 
@@ -20,6 +20,7 @@ __all__ = [
     "Recovery",
     "Transfer",
     "UnrecoverableStageError",
+    "averaged",
     "copies",
     "neighbour_weights",
     "plan",
@@ -27,7 +28,6 @@ __all__ = [
     "recover",
     "same_shapes",
     "sources",
-    "state_difference",
     "twin",
 ]
 
@@ -96,7 +96,7 @@ def recover(
     Returns
     -------
     dict of str to Tensor
-        Floating tensors averaged, others copied from the stage before.
+        Real and complex tensors averaged, others copied from the stage before.
 
     Raises
     ------
@@ -107,12 +107,9 @@ def recover(
     if next_sd is not None:
         same_shapes(prev_sd, next_sd, stage)
     a, b = neighbour_weights(w_prev, w_next, rule, eps)
-    if next_sd is None or b == 0:
-        found = {k: v.clone() for k, v in prev_sd.items()}
-    else:
-        found = {}
-        for k, v in prev_sd.items():
-            found[k] = (a * v + b * next_sd[k]).to(v.dtype) if v.is_floating_point() else v.clone()
+    found = {k: v.clone() for k, v in prev_sd.items()}
+    if next_sd is not None and b != 0:
+        found |= {k: _mixed(a, v, b, next_sd[k]) for k, v in prev_sd.items() if averaged(v)}
     if rule == "zero":
         last = [k for k in found if len(parts := k.split(".")) > 1 and parts[-2] in outputs]
         if not last:
@@ -122,6 +119,19 @@ def recover(
         for k in last:
             found[k].zero_()
     return found
+
+
+def averaged(tensor: Tensor) -> bool:
+    """Whether a tensor has a mean: counters, masks and tables of whole numbers have none."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _mixed(a: float, v: Tensor, b: float, w: Tensor) -> Tensor:
+    """a v + b w on v's device and of its kind; half precision is widened meanwhile."""
+    import torch
+
+    wide = torch.promote_types(v.dtype, torch.float32)
+    return (a * v.to(wide) + b * w.to(v.device, wide)).to(v.dtype)
 
 
 def same_shapes(
@@ -218,9 +228,13 @@ class Recovery:
     detection, seconds : float
         From death to its notice, and to a pipeline that is ready again; 0 where nothing died.
     difference, spread : float or None
-        With audit: largest absolute difference of a rebuilt weight from the formula, and of its two sources from each other.
+        With audit: largest difference of a rebuilt weight from the formula, and of its two sources
+        from each other, in units of rounding: of the larger source's last digit.
     changed, compared : int or None
-        With audit: surviving stages that changed by a bit, of how many.
+        With audit: surviving stages that changed by a bit since their last commit, of how many.
+    ends_changed, ends_compared : int or None
+        With audit: units restored from copies (embedding, head, redundant stages) that are not what
+        their lost owner last committed, bit for bit, of how many.
     reason : str
         Why it could not be rebuilt from neighbours.
     """
@@ -238,6 +252,8 @@ class Recovery:
     changed: int | None = None
     compared: int | None = None
     reason: str = ""
+    ends_changed: int | None = None
+    ends_compared: int | None = None
 
 
 def plan(
@@ -301,13 +317,3 @@ def random_plan(
         if {owner, keeper} & set(lost)
     ]
     return found
-
-
-def state_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    """Largest absolute difference of two states; infinite if they have not the same tensors."""
-    if set(a) != set(b):
-        return math.inf
-    return max(
-        (float((v.double() - b[k].double()).abs().max()) for k, v in a.items() if v.numel()),
-        default=0.0,
-    )

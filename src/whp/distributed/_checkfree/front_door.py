@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import re
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,20 +13,23 @@ import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate
-from whp.distributed.checkfree.guarantee import checkfree_certificates
-from whp.distributed.checkfree.recovery import MODES, RULES, Recovery, sources
+from whp.distributed._checkfree.failures import draw_failures, read_failures
+from whp.distributed._checkfree.recovery import Recovery
+from whp.distributed._checkfree.theorems import Windows, capped, progress
 from whp.distributed.timeline import Event, draw_timeline
+from whp.door import Above, AtLeast, Between, Fraction, front_door
 from whp.io import Data
 from whp.progress import track
-from whp.result import Result
-from whp.validate import as_choice, as_fraction, as_int, as_real
+from whp.provenance import plain_generator, register
+from whp.result import PALETTE, Result
+from whp.validate import private_stream
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["CheckFreeResult", "checkfree", "draw_failures", "read_failures"]
+__all__ = ["CheckFreeResult", "checkfree"]
 
-PROBES = 64  # held-out windows on which jumps are measured
+PROBES = 64  # windows that are sent at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ class CheckFreeResult(Result):
     vocabulary : str
         Its characters, in the order of its tokens.
     certificates : tuple of Certificate
-        ``recovered-weights``, ``others-untouched``, ``each-iteration-once``, ``jumps-below-progress``.
+        ``recovered-weights``, ``ends-restored``, ``others-untouched``, ``each-iteration-once``,
+        ``jumps-below-progress``.
     """
 
     losses: np.ndarray
@@ -100,20 +104,15 @@ class CheckFreeResult(Result):
             ),
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def draw(self, ax: Axes) -> None:
         """Loss over iterations, with every kill marked."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
-        ax.plot(self.losses, color="0.75", linewidth=0.8, label="batch")
-        ax.plot(self.evaluated, self.heldout, color="C0", label="held out")
+        ax.plot(self.losses, color=PALETTE["quiet"], linewidth=0.8, alpha=0.6, label="batch")
+        ax.plot(self.evaluated, self.heldout, color=PALETTE["ours"], label="held out")
         for i, (at, stages) in enumerate(
             zip(self.recoveries["step"], self.recoveries["stages"], strict=True)
         ):
-            ax.axvline(
-                at, color="#c0392b", linewidth=0.8, alpha=0.7, label="killed" if i == 0 else None
-            )
+            label = "killed" if i == 0 else None
+            ax.axvline(at, color=PALETTE["truth"], linewidth=0.8, alpha=0.7, label=label)
             ax.annotate(
                 stages,
                 (at, 1),
@@ -125,8 +124,8 @@ class CheckFreeResult(Result):
         ax.set(
             xlabel="iteration (above: the stage that was killed)", ylabel="loss, nats a character"
         )
-        ax.legend(frameon=False)
-        return ax
+        # Kills are spread over the picture: a solid legend hides the lines that run behind it.
+        ax.legend(framealpha=0.95, edgecolor="none")
 
     def plot_timeline(self, ax: Axes) -> Axes:
         """What every stage's process did over time."""
@@ -134,132 +133,90 @@ class CheckFreeResult(Result):
         return draw_timeline(self.events, ax, rows)
 
 
-def read_failures(text: str, stages: int, steps: int) -> dict[int, tuple[int, ...]]:
-    """Iteration to stages that are killed at its start, from ``"2@150,0@300"``.
-
-    Raises
-    ------
-    ValueError
-        If a part is not stage@iteration, or names what is not there.
-    """
-    found: dict[int, set[int]] = {}
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        match = re.fullmatch(r"(\d{1,9})\s*@\s*(\d{1,9})", part, re.ASCII)
-        if match is None:
-            raise ValueError(f"fail must list stage@iteration, as in '2@150,0@300', got {part!r}")
-        stage, at = map(int, match.groups())
-        if stage >= stages or at >= steps:
-            raise ValueError(
-                f"fail must name stages 0..{stages - 1} and iterations 0..{steps - 1}, got {part!r}"
-            )
-        found.setdefault(at, set()).add(stage)
-    return {at: tuple(sorted(who)) for at, who in sorted(found.items())}
-
-
-def draw_failures(
-    rate: float, stages: int, steps: int, mode: str, rng: np.random.Generator, rule: str = "grad"
-) -> dict[int, tuple[int, ...]]:
-    """Failures that strike each recoverable stage with this probability at every iteration.
-
-    As in the paper's experiments, stages that would be rebuilt from each other are not lost in the same iteration: the later one
-    is spared.
-    """
-    struck = rng.random((steps, stages)) < rate
-    if mode != "checkfree+":
-        struck[:, [0, -1]] = False  # the same failures for all modes that are compared with it
-    found: dict[int, tuple[int, ...]] = {}
-    for at in np.flatnonzero(struck.any(axis=1)):
-        lost: list[int] = []
-        for stage in map(int, np.flatnonzero(struck[at])):
-            near = _near(stage, stages, mode, rule)
-            if not near & set(lost) and not any(
-                stage in _near(s, stages, mode, rule) for s in lost
-            ):
-                lost.append(stage)
-        found[int(at)] = tuple(lost)
-    return found
-
-
-def _near(stage: int, stages: int, mode: str, rule: str) -> set[int]:
-    return (
-        set(
-            sources(
-                stage, stages, mode if mode in ("checkfree+", "redundant") else "checkfree", rule
-            )
-        )
-        if mode != "none"
-        else set()
-    )
-
-
+@front_door
 def checkfree(
     text: Annotated[str, Data("text")],
     *,
-    stages: int = 6,
-    dim: int = 64,
-    heads: int = 4,
-    context: int = 48,
-    batch: int = 16,
-    microbatches: int = 2,
-    steps: int = 400,
-    lr: float = 1e-3,
-    fail_rate: float = 0.006,
+    stages: Annotated[int, Between(3, 64)] = 6,
+    dim: Annotated[int, Between(1, 1 << 14)] = 64,
+    heads: Annotated[int, AtLeast(1)] = 4,
+    context: Annotated[int, AtLeast(1)] = 48,
+    batch: Annotated[int, AtLeast(1)] = 16,
+    microbatches: Annotated[int, AtLeast(1)] = 2,
+    steps: Annotated[int, AtLeast(1)] = 400,
+    lr: Annotated[float, Above(0)] = 1e-3,
+    fail_rate: Annotated[float, Between(0, 1)] = 0.006,
     fail: str | None = None,
     mode: Literal["checkfree", "checkfree+", "redundant", "checkpoint", "none"] = "checkfree+",
     rule: Literal["grad", "uniform", "copy", "zero", "random"] = "grad",
-    lr_boost: float = 1.1,
+    lr_boost: Annotated[float, Above(0)] = 1.1,
     moments: Literal["reset", "average"] = "reset",
     replicas: Literal["full", "weights"] = "full",
     fallback: Literal["raise", "random", "snapshot", "checkpoint"] = "snapshot",
-    checkpoint_every: int = 100,
-    evaluate_every: int = 25,
-    spares: int = 1,
-    test: float = 0.1,
+    checkpoint_every: Annotated[int, AtLeast(1)] = 100,
+    evaluate_every: Annotated[int, AtLeast(1)] = 25,
+    spares: Annotated[int, Between(0, 64)] = 1,
+    timeout: Annotated[float, Between(0.1, 3600)] = 10.0,
+    test: Annotated[float, Fraction()] = 0.1,
+    probes: Annotated[int, AtLeast(1)] = 256,
+    share: Annotated[float, Fraction()] = 0.5,
+    delta: Annotated[float, Fraction()] = 0.05,
     rng: np.random.Generator | int | None = None,
 ) -> CheckFreeResult:
     """Train a character model in a pipeline of processes, kill some with SIGKILL on the way, and go on.
 
-    For a model of one's own take :class:`whp.distributed.checkfree.pipeline.PipelineTrainer`.
+    For a model of one's own take :class:`whp.distributed.PipelineTrainer`.
 
     Parameters
     ----------
     text : str
         What to learn; the last part is held out.
     stages : int
-        Processes, each with one block of attention and SwiGLU.
+        Processes, each with one block of attention and SwiGLU; at least 4 for mode checkfree+.
     dim, heads : int
-        Width and attention heads.
+        Width of the model, and attention heads of a block.
     context, batch, microbatches : int
-        Characters in a window, windows in a batch, and parts it is cut into.
+        Characters in a window, windows in a batch, and parts a batch is cut into.
     steps : int
-        Iterations.
+        Iterations of training.
     lr : float
-        Of Adam.
+        Learning rate of Adam.
     fail_rate : float
         Probability that a stage is killed, for each recoverable stage and iteration.
     fail : str, optional
-        Kills to make instead, as ``"2@150,0@300"``: stage 2 at the start of iteration 150, stage 0 at that of 300.
+        Kills to make instead, as ``"2@150,0@300"``: stage 2 at the start of iteration 150, stage 0 at
+        that of 300.
     mode : {"checkfree+", "checkfree", "redundant", "checkpoint", "none"}
-        Neighbours stand in, also for the first and last stage, or only for the others; every stage computes its successor too;
-        all go back to a checkpoint; training ends.
+        Neighbours stand in, also for the first and last stage, or only for the others; every stage
+        computes its successor too; all go back to a checkpoint; a loss ends training.
     rule : {"grad", "uniform", "copy", "zero", "random"}
-        Average of the neighbours by gradient norm or equal; copy of the one before; that as the identity; fresh weights.
+        How a lost stage is made: average of the neighbours by gradient norm, or equal; copy of the
+        one before; that as the identity; fresh weights.
     lr_boost : float
         Factor of a regained stage's learning rate.
     moments : {"reset", "average"}
-        Its optimizer's state.
+        The optimizer's state of a regained stage: none, or the average of its neighbours'.
     replicas : {"full", "weights"}
-        What is copied of embedding and head.
+        What is copied of embedding and head: the optimizer's state too, or weights alone.
     fallback : {"snapshot", "raise", "random", "checkpoint"}
-        When a stage is lost together with those it would be rebuilt from.
+        What to do when a stage is lost together with those it would be rebuilt from.
     checkpoint_every : int
         Iterations between checkpoints or snapshots.
     evaluate_every : int
         Iterations between held-out losses; they are taken before and after each kill as well.
     spares : int
         Processes that wait for one to die.
+    timeout : float
+        Seconds without a sign of life after which a stage counts as dead.
     test : float
         Share of the text that is held out.
+    probes : int
+        Windows of the held-out text on which jumps and progress are measured.
+    share : float
+        Share of what training gains between failures that failures may take: the demand that
+        ``jumps-below-progress`` is judged by.
+    delta : float
+        Failure probability of the interval over windows.
     rng : Generator or int, optional
         Source of randomness.
 
@@ -274,37 +231,26 @@ def checkfree(
     UnrecoverableStageError
         If a stage is lost that the mode cannot regain, and ``fallback="raise"`` or ``mode="none"``.
     """
-    stages = as_int(stages, "stages", low=4 if mode == "checkfree+" else 3, high=64)
-    dim, heads = as_int(dim, "dim", low=1, high=1 << 14), as_int(heads, "heads", low=1)
+    if mode == "checkfree+" and stages < 4:
+        raise ValueError(f"stages must be at least 4 for mode='checkfree+', got {stages}")
     if dim % heads:
         raise ValueError(f"dim must be a multiple of heads, got {dim} and {heads}")
-    context, batch = as_int(context, "context", low=1), as_int(batch, "batch", low=1)
-    microbatches = as_int(microbatches, "microbatches", low=1)
     if microbatches > batch:
         raise ValueError(f"microbatches must be at most batch={batch}, got {microbatches}")
-    steps, evaluate_every = (
-        as_int(steps, "steps", low=1),
-        as_int(evaluate_every, "evaluate_every", low=1),
-    )
-    as_choice(mode, "mode", MODES)
-    as_choice(rule, "rule", RULES)
-    share, rate = as_fraction(test, "test"), as_real(fail_rate, "fail_rate", low=0, high=1)
-    train, heldout = _cut(text, share, context)
-    generator = np.random.default_rng(rng)
-    if fail is not None and not isinstance(fail, str):
-        raise TypeError(f"fail must be text as '2@150,0@300', got {type(fail).__name__}")
+    train, heldout = _cut(text, test, context)
+    generator = private_stream(rng)
     if fail is None:
         failures = (
-            {} if mode == "none" else draw_failures(rate, stages, steps, mode, generator, rule)
+            {} if mode == "none" else draw_failures(fail_rate, stages, steps, mode, generator, rule)
         )
     else:
         failures = read_failures(fail, stages, steps)
-    seed = int(generator.integers(2**31))
+    seed, windows_seed = (int(generator.integers(2**31)) for _ in range(2))
 
     import torch
 
     from whp.distributed import char_lm
-    from whp.distributed.checkfree.pipeline import PipelineTrainer
+    from whp.distributed._checkfree.pipeline import PipelineTrainer
 
     vocab = char_lm.vocabulary(text)
     tokens, probe = char_lm.encode(train, vocab), char_lm.encode(heldout, vocab)
@@ -316,10 +262,7 @@ def checkfree(
             [char_lm.Block(dim, heads, hidden) for _ in range(stages)],
             char_lm.Head(dim, len(vocab)),
         )
-    probes = [
-        char_lm.windows(probe, min(PROBES, 16), context, seed, i)
-        for i in range(max(1, PROBES // 16))
-    ]
+    held = char_lm.windows(probe, probes, context, windows_seed, 0)
     start = time.monotonic()
     with PipelineTrainer(
         *model,
@@ -334,32 +277,34 @@ def checkfree(
         fallback=fallback,
         checkpoint_every=checkpoint_every,
         spares=spares,
+        timeout=timeout,
         seed=seed,
         audit=True,
     ) as trainer:
-        found = _train(
+        run = _train(
             trainer,
             failures,
             steps,
             evaluate_every,
-            probes,
+            _Probes(list(zip(*(t.split(PROBES) for t in held), strict=True)), math.log(len(vocab))),
             lambda t: char_lm.windows(tokens, batch, context, seed, t),
         )
         weights = trainer.state_dict()
-    losses, iterations, evaluated, jumps, when = found
+        certificates = trainer.certificates()
+    windows = run.windows(len(trainer.recoveries))
+    if plain_generator(rng):
+        register(windows, "start", "end", "jumps")
     return CheckFreeResult(
-        losses=np.array(losses),
-        evaluated=np.array([at for at, _ in evaluated]),
-        heldout=np.array([h for _, h in evaluated]),
-        recoveries=recovery_table(trainer.recoveries, jumps, when),
+        losses=np.array(run.losses),
+        evaluated=np.array([at for at, _ in run.evaluated]),
+        heldout=np.array([h.mean() for _, h in run.evaluated]),
+        recoveries=recovery_table(trainer.recoveries, run.jumps, run.when),
         events=tuple(trainer.events_),
         weights=weights,
         vocabulary=vocab,
         mode=mode,
         seconds=time.monotonic() - start,
-        certificates=checkfree_certificates(
-            trainer.recoveries, iterations, [h for _, h in evaluated], jumps, mode=mode
-        ),
+        certificates=(*certificates, progress(windows, share=share, delta=delta)),
     )
 
 
@@ -369,9 +314,52 @@ def _cut(text: Any, share: float, context: int) -> tuple[str, str]:
     end = round(len(text) * (1 - share))
     if min(end, len(text) - end) <= context:
         raise ValueError(
-            f"text must have more than context={context} characters in either part, got {end} to learn, {len(text) - end} held out"
+            f"text must have more than context={context} characters in either part, got {end} to "
+            f"learn, {len(text) - end} held out"
         )
     return text[:end], text[end:]
+
+
+@dataclass(frozen=True)
+class _Probes:
+    """Held-out windows, in batches."""
+
+    batches: list[Any]
+    uniform: float
+
+    def losses(self, trainer: Any) -> np.ndarray:
+        """Loss of each window."""
+        return np.array(trainer.losses(self.batches, rows=True))
+
+
+@dataclass
+class _Run:
+    """What was seen of a run."""
+
+    probes: _Probes
+    losses: list[float] = field(default_factory=list)
+    evaluated: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    jumps: list[float] = field(default_factory=list)
+    around: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    when: list[int] = field(default_factory=list)
+
+    def look(self, trainer: Any, at: int) -> np.ndarray:
+        """Held-out losses now."""
+        self.evaluated.append((at, self.probes.losses(trainer)))
+        return self.evaluated[-1][1]
+
+    def windows(self, recoveries: int) -> Windows:
+        """What the theorem wants to know."""
+        first, last = self.evaluated[0][1], self.evaluated[-1][1]
+        cap = 1.5 * self.probes.uniform
+        jumps = [capped(after, cap) - capped(before, cap) for before, after in self.around]
+        return Windows(
+            capped(first, cap),
+            capped(last, cap),
+            np.array(jumps).reshape(len(jumps), len(first)),
+            self.probes.uniform,
+            recoveries,
+        )
 
 
 def _train(
@@ -379,30 +367,27 @@ def _train(
     failures: Mapping[int, Iterable[int]],
     steps: int,
     every: int,
-    probes: Any,
+    probes: _Probes,
     batch_of: Any,
-) -> tuple[list[float], list[int], list[tuple[int, float]], list[float], list[int]]:
-    losses: list[float] = []
-    when: list[int] = []
-    iterations: list[int] = []
-    evaluated: list[tuple[int, float]] = []
-    jumps: list[float] = []
+) -> _Run:
+    run = _Run(probes)
     with contextlib.suppress(KeyboardInterrupt):  # what there is so far is the result
         for t in track(range(steps), "training"):
             struck = tuple(failures.get(t, ()))
             if t % every == 0 or struck:
-                evaluated.append((t, trainer.evaluate(probes)))
+                run.look(trainer, t)
             if struck:
+                before = run.evaluated[-1][1]
                 for stage in struck:
                     trainer.kill(stage)
-                evaluated.append((t, trainer.evaluate(probes)))
-                jumps.append(evaluated[-1][1] - evaluated[-2][1])
+                after = run.look(trainer, t)
+                run.around.append((before, after))
+                run.jumps.append(float(after.mean() - before.mean()))
             out = trainer.step(batch_of(t))
-            when += [t] * (len(trainer.recoveries) - len(when))
-            losses.append(out.loss)
-            iterations.append(out.iteration)
-    evaluated.append((len(losses), trainer.evaluate(probes)))
-    return losses, iterations, evaluated, jumps, when
+            run.when += [t] * (len(trainer.recoveries) - len(run.when))
+            run.losses.append(out.loss)
+    run.look(trainer, len(run.losses))
+    return run
 
 
 def recovery_table(

@@ -83,8 +83,11 @@ def expected_time(
         Needed to reach the target without failures (N_0).
     checkfree_iterations : int
         Needed by CheckFree at this rate of failures, measured (N_cf).
-    iteration_seconds, recovery_seconds, restart_seconds : float
-        Time of an iteration, of a CheckFree recovery, and of going back to a checkpoint.
+    iteration_seconds, restart_seconds : float
+        Time of an iteration, and of going back to a checkpoint.
+    recovery_seconds : float
+        Mean time of a CheckFree recovery, hangs and roll-backs included: a median leaves out what
+        costs most. The half iteration that a loss wastes, as it strikes at any moment, is added.
     checkpoint_every : int
         Iterations between checkpoints.
     redundancy : float
@@ -109,6 +112,6 @@ def expected_time(
     return Comparison(
         checkpoint=executed * (seconds + P * restart),
         redundant=n * rho * seconds,
-        checkfree=m * (seconds + P * heal),
-        threshold=rho / (1 + P * heal / seconds),
+        checkfree=m * (seconds + P * (heal + seconds / 2)),
+        threshold=rho / (1 + P * (heal / seconds + 0.5)),
     )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 import traceback
 from collections.abc import Callable
+from functools import reduce
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -12,15 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from whp.distributed.checkfree.compute import Setting, Stage, from_bytes, to_bytes
-from whp.distributed.checkfree.recovery import Transfer, copies
-from whp.distributed.checkfree.routes import Op, schedule
+from whp.distributed._checkfree.compute import Mark, Setting, Stage, Unit, from_bytes, to_bytes
+from whp.distributed._checkfree.recovery import Transfer, copies
+from whp.distributed._checkfree.routes import Op, schedule
 from whp.distributed.processes import join_group, leave_group
 
-__all__ = ["serve"]
+__all__ = ["BEAT", "serve"]
 
 T = TypeVar("T")
 COPIES = 1_000_000  # a tag that no microbatch has
+BEAT = -1  # number of a message that only says that the process lives
 
 
 class Broken(Exception):
@@ -50,11 +54,41 @@ def _from_coordinator(data: bytes) -> Any:
     return pickle.loads(data)
 
 
+class Voice:
+    """The pipe to the coordinator, which is told now and then that this process runs.
+
+    A process that is stopped says nothing, whatever it was doing; one that computes goes on beating.
+    """
+
+    def __init__(self, pipe: Connection, timeout: float) -> None:
+        self.pipe, self.every = pipe, min(1.0, timeout / 5)
+        self._lock = threading.Lock()  # a connection takes one message at a time
+
+    def say(self, *message: Any) -> None:
+        """Send a message."""
+        with self._lock:
+            self.pipe.send(message)
+
+    def start(self) -> None:
+        """Beat from now on."""
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        try:
+            while True:
+                time.sleep(self.every)
+                self.say(BEAT, "beat", None, 0, False)
+        except (OSError, ValueError):
+            return  # the coordinator is gone, and this process soon after
+
+
 def serve(pipe: Connection, payload: bytes, timeout: float) -> None:
     """Obey orders until the coordinator hangs up: each is (number, kind, body), each is answered once."""
     site = Site(_from_coordinator(payload), timeout)
     warm_up(site.setting)
-    pipe.send((0, "ok", None, 0, False))
+    voice = Voice(pipe, timeout)
+    voice.say(0, "ok", None, 0, False)
+    voice.start()
     while True:
         try:
             number, kind, body = pipe.recv()
@@ -66,9 +100,10 @@ def serve(pipe: Connection, payload: bytes, timeout: float) -> None:
             leave_group()
             answer = ("broken", str(gone))
         except Exception:
+            leave_group()  # peers that wait for it must not wait long
             answer = ("raised", traceback.format_exc())
         stage = site.stage
-        pipe.send((number, *answer, stage.iteration if stage else 0, bool(stage and stage.pending)))
+        voice.say(number, *answer, stage.iteration if stage else 0, bool(stage and stage.pending))
 
 
 class Site:
@@ -96,7 +131,8 @@ class Site:
         leave_group()
         if commit:
             self.here.commit()
-        self.here.discard()
+        else:
+            self.here.discard()
         _link(
             join_group, self.here.rank, self.setting.stages, generation, port, timeout=self.timeout
         )
@@ -130,11 +166,22 @@ class Site:
                 stage.units[transfer.unit].rebuild(near, rank, iteration, failures.get(rank, 0))
             else:
                 unit = (stage.units if how == "restore" else stage.copies)[transfer.unit]
-                unit.load(near[0], moments=self.setting.replicas == "full")
+                unit.load(near[0], iteration, moments=self.setting.replicas == "full")
+
+    def on_status(self, body: None) -> None:
+        """Nothing: the iteration goes with every answer."""
+
+    def on_marks(self, body: bool) -> dict[str, Mark]:
+        """What an audit asks for."""
+        return self.here.marks(body)
 
     def on_state(self, body: None) -> bytes:
         """Everything that training changes."""
         return to_bytes(self.here.state())
+
+    def on_weights(self, body: None) -> bytes:
+        """Of the stage's own unit."""
+        return to_bytes(self.here.units[str(self.here.rank)].weights())
 
     def on_load(self, body: bytes) -> None:
         """Go back to a state."""
@@ -144,67 +191,77 @@ class Site:
         """Number, loss and norms of the last batch whose agreement came through."""
         return self.last
 
-    def on_step(self, body: Any) -> tuple[int, float, list[float]]:
+    def on_step(self, body: Any) -> tuple[int, float, list[float], dict[str, Mark]]:
         """One batch: all forward work, all backward work, agreement, update (GPipe)."""
-        inputs, targets, shapes, shares = body
+        inputs, targets, shapes, kind, shares = body
         stage, how = self.here, self.setting
+        stage.discard()
         ops = schedule(len(shapes), how.stages, how.swap, how.head)[stage.rank]
-        xs = from_bytes(inputs) if inputs else None
-        ys = from_bytes(targets) if targets else None
+        xs, ys = self._given(inputs), self._given(targets)
 
         def forward(op: Op, x: Any) -> Tensor:
             value = xs[op.microbatch] if xs is not None and op.unit == "embed" else x
             y = ys[op.microbatch] if ys is not None and op.unit == "head" else None
             return stage.forward(op, value, y, shares[op.microbatch])
 
-        self._phase(ops, shapes, 0, forward)
-        self._phase(ops[::-1], shapes, 1, stage.backward)
+        self._phase(ops, shapes, kind, 0, forward)
+        self._phase(ops[::-1], shapes, kind, 1, stage.backward)
         stage.finish()
         handles = self._mirror_gradients() if how.replicas == "full" else []
         loss, norms = self._agree(stage)
+        self.last = (stage.iteration, loss, norms)
+        for name, unit in stage.copies.items():
+            unit.new_norm = norms[_names(how).index(name)]
         for handle, _ in handles:
             _link(handle.wait)
         stage.commit()
-        self.last = (stage.iteration - 1, loss, norms)
         if how.replicas == "weights":
             self._mirror_weights()
-        return self.last
+        return (*self.last, stage.marks())
 
     def on_evaluate(self, body: Any) -> list[float]:
-        """Loss of batches, every one in the normal order; the head's rank returns them."""
-        inputs, targets, shapes = body
+        """Losses of batches, every one in the normal order; the head's rank returns them."""
+        inputs, targets, shapes, kind, rows = body
         stage, how = self.here, self.setting
         ops = schedule(len(shapes), how.stages, False, how.head)[stage.rank]
-        xs = from_bytes(inputs) if inputs else None
-        ys = from_bytes(targets) if targets else None
-        losses: dict[int, float] = {}
+        xs, ys = self._given(inputs), self._given(targets)
+        losses: dict[int, list[float]] = {}
 
         def forward(op: Op, x: Any) -> Tensor:
             value = xs[op.microbatch] if xs is not None and op.unit == "embed" else x
-            out = stage.predict(
-                op, value, ys[op.microbatch] if ys is not None and op.unit == "head" else None
-            )
+            y = ys[op.microbatch] if ys is not None and op.unit == "head" else None
+            out = stage.predict(op, value, y, rows)
             if op.unit == "head":
-                losses[op.microbatch] = float(out)
+                losses[op.microbatch] = out.reshape(-1).tolist()
             return out
 
-        self._phase(ops, shapes, 0, forward)
-        return [losses[m] for m in sorted(losses)]
+        self._phase(ops, shapes, kind, 0, forward)
+        return [loss for m in sorted(losses) for loss in losses[m]]
+
+    def _given(self, data: bytes | None) -> list[Tensor] | None:
+        """Inputs or targets, where this stage computes."""
+        if not data:
+            return None
+        return [t.to(self.here.device) for t in from_bytes(data)]
 
     def _phase(
         self,
         ops: tuple[Op, ...],
         shapes: list[tuple[int, ...]],
+        kind: torch.dtype,
         direction: int,
         work: Callable[[Op, Any], Tensor | None],
     ) -> None:
-        """Work through `ops`; what comes from or goes to other ranks is on its way meanwhile."""
-        rank = self.here.rank
+        """Work through `ops`; what comes from or goes to other ranks is on its way meanwhile.
+
+        Messages are on the processor, where gloo carries them, and of the embedding's kind.
+        """
+        rank, device = self.here.rank, self.here.device
         ends = [(op.after, op.before) if direction else (op.before, op.after) for op in ops]
         incoming: dict[int, tuple[Any, Tensor]] = {}
         for i, (op, (origin, _)) in enumerate(zip(ops, ends, strict=True)):
             if origin is not None and origin != rank:
-                buffer = torch.empty(shapes[op.microbatch])
+                buffer = torch.empty(shapes[op.microbatch], dtype=kind)
                 incoming[i] = (
                     _link(dist.irecv, buffer, origin, tag=2 * op.microbatch + direction),
                     buffer,
@@ -216,12 +273,18 @@ class Site:
             if i in incoming:
                 handle, value = incoming.pop(i)
                 _link(handle.wait)
+                value = value.to(device)
             out = work(op, value)
             if goal == rank:
                 local[op.microbatch] = out
             elif goal is not None:
                 assert out is not None
-                out = out.contiguous()
+                if out.dtype != kind or tuple(out.shape) != tuple(shapes[op.microbatch]):
+                    raise ValueError(
+                        f"stage {rank}: {op.unit} returns {out.dtype} {tuple(out.shape)} where the "
+                        f"embedding returns {kind} {tuple(shapes[op.microbatch])}"
+                    )
+                out = out.cpu().contiguous()
                 outgoing.append(
                     (_link(dist.isend, out, goal, tag=2 * op.microbatch + direction), out)
                 )
@@ -246,42 +309,50 @@ class Site:
         for tag, name, owner, keeper in self._kept():
             if stage.rank == owner:
                 unit = stage.units[name]
-                vector = torch.cat([unit.gradient(), torch.tensor([unit.new_norm])])
-                handles.append((_link(dist.isend, vector, keeper, tag=tag), vector))
+                vectors = [unit.gradient().cpu()] if unit.parameters else []
+                if (kept := unit.buffers()) is not None:
+                    vectors.append(kept)
+                for i, vector in enumerate(vectors):
+                    handles.append((_link(dist.isend, vector, keeper, tag=tag + i), vector))
             if stage.rank == keeper:
                 unit = stage.copies[name]
-                vector = torch.empty(sum(p.numel() for p in unit.parameters) + 1)
-                _link(dist.recv, vector, owner, tag=tag)
-                unit.take_gradient(vector[:-1], float(vector[-1]))
+                at = tag
+                if unit.parameters:
+                    vector, at = _room(unit), tag + 1
+                    _link(dist.recv, vector, owner, tag=tag)
+                    unit.take_gradient(vector)
+                if (kept := unit.buffers()) is not None:
+                    _link(dist.recv, kept, owner, tag=at)
+                    unit.new_buffers = kept
         return handles
 
     def _mirror_weights(self) -> None:
         """Owners send their weights."""
         stage = self.here
-        for tag, name, owner, keeper in self._kept():
+        for _, name, owner, keeper in self._kept():
             if stage.rank == owner:
-                _link(
-                    dist.send,
-                    nn.utils.parameters_to_vector(stage.units[name].parameters).detach(),
-                    keeper,
-                    tag=tag,
-                )
+                _send_state({"weights": stage.units[name].weights()}, keeper)
             if stage.rank == keeper:
-                vector = torch.empty(sum(p.numel() for p in stage.copies[name].parameters))
-                _link(dist.recv, vector, owner, tag=tag)
-                nn.utils.vector_to_parameters(vector, stage.copies[name].parameters)
+                unit = stage.copies[name]
+                unit.module.load_state_dict(_receive_state(owner)["weights"])
 
     def _kept(self) -> list[tuple[int, str, int, int]]:
         """Tag, name, owner and keeper of every unit that is copied."""
         kept = copies(self.setting.stages, self.setting.mode, self.setting.tied)
         return [
-            (COPIES + i, name, owner, keeper)
+            (COPIES + 2 * i, name, owner, keeper)
             for i, (name, (owner, keeper)) in enumerate(kept.items())
         ]
 
 
 def _names(setting: Setting) -> list[str]:
     return [*(str(i) for i in range(setting.stages)), "embed", *([] if setting.tied else ["head"])]
+
+
+def _room(unit: Unit) -> Tensor:
+    """For all parameters in one vector, of the kind that joining them gives."""
+    kind = reduce(torch.promote_types, (p.dtype for p in unit.parameters))
+    return torch.empty(sum(p.numel() for p in unit.parameters), dtype=kind)
 
 
 def _send_state(state: dict[str, Any], to: int) -> None:
