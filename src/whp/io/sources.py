@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 from importlib import import_module
 from pathlib import Path
@@ -107,8 +106,8 @@ def text_of(path: Path, encoding: str = "utf-8") -> str:
         If it is not written so; the message has the first byte that is not, and what to do.
     """
     try:
-        codecs.lookup(encoding)
-    except LookupError:
+        "".encode(encoding)
+    except (LookupError, UnicodeError):  # unknown, or no encoding of texts, such as zlib
         raise ValueError(
             f"there is no encoding {encoding!r}; latin-1 and utf-16 are some"
         ) from None

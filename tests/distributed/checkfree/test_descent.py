@@ -59,3 +59,32 @@ def test_a_step_that_only_looks_plain_is_seen():
     c = descent_with_jumps(trainer(optimizer=Double), (X, Y), 3, floor=0.0)
     assert c.verdict == "void"
     assert "an update of Double was off" in c.explain()
+
+
+def test_a_step_that_all_but_cancels_a_weight_is_plain():
+    """θ − γg of 1e-10 has the rounding of θ, not its own."""
+
+    class Shift(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.b = nn.Parameter(torch.tensor([0.7, -1.3, 3.1], dtype=torch.float64))
+
+        def forward(self, x):
+            return x + self.b
+
+    nothing = [Shift() for _ in range(4)]
+    sim = Simulator(
+        Shift(),
+        nothing,
+        Shift(),
+        lambda z, y: (z - y).square().sum() / 2,
+        optimizer=torch.optim.SGD,
+        lr=1 / 6,  # six shifts, each with the same gradient: the minimum in one step
+        clip=None,
+        lr_boost=1.0,
+        microbatches=1,
+    )
+    rows = torch.zeros(1, 3, dtype=torch.float64), torch.full((1, 3), 1e-10, dtype=torch.float64)
+    path = record_descent(sim, rows, 5, {})
+    assert path.before[1] < 1e-28 * path.before[0]
+    assert path.plain[0], path.plain[1]

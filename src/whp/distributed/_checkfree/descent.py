@@ -75,6 +75,7 @@ class _Recorder:
         self._gradient: Tensor | None = None
         self._weights: Tensor | None = None
         self._aim: Tensor | None = None
+        self._size: Tensor | None = None
 
     def weights(self) -> Tensor:
         return _joined([p for u in self.units for p in u.parameters])
@@ -100,14 +101,16 @@ class _Recorder:
                 moved += [rate * p.grad for p in group["params"] if p.grad is not None]
         self.squares.append(sum(u.whole_norm**2 for u in self.units))
         self._gradient, self._weights = g, at
-        self._aim = at - _joined(moved)
+        step = _joined(moved)
+        self._aim, self._size = at - step, at.abs() + step.abs()
 
     def after_update(self) -> None:
         assert self._aim is not None
+        assert self._size is not None
         off = (self.weights() - self._aim).abs()
         eps = max(torch.finfo(p.dtype).eps for u in self.units for p in u.parameters)
-        # An update rounds its product and its sum.
-        if bool((off > 4 * eps * (self._aim.abs() + self.weights().abs())).any()):
+        # An update rounds its product and its sum, which may all but cancel.
+        if bool((off > 4 * eps * self._size).any()):
             kinds = sorted({type(u.optimizer).__name__ for u in self.units if u.optimizer})
             self.wrong.append(
                 f"an update of {', '.join(kinds)} was off θ − γg by {float(off.max()):.3g}"
