@@ -616,7 +616,9 @@ def cost(
     value = ratio + spread * float(rng.normal()) + shift
     true = ratio * (1 + P * (mean + 0.5))
     arguments = {
-        "ratio": Estimate(value, value - half, value + half, LEVEL, 10, "normal"),
+        "ratio": Estimate.between(
+            value - half, value + half, value=value, level=LEVEL, n=10, method="normal"
+        ),
         "failed": log,
         "seconds": given(seconds),
         "longest": LONGEST,
@@ -699,7 +701,7 @@ def a_ratio_without_spread(rng: Rng, strength: float) -> Instance:
     """One pair of runs, as if it were exact."""
     made = cost(rng, shift=0.2 * float(rng.normal()))
     value = made.arguments["ratio"].value
-    ratio = Estimate(value, value, value, LEVEL, 1, "one pair")
+    ratio = Estimate.between(value, value, level=LEVEL, n=1, method="one pair")
     return Instance(dict(made.arguments) | {"ratio": ratio}, made.truths)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -761,11 +762,8 @@ def _cosine_halved(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _half_as_wide(f: Callable[..., Any]) -> Callable[..., Any]:
     def changed(values: Any, delta: float) -> Any:
-        from whp.intervals import Estimate
-
         e = f(values, delta)
-        low, high = (e.low + e.value) / 2, (e.high + e.value) / 2
-        return Estimate(e.value, low, high, e.level, e.n, e.method)
+        return replace(e, low=(e.low + e.value) / 2, high=(e.high + e.value) / 2)
 
     return changed
 
