@@ -17,10 +17,12 @@ venv: .venv/.complete
 tour: venv
 	@$(BIN)/whp tour
 
-# Worlds run without the run-time type checker, which would cost them three quarters of their seeds.
+# Worlds and studies are whole runs, which the run-time type checker makes four times as long.
+WHOLE := tests/worlds tests/studies
+
 test: venv
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --jaxtyping-packages= tests/worlds
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore=tests/worlds
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --jaxtyping-packages= $(WHOLE)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(WHOLE:%=--ignore=%)
 
 test-slow: venv
 	@$(BIN)/python -m pytest -m slow

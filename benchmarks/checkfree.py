@@ -14,9 +14,8 @@ from typing import Any
 
 import torch
 
+from whp.distributed import PipelineTrainer, Simulator
 from whp.distributed.char_lm import Block, Embed, Head, cross_entropy, windows
-from whp.distributed.checkfree.pipeline import PipelineTrainer
-from whp.distributed.checkfree.simulator import Simulator
 from whp.experiment.benchmark import Case
 
 VOCAB, CONTEXT = 80, 48
@@ -28,6 +27,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from whp.distributed import PipelineTrainer, Simulator
 from whp.distributed.char_lm import Block, Embed, Head
 
 folder, dim = Path(sys.argv[1]), int(sys.argv[2])
@@ -86,9 +86,11 @@ class Restarted:
         script = [str(self.folder / "worker.py"), str(self.folder), str(dim)]
         command = [sys.executable, "-m", "torch.distributed.run", *options, *script]
         self.seen: set[Path] = set()
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(
-            command, env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"}, **quiet
+            command,
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         atexit.register(self.process.terminate)
         self.wait()

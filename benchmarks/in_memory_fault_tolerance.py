@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from whp.distributed.in_memory_fault_tolerance import ErasureGroup, SnapshotGuard
-from whp.distributed.in_memory_fault_tolerance.disk import DiskSaver
-from whp.distributed.in_memory_fault_tolerance.measure import job
+from whp.distributed import ErasureGroup, SnapshotGuard
+from whp.distributed._in_memory_fault_tolerance.measure import job
 from whp.experiment.benchmark import Case, Foreign
+from whp.peers.checkpoints import DiskSaver
 
 
 def work() -> dict[str, Any]:

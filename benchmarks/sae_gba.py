@@ -6,82 +6,29 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
 
-from whp.experiment.benchmark import TORCHVISION_ON_CPU, Case, Foreign
-from whp.interpretability import bias_adaptation, sae_gba
-from whp.studies.sae_gba import simulated
-
-OVERCOMPLETE = (
-    TORCHVISION_ON_CPU
-    + """
-import json, sys, time
-import numpy as np
-import torch
-torch.set_num_threads(1)
-from overcomplete.sae import TopKSAE
-data = np.load(sys.argv[1])
-X, M, steps, batch = torch.from_numpy(data["X"]), int(data["M"]), int(data["steps"]), int(data["batch"])
-def work():
-    torch.manual_seed(0)
-    sae = TopKSAE(X.shape[1], nb_concepts=M, top_k=19, device="cpu")
-    optimizer = torch.optim.Adam(sae.parameters(), lr=1e-3)
-    for _ in range(steps):
-        x = X[torch.randint(0, len(X), (batch,))]
-        _, codes, out = sae(x)
-        loss = (out - x).square().sum() / (2 * len(x))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-for line in sys.stdin:
-    start = time.perf_counter()
-    work()
-    print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-"""
-)
+from whp.datasets.superposition import simulated
+from whp.experiment.benchmark import Case, Peer, Target
+from whp.interpretability import Training, bias_adaptation, sae_gba
+from whp.peers import dictionaries
 
 
 def data(d: int, M: int, N: int, steps: int) -> Any:
     def setup() -> dict[str, Any]:
-        torch.set_num_threads(1)
         X, _, _ = simulated(128, d, (3, 20), N, np.random.default_rng(0))
         return {"X": X.astype(np.float32), "M": M, "steps": steps, "batch": 256}
 
     return setup
 
 
-def training(method: str) -> Any:
+def training(**options: Any) -> Any:
     def work(shared: dict[str, Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return sae_gba(
-                shared["X"],
-                shared["M"],
-                method=method,
-                k=19,
-                steps=shared["steps"],
-                batch_size=shared["batch"],
-                low=2e-3,
-                n_seeds=1,
-                rng=0,
-            )  # type: ignore[arg-type]
+            plan = Training(steps=shared["steps"], batch_size=shared["batch"])
+            return sae_gba(shared["X"], shared["M"], training=plan, n_seeds=1, rng=0, **options)
 
     return work
-
-
-def dictionary(shared: dict[str, Any]) -> Any:
-    from sklearn.decomposition import MiniBatchDictionaryLearning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = MiniBatchDictionaryLearning(
-            shared["M"], transform_algorithm="omp", max_iter=1, batch_size=256, random_state=0
-        )
-        return model.fit(shared["X"][:2048])
-
-
-def arrays(shared: dict[str, Any]) -> dict[str, Any]:
-    return {k: np.asarray(v) for k, v in shared.items()}
 
 
 def model() -> dict[str, Any]:
@@ -93,37 +40,32 @@ def products(shared: dict[str, Any]) -> Any:
     return [(W @ X.T) @ X for _ in range(12)]
 
 
-PEER = Foreign("overcomplete==0.3.0\ntorch==2.13.0\nmatplotlib<3.9\n", OVERCOMPLETE, arrays)
+TOPK = Peer("our TopK, with certificates", training(method="topk", k=19))
+FOREIGN = [dictionaries.OVERCOMPLETE, dictionaries.DICTIONARY_LEARNING]
+EXCUSED = [dictionaries.SAE_LENS, dictionaries.SPARSIFY]
 CASES = [
     Case(
         name="384 × 1,024, 200 steps of 256, with certificates",
         setup=data(384, 1024, 8000, 200),
-        ours=training("gba"),
-        peers={
-            "our TopK, with certificates": training("topk"),
-            "overcomplete TopKSAE, steps alone": PEER,
-        },
+        ours=training(low=2e-3),
+        peers=[TOPK, *FOREIGN, *EXCUSED],
         repeats=3,
-        target="≤ 1.1 × our TopK, ≤ 1 × overcomplete",
+        target=Target(TOPK.name, 1.1),
     ),
     Case(
         name="42 × 512, 400 steps of 256, with certificates",
         setup=data(42, 512, 8000, 400),
-        ours=training("gba"),
-        peers={
-            "our TopK, with certificates": training("topk"),
-            "overcomplete TopKSAE, steps alone": PEER,
-            "scikit-learn dictionary learning, one pass over 2,048 rows": dictionary,
-        },
+        ours=training(low=2e-3),
+        peers=[TOPK, *FOREIGN, dictionaries.SKLEARN.on(lambda shared: (shared["X"], shared["M"]))],
         repeats=3,
-        target="≤ 1.1 × our TopK, ≤ 1 × overcomplete",
+        target=Target(TOPK.name, 1.1),
     ),
     Case(
         name="the theorem's algorithm, 6,000 × 64, 512 neurons, 12 steps",
         setup=model,
         ours=lambda shared: bias_adaptation(shared["X"], 512, 3 / 128, rng=0),
-        peers={"its matrix products alone": products},
+        peers=[Peer("its matrix products alone", products)],
         repeats=3,
-        target="≤ 3 s",
+        target=Target(seconds=3.0),
     ),
 ]

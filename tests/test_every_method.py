@@ -154,8 +154,11 @@ def private():
 
 
 def sparse():
+    from whp.interpretability import Training
+
     acts = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
-    return {"activations": acts, "n_neurons": 16, "steps": 20, "batch_size": 64, "rng": 0}
+    training = Training(steps=20, batch_size=64)
+    return {"activations": acts, "n_neurons": 16, "training": training, "rng": 0}
 
 
 def gap():
@@ -322,7 +325,7 @@ EXAMPLES = {
         unrefused=frozenset({"participation", "batch"}),
     ),
     "checkfree": Example(stages),
-    "in-memory-fault-tolerance": Example(memory, unrefused=frozenset({"replica", "reference"})),
+    "in-memory-fault-tolerance": Example(memory),
 }
 
 

@@ -366,7 +366,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Train a sparse autoencoder whose neurons fire at prescribed frequencies.",
         guarantee="targets are kept on new rows, features come back under another seed, and the theorem's conditions are checked",
         cost="three products of batch × d × M a step; memory O(batch × M), activations may be a file larger than memory",
-        front_door="whp.interpretability.sae_gba:sae_gba",
+        front_door="whp.interpretability:sae_gba",
+        theorems="whp.interpretability._sae_gba.theorems",
         extra="torch",
     ),
     Method(
@@ -436,7 +437,7 @@ CATALOGUE: tuple[Method, ...] = (
         guarantee="rebuilt weights are the formula's, no other stage changes by a bit, every iteration counts once, and a loss "
         "costs its jump",
         cost="nothing without failures; a recovery moves two stages' weights",
-        front_door="whp.distributed.checkfree:checkfree",
+        front_door="whp.distributed:checkfree",
         extra="torch",
     ),
     Method(
@@ -449,9 +450,10 @@ CATALOGUE: tuple[Method, ...] = (
         "Keep an erasure-coded copy of the training state in other processes' memory, and restart from it in seconds.",
         guarantee="any m lost nodes of a group are rebuilt bit for bit, a failure costs few steps, and how likely a group survives",
         cost="one copy of the state a snapshot, hidden behind training; memory 2(1 + m/(n − m)) of a shard a node",
-        front_door="whp.distributed.in_memory_fault_tolerance.train:in_memory_fault_tolerance",
+        front_door="whp.distributed:in_memory_fault_tolerance",
         extra="torch",
-        commands="whp.distributed.in_memory_fault_tolerance.command:guard",
+        theorems="whp.distributed._in_memory_fault_tolerance.theorems",
+        commands="whp.distributed._in_memory_fault_tolerance.command:guard",
     ),
     Method(
         "finite-time-path-qft",

@@ -3,8 +3,11 @@ import pandas as pd
 import pytest
 from trial import assert_flat_and_repeatable, judged
 
-from whp.experiment.study import Outcome
-from whp.studies import checkfree as study
+from whp.experiment.study import Outcome, load
+from whp.studies.checkfree import claims, experiments
+from whp.studies.checkfree.claims import CLAIMS
+
+study = load("checkfree")
 
 RULE = {"experiment": "rules", "rate": 0.1, "steps": 6}
 JUMPS = {"experiment": "jumps", "steps": 3, "later": 1}
@@ -67,7 +70,7 @@ def records():
                 "strangers": 1.2,
             }
         )
-        for stage in study.INNER:
+        for stage in experiments.INNER:
             for rule, jump in (
                 ("grad", 0.2),
                 ("uniform", 0.2),
@@ -96,7 +99,8 @@ def records():
                     "experiment": "times",
                     "mode": mode,
                     "seed": seed,
-                    "iteration_seconds": seconds + noise(),
+                    "iteration_seconds": (mean := seconds + noise()),
+                    "mean_seconds": mean,
                 }
             )
         for spares, seconds in ((1, 0.1), (0, 0.5)):
@@ -135,7 +139,7 @@ def curve(experiment, how, rate, seed, slow):
     ids=lambda c: c.get("how", "jumps"),
 )
 def test_a_trial_is_flat_and_repeatable(config, monkeypatch):
-    monkeypatch.setattr(study, "_held", lambda: [study._batch(9, 0, 4)])
+    monkeypatch.setattr(experiments, "_held", lambda: [experiments._batch(9, 0, 4)])
     assert_flat_and_repeatable(study, config)
 
 
@@ -158,8 +162,8 @@ def test_iterations_of_all_modes_are_timed():
 
 
 def test_claims_judge_and_can_come_out_either_way(records):
-    findings = {c.id: judged(c, records) for c in study.CLAIMS}
-    assert len(findings) == len(study.CLAIMS)
+    findings = {c.id: judged(c, records) for c in CLAIMS}
+    assert len(findings) == len(CLAIMS)
     told = {k: v.outcome for k, v in findings.items()}
     assert told.pop("C1a") is Outcome.INCONCLUSIVE  # four seeds
     assert set(told.values()) == {Outcome.REPRODUCED}, told
@@ -168,10 +172,10 @@ def test_claims_judge_and_can_come_out_either_way(records):
         worse[column] = -worse[column] if column in ("loss", "jump", "later") else worse[column]
     worse["recovery"] += 10
     worse.loc[worse["twins"].notna(), "twins"] += 1
-    worse.loc[worse["mode"] == "redundant", "iteration_seconds"] = 0.5
+    worse.loc[worse["mode"] == "redundant", ["iteration_seconds", "mean_seconds"]] = 0.5
     worse.loc[worse["how"].isin(["grad", "plus"]) & worse["heldout"].notna(), "heldout"] += 1
     worse.loc[worse["in_order"].notna(), "in_order"] = False
-    told = {c.id: judged(c, worse).outcome for c in study.CLAIMS}
+    told = {c.id: judged(c, worse).outcome for c in CLAIMS}
     assert told.pop("C5c") is Outcome.REPRODUCED  # redundant computation is faster everywhere
     assert Outcome.REPRODUCED not in told.values(), told
 
@@ -190,7 +194,7 @@ def test_trials_of_all_scales_are_flat_and_named():
 def test_figures_draw(records):
     from matplotlib.figure import Figure
 
-    for draw in study.FIGURES.values():
+    for draw in claims.FIGURES.values():
         draw(records, Figure().subplots())
 
 

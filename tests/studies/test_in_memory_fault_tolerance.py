@@ -3,8 +3,11 @@ import pandas as pd
 import pytest
 from trial import assert_flat_and_repeatable, judged
 
-from whp.experiment.study import Outcome
-from whp.studies import in_memory_fault_tolerance as study
+from whp.distributed import optimal_interval
+from whp.experiment.study import Outcome, load
+from whp.studies.in_memory_fault_tolerance.experiments import PEERS, SURVIVAL
+
+study = load("in-memory-fault-tolerance")
 
 STALL = {
     "ours": (0.003, 0.09),
@@ -28,11 +31,13 @@ def records_of(stall=STALL, back=True, rebuilt=True, useful=0.97):
                     "stall": wait * noise,
                     "total": total * noise,
                     "plain": 0.3,
+                    "interval": optimal_interval(wait * noise, 1 / 3600),
                     "step": 0.305,
                 }
             )
         rows += [{"experiment": "kills", "seed": seed, "back": back}] * 30
-        rows.append({"experiment": "kills", "seed": seed, "same": back})
+        struck = {"struck": 30, "restored": 30 * back}
+        rows.append({"experiment": "kills", "seed": seed, "same": back, **struck})
         rows += [
             {"experiment": "nodes", "seed": seed, "rebuilt": rebuilt},
             {"experiment": "nodes", "seed": seed, "refused": rebuilt},
@@ -41,7 +46,7 @@ def records_of(stall=STALL, back=True, rebuilt=True, useful=0.97):
             {"experiment": "rate", "seed": seed, "method": m, "useful": u * (1 + 0.01 * seed)}
             for m, u in (("ours", useful), ("none, no failure", 1.0))
         ]
-        for n, m, p in study.SURVIVAL:
+        for n, m, p in SURVIVAL:
             config = {"experiment": "survival", "n": n, "m": m, "p": p, "draws": 5000, "seed": seed}
             rows += [config | row for row in study.run(config, np.random.default_rng(seed))]
     return pd.DataFrame(rows)
@@ -61,7 +66,7 @@ def test_a_trial_is_flat_and_repeatable(config):
 
 def test_a_trial_of_stalls_has_all_methods():
     rows = study.run({"experiment": "stall", "mb": 1, "seed": 0}, np.random.default_rng(0))
-    assert [r["method"] for r in rows] == ["ours", *study.PEERS]
+    assert [r["method"] for r in rows] == ["ours", *PEERS]
     assert all(r["stall"] <= r["total"] for r in rows)
 
 
@@ -76,7 +81,7 @@ def test_a_trial_of_kills_comes_back():
     }
     rows = study.run(config, np.random.default_rng(0))
     assert [r["back"] for r in rows[:-1]] == [True, True]
-    assert rows[-1] == {"finished": True, "same": True}
+    assert rows[-1] == {"finished": True, "same": True, "struck": 2, "restored": 2}
 
 
 def test_claims_judge_and_can_come_out_either_way():
@@ -86,7 +91,7 @@ def test_claims_judge_and_can_come_out_either_way():
     }
     slow = dict.fromkeys(STALL, (0.4, 1.0))
     bad = records_of(stall=slow, back=False, rebuilt=False, useful=0.5)
-    bad.loc[bad["experiment"] == "survival", "z"] = 9.0
+    bad.loc[bad["experiment"] == "survival", "off"] = 9.0
     bad["step"] *= 1.5
     found = {c.id: judged(c, bad).outcome for c in study.CLAIMS}
     assert {k for k, v in found.items() if v is not Outcome.NOT_REPRODUCED} <= {"C1c", "C5b"}

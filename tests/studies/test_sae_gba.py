@@ -4,15 +4,21 @@ import pytest
 from trial import assert_flat_and_repeatable, judged, records_of
 
 from whp.datasets import activations, packaged
-from whp.experiment.study import Outcome
-from whp.studies import sae_gba as study
+from whp.datasets.superposition import simulated
+from whp.experiment.study import Outcome, load
+from whp.studies.sae_gba.experiments import MIXED, RATIOS
+
+study = load("sae-gba")
 
 SMALL = [
-    *({"experiment": "resonance", "ratio": r, "neurons": 128, "unit": True} for r in study.RATIOS),
+    *({"experiment": "resonance", "ratio": r, "neurons": 128, "unit": True} for r in RATIOS),
     {"experiment": "resonance", "ratio": 1.0, "neurons": 128, "unit": False},
     {"experiment": "crowded"},
     {"experiment": "shrinkage", "steps": 300},
-    *({"experiment": "mixed", "method": m, "rows": 1000, "steps": 20} for m in study.MIXED),
+    *(
+        {"experiment": "mixed", "method": m, "rows": 1000, "steps": 20, "lr": 3e-3, "neurons": 64}
+        for m in MIXED
+    ),
 ]
 
 
@@ -54,7 +60,7 @@ def test_figures_draw(records):
 
 
 def test_the_statistical_model():
-    X, V, H = study.simulated(30, 12, (2, 5), 100, np.random.default_rng(0))
+    X, V, H = simulated(30, 12, (2, 5), 100, np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(V, axis=1), 1)
     np.testing.assert_allclose(X, H @ V)
     assert set((H[:50] > 0).sum(axis=1)) == {2}

@@ -79,6 +79,9 @@ class _Door:
             general += _table_options()
         if "graph" in kinds:
             general += _graph_options()
+        if "text" in kinds:
+            how = "How the characters of the text are written, e.g. latin-1; by default UTF-8."
+            general.append(_option("encoding", str | None, None, how))
         self.options += [p for p in general if p.name not in taken]
         self.general = {p.name for p in general} - taken
         self.options += _output_options()
@@ -128,6 +131,7 @@ class _Door:
                 columns=columns,
                 choice=Choice(**table),
                 notes=notes,
+                encoding=general.get("encoding"),
                 **graph,
             )
             if general.get("weight") and "weighted" in self.signature.parameters:

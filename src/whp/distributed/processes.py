@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -127,6 +128,7 @@ class Crew:
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
         self.workers: list[Worker] = []
+        self.busy: tuple[Worker, float] | None = None  # who is being read, since when
 
     def start(self, function: Callable[..., None], *arguments: Any, name: str) -> Worker:
         """Start ``function(pipe, *arguments)`` in a process of its own; both must be importable there."""
@@ -155,8 +157,12 @@ class Crew:
             seen.add(worker)
             try:
                 while worker.pipe.poll():
-                    yield worker, worker.pipe.recv()
+                    self.busy = (worker, time.monotonic())  # a long message may stop half way
+                    message = worker.pipe.recv()
+                    self.busy = None
+                    yield worker, message
             except (EOFError, ConnectionResetError):
+                self.busy = None
                 worker.process.join(1)
             if not worker.alive and not worker.reported:
                 worker.reported = True

@@ -247,6 +247,13 @@ class Column:
         """Whether it takes dummies in a regression."""
         return self.text and self.flags is None and (self.named or self.floats is None)
 
+    @property
+    def words_alone(self) -> bool:
+        """Whether it is text and meant to be: hardly a cell, if it is not declared text, is a number."""
+        if self.broken or not self.text or self.flags is not None:
+            return False
+        return self.declared or (self.floats is None and self._look.share < SOME)
+
     def array(self, role: Role) -> np.ndarray:
         """Its values for `role`; only where :meth:`refusal` has nothing to say."""
         if role == "ids":

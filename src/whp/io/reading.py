@@ -66,7 +66,7 @@ class Data:
         ``"table"``, a data frame whose text stays as it is; ``"features"``, a table whose text columns must be categories;
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
         ``"text"``; ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
-        or safetensors file, which need not fit in memory, and else a matrix.
+        or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out.
     column : str, optional
         For a vector, labels or ids out of a table: name of the option that says which column, by default the parameter's name.
     """
@@ -84,6 +84,7 @@ def read(
     choice: Choice | None = None,
     weight: str | None = None,
     undirected: bool = False,
+    encoding: str | None = None,
     notes: list[str] | None = None,
 ) -> dict[str, Any]:
     """Values for parameters out of files.
@@ -106,6 +107,8 @@ def read(
         Which edge attribute of a graph is its weight.
     undirected : bool
         Whether to take directed edges as undirected.
+    encoding : str, optional
+        How the characters of a text are written; UTF-8 by default.
     notes : list of str, optional
         What the files were read as is added here, a sentence a file.
 
@@ -130,6 +133,7 @@ def read(
         weight,
         undirected,
         [] if notes is None else notes,
+        encoding or "utf-8",
     )
     with contextlib.ExitStack() as stack:
         named = [_named(given, wants) for given in files]
@@ -218,6 +222,7 @@ class _Reader:
     weight: str | None
     undirected: bool
     notes: list[str]
+    encoding: str = "utf-8"
     tables: bool = False  # whether one was a table, whose columns can be chosen
     logs: bool = False  # or a log, which has a separator
 
@@ -273,7 +278,7 @@ class _Reader:
         if kind == "activations" and path.suffix.lower() in (".npy", ".safetensors"):
             return path
         if kind == "text":
-            text = text_of(path)
+            text = text_of(path, self.encoding)
             self.notes.append(f"{len(text):,} characters")
             return text
         if ending in TABLES:
@@ -384,6 +389,14 @@ class _Plan:
         roles |= {c: ONE_COLUMN[self.wants[n].kind] for n, c in self.targets.items()}
         columns: dict[str, Column] = self.table.load(roles)
         rows = len(next(iter(columns.values())))
+        if self.whole and self.wants[self.whole].kind == "activations":
+            # Beside activations stands what they are of (a token): it says so itself, and is named.
+            words = [n for n in self.features if columns[n].words_alone]
+            if len(words) < len(self.features):
+                self.features = [n for n in self.features if n not in words]
+                self.left_out += words
+                for name in words:
+                    del roles[name], columns[name]
         dropped = 0
         if self.choice.missing == "drop":
             columns, dropped = _complete(columns)
@@ -405,7 +418,7 @@ class _Plan:
             self.notes += columns[column].notes
         self.notes += self.unasked
         if self.whole:
-            if self.wants[self.whole].kind == "matrix":
+            if self.wants[self.whole].kind in ("matrix", "activations"):
                 self.notes.append(f"{self.whole} from {_several(self.features)}")
             kept = {n: columns.pop(n) for n in self.features}
             found[self.whole] = self._features(kept, rows - dropped)

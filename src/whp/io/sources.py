@@ -97,14 +97,31 @@ def holds(path: Path, byte: bytes) -> bool:
         return data.find(byte) >= 0
 
 
-def text_of(path: Path) -> str:
-    """All of a text file, which must be UTF-8; a byte order mark is no part of it."""
+def text_of(path: Path, encoding: str = "utf-8") -> str:
+    """All of a text file; a byte order mark is no part of it.
+
+    Raises
+    ------
+    ValueError
+        If it is not written so; the message has the first byte that is not, and what to do.
+    """
+    try:
+        "".encode(encoding)
+    except (LookupError, UnicodeError):  # unknown, or no encoding of texts, such as zlib
+        raise ValueError(
+            f"there is no encoding {encoding!r}; latin-1 and utf-16 are some"
+        ) from None
     with open_binary(path) as file:
         data = file.read()
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError("it is UTF-16; save it as UTF-8")
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise ValueError("it is UTF-16; give --encoding utf-16")
+        encoding = "utf-8-sig"
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"it is not UTF-8, first in line {line}; save it as UTF-8") from None
+        byte, name = data[error.start], "UTF-8" if encoding == "utf-8-sig" else encoding
+        raise ValueError(
+            f"byte 0x{byte:02x} at {error.start:,} is not {name}; save it as UTF-8, or give "
+            "--encoding (latin-1, cp1252)"
+        ) from None

@@ -1,0 +1,107 @@
+"""A table of failures, one a row, as a :class:`FailureLog`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from whp.distributed._in_memory_fault_tolerance.failure_log import FailureLog
+from whp.io.tables import open_table, unknown
+
+__all__ = ["read_log", "seconds"]
+
+
+def seconds(text: str, what: str) -> float:
+    """A moment, an ISO date with or without a time or a number of seconds, in seconds.
+
+    Raises
+    ------
+    ValueError
+        If it is neither; the message has it.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            f"{what} must be a date such as 2025-01-31T12:00 or a number of seconds, got {text!r}"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def read_log(
+    path: Path, *, nodes: int, window: float, start: str | None, stop: str | None, groups: int = 1
+) -> FailureLog:
+    """Columns ``time`` and ``node``, and if they are there ``rack`` and ``group``.
+
+    Parameters
+    ----------
+    path : Path
+        csv, tsv, jsonl or parquet.
+    nodes : int
+        Members of a group; nodes that never failed are not in the file.
+    window : float
+        Seconds from a loss until it is rebuilt.
+    start, stop : str
+        The time that was watched.
+    groups : int
+        How many groups there are; groups that never failed are not in the file.
+
+    Raises
+    ------
+    ValueError
+        If the time that was watched is not given, a column is missing, or a group has more nodes than `nodes`.
+    """
+    if start is None or stop is None:
+        raise ValueError(
+            f"{path.name} has failures only; give the time that was watched (--from, --to): survival counts windows without a "
+            "failure, too"
+        )
+    table = open_table(path)
+    names = list(table.names)
+    for column in ("time", "node"):
+        if column not in names:
+            raise ValueError(unknown(column, names))
+    wanted = [c for c in ("time", "node", "rack", "group") if c in names]
+    loaded = table.load(dict.fromkeys(wanted, "ids"))
+    columns = {
+        name: ["" if v is None else str(v) for v in loaded[name].strings()] for name in wanted
+    }
+    for name in ("time", "node"):
+        if "" in columns[name]:
+            raise ValueError(f"{path.name}: {name} is missing in row {columns[name].index('') + 1}")
+    times = [seconds(t, f"{path.name}: time in row {i + 1}") for i, t in enumerate(columns["time"])]
+    of = columns.get("group") or [""] * len(times)
+    members: dict[str, list[str]] = {}
+    for node, group in zip(columns["node"], of, strict=True):
+        known = members.setdefault(group, [])
+        if node not in known:
+            known.append(node)
+    most = max((len(known) for known in members.values()), default=0)
+    if most > nodes:
+        raise ValueError(
+            f"nodes must be as many as a group has, got {nodes}, and {path.name} has {most} nodes in one group; a column "
+            "`group` tells groups apart"
+        )
+    if len(members) > groups:
+        raise ValueError(f"groups must be {len(members)} at least, got {groups}")
+    full = [
+        [*known, *(f"\0{g}.{i}" for i in range(nodes - len(known)))]
+        for g, known in enumerate(members.values())
+    ]
+    full += [[f"\0{g}.{i}" for i in range(nodes)] for g in range(len(full), groups)]
+    racks = columns.get("rack")
+    return FailureLog.from_events(
+        list(np.asarray(times, float)),
+        columns["node"],
+        full,
+        window=window,
+        start=seconds(start, "--from"),
+        stop=seconds(stop, "--to"),
+        racks=None if racks is None else dict(zip(columns["node"], racks, strict=True)),
+    )

@@ -1,0 +1,94 @@
+"""The slow tier: a committed version on disk, visible under its name only when every member's part is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whp.distributed._in_memory_fault_tolerance.memory import checksums
+from whp.distributed._in_memory_fault_tolerance.wire import Kind
+
+if TYPE_CHECKING:
+    from whp.distributed._in_memory_fault_tolerance.holding import Holding
+
+__all__ = ["newest", "publish", "read", "write"]
+
+KEPT = 2
+
+
+def _write(path: Path, content: Any) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)
+
+
+def write(holding: Holding, version: int) -> None:
+    """Write this member's part of a committed version, and say so to the coordinator."""
+    slot = holding.slot_of(version)
+    if slot is None:
+        return
+    head = slot.heads[holding.member]
+    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = slot.data.copy()
+    if slot.version != version:
+        return
+    _write(folder / f"member-{holding.member}.bin", content)
+    _write(folder / f"member-{holding.member}.json", json.dumps(head).encode())
+    said = {"version": version, "member": holding.member}
+    for coordinator in range(holding.group.n):
+        if coordinator == holding.member:
+            publish(holding, version, holding.member)
+            return
+        if holding.tell(coordinator, Kind.PERSISTED, said):
+            return
+
+
+def publish(holding: Holding, version: int, member: int) -> None:
+    """As the coordinator: rename the folder when all parts are there, and remove versions older than the last two."""
+    with holding.changed:
+        have = holding.on_disk.setdefault(version, set())
+        have.add(member)
+        if len(have) < holding.group.n:
+            return
+        del holding.on_disk[version]
+    root = Path(holding.persist["directory"])
+    draft = root / f"version-{version:08d}.incomplete"
+    if draft.exists():
+        draft.rename(root / f"version-{version:08d}")
+    published = sorted(p for p in root.glob("version-*") if p.suffix != ".incomplete")
+    for old in [
+        *published[:-KEPT],
+        *(p for p in root.glob("version-*.incomplete") if p.name < draft.name),
+    ]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(directory: Path) -> Path | None:
+    """Folder of the newest published version."""
+    return max((p for p in directory.glob("version-*") if p.suffix != ".incomplete"), default=None)
+
+
+def read(folder: Path, member: int) -> tuple[dict[str, Any], np.ndarray]:
+    """A member's header and shard.
+
+    Raises
+    ------
+    ValueError
+        If its checksum is not the one that was taken when it was copied.
+    """
+    head = json.loads((folder / f"member-{member}.json").read_text())
+    data = np.fromfile(folder / f"member-{member}.bin", dtype=np.uint8)
+    if len(data) != head["length"] or checksums(data, len(head["crc"])) != head["crc"]:
+        raise ValueError(
+            f"{folder}: part {member} is damaged, its checksum is not the one taken at the snapshot"
+        )
+    return head, data

@@ -1,9 +1,0 @@
-from .cost import Comparison as Comparison
-from .cost import expected_executed as expected_executed
-from .cost import expected_time as expected_time
-from .pipeline import PipelineTrainer as PipelineTrainer
-from .recovery import UnrecoverableStageError as UnrecoverableStageError
-from .recovery import recover as recover
-from .simulator import Simulator as Simulator
-from .train import CheckFreeResult as CheckFreeResult
-from .train import checkfree as checkfree

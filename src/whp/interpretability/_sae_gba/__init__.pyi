@@ -1,0 +1,12 @@
+from .adapter import BiasAdapter as BiasAdapter
+from .estimator import SparseFeatureCoder as SparseFeatureCoder
+from .formulas import cap_chance as cap_chance
+from .formulas import code_bound as code_bound
+from .formulas import recovery_rate as recovery_rate
+from .formulas import targets as targets
+from .formulas import width_bound as width_bound
+from .front_door import sae_gba as sae_gba
+from .network import GBASparseAutoencoder as GBASparseAutoencoder
+from .power import bias_adaptation as bias_adaptation
+from .result import SparseFeatures as SparseFeatures
+from .training import Training as Training

@@ -1,0 +1,226 @@
+"""What a dictionary does on rows that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from whp.conditions import Test
+from whp.interpretability._sae_gba.dependence import (
+    hashes,
+    nearly_repeated,
+    neighbouring_pairs,
+    neighbours,
+    repeated,
+)
+from whp.interpretability._sae_gba.network import GBASparseAutoencoder
+from whp.interpretability._sae_gba.rows import Rows
+from whp.interpretability._sae_gba.training import Run
+from whp.intervals import Estimate
+
+__all__ = ["HeldOut", "Scaling", "look_at_rows", "measure", "network_of"]
+
+CHUNK = 2048
+PAIRS = 1000
+LOOKED_AT = 200_000  # training rows among which those held out may be there again
+UNTRAINED = 2000
+NEAR_ROWS, NEAR_OTHERS = 1000, 20_000  # among which near-copies are looked for
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is subtracted from activations, and what they are divided by.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (d,)
+    scale : float
+    """
+
+    mean: np.ndarray
+    scale: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Scaled activations, where they live."""
+        return (x - torch.from_numpy(self.mean).to(x.device)) / self.scale
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What was seen on held-out rows.
+
+    Parameters
+    ----------
+    fired : ndarray, shape (M,)
+        On how many of them each neuron fires.
+    fired_counted : ndarray, shape (M,)
+        The same of the rows that are counted.
+    active, unbiased : ndarray
+        Active neurons of each counted row, and those that would be active without biases.
+    mean_active : float
+        Active neurons a row.
+    fvu : Estimate
+        Unexplained share of variance.
+    examples, strength : ndarray, shape (M, k)
+        Rows with the largest codes, and the codes.
+    live : list of ndarray of bool
+        For each run which neurons fire.
+    untrained : ndarray, shape (M,)
+        How often neurons with random directions and no bias fire.
+    """
+
+    fired: np.ndarray
+    fired_counted: np.ndarray
+    active: np.ndarray
+    unbiased: np.ndarray
+    mean_active: float
+    fvu: Estimate
+    examples: np.ndarray
+    strength: np.ndarray
+    live: list[np.ndarray]
+    untrained: np.ndarray
+
+
+def network_of(
+    run: Run, *, activation: Any, k: int | None, device: Any = "cpu"
+) -> GBASparseAutoencoder:
+    """The network of a trained run."""
+    M, d = run.W.shape
+    model = GBASparseAutoencoder(d, M, activation=activation, k=k, device=device)
+    with torch.no_grad():
+        for name in ("W", "a", "b", "c"):
+            getattr(model, name).copy_(torch.from_numpy(getattr(run, name)))
+    return model
+
+
+@torch.no_grad()
+def measure(
+    rows: Rows,
+    outside: np.ndarray,
+    counted: np.ndarray,
+    scaling: Scaling,
+    models: Sequence[GBASparseAutoencoder],
+    examples: int,
+    rng: np.random.Generator,
+) -> HeldOut:
+    """Run all networks over the rows held out; the first one is the one that is kept.
+
+    Parameters
+    ----------
+    rows : Rows
+    outside : ndarray of int
+        Rows held out.
+    counted : ndarray of bool, shape of `outside`
+        Which of them the certificates count.
+    scaling : Scaling
+    models : sequence of GBASparseAutoencoder
+        All on one device.
+    examples : int
+        How many of the strongest rows are kept.
+    rng : Generator
+        Of the random directions.
+    """
+    model = models[0]
+    device = model.W.device
+    M, d = model.W.shape
+    W0 = torch.from_numpy(rng.standard_normal((M, d)).astype(np.float32)).to(device)
+    untrained, seen = torch.zeros(M, device=device), 0
+    fired, fired_counted = (torch.zeros(M, dtype=torch.int64, device=device) for _ in range(2))
+    live = [torch.zeros(len(m.b), dtype=torch.bool, device=device) for m in models]
+    best = torch.zeros((M, 0), device=device)
+    at = torch.full((M, 0), -1, dtype=torch.int64, device=device)
+    active, unbiased, errors, spread = [], [], [], []
+    for start in range(0, len(outside), CHUNK):
+        part, mask = outside[start : start + CHUNK], counted[start : start + CHUNK]
+        x = scaling(rows.on(part, device))
+        on = torch.from_numpy(mask).to(device)
+        u = (x - model.c) @ model.directions().T
+        z, _ = model.codes(u)
+        fires = z > 0
+        fired += fires.sum(dim=0)
+        fired_counted += fires[on].sum(dim=0)
+        active.append(fires.sum(dim=1).cpu().numpy())
+        unbiased.append((u > 0).sum(dim=1)[on].cpu().numpy())
+        out = torch.addmm(model.c, z * model.a, model.directions())
+        errors.append((out - x).double().square().sum(dim=1).cpu().numpy())
+        spread.append(x.double().square().sum(dim=1).cpu().numpy())
+        best, at = _strongest(best, at, z, torch.from_numpy(part).to(device), examples)
+        live[0] |= fires.any(dim=0)
+        for other, alive in zip(models[1:], live[1:], strict=True):
+            alive |= (other.codes((x - other.c) @ other.directions().T)[0] > 0).any(dim=0)
+        if seen < UNTRAINED:
+            untrained += (x[on] @ W0.T > 0).sum(dim=0)
+            seen += int(mask.sum())
+    error, total, counts = (np.concatenate(v) for v in (errors, spread, active))
+    few = examples - best.shape[1]
+    return HeldOut(
+        fired=fired.cpu().numpy(),
+        fired_counted=fired_counted.cpu().numpy(),
+        active=counts[counted],
+        unbiased=np.concatenate(unbiased),
+        mean_active=float(counts.mean()),
+        fvu=_unexplained(error, total),
+        examples=np.pad(at.cpu().numpy(), ((0, 0), (0, few)), constant_values=-1),
+        strength=np.pad(best.cpu().numpy(), ((0, 0), (0, few))),
+        live=[v.cpu().numpy() for v in live],
+        untrained=untrained.cpu().numpy() / max(seen, 1),
+    )
+
+
+def _unexplained(error: np.ndarray, total: np.ndarray) -> Estimate:
+    """Ratio of means with the delta method's interval."""
+    if not total.sum() > 0:
+        raise ValueError("activations must differ from row to row among the rows held out")
+    ratio = float(error.sum() / total.sum())
+    width = 1.96 * float(np.std(error - ratio * total)) / np.sqrt(len(error)) / float(total.mean())
+    ends = max(0.0, ratio - width), ratio + width
+    return Estimate(ratio, *ends, 0.95, len(error), "delta method")
+
+
+def _strongest(
+    best: torch.Tensor, at: torch.Tensor, z: torch.Tensor, part: torch.Tensor, most: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keep the largest codes of each neuron and the rows they belong to."""
+    values, rows = z.T.topk(min(most, len(z)), dim=1)
+    both = torch.cat([best, values], dim=1)
+    places = torch.cat([at, torch.where(values > 0, part[rows], -1)], dim=1)
+    kept, order = both.sort(dim=1, descending=True, stable=True)
+    return kept[:, :most], places.gather(1, order)[:, :most]
+
+
+def _some(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
+
+
+@torch.no_grad()
+def look_at_rows(
+    rows: Rows,
+    inside: np.ndarray,
+    counted: np.ndarray,
+    groups: np.ndarray | None,
+    scaling: Scaling,
+    model: GBASparseAutoencoder,
+    rng: np.random.Generator,
+) -> tuple[Test, float]:
+    """Whether neighbours in the file agree more than strangers, and how many counted rows are, or nearly are, there again."""
+    pairs = neighbouring_pairs(inside, groups, PAIRS, rng)
+    device = model.W.device
+    fires = []
+    for column in pairs.T:
+        x = scaling(rows.on(np.ascontiguousarray(column), device))
+        z, _ = model.codes((x - model.c) @ model.directions().T)
+        fires.append((z > 0).cpu().numpy())
+    some = _some(inside, LOOKED_AT, rng)
+    keys = [
+        np.concatenate([hashes(rows.take(p)) for p in np.array_split(v, max(1, len(v) // 8192))])
+        for v in (counted, some)
+    ]
+    near = 0.0
+    if groups is None:
+        few, many = _some(counted, NEAR_ROWS, rng), _some(inside, NEAR_OTHERS, rng)
+        near = nearly_repeated(rows.take(few), rows.take(many))
+    return neighbours(fires[0], fires[1], rng), max(repeated(*keys), near)

@@ -1,0 +1,206 @@
+import copy
+import math
+
+import pytest
+import torch
+from pipelines import VOCAB, D, batch, make, parts, same
+from torch import nn
+
+from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError
+from whp.distributed.char_lm import Embed, Head, cross_entropy
+
+
+def reference(model, steps, swap, clip=1.0, microbatches=4):
+    """Plain autograd over the whole model; every unit is clipped and stepped by itself."""
+    embed, blocks, head = copy.deepcopy(model)
+    units = [embed, *blocks, head]
+    optimizers = [torch.optim.Adam(u.parameters(), 1e-2) for u in units]
+    losses = []
+    for t in range(steps):
+        x, y = batch(t)
+        total = 0.0
+        for m, (a, b) in enumerate(
+            zip(x.tensor_split(microbatches), y.tensor_split(microbatches), strict=True)
+        ):
+            h = embed(a)
+            order = list(range(len(blocks)))
+            if swap and m % 2:
+                order = [1, 0, *order[2:-2], len(blocks) - 1, len(blocks) - 2]
+            for i in order:
+                h = blocks[i](h)
+            total = total + cross_entropy(head(h), b) / microbatches
+        for o in optimizers:
+            o.zero_grad()
+        total.backward()
+        for u, o in zip(units, optimizers, strict=True):
+            nn.utils.clip_grad_norm_(u.parameters(), clip)
+            o.step()
+        losses.append(float(total.detach()))
+    weights = {f"embed.{k}": v for k, v in embed.state_dict().items()}
+    for i, b in enumerate(blocks):
+        weights |= {f"stages.{i}.{k}": v for k, v in b.state_dict().items()}
+    return losses, weights | {f"head.{k}": v for k, v in head.state_dict().items()}
+
+
+@pytest.mark.parametrize("mode", ["none", "checkfree+"])
+def test_simulator_is_plain_autograd(mode):
+    model = parts()
+    sim = make(Simulator, model, mode=mode)
+    losses, weights = reference(model, 20, mode == "checkfree+")
+    assert [sim.step(batch(t)).loss for t in range(20)] == pytest.approx(losses, abs=1e-5)
+    ours = sim.state_dict()
+    assert set(ours) == set(weights)
+    assert max(float((ours[k] - weights[k]).abs().max()) for k in weights) < 1e-4
+
+
+@pytest.mark.parametrize("rule", ["grad", "uniform", "copy"])
+@pytest.mark.parametrize("stage", range(6))
+def test_equal_stages_are_a_fixed_point(rule, stage):
+    embed, blocks, head = parts()
+    sim = make(Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head), rule=rule)
+    held = [batch(100)]
+    before = sim.evaluate(held)
+    sim.kill(stage)
+    assert sim.evaluate(held) == pytest.approx(before, abs=1e-6)
+
+
+def test_random_and_zero_are_none():
+    for rule in ("random", "zero"):
+        embed, blocks, head = parts()
+        sim = make(
+            Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head), rule=rule
+        )
+        before = sim.evaluate([batch(100)])
+        sim.kill(2)
+        assert abs(sim.evaluate([batch(100)]) - before) > 1e-6
+
+
+def test_learning_rates_are_boosted_once_or_again():
+    for compound, wanted in ((False, 1.1), (True, 1.21)):
+        sim = make(Simulator, lr_boost_compound=compound, scheduler=lambda t: 0.5**t)
+        for t in range(4):
+            if t in (1, 2):
+                sim.kill(2)
+            sim.step(batch(t))
+        unit, other = sim._sites[2].units["2"], sim._sites[3].units["3"]
+        assert unit.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * wanted * 0.5**3)
+        assert other.optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * 0.5**3)
+
+
+def test_moments_start_again_or_are_averaged():
+    found = {}
+    for moments in ("reset", "average"):
+        sim = make(Simulator, moments=moments)
+        for t in range(5):
+            sim.step(batch(t))
+        sim.kill(2)
+        sim.evaluate([batch(9)])
+        found[moments] = sim._sites[2].units["2"].optimizer.state_dict()["state"]
+    assert found["reset"] == {}
+    assert float(found["average"][0]["exp_avg_sq"].sum()) > 0
+
+
+def test_checkpoints_roll_back_and_redundancy_changes_nothing(tmp_path):
+    sim = make(Simulator, mode="checkpoint", checkpoint_every=3, checkpoint_dir=tmp_path)
+    seen = []
+    for t in range(6):
+        if t == 5:
+            sim.kill(0)
+        out = sim.step(batch(t))
+        seen.append(out.iteration)
+    assert seen == [0, 1, 2, 3, 4, 3]
+    assert out.recoveries[0].how == "rolled back"
+    assert len(list(tmp_path.iterdir())) == 6
+    plain, copied = make(Simulator, mode="none"), make(Simulator, mode="redundant")
+    for t in range(4):
+        if t == 2:
+            copied.kill(0)
+        assert plain.step(batch(t)).loss == copied.step(batch(t)).loss
+    assert not same(plain.state_dict(), copied.state_dict())
+
+
+def test_a_loss_before_the_first_step():
+    sim = make(Simulator, mode="checkpoint")
+    sim.kill(0)
+    assert sim.step(batch(0)).iteration == 0
+    with make(PipelineTrainer, mode="checkpoint") as tr:
+        tr.kill(0)
+        assert tr.step(batch(0)).iteration == 0
+        assert not same(tr.state_dict(), sim.state_dict())
+
+
+def test_fallbacks():
+    sim = make(Simulator)
+    sim.kill(2)
+    sim.kill(3)
+    with pytest.raises(UnrecoverableStageError, match="lost together"):
+        sim.step(batch(0))
+    for fallback, how in (("random", "random"), ("snapshot", "rolled back")):
+        sim = make(Simulator, fallback=fallback, checkpoint_every=2)
+        for t in range(3):
+            sim.step(batch(t))
+        sim.kill(0)
+        sim.kill(1)
+        found = sim.step(batch(3)).recoveries[0]
+        assert found.how == how
+        assert "lost together" in found.reason
+
+
+def test_dropout_is_drawn_by_place_and_time():
+    def model():
+        torch.manual_seed(0)
+        blocks = [nn.Sequential(nn.Linear(D, D), nn.Dropout(0.5)) for _ in range(4)]
+        return Embed(len(VOCAB), D, 6), blocks, Head(D, len(VOCAB))
+
+    losses = []
+    for noise in (0, 1):
+        sim = make(Simulator, model())
+        torch.manual_seed(noise)
+        losses.append([sim.step(batch(t)).loss for t in range(3)])
+    assert losses[0] == losses[1]
+    with make(PipelineTrainer, model(), spares=0) as tr:
+        assert [tr.step(batch(t)).loss for t in range(3)] == losses[0]
+
+
+def test_jump_leaves_no_trace_and_omission_is_zero_for_equals():
+    sim = make(Simulator, mode="checkfree")
+    for t in range(5):
+        sim.step(batch(t))
+    before = sim.state_dict()
+    for rule in ("grad", "copy", "uniform", "zero", "random", "skip"):
+        assert math.isfinite(sim.jump(2, [batch(50)], rule))
+    assert not same(before, sim.state_dict())
+    assert all(v > 0 for v in sim.omission(2, batch(50)[0]))
+    embed, blocks, head = parts()
+    equal = make(Simulator, (embed, [copy.deepcopy(blocks[0]) for _ in range(6)], head))
+    assert equal.omission(2, batch(0)[0]) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_what_is_counted_survives_a_copy():
+    sim = make(Simulator, audit=True)
+    sim.step(batch(0))
+    other = copy.deepcopy(sim)
+    sim.step(batch(1))
+    for t in (1, 2):
+        other.step(batch(t))
+    for trainer, n in ((sim, 2), (other, 3)):
+        c = trainer.certificates()[3]
+        assert (str(c.verdict), c.inputs["updates of units"]) == ("holds", 8 * n)
+
+
+def test_a_loss_leaves_the_callers_draws_alone():
+    sim = make(Simulator, rule="random")
+    state = torch.get_rng_state()
+    sim.kill(2)
+    sim.step(batch(0))
+    sim.jump(3, [batch(1)], "random")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_frozen_layer_stays_as_it_was():
+    torch.manual_seed(0)
+    blocks = [nn.Sequential(nn.Linear(D, D), nn.BatchNorm1d(6)) for _ in range(4)]
+    sim = make(Simulator, (Embed(len(VOCAB), D, 6), blocks, Head(D, len(VOCAB))))
+    sim._sites[2].calls["2"][1].eval()
+    sim.evaluate([batch(0)])
+    assert [m.training for m in sim._sites[2].calls["2"].modules()] == [True, True, False]

@@ -1,0 +1,134 @@
+import math
+
+import numpy as np
+import pytest
+
+from whp.distributed import FailureLog
+from whp.distributed._in_memory_fault_tolerance.log_file import read_log, seconds
+
+NODES = [[f"n{i}" for i in range(4)]]
+
+
+def test_events_become_windows_and_empty_ones_count():
+    log = FailureLog.from_events(
+        [5.0, 12.0, 13.0, 14.0, 99.0],
+        ["n0", "n1", "n2", "n1", "n3"],
+        NODES,
+        window=10.0,
+        start=0.0,
+        stop=95.0 + 5,
+    )
+    assert (log.windows, log.losses, log.pairs, log.chances) == (10, 4, 1, 40)
+    assert (log.fatal(0), log.fatal(1), log.fatal(2)) == (3, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nodes": ["x"]}, "nodes must be in members, got x"),
+        ({"times": [200.0]}, "times must lie between start and stop"),
+        ({"stop": 5.0}, "a window of 10 s apart at least"),
+        ({"members": [["n0"], ["n1", "n2"]]}, "groups of one size"),
+    ],
+)
+def test_events_that_cannot_be_are_refused(change, message):
+    options = {"times": [3.0], "nodes": ["n0"], "members": NODES, "start": 0.0, "stop": 100.0}
+    with pytest.raises(ValueError, match=message):
+        FailureLog.from_events(**{**options, "window": 10.0} | change)
+
+
+def test_more_losses_than_members_are_refused():
+    with pytest.raises(ValueError, match=r"count must be in 1\.\.4"):
+        FailureLog.from_counts([0, 5], 4)
+
+
+def test_expected_pairs_are_those_of_losses_thrown_at_random():
+    rng = np.random.default_rng(0)
+    n, windows, k = 5, 40, 30
+    pairs = []
+    for _ in range(3000):
+        thrown = rng.choice(n * windows, k, replace=False) // n
+        counts = np.bincount(thrown, minlength=windows)
+        pairs.append((counts * (counts - 1) // 2).sum())
+    mean = k * (k - 1) / 2 * (n - 1) / (n * windows - 1)
+    assert np.mean(pairs) == pytest.approx(mean, abs=4 * np.std(pairs) / math.sqrt(3000))
+    assert np.var(pairs) < 1.1 * mean, "no more dispersed than a Poisson law"
+
+
+def test_racks_are_looked_at_by_themselves():
+    rng = np.random.default_rng(1)
+    nodes = [f"n{i}" for i in range(8)]
+    racks = {node: f"r{i // 2}" for i, node in enumerate(nodes)}
+    at = rng.integers(0, 20_000, 400)
+    times, names = [], []
+    for moment in at:
+        i = int(rng.integers(8))
+        times.append(float(moment))
+        names.append(nodes[i])
+        if rng.random() < 0.03:  # takes its neighbour
+            times.append(float(moment))
+            names.append(nodes[i ^ 1])
+    options = {"window": 1.0, "start": 0.0, "stop": 20_001.0}
+    with_racks = FailureLog.from_events(times, names, [nodes], racks=racks, **options).pairs_test()
+    without = FailureLog.from_events(times, names, [nodes], **options).pairs_test()
+    assert with_racks.p < 0.001
+    assert with_racks.p < without.p
+
+
+def test_correlation_is_found_again():
+    from scipy.stats import betabinom
+
+    rho, p = 0.1, 0.05
+    law = betabinom(8, p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho)
+    log = FailureLog.from_counts(law.rvs(size=50_000, random_state=0), 8)
+    assert log.correlation == pytest.approx(rho, abs=0.01)
+    independent = FailureLog.from_counts(np.random.default_rng(0).binomial(8, p, 50_000), 8)
+    assert independent.correlation < 0.005
+
+
+@pytest.mark.parametrize("counts", [[0, 0], [0, 1], [3]])
+def test_tests_of_almost_nothing_refute_nothing(counts):
+    log = FailureLog.from_counts(counts, 4)
+    assert log.pairs_test().p >= 0.01 or log.pairs
+    assert log.windows_test().p >= 0.01
+
+
+def test_moments_are_dates_or_seconds():
+    assert seconds("12.5", "x") == 12.5
+    assert seconds("1970-01-02", "x") == 86_400
+    assert seconds("1970-01-01T01:00:00+01:00", "x") == 0
+    with pytest.raises(ValueError, match=r"--from must be a date such as .* got 'yesterday'"):
+        seconds("yesterday", "--from")
+
+
+def table(path, rows, header="time,node,rack"):
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_a_table_of_failures_is_read(tmp_path):
+    path = table(tmp_path / "f.csv", ["2025-01-01T00:10,01,a", "2025-01-01T00:12,1,a"])
+    log = read_log(path, nodes=4, window=600, start="2025-01-01", stop="2025-01-02")
+    assert (log.windows, log.losses, log.pairs, log.n) == (144, 2, 1, 4)
+    assert log.in_racks == 1, "01 and 1 are two nodes"
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "message"),
+    [
+        (["1,a,r"], {"stop": None}, r"has failures only; give the time that was watched"),
+        ([",a,r"], {}, "time is missing in row 1"),
+        (["1,a,r", "2,b,r", "3,c,r"], {"nodes": 2}, "has 3 nodes in one group"),
+        (["noon,a,r"], {}, "time in row 1 must be a date"),
+    ],
+)
+def test_tables_that_do_not_tell_are_refused(tmp_path, rows, change, message):
+    options = {"nodes": 4, "window": 10, "start": "0", "stop": "100"} | change
+    with pytest.raises(ValueError, match=message):
+        read_log(table(tmp_path / "f.csv", rows), **options)
+
+
+def test_a_table_without_a_column_of_nodes_is_refused(tmp_path):
+    path = table(tmp_path / "f.csv", ["1,a"], "time,host")
+    with pytest.raises(ValueError, match="node"):
+        read_log(path, nodes=4, window=10, start="0", stop="100")

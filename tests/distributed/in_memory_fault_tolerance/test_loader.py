@@ -1,0 +1,84 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from whp.distributed import ResumableLoader
+from whp.distributed._in_memory_fault_tolerance.generators import random_states, set_random_states
+
+
+class Augmented(Dataset):
+    """Rows whose reading draws from all generators, as augmentation does."""
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, i):
+        return i + float(torch.rand(())) * 0.1 + random.random() * 0.01 + np.random.random() * 1e-3
+
+
+def loaders(kind, workers=0):
+    rows = Augmented()
+    options = {"batch_size": 3, "num_workers": workers}
+    if kind == "shuffled":
+        return DataLoader(rows, shuffle=True, **options)
+    if kind == "in order":
+        return DataLoader(rows, **options)
+    if kind == "own generator":
+        return DataLoader(rows, shuffle=True, generator=torch.Generator().manual_seed(4), **options)
+    sampler = DistributedSampler(rows, num_replicas=2, rank=1, seed=3)
+    return DataLoader(rows, sampler=sampler, **options)
+
+
+def seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+
+
+def walked(data, epochs, stop=None, drawn=None):
+    """Batches, each with what training draws after it; a state after batch number `stop`."""
+    drawn, state = [] if drawn is None else drawn, None
+    while data.epoch < epochs:
+        for batch in data:
+            drawn.append((batch.tolist(), float(torch.rand(())), random.random()))
+            if len(drawn) == stop:
+                state = (data.state_dict(), random_states())
+                return drawn, state
+    return drawn, state
+
+
+KINDS = ("shuffled", "in order", "own generator", "distributed")
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7, 9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_is_what_would_have_come(kind, stop):
+    assert_goes_on(kind, stop)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_workers_draw_what_they_would_have_drawn(kind):
+    assert_goes_on(kind, 4, workers=2)
+
+
+def assert_goes_on(kind, stop, workers=0):
+    seeded()
+    calm, _ = walked(ResumableLoader(loaders(kind, workers)), 3)
+    seeded()
+    before, state = walked(ResumableLoader(loaders(kind, workers)), 3, stop)
+    again = ResumableLoader(loaders(kind, workers))
+    torch.manual_seed(99)  # another process
+    again.load_state_dict(state[0])
+    set_random_states(state[1])
+    after, _ = walked(again, 3)
+    assert before + after == calm
+
+
+def test_only_loaders_are_taken():
+    with pytest.raises((TypeError, Exception), match="DataLoader"):
+        ResumableLoader([1, 2])
+    assert len(ResumableLoader(loaders("in order"))) == 7

@@ -1,0 +1,214 @@
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from whp.certificate import Status, Verdict
+from whp.distributed import FailureLog, survival
+from whp.distributed._in_memory_fault_tolerance.stats import Stats
+from whp.distributed._in_memory_fault_tolerance.theorems import (
+    Failure,
+    Pace,
+    Watch,
+    exact_recovery,
+    newest_common,
+    rollback,
+    rollback_bound,
+    same_as_undisturbed,
+    stall_budget,
+)
+
+GOOD = Failure(
+    trainers=(1,),
+    members=(1,),
+    last_step=20,
+    restored_step=18,
+    recovered=True,
+    digest_ok=True,
+    version=4,
+    newest_common=4,
+    source="erasure",
+    seconds=1.0,
+)
+OURS = Watch(ours=True)
+PACE = Pace(2, 0.05, 0.1, 0.05, 0.1)
+HOSTS = [["a", "b", "c", "d"]]
+
+
+def altered(**change):
+    return Failure(**{**vars(GOOD), **change})
+
+
+def status(certificate, name):
+    return next(a.status for a in certificate.conditions if a.name == name)
+
+
+def test_a_good_run_holds():
+    failures = [GOOD] * 3
+    assert exact_recovery(failures, OURS, 1).headline == "holds, given 1 unchecked"
+    assert newest_common(failures, 1).verdict is Verdict.HOLDS
+    assert rollback(failures, PACE, 100, 1).verdict is Verdict.HOLDS
+    assert stall_budget([1.0, 2.0], 100.0, 0.05, snapshots=2).verdict is Verdict.HOLDS
+    assert same_as_undisturbed(0, 50, (0, 40)).verdict is Verdict.HOLDS
+
+
+def test_without_a_failure_nothing_is_measured():
+    assert exact_recovery([], OURS, 1).verdict is Verdict.UNMEASURED
+    assert newest_common([altered(newest_common=-1)], 1).verdict is Verdict.UNMEASURED
+    assert rollback([], PACE, 100, 1).verdict is Verdict.UNMEASURED
+    assert stall_budget([], 0.0).verdict is Verdict.UNMEASURED
+    assert same_as_undisturbed(None, 0, None).verdict is Verdict.UNMEASURED
+
+
+@pytest.mark.parametrize(
+    ("failure", "watch", "verdict"),
+    [
+        (altered(digest_ok=False), OURS, Verdict.FAILS),
+        (altered(recovered=False, restored_step=-1), OURS, Verdict.FAILS),
+        (altered(members=(0, 1)), OURS, Verdict.VOID),
+        (GOOD, Watch(unfenced=2, ours=True), Verdict.VOID),
+        (GOOD, Watch(torn=1, ours=True), Verdict.VOID),
+        (GOOD, Watch(torn=1), Verdict.VOID),
+        (GOOD, Watch("sync", torn=1, ours=True), Verdict.VOID),
+    ],
+)
+def test_recovery_can_come_out_badly(failure, watch, verdict):
+    assert exact_recovery([GOOD, failure], watch, 1).verdict is verdict
+
+
+def test_only_a_guard_of_this_process_is_believed():
+    others = exact_recovery([GOOD], Watch(), 1)
+    assert status(others, "at-rest") is Status.UNCHECKED
+    assert status(others, "fence-called") is Status.UNCHECKED
+    at_once = exact_recovery([GOOD], Watch("sync", ours=True), 1)
+    assert status(at_once, "at-rest") is Status.BY_CONSTRUCTION
+    assert status(exact_recovery([GOOD], OURS, 1), "at-rest") is Status.MET
+
+
+def test_an_older_version_than_was_heard_of_fails():
+    assert newest_common([altered(newest_common=5)], 1).verdict is Verdict.FAILS
+    assert newest_common([altered(newest_common=3)], 1).verdict is Verdict.HOLDS
+    assert newest_common([altered(newest_common=5, source="persist")], 1).measured is None
+
+
+@pytest.mark.parametrize(
+    ("every", "lag", "step", "bound"),
+    [
+        (5, 3.3, 1.0, 9),
+        (5, 6.5, 1.0, 14),
+        (1, 0.2, 1.0, 2),
+        (2, 0.0, 1.0, 2),
+        (2, 1.0, 0.0, np.inf),
+    ],
+)
+def test_the_bound_on_lost_work(every, lag, step, bound):
+    assert rollback_bound(every, lag, step) == bound
+
+
+@pytest.mark.parametrize(
+    ("failure", "pace", "steps", "verdict"),
+    [
+        (altered(restored_step=2), PACE, 100, Verdict.FAILS),
+        (GOOD, PACE, 3, Verdict.VACUOUS),
+        (GOOD, Pace(2, 0.05, 0.1, 0.5, 0.1), 100, Verdict.VOID),
+        (GOOD, Pace(2, 0.05, 0.1, 0.05, 0.01), 100, Verdict.VOID),
+        (GOOD, Pace(2, 0.05, 0.1, 0.05, 0.1, given_up=1), 100, Verdict.VOID),
+        (altered(members=(1, 2)), PACE, 100, Verdict.VOID),
+        (altered(restored_step=-1, recovered=False), PACE, 100, Verdict.FAILS),
+        (GOOD, Pace(2, 0.05, 0.0), 100, Verdict.VACUOUS),
+    ],
+)
+def test_lost_work_can_come_out_badly(failure, pace, steps, verdict):
+    assert rollback([failure], pace, steps, 1).verdict is verdict
+
+
+def test_a_lost_record_is_no_check():
+    pace = Pace(2, 0.05, 0.1, 0.05, 0.1, lost_records=1)
+    assert status(rollback([GOOD], pace, 100, 1), "extremes") is Status.UNCHECKED
+    assert status(rollback([GOOD], Pace(2, 0.05, 0.1), 100, 1), "extremes") is Status.UNCHECKED
+
+
+def test_a_guard_reckons_with_the_extremes_of_all_its_processes():
+    stats = Stats(lags_ms=[20.0, 40.0], longest_lag_ms=90.0, shortest_step_ms=15.0, torn=1)
+    pace = Pace.of(stats, 3)
+    assert (pace.lag, pace.step, pace.every, pace.given_up) == (0.09, 0.015, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("stalls", "watched", "budget", "snapshots", "verdict"),
+    [
+        ([90.0, 91.0], 1000.0, 0.05, 2, Verdict.FAILS),
+        ([1.0, 1.0], 1000.0, 1.0, 2, Verdict.VACUOUS),
+        ([1.0, 1.0], 1000.0, 0.05, 9, Verdict.VOID),
+        ([1.0], 1000.0, 0.05, 1, Verdict.UNMEASURED),
+        ([10.0] * 99 + [5000.0], 60_000.0, 0.05, 100, Verdict.FAILS),  # the median is small
+    ],
+)
+def test_stalls_can_come_out_badly(stalls, watched, budget, snapshots, verdict):
+    assert stall_budget(stalls, watched, budget, snapshots=snapshots).verdict is verdict
+
+
+@pytest.mark.parametrize("rho", [0.0, 1e-6, 0.5])
+def test_shared_hosts_void_whatever_correlation_is_given(rho):
+    made = survival(None, n=8, m=1, rate=1e-3, window=10, hosts=[["same"] * 8], rho=rho)
+    assert made.verdict is Verdict.VOID
+    assert "8 members of group 0 share host same: one host failure costs 8 > m=1" in made.explain()
+
+
+def test_a_correlation_by_hand_is_believed_and_said_to_be():
+    made = survival(None, n=4, m=1, rate=1e-3, window=10, hosts=HOSTS, rho=0.1)
+    assert made.name == "survival-correlated"
+    assert status(made, "correlation-given") is Status.UNCHECKED
+    assert made.verdict is Verdict.UNMEASURED
+
+
+def test_simulated_hosts_are_not_apart():
+    made = survival(None, n=4, m=1, rate=1e-3, window=10)
+    assert status(made, "hosts-apart") is Status.UNCHECKED
+
+
+def binomial_log(p, windows, n=8, seed=0):
+    return FailureLog.from_counts(np.random.default_rng(seed).binomial(n, p, windows), n)
+
+
+def test_the_log_decides():
+    options = {"n": 8, "m": 1, "window": 1.0, "hosts": [[str(i) for i in range(8)]]}
+    rate = -np.log1p(-0.01)
+    assert survival(binomial_log(0.005, 20_000), rate=rate, **options).verdict is Verdict.HOLDS
+    oftener = survival(binomial_log(0.02, 20_000), rate=rate, **options)
+    assert status(oftener, "rate-given") is Status.VIOLATED
+    one_a_failure = FailureLog.from_counts(np.ones(400, dtype=int), 8)
+    windows = survival(one_a_failure, **options)
+    assert status(windows, "all-windows") is Status.VIOLATED
+    assert survival(binomial_log(0.01, 20_000), demand=0.99, **options).verdict is Verdict.HOLDS
+    assert survival(binomial_log(0.01, 20_000), demand=0.9999, **options).verdict is Verdict.FAILS
+    assert survival(binomial_log(0.01, 20_000), demand=0.5, **options).verdict is Verdict.VACUOUS
+
+
+def test_a_log_of_one_group_does_not_measure_sixteen():
+    made = survival(binomial_log(0.02, 3000), n=8, m=1, window=1.0, groups=16)
+    assert made.measured is None
+    assert made.verdict is Verdict.UNMEASURED
+    with pytest.raises(ValueError, match="log must be of groups of 4 members, got 8"):
+        survival(binomial_log(0.02, 30), n=4, m=1, window=1.0)
+    with pytest.raises(ValueError, match="rate must be given"):
+        survival(None, n=4, m=1, window=1.0)
+
+
+def test_the_survival_bound_breaks_no_more_often_than_it_may():
+    """Against the binomial law itself, and certificates that fail on it are as rare."""
+    above, fails = 0, 0
+    for rng in np.random.default_rng(0).spawn(200):
+        n, groups = int(rng.integers(2, 9)), int(rng.integers(1, 4))
+        p = float(rng.uniform(0.01, 0.1))
+        log = FailureLog.from_counts(rng.binomial(n, p, (400, groups)), n)
+        made = survival(log, n=n, m=1, window=1.0, groups=groups)
+        above += made.bound > binom.cdf(1, n, p) ** groups
+        fails += made.verdict is Verdict.FAILS
+    assert binom.sf(above - 1, 200, 0.025) > 1e-3
+    assert binom.sf(fails - 1, 200, 0.05) > 1e-3
+
+
+def test_the_comparison_is_void_where_sums_are_not_repeatable():
+    assert same_as_undisturbed(0, 50, (3, 40)).verdict is Verdict.VOID
+    assert same_as_undisturbed(2, 50, (0, 40)).verdict is Verdict.FAILS
+    assert status(same_as_undisturbed(0, 50, None), "repeatable-sums") is Status.UNCHECKED
