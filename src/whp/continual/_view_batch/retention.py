@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.stats import t as student
 
 from whp.certificate import Certificate, Status
 from whp.continual._view_batch import theorems as th
-from whp.door import AtLeast
 from whp.intervals import Estimate
-from whp.validate import as_int, as_vector
+from whp.validate import as_vector
 
 __all__ = ["ForgettingCurve", "fit_forgetting_curve"]
+
+LEVEL = 0.95
+CURVATURE = 5e-4  # where c = 0 the fit may choose d, and c is above 0 far more often than by chance
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,8 @@ class ForgettingCurve:
     A, b, c, d : float
         Parameters.
     best_interval : Estimate or None
-        I* = e^d − 1, where retention is longest; None where the data show none: where the interval
-        of c contains 0, or that of I* leaves the range that was tried.
+        I* = e^d − 1, where retention is longest; None where the data show none: where it is not
+        clear that c > 0, or that of I* leaves the range that was tried.
     reason : str
         Why there is none.
     certificates : tuple of Certificate
@@ -101,11 +104,11 @@ def _fit(
     top = float(np.clip(retention.max(), 0.01, 0.999))
     data = (interval, elapsed, retention, weight)
     fits = [
-        _solve([top, b, c, d], *data, 1e-8, 100)
+        _solve([top, b, c, d], *data, 1e-7, 60)
         for d in starts
         for b, c in ((-4.0, 0.3), (-7.0, 0.05))
     ]
-    return _solve(min(fits, key=lambda f: f.cost).x, *data, 1e-15, 400).x
+    return _solve(min(fits, key=lambda f: f.cost).x, *data, 1e-15, 100).x
 
 
 def fit_forgetting_curve(
@@ -115,8 +118,6 @@ def fit_forgetting_curve(
     *,
     n: Any = None,
     groups: Any = None,
-    resamples: Annotated[int, AtLeast(20)] = 500,
-    rng: np.random.Generator | int | None = 0,
 ) -> ForgettingCurve:
     """Fit the paper's model of retention by weighted least squares.
 
@@ -127,12 +128,7 @@ def fit_forgetting_curve(
     n : array-like, optional
         Rows behind each share; weights are their roots.
     groups : array-like, optional
-        What is resampled together for the interval of I*, e.g. seeds; by default each point by itself.
-    resamples : int
-        Bootstrap samples; at least 20, or there is no interval.
-    rng : Generator or int, optional
-        Of the bootstrap.
-
+        Points that belong together, e.g. by their seed; by default each point is independent.
     Returns
     -------
     ForgettingCurve
@@ -157,55 +153,56 @@ def fit_forgetting_curve(
     weight = (
         np.ones(len(I)) if n is None else np.sqrt(as_vector(n, "n", size=len(I), dtype=np.float64))
     )
-    resamples = as_int(resamples, "resamples", low=20)
-    if groups is None:
-        labels = np.arange(len(I))
-    else:
+    labels = np.arange(len(I))
+    if groups is not None:
         labels = np.unique(np.asarray(groups), return_inverse=True)[1]
         if len(labels) != len(I):
             raise ValueError(f"groups must have {len(I)} entries, got {len(labels)}")
-    theta = _fit(I, t, R, weight, np.log1p(distinct))
-    drawn = _drawn_again(theta, (I, t, R, weight), labels, resamples, np.random.default_rng(rng))
-    tails = (0.025, 0.975)
-    best = float(np.expm1(theta[3]))
-    curvature, place = (np.quantile(drawn[:, k], tails) for k in (2, 3))
-    # where c < 0 the fitted d is the interval at which retention is shortest
-    ends = np.expm1(place)
-    low, high = min(float(ends[0]), best), max(float(ends[1]), best)
+    theta = _fit(I, t, R, weight, np.quantile(np.log1p(distinct), [0.1, 0.5, 0.9]))
+    spread, freedom = _spread(theta, (I, t, R, weight), labels)
+    best, reach = float(np.expm1(theta[3])), student.isf((1 - LEVEL) / 2, freedom) * spread[3]
+    ends = (float(np.expm1(theta[3] - reach)), float(np.expm1(min(theta[3] + reach, 700.0))))
+    sure = student.isf(CURVATURE, freedom) * spread[2]
     certificate = th.best_interval(
         best,
-        (low, high),
-        (min(float(curvature[0]), float(theta[2])), float(curvature[1])),
+        ends,
+        (float(theta[2] - sure), float(theta[2] + sure)),
         (float(distinct[0]), float(distinct[-1])),
-        0.95,
-        {"c": float(theta[2]), "points": len(I), "resamples": resamples},
+        LEVEL,
+        {"c": float(theta[2]), "points": len(I), "groups": int(labels.max()) + 1},
     )
     broken = [a for a in certificate.conditions if a.status is Status.VIOLATED]
     reason = "; ".join(f"not so: {a.statement} ({a.evidence})" for a in broken)
-    made = Estimate(best, low, high, 0.95, len(I), "case bootstrap") if not broken else None
+    made = None
+    if not broken:
+        made = Estimate.between(*ends, value=best, level=LEVEL, n=len(I), method="sandwich")
     A, b, c, d = float(theta[0]), float(np.exp(theta[1])), float(theta[2]), float(theta[3])
     return ForgettingCurve(A, b, c, d, made, reason, (certificate,))
 
 
-def _drawn_again(
-    theta: np.ndarray,
-    data: tuple[np.ndarray, ...],
-    labels: np.ndarray,
-    resamples: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Parameters of fits to groups drawn again: (resamples, 4).
+def _spread(
+    theta: np.ndarray, data: tuple[np.ndarray, ...], labels: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Standard errors of the parameters, and degrees of freedom.
 
-    A draw with fewer than three intervals determines no curve; it counts as one that has no best
-    interval, since leaving it out would make the data look surer than they are.
+    The sandwich of MacKinnon and White (HC3), which no unequal variances mislead; over groups that
+    are left out in turn where points belong together.
     """
-    members = [np.flatnonzero(labels == g) for g in range(labels.max() + 1)]
-    drawn = np.empty((resamples, 4))
-    for k in range(resamples):
-        rows = np.concatenate([members[g] for g in rng.integers(0, len(members), len(members))])
-        part = tuple(a[rows] for a in data)
-        if len(np.unique(part[0])) < 3:
-            drawn[k] = (theta[0], theta[1], -np.inf, theta[3])
-            continue
-        drawn[k] = _solve(theta, *part, 1e-6, 30).x  # type: ignore[arg-type]
-    return drawn
+    I, t, R, weight = data  # noqa: E741
+    J = weight[:, None] * _slopes(theta, I, t)
+    off = weight * (R - _curve(theta, I, t))
+    inverse = np.linalg.pinv(J.T @ J)
+    members = [np.flatnonzero(labels == g) for g in range(int(labels.max()) + 1)]
+    scores = np.empty((len(members), len(theta)))
+    for k, rows in enumerate(members):
+        H = J[rows] @ inverse @ J[rows].T
+        left_out = np.linalg.pinv(np.eye(len(rows)) - H) @ off[rows]
+        scores[k] = J[rows].T @ left_out
+    covariance = inverse @ scores.T @ scores @ inverse
+    freedom = len(members) - (len(theta) if len(members) == len(I) else 1)
+    return half_widths(covariance), max(freedom, 1)
+
+
+def half_widths(covariance: np.ndarray) -> np.ndarray:
+    """Standard errors."""
+    return np.sqrt(np.diag(covariance))

@@ -36,6 +36,11 @@ def _returns(samples: np.ndarray, at: np.ndarray, n: int) -> tuple[np.ndarray, n
     return gaps, number
 
 
+def sum_of_gaps(n: int, cycle: int) -> int:
+    """Of all samples, between two cycles."""
+    return n * cycle
+
+
 @dataclass(frozen=True, eq=False)
 class Schedule:
     """Which samples were shown at which step.
@@ -90,7 +95,7 @@ class Schedule:
         sums = self._sums_of_gaps()
         if sums is None:
             return math.inf
-        return float(np.abs(sums - self.n * self.cycle).max() / self.n)
+        return float(np.abs(sums - sum_of_gaps(self.n, self.cycle)).max() / self.n)
 
     def _sums_of_gaps(self) -> np.ndarray | None:
         least = int(np.bincount(self.samples, minlength=self.n).min())
