@@ -77,7 +77,9 @@ def _names(value: Any) -> np.ndarray | None:
     return None
 
 
-def as_numbers(value: Any, argument: str, size: int, keep: bool) -> tuple[np.ndarray, tuple[Any, ...]]:
+def as_numbers(
+    value: Any, argument: str, size: int, keep: bool
+) -> tuple[np.ndarray, tuple[Any, ...]]:
     """Numbers from 0 without a gap, and the name of each; names come in the order of appearance, numbers in theirs."""
     names = _names(value)
     if names is not None:

@@ -25,7 +25,9 @@ def forgetting_of(accuracy: np.ndarray) -> float:
     return float(np.mean([accuracy[i : K - 1, i].max() - accuracy[-1, i] for i in range(K - 1)]))
 
 
-def compared(setting: Setting, ours: Sequence[Run], theirs: Sequence[Run], drawn: bool) -> Certificate:
+def compared(
+    setting: Setting, ours: Sequence[Run], theirs: Sequence[Run], drawn: bool
+) -> Certificate:
     """``forgetting`` of runs with views and as many without.
 
     Parameters
@@ -34,7 +36,10 @@ def compared(setting: Setting, ours: Sequence[Run], theirs: Sequence[Run], drawn
         Whether each run drew its split, weights and order by itself, through code of this library.
     """
     differences = np.array(
-        [forgetting_of(a.accuracy) - forgetting_of(b.accuracy) for a, b in zip(ours, theirs, strict=False)]
+        [
+            forgetting_of(a.accuracy) - forgetting_of(b.accuracy)
+            for a, b in zip(ours, theirs, strict=False)
+        ]
     )
     independent = (
         th.INDEPENDENT_RUNS.by_construction("each run draws its split, weights and order")
@@ -80,9 +85,11 @@ def _differ(
 def _equal(ours: Sequence[Run], theirs: Sequence[Run]) -> Answer:
     if not theirs:
         return th.EQUAL_ARMS.unchecked("compare=False: there was no training without views")
+    evidence = ""
     for a, b in zip(ours, theirs, strict=True):
         near = all(
-            abs(p - q) <= NEAR * max(p, q) for p, q in ((a.updates, b.updates), (a.stored, b.stored))
+            abs(p - q) <= NEAR * max(p, q)
+            for p, q in ((a.updates, b.updates), (a.stored, b.stored))
         )
         same = a.new == b.new and np.array_equal(a.start, b.start)
         evidence = (

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ViewBatchResult", "view_batch"]
 
 
-
 @dataclass(frozen=True, eq=False)
 class ViewBatchResult(Result):
     """A continual learner with view batches, beside the same without.

@@ -112,12 +112,7 @@ def _fit(
 
 
 def fit_forgetting_curve(
-    interval: Any,
-    elapsed: Any,
-    retention: Any,
-    *,
-    n: Any = None,
-    groups: Any = None,
+    interval: Any, elapsed: Any, retention: Any, *, n: Any = None, groups: Any = None
 ) -> ForgettingCurve:
     """Fit the paper's model of retention by weighted least squares.
 

@@ -142,7 +142,11 @@ def check(setting: Setting, model: Any, sizes: list[int], classes: int, image: T
     if model is not None:
         _check_model(model, classes, image)
     strategies.make(setting.strategy, setting.options)
-    if setting.views_on == "memory" and isinstance(setting.strategy, str) and setting.strategy != "er":
+    if (
+        setting.views_on == "memory"
+        and isinstance(setting.strategy, str)
+        and setting.strategy != "er"
+    ):
         raise ValueError(
             f"views_on must be 'new' or 'both' for strategy={setting.strategy!r}, which draws no "
             "batches from a memory"
@@ -169,7 +173,9 @@ def _check_model(model: Any, classes: int, image: Tensor) -> None:
         with torch.no_grad():
             given = model(image.to(device_of(model)))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ValueError(f"model must take images of shape {tuple(image.shape)}: {error}") from error
+        raise ValueError(
+            f"model must take images of shape {tuple(image.shape)}: {error}"
+        ) from error
     finally:
         model.train(training)
     if not isinstance(given, Tensor) or given.ndim != 2 or given.shape[1] < classes:
@@ -284,7 +290,13 @@ class _Streams:
         shuffle, window = order_of(setting, "new")
         size, epochs = setting.batch_size, setting.epochs
         made = recall_schedule(
-            len(y), size, views=views, epochs=epochs, shuffle=shuffle, window=window, rng=self.orders
+            len(y),
+            size,
+            views=views,
+            epochs=epochs,
+            shuffle=shuffle,
+            window=window,
+            rng=self.orders,
         )
         trained: list[np.ndarray] = []
         sizes = Plan(made.n, size // views, views, made.cycle, made.window, made.total)
@@ -400,9 +412,7 @@ def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
     )
 
 
-def _flipped(
-    setting: Setting, model: nn.Module, X: Tensor, generator: torch.Generator
-) -> float:
+def _flipped(setting: Setting, model: nn.Module, X: Tensor, generator: torch.Generator) -> float:
     order = torch.randperm(len(X), generator=generator, device=generator.device)
     rows = X[order[:CHECKED]]
     training = model.training

@@ -99,12 +99,12 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
             self.position += 1
             yield [(i, v) for i in samples.tolist() for v in range(self.sizes.views)]
 
-    def trained(self, batch: Sequence[Any] | Tensor) -> None:
+    def trained(self, batch: Sequence[Any] | np.ndarray | Tensor) -> None:
         """Note that a batch was trained, so that the log is of what was trained, not of what was yielded.
 
         Parameters
         ----------
-        batch : sequence of int or of (sample, view), or Tensor
+        batch : sequence of int or of (sample, view), array or Tensor
             The sample of each image, in the order of the images; :class:`ViewDataset` gives it with
             ``index=True``. Called after every update, or not at all.
         """
@@ -116,7 +116,9 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
             raise ValueError(f"batch must hold numbers of samples below {self.sizes.n}")
         step = self._first + len(self._reported)
         if step >= self.sizes.total:
-            raise ValueError(f"batch: all {self.sizes.total} steps were reported as trained already")
+            raise ValueError(
+                f"batch: all {self.sizes.total} steps were reported as trained already"
+            )
         planned = np.repeat(self._mine(self._step(step)), self.sizes.views)
         if not self._altered and not np.array_equal(numbers, planned):
             self._altered = f"step {step + 1} was trained with other samples than were planned"

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from whp.certificate import Answer, Certificate, Scalar
 from whp.intervals import Estimate, exact, proportion
-from whp.theorem import (
-    AT_LEAST,
-    AT_MOST,
-    FITTED,
-    ON_AVERAGE,
-    THIS_RUN,
-    Condition,
-    Derived,
-    Theorem,
-)
+from whp.theorem import AT_LEAST, AT_MOST, FITTED, ON_AVERAGE, THIS_RUN, Condition, Derived, Theorem
 
 __all__ = [
     "ALIKE",
@@ -110,7 +101,7 @@ EQUAL_WORK = Theorem(
 
 
 def minimum_rest(
-    gaps: np.ndarray, cycle: int, window: int, trained: Answer, inputs: dict[str, Scalar]
+    gaps: np.ndarray, cycle: int, window: int, trained: Answer, inputs: Mapping[str, Scalar]
 ) -> Certificate:
     """The least gap of a run against what a window promises."""
     return MINIMUM_REST(
@@ -134,7 +125,7 @@ def least_gap(cycle: int, window: int) -> int:
 
 
 def mean_recall(
-    off: float, cycle: int, steps: int, trained: Answer, inputs: dict[str, Scalar]
+    off: float, cycle: int, steps: int, trained: Answer, inputs: Mapping[str, Scalar]
 ) -> Certificate:
     """How far mean gaps are from a cycle; `off` is infinite where a sample never returned."""
     whole = steps >= 2 * cycle
@@ -149,7 +140,7 @@ def mean_recall(
 
 
 def equal_work(
-    counts: np.ndarray, cycle: int, steps: int, trained: Answer, inputs: dict[str, Scalar]
+    counts: np.ndarray, cycle: int, steps: int, trained: Answer, inputs: Mapping[str, Scalar]
 ) -> Certificate:
     """How unequally often samples were shown; `counts` are images."""
     unseen = int((counts == 0).sum())
@@ -211,7 +202,7 @@ def effective_batch(
     batch_size: int,
     views: int,
     answers: Sequence[Answer],
-    inputs: dict[str, Scalar],
+    inputs: Mapping[str, Scalar],
 ) -> Certificate:
     """A measured ratio of variances against that of copies; `answers` are to ALIKE and DIFFER."""
     return EFFECTIVE_BATCH(
@@ -219,7 +210,10 @@ def effective_batch(
         confidence=1.0,
         trivial=copies_ratio(n, batch_size, batch_size),
         measured=ratio,
-        answers=(*answers, MORE_ROWS.check(n > batch_size, f"{n} samples, batches of {batch_size}")),
+        answers=(
+            *answers,
+            MORE_ROWS.check(n > batch_size, f"{n} samples, batches of {batch_size}"),
+        ),
         inputs={"n": n, "batch": batch_size, "views": views, **inputs},
     )
 
@@ -317,7 +311,7 @@ def majority() -> float:
 
 
 def forgetting(
-    differences: np.ndarray | None, answers: Sequence[Answer], inputs: dict[str, Scalar]
+    differences: np.ndarray | None, answers: Sequence[Answer], inputs: Mapping[str, Scalar]
 ) -> Certificate:
     """How many runs forgot less: `differences` are those of forgetting, views less ordinary.
 
@@ -351,8 +345,7 @@ INSIDE = Condition(
     remedy="try intervals beyond the best one, on both sides.",
 )
 FORM = Condition(
-    "form-of-the-curve",
-    "retention has the form A(bt + 1)^−S, S = 1 + c(ln(I + 1) − d)²",
+    "form-of-the-curve", "retention has the form A(bt + 1)^−S, S = 1 + c(ln(I + 1) − d)²"
 )
 
 BEST_INTERVAL = Theorem(
@@ -375,7 +368,7 @@ def best_interval(
     curvature: tuple[float, float],
     tried: tuple[float, float],
     level: float,
-    inputs: dict[str, Scalar],
+    inputs: Mapping[str, Scalar],
 ) -> Certificate:
     """How sharply a fit says which interval is best.
 
@@ -400,8 +393,7 @@ def best_interval(
         answers=(
             CURVED.check(curvature[0] > 0, f"c in [{curvature[0]:.3g}, {curvature[1]:.3g}]"),
             INSIDE.check(
-                within,
-                f"[{low:.4g}, {high:.4g}]; {tried[0]:g} to {tried[1]:g} were tried",
+                within, f"[{low:.4g}, {high:.4g}]; {tried[0]:g} to {tried[1]:g} were tried"
             ),
             FORM.unchecked("a few intervals cannot tell one smooth curve from another"),
         ),

@@ -560,7 +560,10 @@ def a_run(forgotten: float, moved: float, **changes: Any) -> Any:
 
 
 def comparison(
-    differences: Array, views: int = VIEWS, moved: float = 1.0, theirs: Mapping[str, Any] | None = None
+    differences: Array,
+    views: int = VIEWS,
+    moved: float = 1.0,
+    theirs: Mapping[str, Any] | None = None,
 ) -> Certificate:
     """``forgetting`` of runs that differ by so much."""
     from whp.continual._view_batch.forgetting import compared
@@ -645,11 +648,9 @@ def a_baseline_of_fewer_images(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=comparison, breaks=t.EQUAL_ARMS, strengths=(0, 1, 2), rising=False)
 def another_baseline(rng: Rng, strength: float) -> Instance:
     """The baseline has other weights at the start, or half of the updates, or of the stored images."""
-    changes: dict[str, Any] = (
-        {"start": rng.normal(size=3)},
-        {"updates": 50},
-        {"stored": 800},
-    )[int(strength)]
+    changes: dict[str, Any] = ({"start": rng.normal(size=3)}, {"updates": 50}, {"stored": 800})[
+        int(strength)
+    ]
     return Instance({"differences": rng.normal(-0.05, 0.02, 10), "theirs": changes}, alone)
 
 
@@ -849,4 +850,5 @@ worlds.mutant(
     target=f"{HERE}.retention:half_widths",
     change=lambda widths: lambda covariance: widths(covariance) / 2,
     world=a_best_interval,
+    strength=5000,
 )

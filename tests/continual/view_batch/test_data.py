@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from whp.continual._view_batch.data import as_images, as_tasks
+
+Y = np.array([0, 1, 2, 3])
+
+
+def test_bytes_and_channels_last_are_read_as_what_they_are():
+    X = np.random.default_rng(0).integers(0, 256, (4, 8, 6, 3), dtype=np.uint8)
+    images, notes = as_images(X)
+    assert images.shape == (4, 3, 8, 6)
+    np.testing.assert_allclose(images, X.transpose(0, 3, 1, 2) / 255, atol=1e-7)
+    assert notes == ["bytes as shares of 255", "the last axis as channels"]
+    first, notes = as_images(X.transpose(0, 3, 1, 2) / 255)
+    np.testing.assert_allclose(first, images, atol=1e-7)
+    assert not notes
+
+
+def test_bytes_that_are_all_small_are_bytes_too():
+    images, _ = as_images(np.ones((2, 4, 4), np.uint8))
+    assert images.max() == pytest.approx(1 / 255)
+
+
+def test_names_of_tasks_come_in_the_order_of_their_appearance_and_numbers_in_theirs():
+    X = np.zeros((4, 4))
+    months = ["2023-11", "2023-12", "2024-01", "2023-11"]
+    data = as_tasks(X, ["b", "a", "b", "c"], months, own_model=False)
+    assert data.tasks.tolist() == [0, 1, 2, 0]
+    assert data.order == ("2023-11", "2023-12", "2024-01")
+    assert data.labels.tolist() == [0, 1, 0, 2]
+    assert data.classes == ("b", "a", "c")
+    assert "tasks 2023-11, 2023-12, 2024-01 as 0 to 2" in data.notes
+    numbered = as_tasks(X, 1000 * Y, [2, 1, 5, 1], own_model=False)
+    assert numbered.tasks.tolist() == [1, 0, 2, 0]
+    assert numbered.labels.tolist() == [0, 1, 2, 3]
+    assert numbered.order == (1, 2, 5)
+    assert not as_tasks(X, Y, [0, 0, 1, 1], own_model=False).notes
+
+
+def test_class_numbers_are_the_outputs_of_a_model_of_ones_own():
+    data = as_tasks(np.zeros((4, 4)), 2 * Y, Y // 2, own_model=True)
+    assert data.labels.tolist() == [0, 2, 4, 6]
+    assert len(data.classes) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"y": [0, -1, 1, 1]}, "y must hold whole class numbers"),
+        ({"y": [0.5, 1, 1, 1]}, "y must hold whole class numbers"),
+        ({"y": ["a", "b"]}, "y must have 4 entries"),
+        ({"y": ["a", 1, "b", None]}, "y"),
+        ({"task": [0, 1]}, "task must have 4 entries"),
+        ({"X": np.full((4, 4), 2.0)}, "divide by 255"),
+        ({"X": np.full((4, 4), np.inf)}, "X must be finite"),
+        ({"X": np.zeros((4, 0))}, "X must be"),
+    ],
+)
+def test_what_is_none_of_these_is_named(change, named):
+    good = {"X": np.zeros((4, 4)), "y": Y, "task": Y // 2}
+    with pytest.raises((TypeError, ValueError), match=named):
+        as_tasks(**(good | change), own_model=False)
