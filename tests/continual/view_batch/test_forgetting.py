@@ -59,7 +59,7 @@ def test_without_a_baseline_nothing_is_measured():
     assert [a.status for a in made.conditions] == [Status.UNCHECKED] * 4
 
 
-def tested(rng, falls, n=400):
+def on_test_rows(rng, falls, n=400):
     """A run that is right on all of the first task, and then wrong on a share of it."""
     wrong = rng.random(n) < falls
     right = [{0: np.ones(n, bool), 1: ~wrong}, {1: np.ones(n, bool)}]
@@ -72,7 +72,7 @@ def test_limits_over_test_rows_cover_the_difference_of_two_models():
     missed = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        e = paired_rows(tested(rng, 0.3), tested(rng, 0.2))
+        e = paired_rows(on_test_rows(rng, 0.3), on_test_rows(rng, 0.2))
         missed += not e.low <= 0.1 <= e.high
         assert e.high - e.low < 0.3
     assert missed <= 4

@@ -128,10 +128,10 @@ def test_a_million_samples_are_quick():
     import time
 
     recall_schedule(10, 2, views=2, epochs=4).gaps()
-    start = time.perf_counter()
+    start = time.process_time()
     s = recall_schedule(1_000_000, 32, views=4, epochs=40, rng=0)
     assert s.gaps().mean() == pytest.approx(s.cycle)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

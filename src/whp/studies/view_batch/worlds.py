@@ -551,12 +551,15 @@ def neighbours_for_teachers(rng: Rng, strength: float) -> Instance:
 
 def a_run(forgotten: float, moved: float, **changes: Any) -> Any:
     """What a training leaves behind that forgot so much of its first task."""
+    import torch
+
     from whp.continual._view_batch.runs import Run
 
+    nothing = torch.empty(0)
     accuracy = np.array([[0.9, np.nan], [0.9 - forgotten, 0.9]])
     given = {"updates": 100, "new": 3200, "stored": 1600, "start": np.ones(3)}
     given |= {"moved": moved * np.ones(3), **changes}
-    return Run(None, accuracy, [], [], None, (None, None), **given)  # type: ignore[arg-type]
+    return Run(torch.nn.Identity(), accuracy, [], [], None, (nothing, nothing), **given)
 
 
 def comparison(
