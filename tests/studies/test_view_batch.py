@@ -3,25 +3,42 @@ import pandas as pd
 import pytest
 from trial import assert_flat_and_repeatable, judged
 
-from whp.experiment.study import Outcome
-from whp.studies import view_batch as study
+from whp.experiment.study import Outcome, load
+from whp.studies.view_batch.experiments import OTHERS, VARIANTS
+
+study = load("view-batch")
 
 TRAIN = {"data": "digits", "strategy": "er", "epochs": 8}
 SMALL = [
-    *(TRAIN | {"experiment": "variants", "variant": v} for v in study.VARIANTS),
+    *(TRAIN | {"experiment": "variants", "variant": v} for v in VARIANTS),
     *(
         TRAIN | {"experiment": "long", "variant": v}
         for v in ("ordinary", "two views", "views", "eight views")
     ),
-    *(TRAIN | {"experiment": "animals", "variant": v} for v in ("ordinary", "views")),
+    *(
+        TRAIN | {"experiment": "animals", "variant": v}
+        for v in ("ordinary", "views", "views, strong", "views, strong, tied")
+    ),
+    *(
+        TRAIN | {"experiment": e, "variant": v}
+        for e in ("rotations", "rates")
+        for v in ("ordinary", "views")
+    ),
+    *(
+        TRAIN | {"experiment": "baselines", "variant": v}
+        for v in ("views", "small batches", "four times the epochs")
+    ),
     *(
         TRAIN | {"experiment": "others", "strategy": s, "variant": v}
-        for s in study.OTHERS
+        for s in OTHERS
         for v in ("ordinary", "views")
     ),
     {"experiment": "rest"},
     {"experiment": "price", "views": 4, "batches": 2000},
 ]
+
+
+CERTIFIED = {"experiment": "certificates", "runs": 1, "views_are": "strong"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +56,7 @@ def records():
             if "variant" in config:
                 found = [dict(r) for r in trained.get(config["variant"], trained["views"])]
                 for r in found:
-                    r["cycle"] *= study.VARIANTS[config["variant"]].get("views", 1)
+                    r["cycle"] *= VARIANTS[config["variant"]].get("views", 1)
                     if "acc" in r:
                         r["acc"] += 0.001 * rng.normal()
                         r["forgetting"] += 0.001 * rng.normal()
@@ -49,7 +66,9 @@ def records():
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize("config", [SMALL[1], SMALL[-2], SMALL[-1]], ids=lambda c: c["experiment"])
+@pytest.mark.parametrize(
+    "config", [SMALL[1], SMALL[-2], SMALL[-1], CERTIFIED], ids=lambda c: c["experiment"]
+)
 def test_a_trial_is_flat_and_repeatable(config):
     assert_flat_and_repeatable(study, config)
 

@@ -158,7 +158,7 @@ def test_what_was_read_as_something_else_is_said():
     random = np.random.default_rng(0)
     X = random.integers(0, 256, (80, 8, 6, 3), dtype=np.uint8)
     y, month = np.array(["cat", "dog"])[np.arange(80) % 2], np.repeat(["2023-01", "2023-02"], 40)
-    found = view_batch(X, y, month, epochs=4, batch_size=8, window=2, compare=False, rng=0)
+    found = view_batch(X, y, month, epochs=8, batch_size=8, window=2, compare=False, rng=0)
     assert found.accuracy.shape == (1, 2, 2)
     assert found.summary()["read_as"] == (
         "bytes as shares of 255; the last axis as channels; classes cat, dog as 0 to 1; "

@@ -309,11 +309,9 @@ class _Streams:
             trained.append(samples)  # the loop asks for more when it has made its update
 
     def memory_views(self, stored: int) -> int:
-        """Views of stored samples: fewer where the memory has fewer samples than a step wants."""
-        views, size = self.setting.views, self.setting.batch_size
-        while views > 1 and (stored < size // views or size % views):
-            views -= 1
-        return views
+        """Views of stored samples; one where the memory has fewer samples than a step of views wants."""
+        views = self.setting.views
+        return views if stored >= self.setting.batch_size // views else 1
 
     def from_memory(self, X: Tensor, numbers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Stored samples, without end."""
