@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -200,8 +199,8 @@ def test_ranks_that_would_have_an_empty_batch_are_refused():
 
 
 class Mapped(Dataset):
-    def __init__(self, image=torch.ones(1, 8, 8)):
-        self.image = image
+    def __init__(self, image=1.0):
+        self.image = torch.full((1, 8, 8), image) if isinstance(image, float) else image
 
     def __len__(self):
         return 10

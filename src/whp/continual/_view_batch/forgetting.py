@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whp.certificate import Answer, Certificate
 from whp.concentration import simultaneous_proportions
 from whp.continual._view_batch import theorems as th
-from whp.continual._view_batch.runs import Run, Setting
 from whp.intervals import Estimate
+
+if TYPE_CHECKING:
+    from whp.continual._view_batch.runs import Run, Setting
 
 __all__ = ["compared", "forgetting_of", "paired_rows"]
 
