@@ -245,6 +245,27 @@ def test_views_of_ones_own_are_tested_and_not_taken_for_alike(digits):
     assert statuses == {"weak": Status.NOT_REFUTED, "strong": Status.VIOLATED}
 
 
+def test_views_that_lose_images_are_named_and_others_make_nothing_certain(digits):
+    X, y = digits
+    given = {"epochs": 4, "batch_size": 8, "strategy": "finetune", "rng": 0}
+    with pytest.raises(ValueError, match="as many images"):
+        view_batch(X, y, y // 2, weak=lambda x, g: x[1:], **given)
+    found = view_batch(X, y, y // 2, weak=lambda x, g: x.flip(0), **given)
+    statuses = {c.name: [a.status for a in c.conditions] for c in found.certificates}
+    for name in ("minimum-rest", "mean-recall", "equal-work"):
+        assert statuses[name][0] is Status.UNCHECKED
+    assert statuses["forgetting"][2] is Status.UNCHECKED
+
+
+def test_runs_from_the_weights_of_one_model_are_not_independent_by_construction(digits):
+    X, y = digits
+    given = {"epochs": 4, "batch_size": 8, "strategy": "finetune", "rng": 0}
+    judged = view_batch(X, y, y // 2, model=nn.Linear(64, 4), **given).certificates[-1]
+    assert judged.conditions[2].status is Status.UNCHECKED
+    plain = view_batch(X, y, y // 2, **given).certificates[-1]
+    assert plain.conditions[2].status is Status.BY_CONSTRUCTION
+
+
 def test_images_of_one_colour_are_no_copies():
     X = np.zeros((80, 8, 8), np.float32)
     X[::2, 2:6, 2:6] = 1.0  # half of the images are black, and so are all of their views
@@ -305,6 +326,8 @@ GOOD = {
         ({"ssl_weight": 1.0}, "ssl_weight goes with ssl=True"),
         ({"warmup": 0.5}, "warmup goes with ssl=True"),
         ({"views": 1, "diagnostics": True}, "diagnostics"),
+        ({"views": 1, "ssl": True}, "ssl"),
+        ({"views": 1, "strong": "affine"}, "strong"),
         ({"views_on": "memory", "strategy": "gem"}, "views_on"),
         ({"lr": 0.0}, "lr"),
         ({"lr": float("inf")}, "lr"),

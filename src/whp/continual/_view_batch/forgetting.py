@@ -47,7 +47,9 @@ def compared(
     independent = (
         th.INDEPENDENT_RUNS.by_construction("each run draws its split, weights and order")
         if drawn
-        else th.INDEPENDENT_RUNS.unchecked("views, strategy or model of one's own may keep state")
+        else th.INDEPENDENT_RUNS.unchecked(
+            "with a model of one's own all runs start from its weights, and strategies or views of one's own may keep state"
+        )
     )
     answers = (
         _differ(setting, ours, theirs, differences),

@@ -16,6 +16,7 @@ from whp.continual._view_batch.forgetting import compared, forgetting_of, paired
 from whp.door import Above, AtLeast, Between, Fraction, Range, front_door
 from whp.intervals import Estimate, exact, mean, paired
 from whp.io import Data
+from whp.provenance import plain_generator
 from whp.result import PALETTE, Result
 from whp.validate import same_order
 
@@ -238,8 +239,9 @@ def view_batch(
             raise ValueError(f"{name} goes with ssl=True and views above 1")
     if memory is not None and isinstance(strategy, str) and strategy not in runs.WITH_MEMORY:
         raise ValueError(f"memory goes with {', '.join(runs.WITH_MEMORY)}, not with {strategy!r}")
-    if diagnostics and views == 1:
-        raise ValueError("diagnostics compares views with none: it goes with views above 1")
+    for name, given in (("diagnostics", diagnostics), ("ssl", ssl), ("strong", strong is not None)):
+        if given and views == 1:
+            raise ValueError(f"{name} goes with views above 1")
     setting = runs.Setting(
         strategy=strategy,
         scenario=scenario,
@@ -283,7 +285,7 @@ def view_batch(
             noise.certified(found, rows, batch_size, views, stream, runs.alike(setting))
         )
     if K > 1:
-        drawn = not callable(weak) and not callable(strong) and isinstance(strategy, str)
+        drawn = setting.built_in and model is None and plain_generator(rng)
         certificates.append(compared(setting, ours, theirs, drawn))
     return _result(setting, ours, theirs, tuple(certificates), data.notes)
 
