@@ -54,6 +54,8 @@ def test_the_interval_of_the_best_one_covers_it():
         ({"elapsed": [-1.0, 1, 2, 3]}, "elapsed"),
         ({"retention": [1.5, 1, 1, 1]}, "retention"),
         ({"retention": [1.0, 1, 1]}, "retention"),
+        ({"n": [1.0, 0, 1, 1]}, "n must be above 0"),
+        ({"groups": ["a", "b"]}, "groups"),
     ],
 )
 def test_bad_curves_are_named(change, named):

@@ -184,3 +184,24 @@ def test_the_histogram_is_drawn():
     axes = Figure().subplots()
     assert recall_schedule(80, 8, window=3, rng=0).plot(axes) is axes
     assert axes.has_data()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"samples": np.array([0, 5])},
+        {"samples": np.array([0, -1])},
+        {"at": np.array([1, 0])},
+        {"at": np.array([0, 2])},
+        {"at": np.array([0])},
+        {"cycle": 0},
+        {"window": 0},
+    ],
+    ids=str,
+)
+def test_a_schedule_by_hand_must_be_one(change):
+    good = {"n": 2, "samples": np.array([0, 1]), "at": np.array([0, 1]), "views": 1}
+    good |= {"cycle": 2, "window": 1, "total": 2}
+    Schedule(**good)
+    with pytest.raises((TypeError, ValueError)):
+        Schedule(**(good | change))

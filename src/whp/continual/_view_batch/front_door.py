@@ -291,7 +291,7 @@ def view_batch(
 
 
 def _rest(setting: Any, ours: list[Any]) -> list[Certificate]:
-    """The worst over tasks and runs; a memory is cut off in the middle of a cycle."""
+    """The worst over tasks and runs, of new samples; the memory's cycles are cut off where a task ends."""
     made: dict[str, dict[str, Certificate]] = {}
     for r, run in enumerate(ours):
         new = [s for stream, s in run.schedules if stream == "new"]

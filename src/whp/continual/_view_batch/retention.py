@@ -145,9 +145,10 @@ def fit_forgetting_curve(
         raise ValueError(
             f"interval must have three different values, and elapsed two, got {len(distinct)} and {len(np.unique(t))}"
         )
-    weight = (
-        np.ones(len(I)) if n is None else np.sqrt(as_vector(n, "n", size=len(I), dtype=np.float64))
-    )
+    rows = np.ones(len(I)) if n is None else as_vector(n, "n", size=len(I))
+    if rows.min() <= 0:
+        raise ValueError(f"n must be above 0, got {rows.min():g}")
+    weight = np.sqrt(rows)
     labels = np.arange(len(I))
     if groups is not None:
         labels = np.unique(np.asarray(groups), return_inverse=True)[1]

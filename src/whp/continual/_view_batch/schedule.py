@@ -75,6 +75,20 @@ class Schedule:
     origin: str = "these are the batches of a plan; what was trained is not in it"
     altered: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("n", "views", "cycle", "window"):
+            as_int(getattr(self, name), name, low=1)
+        as_int(self.total, "total", low=0)
+        samples, at = self.samples, self.at
+        if len(samples) != len(at):
+            raise ValueError(
+                f"samples and at must be equally long, got {len(samples)} and {len(at)}"
+            )
+        if len(samples) and not (samples.min() >= 0 and samples.max() < self.n):
+            raise ValueError(f"samples must be numbers below n = {self.n}")
+        if len(at) and not (at[0] >= 0 and at[-1] < self.total and (np.diff(at) >= 0).all()):
+            raise ValueError(f"at must be steps below total = {self.total}, in order")
+
     @property
     def steps(self) -> list[np.ndarray]:
         """The distinct samples of each step."""

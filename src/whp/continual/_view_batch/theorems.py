@@ -29,6 +29,7 @@ __all__ = [
     "MEAN_RECALL",
     "MINIMUM_REST",
     "MORE_ROWS",
+    "POINTS",
     "THEOREMS",
     "TRAINED",
     "TWO_CYCLES",
@@ -65,7 +66,8 @@ WHOLE_CYCLES = Condition(
 
 MINIMUM_REST = Theorem(
     "minimum-rest",
-    claim="between two visits of a sample there are always at least C − window + 1 steps",
+    claim="within the stream of one task there are always at least C − window + 1 steps between two "
+    "visits of a sample",
     quantity="least number of steps between two visits of a sample",
     relation=AT_LEAST,
     scope=THIS_RUN,
@@ -77,8 +79,8 @@ MINIMUM_REST = Theorem(
 )
 MEAN_RECALL = Theorem(
     "mean-recall",
-    claim="the mean number of steps until a sample comes back is exactly C = ⌈n·views/batch⌉, in "
-    f"every pair of cycles; the interval that {PAPER} call optimal is this mean",
+    claim="within the stream of one task the mean number of steps until a sample comes back is exactly "
+    f"C = ⌈n·views/batch⌉, in every pair of cycles; the interval that {PAPER} call optimal is this mean",
     quantity="largest difference of a pair of cycles' mean gap from C, in steps",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -89,7 +91,7 @@ MEAN_RECALL = Theorem(
 )
 EQUAL_WORK = Theorem(
     "equal-work",
-    claim="every sample was shown equally often",
+    claim="every sample of the stream of one task was shown equally often",
     quantity="images of the sample that was shown most often, less those of the least",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -347,6 +349,11 @@ INSIDE = Condition(
 FORM = Condition(
     "form-of-the-curve", "retention has the form A(bt + 1)^−S, S = 1 + c(ln(I + 1) − d)²"
 )
+POINTS = Condition(
+    "independent-points",
+    "points, or the groups that were named, are independent, and none is repeated",
+    remedy="give one point a training, or name the points of a training as a group.",
+)
 
 BEST_INTERVAL = Theorem(
     "best-interval",
@@ -356,7 +363,7 @@ BEST_INTERVAL = Theorem(
     relation=AT_MOST,
     scope=FITTED,
     source=Derived("view-batch#best-interval", extends=f"the retention model of {PAPER}"),
-    conditions=(CURVED, INSIDE, FORM),
+    conditions=(CURVED, INSIDE, FORM, POINTS),
     needs="runs at the fitted interval and beside it.",
     remedy="more rows, or more intervals near the best one.",
 )
@@ -396,6 +403,7 @@ def best_interval(
                 within, f"[{low:.4g}, {high:.4g}]; {tried[0]:g} to {tried[1]:g} were tried"
             ),
             FORM.unchecked("a few intervals cannot tell one smooth curve from another"),
+            POINTS.unchecked("shares do not show which test rows and trainings they come from"),
         ),
         inputs={"I*": best, **inputs},
     )

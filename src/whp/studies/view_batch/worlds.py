@@ -794,6 +794,23 @@ def exponential_forgetting(rng: Rng, strength: float) -> Instance:
     return retained(rng, 120, 0.0, 1000, law)
 
 
+@worlds.world(run=fitted, breaks=t.POINTS, strengths=(20, 4), noticeable=False)
+def points_that_are_repeated(rng: Rng, strength: float) -> Instance:
+    """Each point is given so many times."""
+    made = retained(rng, 120, 0.15, 400)
+    again = {k: np.tile(v, int(strength)) for k, v in made.arguments.items()}
+    return Instance(again, made.truths)
+
+
+@worlds.world(run=fitted, breaks=t.POINTS, noticeable=False)
+def one_training_an_interval(rng: Rng, strength: float) -> Instance:
+    """All points of an interval come from one training, which is better or worse than others by a tenth."""
+    made = retained(rng, 120, 0.15, 400)
+    luck = np.tile(0.1 * rng.normal(size=len(TRIED)), len(ELAPSED))
+    share = np.clip(made.arguments["retention"] * np.exp(luck), 0, 1)
+    return Instance({**made.arguments, "retention": share}, made.truths)
+
+
 # Mutants
 
 worlds.mutant(
