@@ -103,11 +103,8 @@ def _fit(
 ) -> np.ndarray:
     top = float(np.clip(retention.max(), 0.01, 0.999))
     data = (interval, elapsed, retention, weight)
-    fits = [
-        _solve([top, b, c, d], *data, 1e-7, 60)
-        for d in starts
-        for b, c in ((-4.0, 0.3), (-7.0, 0.05))
-    ]
+    begins = [(-4.0, 0.3, d) for d in starts] + [(-7.0, 0.05, starts[len(starts) // 2])]
+    fits = [_solve([top, b, c, d], *data, 1e-7, 60) for b, c, d in begins]
     return _solve(min(fits, key=lambda f: f.cost).x, *data, 1e-15, 100).x
 
 

@@ -832,10 +832,10 @@ worlds.mutant(
 )
 worlds.mutant(
     "equal-work",
-    "a third of the visits counted",
+    "a cycle and nine visits counted",
     target=f"{HERE}.schedule:Schedule.counts",
     change=lambda counts: (
-        lambda self: counts(replace(self, samples=self.samples[: len(self.samples) // 3]))
+        lambda self: counts(replace(self, samples=self.samples[: N + 9], at=self.at[: N + 9]))
     ),
     world=plans,
     strength=1,
