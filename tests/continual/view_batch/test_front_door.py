@@ -243,6 +243,9 @@ def test_views_of_ones_own_are_tested_and_not_taken_for_alike(digits):
         statuses[name] = made.conditions[0].status
         assert made.name == "effective-batch"
     assert statuses == {"weak": Status.NOT_REFUTED, "strong": Status.VIOLATED}
+    mixed = view_batch(X, y, y // 2, diagnostics=True, strong="affine", **given).certificates[3]
+    assert mixed.verdict is Verdict.VOID
+    assert mixed.measured is not None
 
 
 def test_views_that_lose_images_are_named_and_others_make_nothing_certain(digits):

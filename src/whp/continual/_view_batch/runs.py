@@ -477,7 +477,9 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
 
 
 def alike(setting: Setting) -> Answer | None:
-    """Known where all views are this library's weak ones; else it is tested."""
-    if setting.strong is None and setting.weak in (weak_view, identity):
-        return th.ALIKE.by_construction("all views are weak ones, drawn independently")
+    """Known where views are this library's, or made by two functions; else it is tested."""
+    if setting.strong is not None and setting.strong is not setting.weak:
+        return th.ALIKE.check(False, "the first view is made by weak, the others by strong")
+    if setting.weak in (weak_view, strong_view, identity):
+        return th.ALIKE.by_construction("one function of this library draws them all")
     return None
