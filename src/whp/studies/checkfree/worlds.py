@@ -678,6 +678,40 @@ def hangs_left_out(rng: Rng, strength: float) -> Instance:
     return cost(rng, hang=strength, given=lambda s: s[s < 1])
 
 
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE, strengths=(0.9, 0.5), broken_from=0.9)
+def hangs_in_a_row(rng: Rng, strength: float) -> Instance:
+    """One recovery in five hangs, and the next one too with that probability."""
+    return hanging(rng, strength)
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE, strengths=(0.99,), noticeable=False)
+def a_spell_of_hangs_that_may_not_have_come(rng: Rng, strength: float) -> Instance:
+    """Spells of about a hundred hangs, four hundred recoveries apart; some logs saw none."""
+    return hanging(rng, strength)
+
+
+def hanging(rng: Rng, follow: float) -> Instance:
+    """Hangs that follow each other with that probability."""
+    return cost(
+        rng,
+        P=0.5,
+        hang=0.2,
+        rho=4.5,
+        given=lambda s: np.where(
+            log_of(rng, 0.2, follow, len(s)), 12.0, rng.uniform(0.1, 0.5, len(s))
+        ),
+    )
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE)
+def recoveries_that_grow_slower(rng: Rng, strength: float) -> Instance:
+    """From a tenth of a second to twelve, in step with what a stage holds; then they stay there."""
+    made = cost(rng, P=0.2)
+    seconds = np.linspace(0.1, 12.0, int(made.arguments["failed"].sum()))
+    true = 1.2 * (1 + 0.2 * (12.0 + 0.5))
+    return Instance(dict(made.arguments) | {"seconds": seconds}, covers(true, 1.9))
+
+
 @worlds.world(run=t.beats_redundancy, breaks=t.REACHED, strengths=(10, 1))
 def targets_that_were_not_reached(rng: Rng, strength: float) -> Instance:
     """In so many of ten runs."""
