@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from whp.continual import ContinualEvaluator, continual_fit, stability_gap
-from whp.continual.stability_gap.outcomes import Outcomes
+from whp.continual._stability_gap.outcomes import Outcomes
 from whp.experiment.benchmark import TORCHVISION_ON_CPU, Case, Foreign
 
 AVALANCHE = (

@@ -26,13 +26,10 @@ class Strategy:
 
     Attributes
     ----------
-    still : bool
-        Whether the stability gradient is exactly 0 at the first step of a task.
     splits : bool
         Whether the gradient of the plasticity loss is wanted by itself.
     """
 
-    still: bool = False
     splits: bool = False
 
     def setup(
@@ -240,8 +237,6 @@ class GradientEpisodicMemory(Strategy):
 class WithoutForgetting(Strategy):
     """LwF: on new data the old outputs stay as the model before the task had them."""
 
-    still = True
-
     def __init__(self, temperature: float = 2.0, strength: float = 1.0) -> None:
         self.temperature = as_real(temperature, "temperature", low=0, high=1e6, open_ends=True)
         self.strength = as_real(strength, "strength", low=0, high=1e9)
@@ -283,8 +278,6 @@ class WithoutForgetting(Strategy):
 
 class Quadratic(Strategy):
     """Base of those that hold parameters back, each by its weight Ω: ½ Σ Ω (θ − θ*)²."""
-
-    still = True
 
     def __init__(self, strength: float, online: bool) -> None:
         self.strength = as_real(strength, "strength", low=0, high=1e12)

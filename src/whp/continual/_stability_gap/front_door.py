@@ -1,25 +1,35 @@
-"""The front door: accuracies of old and new tasks over a run, and what the usual evaluation would have hidden."""
+"""The front door: accuracies of old and new tasks over a run in, what the usual evaluation hid out."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from whp.certificate import Certificate
-from whp.continual.stability_gap import guarantee
-from whp.continual.stability_gap.intervals import Limits
-from whp.continual.stability_gap.metrics import Curves, metrics
-from whp.continual.stability_gap.outcomes import Audit, Outcomes
+from whp.certificate import Answer, Certificate, Status
+from whp.continual._stability_gap import theorems as th
+from whp.continual._stability_gap.bands import band
+from whp.continual._stability_gap.counts import counted
+from whp.continual._stability_gap.limits import Limits
+from whp.continual._stability_gap.metrics import Curves, metrics
+from whp.continual._stability_gap.outcomes import Outcomes, Recording
+from whp.continual._stability_gap.reading import (
+    Log,
+    complete,
+    from_array,
+    from_outcomes,
+    from_table,
+)
+from whp.door import AtLeast, Between, Fraction, front_door
 from whp.intervals import Estimate
 from whp.io import Data
+from whp.provenance import made_here
 from whp.result import Result
-from whp.undeclared import Assumption, met, unchecked, violated
-from whp.validate import as_choice, as_floats, as_fraction, as_int, as_real
+from whp.validate import as_frame, as_int, as_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +46,8 @@ class StabilityGapResult(Result):
     acc, wc_acc : Estimate
         Mean accuracy over tasks at the end, and worst-case accuracy.
     forg, min_acc : Estimate or None
-        Mean forgetting, and mean over old tasks of their least accuracy since they ended; None with one task.
+        Mean forgetting, and mean over old tasks of their least accuracy since they ended; None with
+        one task.
     min_acc_task : ndarray, shape (K − 1,)
         That of each.
     acc_curve, wc_curve : ndarray, shape (T,)
@@ -44,11 +55,21 @@ class StabilityGapResult(Result):
     wf, wp : dict of int to Estimate
         Windowed forgetting and plasticity, by the window's number of evaluations.
     gaps : DataFrame
-        For each old and each later task: accuracy before, least, and after, the update of the least, drop and recovery with ends.
+        For each old and each later task: accuracy before, least, and after, the update of the
+        least, drop and recovery with ends.
     accuracy, times, task_ends
-        What it was made of: accuracies at evaluations, the updates done by then, and those at the tasks' ends.
+        What it was made of: accuracies at evaluations, the updates done by then, and those at the
+        tasks' ends.
+    tasks : tuple of str
+        Their names in the order in which they were learnt.
+    seen_all : bool
+        Whether there is an evaluation for every update; if not, WC-ACC and min-ACC are the worst
+        that was seen, and their lower ends are 0.
+    low, high : ndarray, shape (K, T)
+        Limits of all accuracies at once, with probability 1 − delta.
     certificates : tuple of Certificate
-        ``hidden-drop``, ``temporary-forgetting``, ``band-audit`` and ``first-step`` where they apply, ``envelope``.
+        ``hidden-drop``, ``temporary-forgetting``, and where they apply ``band-audit``,
+        ``first-step`` and ``envelope``.
     """
 
     acc: Estimate
@@ -64,20 +85,31 @@ class StabilityGapResult(Result):
     accuracy: np.ndarray
     times: np.ndarray
     task_ends: np.ndarray
+    tasks: tuple[str, ...]
+    seen_all: bool
     low: np.ndarray = field(repr=False)
     high: np.ndarray = field(repr=False)
     certificates: tuple[Certificate, ...] = ()
+
+    @property
+    def _seen(self) -> str:
+        """Where updates went unseen, the worst is the worst that was seen."""
+        return "" if self.seen_all else "_seen"
 
     def summary(self) -> dict[str, bool | int | float | str | None]:
         """The metrics with their intervals."""
         rows: dict[str, bool | int | float | str | None] = {
             "tasks": len(self.task_ends),
+            "order_of_tasks": ", ".join(self.tasks),
             "updates": int(self.times[-1]),
             "mean_accuracy": str(self.acc),
-            "worst_case_accuracy": str(self.wc_acc),
+            f"worst_case_accuracy{self._seen}": str(self.wc_acc),
         }
         if self.forg is not None:
-            rows |= {"forgetting": str(self.forg), "least_accuracy_of_old_tasks": str(self.min_acc)}
+            rows |= {
+                "forgetting": str(self.forg),
+                f"least_accuracy_of_old_tasks{self._seen}": str(self.min_acc),
+            }
         for w, e in self.wf.items():
             rows[f"forgetting_within_{w}_evaluations"] = str(e)
         for w, e in self.wp.items():
@@ -90,11 +122,11 @@ class StabilityGapResult(Result):
             {"iteration": self.times, "acc": self.acc_curve, "wc_acc": self.wc_curve}
         )
         for i, row in enumerate(self.accuracy):
-            curves[f"task_{i + 1}"] = row
+            curves[f"task_{self.tasks[i]}"] = row
         return {"gaps.csv": self.gaps, "curves.csv": curves}
 
     def to_frame(self) -> pd.DataFrame:
-        """The accuracies in long form: ``iteration``, ``task``, ``accuracy``; what the front door reads."""
+        """The accuracies in long form, which the front door reads: iteration, task, accuracy."""
         K, T = self.accuracy.shape
         table = pd.DataFrame(
             {
@@ -105,14 +137,10 @@ class StabilityGapResult(Result):
         )
         return table.dropna(ignore_index=True)
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def draw(self, ax: Axes) -> None:
         """Accuracy of every task over updates, with the ends of tasks, and the worst case."""
-        if ax is None:
-            import matplotlib.pyplot as plt
-
-            ax = plt.subplots()[1]
         for i, row in enumerate(self.accuracy):
-            line = ax.plot(self.times, row, linewidth=1, label=f"task {i + 1}")[0]
+            line = ax.plot(self.times, row, linewidth=1, label=f"task {self.tasks[i]}")[0]
             ax.fill_between(
                 self.times,
                 self.low[i],
@@ -135,23 +163,25 @@ class StabilityGapResult(Result):
             ax.axvline(end, color="0.8", linewidth=0.8, zorder=0)
         ax.set(xlabel="updates (dots: where tasks end)", ylabel="accuracy", ylim=(-0.02, 1.02))
         ax.legend(frameon=False, fontsize=8, ncols=2)
-        return ax
 
 
+@front_door
 def stability_gap(
-    accuracy: Annotated[Any, Data("table")],
-    task_ends: Sequence[int] | np.ndarray | None = None,
+    curves: Annotated[Any, Data("table")] = None,
+    task_ends: Sequence[float] | np.ndarray | None = None,
     *,
-    n: int | Sequence[int] | None = None,
+    iteration: str | None = None,
+    task: str | None = None,
+    accuracy: str | None = None,
+    n: int | Sequence[int] | np.ndarray | None = None,
     correct: Any = None,
-    n_total: int | Sequence[int] | None = None,
-    windows: Sequence[int] = (10, 100),
-    every: int = 1,
+    n_total: int | Sequence[int] | np.ndarray | None = None,
+    windows: int | Sequence[int] = (10, 100),
+    every: Annotated[int, AtLeast(1)] | None = None,
     target: Literal["population", "set"] = "population",
-    delta: float = 0.05,
-    gap: float = 0.05,
+    delta: Annotated[float, Fraction()] = 0.05,
+    gap: Annotated[float, Between(0, 1)] = 0.05,
     grads: Any = None,
-    audit: Any = None,
     reported: Mapping[str, float] | None = None,
 ) -> StabilityGapResult:
     """Metrics of continual evaluation with intervals for all moments at once.
@@ -160,22 +190,28 @@ def stability_gap(
 
     Parameters
     ----------
-    accuracy : array-like (K, T) or DataFrame
-        Row i, column t: accuracy of task i after update t + 1, NaN before the task was seen. Or a table with columns
-        ``iteration``, ``task``, ``accuracy`` and perhaps ``n``.
+    curves : array_like (K, T), DataFrame or Recording
+        Row i, column t: accuracy of task i after update t + 1, NaN before the task was seen. Or a
+        table with a row an evaluation of a task: its iteration (updates done), task, accuracy and
+        perhaps ``n``. Or what :meth:`whp.continual.ContinualEvaluator.recording` gives.
     task_ends : sequence of int, optional
-        Updates done when each task ended; from a table they are read, if the tasks' ends were evaluated.
+        Updates done when each task ended; from a table they are read, if tasks were evaluated from
+        their own first update on only.
+    iteration, task, accuracy : str, optional
+        Columns of a table, "iteration", "task" and "accuracy" if not given.
     n : int or sequence of int, optional
-        Rows behind each task's accuracy; without it there are no intervals.
+        Rows behind each task's accuracy. Without it nobody knows how uncertain accuracies are: no
+        certificate holds, and what fails is about the numbers as they stand.
     correct : list of ndarray, optional
-        For each task, (T_i, n_i) Boolean: which of its rows were right at each of its evaluations, always the same rows. Makes
-        differences far more certain.
+        For each task, (T_i, n_i) Boolean: which of its rows were right at each of its evaluations,
+        always the same rows. Makes differences far more certain.
     n_total : int or sequence of int, optional
         Rows of the whole evaluation sets; needed for ``target="set"``.
     windows : sequence of int
         Lengths of windows for forgetting and plasticity, in evaluations.
-    every : int
-        Updates between evaluations; the tasks' ends are always among them.
+    every : int, optional
+        Updates between evaluations; the tasks' ends are always among them. By default 1 for arrays,
+        and read from the iterations of a table.
     target : {"population", "set"}
         Whether rows are a sample of their task, or the n_total rows are all that matters.
     delta : float
@@ -184,8 +220,6 @@ def stability_gap(
         The largest drop you can live with.
     grads : ContinualFit or DataFrame, optional
         Norms of both parts of every step's gradient.
-    audit : Audit, optional
-        What the recorder noticed.
     reported : mapping, optional
         ``acc`` and ``wc_acc`` as somebody reports them for this run.
 
@@ -195,63 +229,69 @@ def stability_gap(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is not what is accepted; the message names it.
+    TypeError
+        If an argument is of another kind than those above.
+    ValueError
+        If accuracies are not in [0, 1] or missing, sizes do not agree, or columns are not there.
+
+    References
+    ----------
+    De Lange, van de Ven, Tuytelaars. Continual evaluation for lifelong learning. ICLR 2023.
+
+    Examples
+    --------
+    >>> nan = float("nan")
+    >>> curves = [[0.2, 0.9, 0.4, 0.8], [nan, nan, 0.5, 0.9]]
+    >>> made = stability_gap(curves, [2, 4], n=1000, windows=2)
+    >>> made.wc_acc.value, str(made.certificates[0].verdict)
+    (0.65, 'fails')
     """
-    every = as_int(every, "every", low=1)
-    outcomes = (
-        None
-        if correct is None
-        else correct
-        if isinstance(correct, Outcomes)
-        else Outcomes.of(correct)
+    log, outcomes, recording = _read(
+        as_frame(curves),
+        task_ends,
+        correct,
+        every,
+        {"iteration": iteration, "task": task, "accuracy": accuracy},
     )
-    if isinstance(accuracy, pd.DataFrame):
-        accuracy, ends, times, found_n = _from_table(accuracy, task_ends, every)
-        n = found_n if n is None else n
-    else:
-        accuracy, ends, times = _from_array(accuracy, task_ends, every, outcomes)
-    curves = Curves(accuracy, times, np.searchsorted(times, ends))
-    _complete(curves)
-    K = len(ends)
-    windows = tuple(as_int(w, "windows", low=2) for w in windows)
-    as_choice(target, "target", ("population", "set"))
-    delta, gap = as_fraction(delta, "delta"), as_real(gap, "gap", low=0, high=1)
+    complete(log.curves)
+    K = len(log.ends)
+    if recording is not None:
+        if n is not None or n_total is not None:
+            raise TypeError("n and n_total are those of the recording: leave them out")
+        n_total = recording.n_total
     if outcomes is not None:
-        _agree(outcomes, curves)
+        _agree(outcomes, log.curves)
+        if n is not None and _sizes(n, "n", K) != outcomes.n:
+            raise ValueError(f"n must be the rows of correct, {outcomes.n}, or left out")
         n = outcomes.n
-    rows = _sizes(n, "n", K)
+    rows = _sizes(log.n if n is None else n, "n", K)
     total = _sizes(n_total, "n_total", K)
-    if target == "set" and rows is not None and total is None:
-        raise ValueError(
-            "n_total must be given for target='set': the rows of the whole evaluation sets"
-        )
-    if (
-        rows is not None
-        and total is not None
-        and any(a > b for a, b in zip(rows, total, strict=True))
-    ):
-        raise ValueError(f"n must not exceed n_total, got {max(rows)} of {min(total)}")
-    if audit is not None and not isinstance(audit, Audit):
-        raise TypeError(f"audit must come from a recorder, got {type(audit).__name__}")
-    reported = _reported(reported)
-    limits = Limits(curves, rows, total, target, delta, every == 1, outcomes)
-    found = metrics(curves, windows)
-    known = guarantee.assumptions(limits, audit)
-    temporary, gaps = guarantee.temporary_forgetting(limits, gap, known)
-    certificates = [guarantee.hidden_drop(limits, gap, known), temporary]
-    if (
-        audit is not None
-        and target == "set"
-        and rows is not None
-        and total is not None
-        and rows != total
-    ):
-        certificates.append(guarantee.band_audit(limits, audit))
+    _agree_in_size(rows, total, target)
+    asked = _windows(windows)
+    limits = Limits(log.curves, rows, total, target, delta, log.gap is None, outcomes)
+    trusted = made_here(recording, Recording) if recording is not None else False
+    answers = _answers(log, limits, recording, trusted=trusted)
+    audit = _audit(limits, recording)
+    if audit is not None and audit.verdict.value == "fails":
+        answers = [_refuted(a) for a in answers]
+    certificates, gaps = _of_the_curves(log, limits, gap, answers)
+    if audit is not None:
+        certificates.append(audit)
     if grads is not None:
-        certificates.append(guarantee.first_step(*_gradients(grads)))
-    certificates.append(guarantee.envelope(found, dict(reported)))
-    estimates: dict[str, Any] = limits.estimates(found, windows)
+        certificates.append(th.first_step(*_gradients(grads)))
+    found = metrics(log.curves, asked)
+    if claims := _reported(reported):
+        given = [th.SAME_ROWS.unchecked("the report does not show its rows")]
+        given += [a for a in answers if a.name == th.EVERY_UPDATE.name]
+        certificates.append(
+            th.envelope(found.acc, found.wc_acc, claims, dense=limits.dense, answers=given)
+        )
+    if any(a.status is Status.VIOLATED and a.name != th.EVERY_UPDATE.name for a in answers):
+        # No interval is shown that rests on what is known to be broken.
+        limits = replace(limits, n=None, outcomes=None)
+        ends = [c for c in gaps.columns if c.endswith(("_low", "_high"))]
+        gaps[ends] = np.nan
+    estimates: dict[str, Any] = limits.estimates(found, asked)
     low, high = limits.bands()
     return StabilityGapResult(
         acc=estimates["acc"],
@@ -264,141 +304,172 @@ def stability_gap(
         gaps=gaps,
         acc_curve=found.acc_curve,
         wc_curve=found.wc_curve,
-        accuracy=accuracy,
-        times=times,
-        task_ends=ends,
+        accuracy=log.curves.accuracy,
+        times=log.curves.times,
+        task_ends=log.ends,
+        tasks=log.names,
+        seen_all=log.gap is None,
         low=low,
         high=high,
         certificates=tuple(certificates),
     )
 
 
-def _range(A: np.ndarray) -> None:
-    finite = A[np.isfinite(A)]
-    if np.isinf(A).any():
-        raise ValueError("accuracy must be in [0, 1], got infinity")
-    if len(finite) == 0:
-        raise ValueError("accuracy must hold numbers, got NaN alone")
-    if finite.max() > 1.5:
-        raise ValueError(f"accuracy must be in [0, 1], got {finite.max():g}; divide by 100")
-    if finite.min() < 0 or finite.max() > 1:
-        raise ValueError(f"accuracy must be in [0, 1], got {finite.min():g} to {finite.max():g}")
+def _read(
+    curves: Any, task_ends: Any, correct: Any, every: int | None, named: dict[str, str | None]
+) -> tuple[Log, Outcomes | None, Recording | None]:
+    """The log, which rows were right, and the recording that it came from."""
+    chosen = [k for k, v in named.items() if v is not None]
+    if chosen and not isinstance(curves, pd.DataFrame):
+        raise TypeError(f"{chosen[0]} names a column, and curves is no table")
+    if isinstance(curves, Recording):
+        for name, value in (("task_ends", task_ends), ("correct", correct), ("every", every)):
+            if value is not None:
+                raise TypeError(f"{name} is that of the recording: leave it out")
+        log = from_outcomes(curves.outcomes, curves.ends, curves.every)
+        return log, curves.outcomes, curves
+    outcomes = correct
+    if correct is not None and not isinstance(correct, Outcomes):
+        outcomes = Outcomes.of(correct)
+    if isinstance(curves, pd.DataFrame):
+        columns = {k: k if v is None else v for k, v in named.items()}
+        return from_table(curves, task_ends, every, columns), outcomes, None
+    if curves is None and outcomes is None:
+        raise TypeError("curves must be an array (tasks, updates) or a table, got None")
+    if curves is None:
+        return from_outcomes(outcomes, task_ends, every or 1), outcomes, None
+    return from_array(curves, task_ends, every or 1), outcomes, None
 
 
-def _ends(value: Any, K: int, last: int | None) -> np.ndarray:
-    try:
-        ends = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"task_ends must be whole numbers: {error}") from error
-    if ends.ndim != 1 or ends.dtype.kind not in "iu" or len(ends) != K:
-        raise ValueError(f"task_ends must be {K} whole numbers, one a task, got {value!r}"[:200])
-    if (np.diff(np.r_[0, ends]) <= 0).any():
-        raise ValueError(f"task_ends must increase from 1 on, got {ends.tolist()[:20]}")
-    if last is not None and ends[-1] != last:
-        raise ValueError(f"task_ends must end with the last update, {last}, got {ends[-1]}")
-    return ends.astype(np.int64)
-
-
-def _grid(ends: np.ndarray, every: int) -> np.ndarray:
-    return np.union1d(np.arange(every, ends[-1] + 1, every), ends)
-
-
-def _from_array(
-    value: Any, task_ends: Any, every: int, outcomes: Outcomes | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if task_ends is None:
-        raise TypeError(
-            "task_ends must be given beside an array: the updates done when each task ended"
-        )
-    if value is None and outcomes is None:
-        raise TypeError("accuracy must be an array (tasks, updates) or a table, got None")
-    if value is None:
-        assert outcomes is not None
-        ends = _ends(task_ends, len(outcomes.n), None)
-        times = _grid(ends, every)
-        A = np.full((len(ends), len(times)), np.nan)
-        for i, start in enumerate(np.searchsorted(times, np.r_[0, ends[:-1]], side="right")):
-            found = outcomes.accuracy(i)
-            if len(found) != len(times) - start:
-                raise ValueError(
-                    f"correct[{i}] must have {len(times) - start} rows, one an evaluation, got {len(found)}"
-                )
-            A[i, start:] = found
-        return A, ends, times
-    A = as_floats(value, "accuracy").copy()
-    if A.ndim != 2 or not A.size:
-        raise ValueError(f"accuracy must be two-dimensional (tasks, updates), got shape {A.shape}")
-    _range(A)
-    ends = _ends(task_ends, len(A), None)
-    times = _grid(ends, every)
-    if A.shape[1] == ends[-1]:
-        A = A[:, times - 1]
-    elif A.shape[1] != len(times):
-        raise ValueError(
-            f"accuracy must have a column for each of {ends[-1]} updates, or for each of {len(times)} evaluations, got {A.shape[1]}"
-        )
-    for i, start in enumerate(np.searchsorted(times, np.r_[0, ends[:-1]], side="right")):
-        A[i, :start] = np.nan  # of a task not yet learnt
-    return A, ends, times
-
-
-def _from_table(
-    table: pd.DataFrame, task_ends: Any, every: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
-    if missing := [c for c in ("iteration", "task", "accuracy") if c not in table.columns]:
-        raise ValueError(
-            f"accuracy lacks the columns {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
-        )
-    for column in ("iteration", "accuracy"):
-        if table[column].dtype.kind not in "fiu" or (
-            column == "iteration" and not np.isfinite(table[column]).all()
-        ):
-            raise ValueError(f"accuracy must have numbers in column {column!r}")
-    _range(table["accuracy"].to_numpy(float))
-    if (table["iteration"] < 1).any() or (table["iteration"] != np.floor(table["iteration"])).any():
-        raise ValueError("accuracy must have whole numbers from 1 on in column 'iteration'")
-    if table.duplicated(["iteration", "task"]).any():
-        raise ValueError("accuracy has a moment twice: the same iteration and task")
-    wide = table.pivot(index="task", columns="iteration", values="accuracy")
-    first = table.groupby("task")["iteration"].min().sort_values(kind="stable")
-    A = wide.loc[first.index].to_numpy(float)
-    times = wide.columns.to_numpy().astype(np.int64)
-    if task_ends is None:
-        if first.duplicated().any():
-            raise ValueError("task_ends must be given: two tasks of the table begin at once")
-        before = np.searchsorted(times, first.to_numpy()[1:]) - 1
-        ends = np.r_[times[before], times[-1]] if len(first) > 1 else times[-1:]
+def _answers(
+    log: Log, limits: Limits, recording: Recording | None, *, trusted: bool
+) -> list[Answer]:
+    """What is known of the conditions of a statement on these accuracies."""
+    known: dict[str, Answer] = {}
+    if recording is not None:
+        why = "this recording was not made here"
+        by_name = {c.name: c for c in th.ROWS}
+        for a in recording.answers:
+            kept = trusted or a.status is Status.VIOLATED
+            known[a.name] = a if kept else by_name[a.name].unchecked(why)
+    unseen = th.UNSEEN.unchecked("training rows were not shown")
+    made = [known.get(th.UNSEEN.name, unseen)]
+    no_trace = th.NO_TRACE.unchecked("a log does not show it")
+    if limits.n is None:
+        made.append(th.EXACT.unchecked("n, the number of rows behind them, was not given"))
     else:
-        ends = _ends(task_ends, len(A), int(times[-1]))
-    ends = _ends(ends.astype(np.int64), len(A), int(times[-1]))
-    if not np.isin(ends, times).all():
-        raise ValueError("accuracy must be known at the end of every task")
-    wanted = _grid(ends, every)
-    if not np.isin(wanted, times).all():
-        missing_at = int(wanted[~np.isin(wanted, times)][0])
-        raise ValueError(
-            f"accuracy has no iteration {missing_at}; say with every how many updates lie between evaluations"
-        )
-    kept = np.isin(times, wanted)
-    A, times = A[:, kept], times[kept]
-    for i, start in enumerate(np.searchsorted(times, np.r_[0, ends[:-1]], side="right")):
-        A[i, :start] = np.nan
-    n = None
-    if "n" in table.columns:
-        sizes = table.groupby("task")["n"].agg(["min", "max"]).loc[first.index]
-        if table["n"].dtype.kind not in "iu" or (sizes["min"] != sizes["max"]).any():
-            raise ValueError("accuracy must have one whole number a task in column 'n'")
-        n = sizes["min"].tolist()
-    return A, ends, times, n
-
-
-def _complete(curves: Curves) -> None:
-    for i, start in enumerate(curves.starts):
-        gone = np.isnan(curves.accuracy[i, start:])
-        if gone.any():
-            raise ValueError(
-                f"accuracy: task {i + 1} has no value at iteration {curves.times[start + int(gone.argmax())]}"
+        subset = th.SUBSET.unchecked("accuracies alone do not show it")
+        chosen = th.NOT_CHOSEN.unchecked("nobody saw")
+        made += [known.get(th.SUBSET.name, subset), known.get(th.NOT_CHOSEN.name, chosen)]
+    made.append(known.get(th.NO_TRACE.name, no_trace))
+    if log.claimed:
+        assert log.gap is not None
+        made.append(
+            th.EVERY_UPDATE.check(
+                False, f"nothing is known between iterations {log.gap[0]:,} and {log.gap[1]:,}"
             )
+        )
+    elif limits.dense:
+        counted_as = th.EVERY_UPDATE.unchecked("columns, or iterations, were taken as updates")
+        made.append(known.get(th.EVERY_UPDATE.name, counted_as))
+    if limits.n is not None and limits.target == "population":
+        independent = th.INDEPENDENT.unchecked("accuracies do not show which rows belong together")
+        made.append(known.get(th.INDEPENDENT.name, independent))
+    if limits.n is not None and limits.outcomes is None:
+        starts = zip(log.curves.accuracy, log.curves.starts, strict=True)
+        made.append(counted([row[s:] for row, s in starts], limits.n))
+    return made
+
+
+def _of_the_curves(
+    log: Log, limits: Limits, gap: float, answers: list[Answer]
+) -> tuple[list[Certificate], pd.DataFrame]:
+    """Both certificates on the accuracies, and the table of gaps."""
+    population, exact_rows = limits.target == "population", limits.n is None
+    population = population and not exact_rows
+    theorems = (
+        th.resting_on(t, answers, population=population, exact_rows=exact_rows)
+        for t in (th.HIDDEN_DROP, th.TEMPORARY_FORGETTING)
+    )
+    drop, temporary = theorems
+    measured, trivial = limits.hidden()
+    needs = ""
+    if log.gap is not None:
+        needs = (
+            f"nothing is known between iterations {log.gap[0]:,} and {log.gap[1]:,}: evaluate "
+            "after each update."
+        )
+    elif exact_rows:
+        needs = "say how many rows were evaluated: n=, or better which were right: correct=."
+    delta = 0.0 if exact_rows else limits.delta
+    hidden = th.hidden_drop(
+        drop,
+        measured,
+        gap,
+        trivial=trivial,
+        delta=delta,
+        answers=answers,
+        inputs={
+            "tasks": len(log.ends),
+            "evaluations": len(log.curves.times),
+            "paired": limits.outcomes is not None,
+            "every update": limits.dense,
+        },
+        needs=needs,
+    )
+    met = any(
+        a.name == th.EVERY_UPDATE.name and a.status in (Status.MET, Status.BY_CONSTRUCTION)
+        for a in answers
+    )
+    table, largest = limits.gaps(seen_all=met and limits.dense)
+    forgetting = th.temporary_forgetting(
+        temporary, largest, gap, delta=delta, answers=answers, pairs=len(table)
+    )
+    return [hidden, forgetting], table
+
+
+def _audit(limits: Limits, recording: Recording | None) -> Certificate | None:
+    """Whole sets where they were looked at, if subsets stand for sets."""
+    if recording is None or limits.target != "set" or recording.n == recording.n_total:
+        return None
+    curves = limits.curves
+    cells = int(np.isfinite(curves.accuracy).sum())
+    looks = []
+    for i, t, whole in recording.full:
+        seen = float(curves.accuracy[i, t])
+        n, total = recording.n[i], recording.n_total[i]
+        low, high = band(np.array([seen]), n, limits.delta / cells, total, "set")
+        looks.append((seen, float(low[0]), float(high[0]), whole, n, total))
+    return th.band_audit(looks, delta=limits.delta, cells=cells)
+
+
+def _refuted(answer: Answer) -> Answer:
+    """A subset that the audit found out, unless this library drew it: then it was bad luck."""
+    if answer.name != th.SUBSET.name or answer.status is Status.BY_CONSTRUCTION:
+        return answer
+    return th.SUBSET.check(False, "band-audit: whole sets lie outside of the band of the subsets")
+
+
+def _windows(value: Any) -> tuple[int, ...]:
+    value = [value] if isinstance(value, numbers.Number) else value
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        raise TypeError(f"windows must be whole numbers, got {value!r}"[:200])
+    return tuple(as_int(w, "windows", low=2) for w in value)
+
+
+def _agree_in_size(
+    rows: tuple[int, ...] | None, total: tuple[int, ...] | None, target: str
+) -> None:
+    if target == "set" and rows is None:
+        raise ValueError("n must be given for target='set': the rows that were evaluated")
+    if target == "set" and total is None:
+        raise ValueError(
+            "n_total must be given for target='set': the rows of the whole evaluation sets"
+        )
+    if rows is not None and total is not None:
+        for a, b in zip(rows, total, strict=True):
+            if a > b:
+                raise ValueError(f"n must not exceed n_total, got {a} of {b}")
 
 
 def _agree(outcomes: Outcomes, curves: Curves) -> None:
@@ -420,6 +491,8 @@ def _sizes(value: Any, argument: str, K: int) -> tuple[int, ...] | None:
     if value is None:
         return None
     value = [value] * K if isinstance(value, numbers.Number) else value
+    if isinstance(value, str):
+        raise TypeError(f"{argument} must be a whole number, or one a task, got {value!r}")
     try:
         sizes = tuple(as_int(v, argument, low=1) for v in value)
     except TypeError as error:
@@ -437,27 +510,16 @@ def _reported(value: Any) -> dict[str, float]:
     return {k: as_real(v, f"reported[{k}]", low=0, high=1) for k, v in value.items()}
 
 
-def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Assumption, ...]]:
-    centred, fresh, same = (
-        "the stability loss is least at the old model",
-        "the optimiser carries nothing into a new task",
-        "the old model computes the same in training",
-    )
+def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
     if isinstance(grads, pd.DataFrame):
-        if missing := {"task", "step", "plasticity", "stability"} - set(grads.columns):
-            raise ValueError(f"grads lacks the columns {', '.join(sorted(missing))}")
-        return grads, (unchecked(centred), unchecked(fresh), unchecked(same))
-    from whp.continual.training import ContinualFit, changing
+        needed = ["task", "step", "plasticity", "stability"]
+        if missing := sorted(set(needed) - set(grads.columns)):
+            raise ValueError(f"grads lacks the columns {', '.join(missing)}")
+        values = grads[needed].to_numpy(float)
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise ValueError("grads must hold finite numbers from 0 on")
+        why = "a table of norms does not show it"
+        return grads, tuple(c.unchecked(why) for c in th.FIRST_STEP.conditions)
+    from whp.continual._stability_gap.first_step import conditions_of
 
-    if not isinstance(grads, ContinualFit) or grads.gradients is None:
-        raise TypeError(
-            "grads must be a ContinualFit made with record_gradients=True, or its table"
-        )
-    active = changing(grads.model)
-    return grads.gradients, (
-        met(centred)
-        if grads.still
-        else violated(centred, "rows from memory pull in their own direction from the start"),
-        violated(fresh, "momentum was kept") if grads.carried else met(fresh),
-        violated(same, ", ".join(active)) if active else met(same, "no dropout, no batch norm"),
-    )
+    return conditions_of(grads)

@@ -1,15 +1,15 @@
-"""Everything that a run's accuracies say, with ends that are valid for all evaluations at once."""
+"""What accuracies on a sample of rows say, with ends that are valid for all evaluations at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from whp.continual.stability_gap.bands import Target, band, paired_limits
-from whp.continual.stability_gap.metrics import Curves, Metrics, metrics, windowed
-from whp.continual.stability_gap.outcomes import Outcomes
+from whp.continual._stability_gap.bands import Target, band, paired_limits
+from whp.continual._stability_gap.metrics import Curves, Metrics, metrics, windowed
+from whp.continual._stability_gap.outcomes import Outcomes
 from whp.intervals import Estimate, exact
 
 __all__ = ["Limits"]
@@ -24,15 +24,18 @@ class Limits:
     Parameters
     ----------
     curves : Curves
+        Accuracies, and when.
     n : tuple of int or None
-        Rows behind each task's accuracies; None if they are taken as they are.
+        Rows behind each task's accuracies; None if they are taken as they stand.
     n_total : tuple of int or None
         Rows of the whole evaluation sets.
     target : {"population", "set"}
+        Whether rows are a sample of their task, or of the n_total rows.
     delta : float
         Failure probability of all limits of one kind together.
     dense : bool
-        Whether every update was evaluated. If not, lower ends of minima are 0.
+        Whether every update was evaluated. If not, anything may have happened in between: lower
+        ends of minima are 0.
     outcomes : Outcomes, optional
         For paired limits.
     """
@@ -45,8 +48,13 @@ class Limits:
     dense: bool
     outcomes: Outcomes | None = None
 
+    @property
+    def level(self) -> float:
+        """Of all limits: 1 where accuracies are taken as they stand."""
+        return 1.0 if self.n is None else 1 - self.delta
+
     def bands(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper limits (K, T) of all accuracies at once (T2)."""
+        """Lower and upper limits (K, T) of all accuracies at once."""
         A = self.curves.accuracy
         if self.n is None:
             return A, A
@@ -59,78 +67,94 @@ class Limits:
             )
         return low, high
 
-    def _pair(self, i: int, s: int, t: np.ndarray, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-        """Limits of A_i(s) − A_i(t) by paired rows (T3)."""
+    def _pair(self, i: int, s: int, t: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Limits of A_i(s) − A_i(t) by paired rows; four of them, each missed with `level`."""
         assert self.outcomes is not None
         start = int(self.curves.starts[i])
-        lost, gained = (
-            self.outcomes.lost(i, s - start, t - start),
-            self.outcomes.lost(i, t - start, s - start),
-        )
+        lost = self.outcomes.lost(i, s - start, t - start)
+        gained = self.outcomes.lost(i, t - start, s - start)
         total = None if self.n_total is None else self.n_total[i]
-        return paired_limits(
-            lost, gained, self.outcomes.n[i], self.delta / (4 * pairs), total, self.target
-        )
+        return paired_limits(lost, gained, self.outcomes.n[i], level, total, self.target)
 
     def fall(
-        self, i: int, s: int, later: np.ndarray, pairs: int, bands: tuple[np.ndarray, np.ndarray]
+        self, i: int, s: int, later: np.ndarray, level: float, bands: tuple[np.ndarray, np.ndarray]
     ) -> Estimate:
         """A_i(s) less the least accuracy among `later`."""
         A, (low, high) = self.curves.accuracy[i], bands
         value = float(A[s] - A[later].min())
-        if self.n is None:
-            return exact(value)
         if self.outcomes is None:
             ends = low[i, s] - high[i, later].min(), high[i, s] - low[i, later].min()
         else:
-            lower, upper = self._pair(i, s, later, pairs)
+            lower, upper = self._pair(i, s, later, level)
             ends = float(lower.max()), float(upper.max())
         if not self.dense:
             ends = ends[0], float(high[i, s])
-        return _estimate(value, ends, 1 - self.delta, self.n[i])
+        return self._estimate(value, ends[0], ends[1], None if self.n is None else self.n[i])
 
     def hidden(self) -> tuple[Estimate, float]:
-        """ACC − WC-ACC at the end, and the largest value that it could have had."""
+        """ACC − WC-ACC at the end, and the largest value that it could have had.
+
+        Without the number of rows nobody knows what noise is in the numbers: the upper end is the
+        largest possible value.
+        """
         curves, K = self.curves, len(self.curves.ends)
         bands = self.bands()
         old = curves.old()
-        pairs = sum(s.stop - s.start for _, s in old)
+        level = self.delta / (4 * max(1, sum(s.stop - s.start for _, s in old)))
         falls = [
-            self.fall(i, len(curves.times) - 1, np.arange(s.start, s.stop), pairs, bands)
+            self.fall(i, len(curves.times) - 1, np.arange(s.start, s.stop), level, bands)
             for i, s in old
         ]
-        # the last moment is among the later ones, so no fall is negative
-        falls = [replace(f, low=max(f.low, 0.0)) for f in falls]
         trivial = float(curves.accuracy[:-1, -1].sum()) / K
-        return _sum(falls, K, 1 - self.delta), trivial
+        if not falls:
+            return exact(0.0), trivial
+        # The last moment is among the later ones, so no fall is negative.
+        value, low, high = (
+            sum(end) / K
+            for end in zip(*((f.value, max(f.low, 0.0), f.high) for f in falls), strict=True)
+        )
+        if self.n is None:
+            high = trivial
+        return self._estimate(value, low, high, None if self.n is None else min(self.n)), trivial
 
-    def gaps(self) -> tuple[pd.DataFrame, Estimate]:
-        """The table of gaps with ends of drop and recovery, and the largest temporary forgetting: min(drop, recovery)."""
+    def gaps(self, *, seen_all: bool) -> tuple[pd.DataFrame, Estimate | None]:
+        """The table of gaps with ends of drop and recovery, and the largest min(drop, recovery).
+
+        Parameters
+        ----------
+        seen_all : bool
+            Whether it is known that no update went unseen: only then can gaps be excluded.
+        """
         curves, bands = self.curves, self.bands()
         pairs = sum(s.stop - s.start for _, s in curves.old())
+        # Two ends of a drop and of a recovery at each of these evaluations, each end of two counts.
+        level = self.delta / (8 * max(1, pairs))
         table = metrics(curves).gaps
         drops, recoveries = [], []
-        for row in table.itertuples():
-            i, k = int(row.old_task), int(row.new_task)  # type: ignore[arg-type]
+        for old, new in zip(table["old_task"], table["new_task"], strict=True):
+            i, k = int(old), int(new)
             inside = np.arange(curves.ends[k - 1] + 1, curves.ends[k] + 1)
-            drops.append(self.fall(i, int(curves.ends[k - 1]), inside, pairs, bands))
-            recoveries.append(self.fall(i, int(curves.ends[k]), inside, pairs, bands))
+            drops.append(self.fall(i, int(curves.ends[k - 1]), inside, level, bands))
+            recoveries.append(self.fall(i, int(curves.ends[k]), inside, level, bands))
         for name, found in (("drop", drops), ("recovery", recoveries)):
-            table[f"{name}_low"], table[f"{name}_high"] = (
-                [e.low for e in found],
-                [e.high for e in found],
+            for end in ("low", "high"):
+                table[f"{name}_{end}"] = [getattr(e, end) for e in found]
+        table = table.drop(columns="at")
+        if not drops:
+            return table, None
+        value, low, high = (
+            max(
+                min(getattr(d, end), getattr(r, end))
+                for d, r in zip(drops, recoveries, strict=True)
             )
-        both = [
-            (min(d.value, r.value), min(d.low, r.low), min(d.high, r.high))
-            for d, r in zip(drops, recoveries, strict=True)
-        ]
-        value, low, high = np.array(both).max(axis=0) if both else (0.0, 0.0, 0.0)
-        most = (
-            exact(float(value))
-            if self.n is None
-            else _estimate(float(value), (low, high), 1 - self.delta, min(self.n))
+            for end in ("value", "low", "high")
         )
-        return table.drop(columns="at"), most
+        if self.n is None:
+            low, high = 0.0, FULL
+        elif not seen_all:
+            high = FULL
+        rows = None if self.n is None else min(self.n)
+        return table, self._estimate(max(value, 0.0), max(low, 0.0), max(high, 0.0), rows)
 
     def estimates(
         self, found: Metrics, windows: tuple[int, ...]
@@ -138,35 +162,33 @@ class Limits:
         """ACC, FORG, min-ACC, WC-ACC, WF and WP with the limits of the band."""
         low, high = self.bands()
         curves, K = self.curves, len(self.curves.ends)
-        level = 1 - self.delta
         rows = None if self.n is None else min(self.n)
-
-        def made(value: float, a: float, b: float) -> Estimate:
-            return exact(value) if self.n is None else _estimate(value, (a, b), level, rows or 0)
-
         least = [
-            (0.0 if not self.dense else low[i, s].min(), high[i, s].min()) for i, s in curves.old()
+            (low[i, s].min() if self.dense else 0.0, high[i, s].min()) for i, s in curves.old()
         ]
         ends = curves.ends[:-1]
         old = np.arange(K - 1)
         out: dict[str, Estimate | dict[int, Estimate]] = {
-            "acc": made(found.acc, float(low[:, -1].mean()), float(high[:, -1].mean())),
-            "wc_acc": made(
+            "acc": self._estimate(found.acc, low[:, -1].mean(), high[:, -1].mean(), rows),
+            "wc_acc": self._estimate(
                 found.wc_acc,
-                float(low[-1, -1] + sum(a for a, _ in least)) / K,
-                float(high[-1, -1] + sum(b for _, b in least)) / K,
+                (low[-1, -1] + sum(a for a, _ in least)) / K,
+                (high[-1, -1] + sum(b for _, b in least)) / K,
+                rows,
             ),
         }
         if K > 1:
-            out["min_acc"] = made(found.min_acc, *np.mean(least, axis=0).tolist())
-            out["forg"] = made(
+            mean_low, mean_high = np.mean(least, axis=0)
+            out["min_acc"] = self._estimate(found.min_acc, mean_low, mean_high, rows)
+            out["forg"] = self._estimate(
                 found.forg,
-                float(np.mean(low[old, ends] - high[:-1, -1])),
-                float(np.mean(high[old, ends] - low[:-1, -1])),
+                np.mean(low[old, ends] - high[:-1, -1]),
+                np.mean(high[old, ends] - low[:-1, -1]),
+                rows,
             )
         for name, which in (("wf", 0), ("wp", 1)):
             values = getattr(found, name)
-            made_of = {}
+            made = {}
             for w in windows:
                 lower, upper = (
                     np.mean(
@@ -177,24 +199,15 @@ class Limits:
                     )
                     for a, b in ((low, high), (high, low))
                 )
-                made_of[w] = made(values[w], float(lower), float(upper) if self.dense else FULL)
-            out[name] = made_of
+                made[w] = self._estimate(values[w], lower, upper if self.dense else FULL, rows)
+            out[name] = made
         return out
 
-
-def _estimate(value: float, ends: tuple[float, float], level: float, n: int) -> Estimate:
-    return Estimate(
-        value,
-        min(ends[0], value),
-        max(ends[1], value),
-        level,
-        n,
-        "exact, for all evaluations at once",
-    )
-
-
-def _sum(parts: list[Estimate], K: int, level: float) -> Estimate:
-    value, low, high = (sum(getattr(p, end) for p in parts) / K for end in ("value", "low", "high"))
-    if not parts or all(p.low == p.high for p in parts):
-        return exact(float(value))
-    return Estimate(value, low, high, level, parts[0].n, parts[0].method)
+    def _estimate(self, value: float, low: float, high: float, n: int | None) -> Estimate:
+        """Ends may miss the value by rounding; they do not otherwise."""
+        value = float(value)
+        ends = min(float(low), value), max(float(high), value)
+        if self.n is None and ends == (value, value):
+            return exact(value)
+        how = "as logged" if self.n is None else "exact, for all evaluations at once"
+        return Estimate(value, *ends, self.level, n, how)

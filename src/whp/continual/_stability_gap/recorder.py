@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,18 +13,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whp.continual.stability_gap.gap import StabilityGapResult, stability_gap
-from whp.continual.stability_gap.outcomes import Audit, Outcomes
+from whp.certificate import Answer, Status
+from whp.continual._stability_gap import theorems as th
+from whp.continual._stability_gap.front_door import StabilityGapResult, stability_gap
+from whp.continual._stability_gap.outcomes import Outcomes, Recording
 from whp.continual.training import Watcher, as_tasks
+from whp.provenance import forget, made_here, register
 from whp.validate import as_choice, as_int
 
 __all__ = ["ContinualEvaluator"]
 
 IN_MEMORY = 256 << 20  # bytes of outcomes a task, before they go to a file
+REPEATED = 0.05  # share of copies among evaluation rows that no independent draws have ...
+WIDE = 8  # ... where a row has so many numbers
 
 
 class ContinualEvaluator(Watcher):
     """Records which rows of old and new tasks a model gets right after each update.
+
+    Rows are looked at where the model lives.
 
     Parameters
     ----------
@@ -31,16 +39,23 @@ class ContinualEvaluator(Watcher):
         Rows of each task that are not trained on; arrays, tensors or datasets.
     every : int
         Updates between evaluations. Above 1 the worst case can only be bounded from above.
-    subset : int
-        Rows of each task that are looked at, drawn once, here.
+    subset : int or list of sequence of int
+        Rows of each task that are looked at, drawn once, here. Or the numbers of the rows, chosen
+        by you before training: that they are a random sample is then unchecked.
+    groups : list of array_like, optional
+        For each task, what each row belongs to (a film, a patient). One row of each group is kept,
+        since rows of one group are no independent evidence.
     predict : callable, optional
-        ``predict(model, X, task)`` gives labels. By default the largest logit, among the task's own classes for
-        ``scenario="task"``.
+        ``predict(model, X, task)`` gives labels. By default the largest logit, among the task's own
+        classes for ``scenario="task"``.
     scenario : {"class", "task", "domain"}
+        Whether new tasks bring new classes, bring new classes and are named at prediction, or bring
+        the same classes again.
     batch_size : int
         Rows a forward pass.
     audit : int
-        Looks at the whole set of a task when a new minimum appears, at most so often for each task and switch.
+        Looks at the whole set of a task when a new minimum appears, at most so often for each task
+        and switch.
     random_state : int, optional
         Seed of the subsets; the global state is left alone.
 
@@ -62,7 +77,8 @@ class ContinualEvaluator(Watcher):
         eval_sets: Any,
         *,
         every: int = 1,
-        subset: int = 1000,
+        subset: int | Sequence[Sequence[int]] = 1000,
+        groups: Sequence[Any] | None = None,
         predict: Callable[[nn.Module, Tensor, int], Tensor] | None = None,
         scenario: str = "class",
         batch_size: int = 1024,
@@ -74,26 +90,48 @@ class ContinualEvaluator(Watcher):
         self.audit = as_int(audit, "audit", low=0)
         self.batch_size = as_int(batch_size, "batch_size", low=1)
         self.scenario = as_choice(scenario, "scenario", ("class", "task", "domain"))
-        subset = as_int(subset, "subset", low=1)
         rng = np.random.default_rng(random_state)
-        self.chosen = [torch.from_numpy(rng.permutation(len(y))[:subset]) for _, y in self.sets]
-        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.chosen, strict=True)]
+        self.grouped = groups is not None
+        if groups is not None:
+            kept = _one_a_group(groups, [len(y) for _, y in self.sets], rng)
+            self.sets = [(X[c], y[c]) for (X, y), c in zip(self.sets, kept, strict=True)]
+        sizes = [len(y) for _, y in self.sets]
+        self.given = not isinstance(subset, int | np.integer)
+        if self.given:
+            self.drawn = _given_rows(subset, sizes)
+        else:
+            size = as_int(subset, "subset", low=1)
+            self.drawn = tuple(rng.permutation(n)[:size] for n in sizes)
+        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.drawn, strict=True)]
+        self.digest = _digest(self.own)
         self.predict = predict
         self.classes = [torch.unique(y) for _, y in self.sets]
-        self.hashes = set()
-        self.overlap: int | None = None
-        self.changed: tuple[str, ...] | None = None
         self.files = [tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) for _ in self.sets]  # noqa: SIM115
         self.updates = 0
         self.evaluations = 0
         self.current = -1
         self.ends: list[int] = []
         self.full: list[tuple[int, int, float]] = []
+        self.changed: set[str] = set()
+        self.loaded = False
+        # Training rows: hashes of evaluation rows, of those trained on, of all that were shown.
+        self.hashes: dict[int, int] = {}
+        self.trained_on: set[int] = set()
+        self.shown: set[int] = set()
+        self.unshown = 0
+        # Updates: by hand, or seen by an optimiser's hooks.
+        self.handles: list[Any] = []
+        self.stepped = 0
+        self.versions: tuple[int, ...] | None = None
+        self.unwatched = 0
+        self.unseen = 0
         self._clear()
+        register(self, "drawn")
 
     def _clear(self) -> None:
         self.least = [np.inf] * len(self.sets)
         self.looked = [0] * len(self.sets)
+        self.whole_task_shown = False
 
     # Around a loop
 
@@ -105,21 +143,66 @@ class ContinualEvaluator(Watcher):
         self.current = k
         self._clear()
 
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Count the steps of the optimizer, to find updates that no evaluation followed."""
+        self.detach()
+        self.handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._about_to_step(model)),
+            optimizer.register_step_post_hook(lambda *_: self._has_stepped(model)),
+        ]
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        self.stepped = 0
+
+    def _about_to_step(self, model: nn.Module) -> None:
+        if self.versions is not None and self.stepped == 0 and _versions(model) != self.versions:
+            self.unseen += 1
+        self.unseen += self.stepped > 0
+
+    def _has_stepped(self, model: nn.Module) -> None:
+        self.stepped += 1
+        self.versions = _versions(model)
+
     def watch(self, X: Tensor) -> None:
-        """Show rows that are trained on, to find out whether evaluation rows are among them."""
+        """Show all rows that this task trains on: evaluation rows may not be among them."""
+        self._compare(X)
+        self.whole_task_shown = True
+
+    def _compare(self, X: Tensor) -> None:
         if not self.hashes:
-            self.hashes = {row.tobytes() for A, _ in self.sets for row in A.numpy()}
-        found = sum(
-            row.tobytes() in self.hashes for row in X.detach().to(self.sets[0][0].dtype).numpy()
-        )
-        self.overlap = (self.overlap or 0) + found
+            for A, _ in self.sets:
+                for row in _hashes(A):
+                    self.hashes[row] = self.hashes.get(row, 0) + 1
+        rows = set(_hashes(X.detach().to(self.sets[0][0].dtype)))
+        self.shown |= rows
+        self.trained_on |= rows & self.hashes.keys()
+
+    @property
+    def overlap(self) -> int | None:
+        """Evaluation rows that were trained on, to the last bit; None if no row was shown."""
+        if not self.shown and not self.trained_on:
+            return None
+        return sum(self.hashes.get(row, 1) for row in self.trained_on)
 
     def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
-        """An update was made; `batch` are its rows, if they are to be compared with the evaluation sets."""
+        """An update was made; `batch` are its rows, if evaluation rows are looked for in them."""
         if self.current < 0:
             raise RuntimeError("before_task(0) was not called")
         if batch is not None:
-            self.watch(batch)
+            self._compare(batch)
+        else:
+            self.unshown += not self.whole_task_shown
+        if self.handles:
+            # Several steps before one evaluation were counted when they began.
+            self.unseen += self.stepped != 0 and _versions(model) != self.versions
+            self.unwatched += self.stepped == 0
+        else:
+            self.unwatched += 1
+        self.stepped = 0
         self.updates += 1
         if self.updates % self.every == 0:
             self._evaluate(model)
@@ -132,19 +215,28 @@ class ContinualEvaluator(Watcher):
             raise RuntimeError(f"task {k} had no update: call after_step(model) after each")
         if self.updates % self.every:
             self._evaluate(model)
+        self.unseen += self.stepped
+        self.detach()
         self.ends.append(self.updates)
 
     @contextmanager
     def task(
         self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
     ) -> Iterator[None]:
-        """The time of one task; with an optimizer each of its steps is followed by an evaluation, and the loop need not know."""
+        """The time of one task; each step of an optimizer is followed by an evaluation.
+
+        The loop need not know.
+        """
         self.before_task(k)
         handle = None
         if optimizer is not None:
+            self.attach(model, optimizer)
             handle = optimizer.register_step_post_hook(lambda *_: self.after_step(model))
         try:
             yield
+        except BaseException:
+            self.detach()
+            raise
         finally:
             if handle is not None:
                 handle.remove()
@@ -153,51 +245,53 @@ class ContinualEvaluator(Watcher):
     # Looking
 
     def _predict(
-        self, model: nn.Module, X: Tensor, tasks: Sequence[int], sizes: Sequence[int]
+        self,
+        model: nn.Module,
+        X: Tensor,
+        tasks: Sequence[int],
+        sizes: Sequence[int],
+        device: torch.device,
     ) -> Tensor:
         if self.predict is not None:
-            return torch.cat(
-                [
-                    self.predict(model, part, i)
-                    for i, part in zip(tasks, X.split(list(sizes)), strict=True)
-                ]
-            )
-        z = torch.cat([model(part) for part in X.split(self.batch_size)])
+            parts = zip(tasks, X.split(list(sizes)), strict=True)
+            return torch.cat([self.predict(model, part.to(device), i) for i, part in parts])
+        z = torch.cat([model(part.to(device)) for part in X.split(self.batch_size)])
         if self.scenario == "task":
             mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
             for row, classes in zip(mask, self.classes, strict=True):
-                row[classes] = 0
-            z = z + mask[torch.repeat_interleave(torch.as_tensor(tasks), torch.as_tensor(sizes))]
+                row[classes.cpu()] = 0
+            rows = torch.repeat_interleave(torch.as_tensor(tasks), torch.as_tensor(sizes))
+            z = z + mask[rows].to(z.device)
         return z.argmax(dim=1)
 
     def _right(self, model: nn.Module, parts: list[tuple[int, Tensor, Tensor]]) -> list[np.ndarray]:
-        """Which rows are right, all tasks in one forward pass, in evaluation mode; modes are put back."""
+        """Which rows are right, all tasks in one forward pass, in evaluation mode."""
         modes = [(m, m.training) for m in model.modules()]
+        sizes = [len(y) for _, _, y in parts]
         model.eval()
         try:
             with torch.inference_mode():
-                X = torch.cat([x for _, x, _ in parts])
-                found = self._predict(
-                    model, X, [i for i, _, _ in parts], [len(y) for _, _, y in parts]
-                )
-                return [
-                    (a == y).numpy()
-                    for a, (_, _, y) in zip(
-                        found.split([len(y) for _, _, y in parts]), parts, strict=True
-                    )
-                ]
+                X, y = (torch.cat([part[j] for part in parts]) for j in (1, 2))
+                device = _device(model, X.device)
+                found = self._predict(model, X, [i for i, _, _ in parts], sizes, device)
+                right = _bits(found.to(y.device) == y)
+            if any(m.training for m in model.modules()):
+                self.changed.add("the mode of evaluation")
+            return np.split(right, np.cumsum(sizes)[:-1])
         finally:
             for module, mode in modes:
                 module.training = mode
 
     def _evaluate(self, model: nn.Module) -> None:
+        device = _device(model, self.own[0][0].device)
+        if self.own[0][0].device != device:
+            self.own = [(X.to(device), y.to(device)) for X, y in self.own]
         seen = range(self.current + 1)
-        before = None if self.changed is not None else _state(model)
+        before = _state(model)
         found = self._right(model, [(i, *self.own[i]) for i in seen])
-        if before is not None:
-            self.changed = tuple(
-                name for name, value in _state(model).items() if value != before[name]
-            )
+        self.changed |= {
+            name for name, value in _state(model).items() if not _same(value, before[name])
+        }
         for i, right in zip(seen, found, strict=True):
             self.files[i].write(np.packbits(right).tobytes())
             accuracy = float(right.mean())
@@ -220,31 +314,104 @@ class ContinualEvaluator(Watcher):
             packed.append(np.frombuffer(self.files[i].read(), np.uint8).reshape(-1, width))
         return Outcomes(tuple(packed), tuple(len(y) for _, y in self.own[: len(self.ends)]))
 
-    def result(self, **options: Any) -> StabilityGapResult:
-        """Metrics and certificates of the tasks that have ended; options are those of :func:`stability_gap`."""
+    def recording(self) -> Recording:
+        """All that :func:`whp.continual.stability_gap` wants to know of the tasks that have ended."""
         if not self.ends or len(self.ends) != self.current + 1:
             raise RuntimeError("result() needs tasks that have ended: after_task was not called")
-        audit = Audit(tuple(self.full), self.overlap, self.changed)
-        total = [len(y) for _, y in self.sets[: len(self.ends)]]
-        return stability_gap(
-            None,
-            self.ends,
-            correct=self.outcomes(),
-            n_total=total,
-            every=self.every,
-            audit=audit,
-            **options,
+        outcomes = self.outcomes()
+        made = Recording(
+            outcomes.packed,
+            outcomes.n,
+            tuple(len(y) for _, y in self.sets[: len(self.ends)]),
+            tuple(self.ends),
+            self.every,
+            tuple(self.full),
+            self._answers(),
+        )
+        register(made, "packed", "answers", "n", "n_total", "ends", "every", "full")
+        return made
+
+    def result(self, **options: Any) -> StabilityGapResult:
+        """Metrics and certificates of the tasks that have ended; see :func:`stability_gap`."""
+        return stability_gap(self.recording(), **options)
+
+    def _answers(self) -> tuple[Answer, ...]:
+        """What is known of each condition; what was loaded was not seen here."""
+        answers = (self._unseen(), self._subset(), self._every_update(), self._no_trace())
+        if self.loaded or type(self) is not ContinualEvaluator:
+            why = "a part of this recording was loaded, or made by a recorder of one's own"
+            kept = {c.name: c for c in th.ROWS}
+            answers = tuple(
+                a if a.status is Status.VIOLATED else kept[a.name].unchecked(why) for a in answers
+            )
+        return (*answers, th.NOT_CHOSEN.unchecked("nobody saw"), self._independent())
+
+    def _unseen(self) -> Answer:
+        rows = sum(len(y) for _, y in self.sets)
+        if self.overlap:
+            return th.UNSEEN.check(False, f"{self.overlap} of {rows} rows were, to the last bit")
+        if self.overlap is None or self.unshown:
+            return th.UNSEEN.unchecked(
+                f"rows of {self.unshown} of {self.updates} updates were not shown"
+            )
+        return th.UNSEEN.check(
+            True, f"none of {rows} is among {len(self.shown)} training rows, to the last bit"
+        )
+
+    def _subset(self) -> Answer:
+        if _digest(self.own) != self.digest:
+            return th.SUBSET.check(False, "evaluation rows were changed after they had been drawn")
+        if self.given:
+            return th.SUBSET.unchecked("the rows were chosen by the caller")
+        if not made_here(self, ContinualEvaluator):
+            return th.SUBSET.unchecked("not drawn here")
+        n = ", ".join(str(len(c)) for c in self.drawn)
+        return th.SUBSET.by_construction(f"the recorder drew {n} rows before the first update")
+
+    def _every_update(self) -> Answer:
+        if self.unseen:
+            return th.EVERY_UPDATE.check(
+                False, f"parameters were changed {self.unseen} times without an evaluation"
+            )
+        if self.unwatched:
+            return th.EVERY_UPDATE.unchecked(
+                f"{self.unwatched} of {self.updates} updates were counted by hand"
+            )
+        return th.EVERY_UPDATE.check(
+            True, f"{self.updates} steps of the optimiser, parameters the same in between"
+        )
+
+    def _no_trace(self) -> Answer:
+        if self.changed:
+            return th.NO_TRACE.check(False, "it changes " + ", ".join(sorted(self.changed)))
+        return th.NO_TRACE.check(
+            True,
+            "generators, buffers, parameters and modes are the same before and after each of "
+            f"{self.evaluations} evaluations",
+        )
+
+    def _independent(self) -> Answer:
+        if self.grouped:
+            return th.INDEPENDENT.unchecked("one row of each group was kept")
+        worst = 0.0
+        for X, _ in self.own:
+            if X[0].numel() >= WIDE:
+                worst = max(worst, 1 - len(set(_hashes(X))) / len(X))
+        if worst > REPEATED:
+            return th.INDEPENDENT.check(False, f"{worst:.0%} of a task's rows repeat another one")
+        return th.INDEPENDENT.unchecked(
+            f"at most {worst:.1%} are exact copies; likeness was not looked for"
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that has been recorded, as tensors and numbers; training may stop and go on elsewhere."""
+        """All that has been recorded, as tensors and numbers; training may go on elsewhere."""
         arrays = []
         for file in self.files:
             file.seek(0)
             arrays.append(torch.frombuffer(bytearray(file.read() or b"\0"), dtype=torch.uint8))
         return {
             "packed": arrays,
-            "chosen": self.chosen,
+            "chosen": [torch.from_numpy(np.array(c)) for c in self.drawn],
             "updates": self.updates,
             "evaluations": self.evaluations,
             "current": self.current,
@@ -252,35 +419,38 @@ class ContinualEvaluator(Watcher):
             "full": [list(f) for f in self.full],
             "least": list(self.least),
             "looked": list(self.looked),
-            "overlap": self.overlap,
-            "changed": None if self.changed is None else list(self.changed),
+            "trained_on": sorted(self.trained_on),
+            "shown": sorted(self.shown),
+            "counts": [self.unshown, self.unwatched, self.unseen, int(self.whole_task_shown)],
+            "changed": sorted(self.changed),
             "every": self.every,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave, on the same evaluation sets."""
         if len(state["chosen"]) != len(self.sets) or any(
-            len(c) > len(y) or int(c.max()) >= len(y)
+            not len(c) or len(c) > len(y) or int(c.min()) < 0 or int(c.max()) >= len(y)
             for c, (_, y) in zip(state["chosen"], self.sets, strict=True)
         ):
             raise ValueError("state belongs to other evaluation sets")
         if state["every"] != self.every:
             raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
-        self.chosen = list(state["chosen"])
-        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.chosen, strict=True)]
-        self.updates, self.evaluations, self.current = (
-            state["updates"],
-            state["evaluations"],
-            state["current"],
-        )
-        self.ends, self.least, self.looked = (
-            list(state["ends"]),
-            list(state["least"]),
-            list(state["looked"]),
-        )
+        if "trained_on" not in state:
+            raise ValueError("state was recorded by an older version: record anew")
+        forget(self)
+        self.loaded = True
+        self.drawn = tuple(c.numpy().copy() for c in state["chosen"])
+        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.drawn, strict=True)]
+        self.digest = _digest(self.own)
+        self.updates, self.evaluations = state["updates"], state["evaluations"]
+        self.current, self.ends = state["current"], list(state["ends"])
+        self.least, self.looked = list(state["least"]), list(state["looked"])
         self.full = [(int(i), int(t), float(a)) for i, t, a in state["full"]]
-        self.overlap = state["overlap"]
-        self.changed = None if state["changed"] is None else tuple(state["changed"])
+        self.trained_on, self.shown = set(state["trained_on"]), set(state["shown"])
+        self.unshown, self.unwatched, self.unseen, whole = state["counts"]
+        self.whole_task_shown = bool(whole)
+        self.changed = set(state["changed"])
+        self.versions = None
         for i, (file, packed) in enumerate(zip(self.files, state["packed"], strict=True)):
             file.seek(0)
             file.truncate()
@@ -288,14 +458,97 @@ class ContinualEvaluator(Watcher):
                 file.write(packed.numpy().tobytes())
 
 
+def _one_a_group(
+    groups: Sequence[Any], sizes: Sequence[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """A random row of each group, for each task."""
+    if len(groups) != len(sizes):
+        raise ValueError(f"groups must have {len(sizes)} arrays, one a task, got {len(groups)}")
+    kept = []
+    for i, (labels, n) in enumerate(zip(groups, sizes, strict=True)):
+        labels = np.asarray(labels)
+        if labels.shape != (n,):
+            raise ValueError(f"groups[{i}] must have {n} entries, got shape {labels.shape}")
+        order = rng.permutation(n)
+        kept.append(order[np.sort(np.unique(labels[order], return_index=True)[1])])
+    return kept
+
+
+def _given_rows(subset: Any, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Numbers of rows that the caller chose."""
+    if isinstance(subset, str | bytes) or not isinstance(subset, Sequence):
+        raise TypeError("subset must be a number of rows, or a list of row numbers for each task")
+    if len(subset) != len(sizes):
+        raise ValueError(f"subset must have {len(sizes)} lists, one a task, got {len(subset)}")
+    chosen = []
+    for i, (rows, n) in enumerate(zip(subset, sizes, strict=True)):
+        array = np.asarray(rows)
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+            raise ValueError(f"subset[{i}] must be row numbers, got {array.dtype}")
+        if array.min() < 0 or array.max() >= n or len(np.unique(array)) < len(array):
+            raise ValueError(f"subset[{i}] must be different numbers below {n}")
+        chosen.append(array.astype(np.int64))
+    return tuple(chosen)
+
+
+def _device(model: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where the model lives."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return otherwise
+
+
+def _bits(right: Tensor) -> np.ndarray:
+    """Outcomes leave their device here, one Boolean a row."""
+    return right.cpu().numpy()
+
+
+def _bytes(X: Tensor) -> np.ndarray:
+    """The bytes of each row; rows leave their device to be compared with others."""
+    flat = (X.detach().cpu() + 0).reshape(len(X), -1).contiguous()  # + 0 makes −0 and 0 the same
+    return flat.view(torch.uint8).reshape(len(X), -1).numpy()
+
+
+def _hashes(X: Tensor) -> list[int]:
+    return [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") >> 1
+        for row in _bytes(X)
+    ]
+
+
+def _digest(sets: Sequence[tuple[Tensor, Tensor]]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for X, y in sets:
+        digest.update(_bytes(X).tobytes())
+        digest.update(_bytes(y).tobytes())
+    return digest.digest()
+
+
+def _versions(model: nn.Module) -> tuple[int, ...]:
+    """How often each parameter was written to, and where it lies."""
+    return tuple(n for p in model.parameters() for n in (p._version, id(p)))
+
+
 def _state(model: nn.Module) -> dict[str, Any]:
-    """What an evaluation must not change: generators, buffers, modes."""
+    """What an evaluation must not change: generators, buffers, parameters, modes."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
-    return {
-        "the generator of torch": torch.random.get_rng_state().numpy().tobytes(),
+    made = {
+        "the generator of torch": torch.random.get_rng_state(),
         "the generator of numpy": (name, np.asarray(keys).tobytes(), rest),
         "the generator of Python": random.getstate(),
-        # A copy to compare bytes with: the buffers themselves stay on their device.
-        "buffers": [b.detach().cpu().numpy().tobytes() for b in model.buffers()],
+        "buffers": [b.detach().clone() for b in model.buffers()],
+        "parameters": _versions(model),
         "modes": [m.training for m in model.modules()],
     }
+    device = _device(model, torch.device("cpu"))
+    if device.type == "cuda":
+        made["the generator of the device"] = torch.cuda.get_rng_state(device)
+    return made
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, list) and a and isinstance(a[0], Tensor):
+        return len(a) == len(b) and all(map(torch.equal, a, b))
+    return bool(a == b)
