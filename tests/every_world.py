@@ -36,7 +36,8 @@ def judged(slug: str) -> tuple[Callable[..., None], Callable[..., None], Callabl
         seconds = SECONDS / len(world.strengths)
         counts = count(worlds, world, strength, SEEDS, seconds=seconds)
         assert counts, f"{world.name} judged no theorem"
-        assert not problems(world, strength, counts, LEVEL)
+        found = problems(world, strength, counts, LEVEL)
+        assert not found, found
 
     @pytest.mark.parametrize("mutant", mutants)
     def test_mutant_is_caught(mutant):

@@ -292,7 +292,7 @@ def stability_gap(
         ends = [c for c in gaps.columns if c.endswith(("_low", "_high"))]
         gaps[ends] = np.nan
     estimates: dict[str, Any] = limits.estimates(found, asked)
-    low, high = limits.bands()
+    low, high = limits.bands
     return StabilityGapResult(
         acc=estimates["acc"],
         wc_acc=estimates["wc_acc"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,7 @@ class Limits:
         """Of all limits: 1 where accuracies are taken as they stand."""
         return 1.0 if self.n is None else 1 - self.delta
 
+    @cached_property
     def bands(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper limits (K, T) of all accuracies at once."""
         A = self.curves.accuracy
@@ -98,7 +100,7 @@ class Limits:
         largest possible value.
         """
         curves, K = self.curves, len(self.curves.ends)
-        bands = self.bands()
+        bands = self.bands
         old = curves.old()
         level = self.delta / (4 * max(1, sum(s.stop - s.start for _, s in old)))
         falls = [
@@ -125,7 +127,7 @@ class Limits:
         seen_all : bool
             Whether it is known that no update went unseen: only then can gaps be excluded.
         """
-        curves, bands = self.curves, self.bands()
+        curves, bands = self.curves, self.bands
         pairs = sum(s.stop - s.start for _, s in curves.old())
         # Two ends of a drop and of a recovery at each of these evaluations, each end of two counts.
         level = self.delta / (8 * max(1, pairs))
@@ -160,7 +162,7 @@ class Limits:
         self, found: Metrics, windows: tuple[int, ...]
     ) -> dict[str, Estimate | dict[int, Estimate]]:
         """ACC, FORG, min-ACC, WC-ACC, WF and WP with the limits of the band."""
-        low, high = self.bands()
+        low, high = self.bands
         curves, K = self.curves, len(self.curves.ends)
         rows = None if self.n is None else min(self.n)
         least = [

@@ -41,17 +41,18 @@ class Curves:
         return np.searchsorted(self.ends, np.arange(len(self.times)))
 
     def old(self) -> list[tuple[int, slice]]:
-        """Each task but the last, with the evaluations after it had ended: the value at its end is not among them."""
+        """Each task but the last, with the evaluations after its end, which is not among them."""
         return [(i, slice(int(e) + 1, len(self.times))) for i, e in enumerate(self.ends[:-1])]
 
 
 def windowed(
     a: Float[np.ndarray, " T"], window: int, other: Float[np.ndarray, " T"] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Largest fall and largest rise so far between two of `window` consecutive values: both (T,), and 0 where there is none.
+    """Largest fall and largest rise so far between two of `window` consecutive values, both (T,).
 
-    With `other`, from a value of `a` to a later one of `other` for falls, and from `other` to `a` for rises: the upper limits, if
-    `a` are upper limits and `other` lower ones.
+    They are 0 where there is none. With `other`, from a value of `a` to a later one of `other` for
+    falls, and from `other` to `a` for rises: the upper limits, if `a` are upper limits and `other`
+    lower ones.
     """
     other = a if other is None else other
 
@@ -89,9 +90,9 @@ class Metrics:
 def metrics(curves: Curves, windows: tuple[int, ...] = (10, 100)) -> Metrics:
     """All metrics at the last evaluation, and the curves of ACC and WC-ACC.
 
-    De Lange et al. 2023, Section 3: min-ACC is the mean over old tasks of their least accuracy since they ended, the value at the
-    end not counted; WC-ACC = A_k/k + (1 − 1/k) min-ACC; WF and WP are means over tasks of the largest fall and rise between two
-    of Δ consecutive evaluations.
+    De Lange et al. 2023, Section 3: min-ACC is the mean over old tasks of their least accuracy since
+    they ended, the value at the end not counted; WC-ACC = A_k/k + (1 − 1/k) min-ACC; WF and WP are
+    means over tasks of the largest fall and rise between two of Δ consecutive evaluations.
     """
     A, ends, task = curves.accuracy, curves.ends, curves.task
     K, T = A.shape
@@ -126,7 +127,7 @@ def metrics(curves: Curves, windows: tuple[int, ...] = (10, 100)) -> Metrics:
 
 
 def _gaps(curves: Curves) -> pd.DataFrame:
-    """A row for each old task and each later task: before, minimum, after, and where the minimum was."""
+    """For each old and each later task: before, minimum, after, and where the minimum was."""
     A, rows = curves.accuracy, []
     for i in range(len(A)):
         for k in range(i + 1, len(A)):

@@ -172,7 +172,7 @@ def from_table(
     order = first.index[np.argsort(first.to_numpy(), kind="stable")]
     first = first.loc[order]
     wide = rows.pivot(index="task", columns="iteration", values="accuracy").loc[order]
-    A, times = wide.to_numpy(float), wide.columns.to_numpy().astype(np.int64)
+    A, times = wide.to_numpy(float, copy=True), wide.columns.to_numpy().astype(np.int64)
     if task_ends is None:
         if first.duplicated().any():
             raise ValueError("task_ends must be given: two tasks of the table begin at once")
