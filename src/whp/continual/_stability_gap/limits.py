@@ -16,6 +16,7 @@ from whp.intervals import Estimate, exact
 __all__ = ["Limits"]
 
 FULL = 1.0
+ROUNDING = 1e-12  # sums and differences of a few accuracies
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +117,9 @@ class Limits:
             for end in zip(*((f.value, max(f.low, 0.0), f.high) for f in falls), strict=True)
         )
         if self.n is None:
-            high = trivial
-        return self._estimate(value, low, high, None if self.n is None else min(self.n)), trivial
+            high = max(high, trivial)
+        rows = None if self.n is None else min(self.n)
+        return self._estimate(value, max(low - ROUNDING, 0.0), high + ROUNDING, rows), trivial
 
     def gaps(self, *, seen_all: bool) -> tuple[pd.DataFrame, Estimate | None]:
         """The table of gaps with ends of drop and recovery, and the largest min(drop, recovery).
@@ -156,7 +158,8 @@ class Limits:
         elif not seen_all:
             high = FULL
         rows = None if self.n is None else min(self.n)
-        return table, self._estimate(max(value, 0.0), max(low, 0.0), max(high, 0.0), rows)
+        low, high = max(low - ROUNDING, 0.0), min(max(high + ROUNDING, 0.0), FULL)
+        return table, self._estimate(max(value, 0.0), low, high, rows)
 
     def estimates(
         self, found: Metrics, windows: tuple[int, ...]

@@ -645,7 +645,7 @@ def trained(
             tasks,
             strategy=strategy,
             batch_size=6,
-            epochs=2,
+            epochs=1,
             lr=0.05,
             momentum=momentum,
             reset_optimizer=not momentum,
@@ -686,7 +686,7 @@ def intelligent_synapses(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=trained)
 def elastic_weights(rng: Rng, strength: float) -> Instance:
     """Parameters held by the Fisher information, around one anchor."""
-    return resting(rng, "ewc", samples=6)
+    return resting(rng, "ewc", samples=4)
 
 
 worlds.mutant(
@@ -702,14 +702,14 @@ worlds.mutant(
 @worlds.world(run=trained, expects=Verdict.FAILS)
 def an_anchor_a_task(rng: Rng, strength: float) -> Instance:
     """Elastic weights with one anchor for each old task pull at the second switch."""
-    made = first(rng, "ewc", online=False, strength=10.0, samples=6)
+    made = first(rng, "ewc", online=False, strength=10.0, samples=4)
     return Instance(made.arguments, lambda _: {"first-step": None})
 
 
 @worlds.world(run=trained, expects=Verdict.VACUOUS)
 def no_strength(rng: Rng, strength: float) -> Instance:
     """A stability loss of strength zero never pulls, which says nothing."""
-    made = first(rng, "ewc", strength=0.0, samples=6)
+    made = first(rng, "ewc", strength=0.0, samples=4)
     return Instance(made.arguments, lambda _: {"first-step": None})
 
 
@@ -822,5 +822,5 @@ def not_theirs(made: StabilityGapResult) -> Truths:
 
 
 worlds.by_construction(
-    t.SUBSET, "continual/stability_gap/test_recorder.py::test_nobody_gets_round_the_drawn_subset"
+    t.SUBSET, "tests/continual/stability_gap/test_recorder.py::test_nobody_gets_round_the_drawn_subset"
 )
