@@ -822,5 +822,6 @@ def not_theirs(made: StabilityGapResult) -> Truths:
 
 
 worlds.by_construction(
-    t.SUBSET, "tests/continual/stability_gap/test_recorder.py::test_nobody_gets_round_the_drawn_subset"
+    t.SUBSET,
+    "tests/continual/stability_gap/test_recorder.py::test_nobody_gets_round_the_drawn_subset",
 )
