@@ -13,7 +13,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from continual_streams import stream
 
-from whp.continual import ContinualEvaluator, continual_fit
+from whp.continual import ContinualEvaluator, continual_fit, training
 from whp.continual._stability_gap import recorder
 
 DEVICE = "pretended:0"
@@ -48,16 +48,29 @@ def main():
     recorder._digest = lambda sets: b""
     train, test = stream()
     evaluator = ContinualEvaluator(test, subset=20, random_state=0, scenario="task")
-    with FakeTensorMode(allow_non_fake_inputs=True), Answers():
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, Answers():
+        faked = [[tuple(map(mode.from_tensor, pair)) for pair in part] for part in (train, test)]
+        evaluator.sets = faked[1]
+        evaluator.own = [(X[:20], y[:20]) for X, y in faked[1]]
         net = model()
         evaluator.before_task(0)
         evaluator.after_step(net)
         evaluator.after_task(0, net)
         assert str(evaluator.own[0][0].device) == DEVICE
         print("recorder")
-        for strategy in ("finetune", "er", "lwf", "si"):
+        # Which classes there are is a question for values.
+        torch.unique = lambda y: torch.arange(2)
+        training.as_tasks = lambda tasks, _: tasks
+        for strategy in ("finetune", "si"):
             fit = continual_fit(
-                model(), train[:2], strategy=strategy, epochs=1, batch_size=30, random_state=0
+                model(),
+                faked[0][:2],
+                strategy=strategy,
+                epochs=1,
+                batch_size=30,
+                random_state=0,
+                record_gradients=True,
+                scenario="domain",
             )
             assert all(str(p.device) == DEVICE for p in fit.model.parameters())
             print(strategy)

@@ -3,6 +3,7 @@ import pytest
 from continual_streams import run_of
 
 from whp.continual import stability_gap
+from whp.continual._stability_gap.outcomes import Outcomes
 
 
 def test_5_a_redrawn_subset_is_biased_and_a_fixed_one_is_not():
@@ -31,7 +32,7 @@ def test_a_long_run_is_quick():
     rng = np.random.default_rng(0)
     K, steps = 20, 500
     outcomes = Outcomes.of([rng.random((steps * (K - k), 200)) < 0.9 for k in range(K)])
-    start = time.perf_counter()
+    start = time.process_time()
     result = stability_gap(None, [steps * (k + 1) for k in range(K)], correct=outcomes)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
     assert len(result.gaps) == 190

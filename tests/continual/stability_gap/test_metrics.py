@@ -60,7 +60,7 @@ def test_windows_against_all_pairs(a, window):
         assert rise[x] == pytest.approx(max([0.0, *(-d for d in some)]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6))
 def test_10_inequalities_and_invariances(seed):
     accuracy, ends = curves_of(seed)

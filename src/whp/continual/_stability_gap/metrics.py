@@ -55,18 +55,19 @@ def windowed(
     lower ones.
     """
     other = a if other is None else other
+    return _falls(a, other, window), _falls(-other, -a, window)
 
-    def fall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        before = np.full(len(x), -np.inf)
-        width = min(window, len(x)) - 1
-        if width:
-            # the filter's origin makes its window end at the value itself, which the shift leaves out
-            before[1:] = maximum_filter1d(
-                x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2
-            )[:-1]
-        return np.maximum.accumulate(np.maximum(before - y, 0))
 
-    return fall(a, other), fall(-other, -a)
+def _falls(x: np.ndarray, y: np.ndarray, window: int) -> np.ndarray:
+    """Largest so far of x(s) − y(t), s before t by less than `window`, and 0."""
+    before = np.full(len(x), -np.inf)
+    width = min(window, len(x)) - 1
+    if width:
+        # The filter's origin makes its window end at the value itself, which the shift leaves out.
+        before[1:] = maximum_filter1d(
+            x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2
+        )[:-1]
+    return np.maximum.accumulate(np.maximum(before - y, 0))
 
 
 @dataclass(frozen=True, eq=False)
