@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsFloat
 
 import numpy as np
 import pandas as pd
@@ -208,7 +209,9 @@ class Limits:
             out[name] = made
         return out
 
-    def _estimate(self, value: float, low: float, high: float, n: int | None) -> Estimate:
+    def _estimate(
+        self, value: SupportsFloat, low: SupportsFloat, high: SupportsFloat, n: int | None
+    ) -> Estimate:
         """Ends may miss the value by rounding; they do not otherwise."""
         value = float(value)
         ends = min(float(low), value), max(float(high), value)

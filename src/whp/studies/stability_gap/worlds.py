@@ -656,17 +656,10 @@ def trained(
     return t.first_step(*conditions_of(fit))
 
 
-def first(rng: Rng, strategy: str, layer: Any = None, **options: Any) -> Instance:
-    """A run whose stability gradient is zero at the start of a task, if nothing else is at work."""
-    seed = int(rng.integers(2**31))
-    given = {"strategy": strategy, "layer": layer, "seed": seed, **options}
-    return Instance(given, lambda made: {"first-step": made.verdict is not Verdict.VACUOUS})
-
-
-def resting(rng: Rng, strategy: str, *, pulls: bool = False, **kw: Any) -> Instance:
-    """The same with the truth of the claim: false where something pulls at the first step."""
-    made = first(rng, strategy, **kw)
-    return Instance(made.arguments, lambda _: {"first-step": not pulls})
+def resting(rng: Rng, strategy: str, truth: bool | None = True, **options: Any) -> Instance:
+    """A run, and whether it is true that nothing pulls at the first step of its later tasks."""
+    given = {"strategy": strategy, "seed": int(rng.integers(2**31)), **options}
+    return Instance(given, lambda _: {"first-step": truth})
 
 
 @worlds.world(run=trained)
@@ -677,7 +670,7 @@ def distillation(rng: Rng, strength: float) -> Instance:
     return resting(rng, "lwf", layer=nn.Dropout(0.0))
 
 
-@worlds.world(run=trained)
+@worlds.world(run=trained, slow=True)
 def intelligent_synapses(rng: Rng, strength: float) -> Instance:
     """Parameters held where they did much for the loss."""
     return resting(rng, "si")
@@ -702,39 +695,37 @@ worlds.mutant(
 @worlds.world(run=trained, expects=Verdict.FAILS)
 def an_anchor_a_task(rng: Rng, strength: float) -> Instance:
     """Elastic weights with one anchor for each old task pull at the second switch."""
-    made = first(rng, "ewc", online=False, strength=10.0, samples=4)
-    return Instance(made.arguments, lambda _: {"first-step": None})
+    return resting(rng, "ewc", None, online=False, strength=10.0, samples=4)
 
 
 @worlds.world(run=trained, expects=Verdict.VACUOUS)
 def no_strength(rng: Rng, strength: float) -> Instance:
     """A stability loss of strength zero never pulls, which says nothing."""
-    made = first(rng, "ewc", strength=0.0, samples=4)
-    return Instance(made.arguments, lambda _: {"first-step": None})
+    return resting(rng, "ewc", None, strength=0.0, samples=4)
 
 
 @worlds.world(run=trained, breaks=t.CENTRED)
 def replayed_rows(rng: Rng, strength: float) -> Instance:
     """Rows from memory pull from the start."""
-    return resting(rng, "er", pulls=True, memory=8)
+    return resting(rng, "er", truth=False, memory=8)
 
 
-@worlds.world(run=trained, breaks=t.CENTRED)
+@worlds.world(run=trained, breaks=t.CENTRED, slow=True)
 def projected_gradients(rng: Rng, strength: float) -> Instance:
     """A projection on what does not raise old losses acts from the start."""
-    return resting(rng, "gem", pulls=True, memory=8)
+    return resting(rng, "gem", truth=False, memory=8)
 
 
 @worlds.world(run=trained, breaks=t.FRESH, strengths=(0.9, 0.1))
 def momentum_is_kept(rng: Rng, strength: float) -> Instance:
     """Distillation; the optimiser's momentum of this size is kept over the switch."""
-    return resting(rng, "lwf", momentum=strength, pulls=True)
+    return resting(rng, "lwf", momentum=strength, truth=False)
 
 
-@worlds.world(run=trained, breaks=t.FRESH, strengths=(0.9, 0.1))
+@worlds.world(run=trained, breaks=t.FRESH, strengths=(0.9, 0.1), slow=True)
 def momentum_is_kept_by_synapses(rng: Rng, strength: float) -> Instance:
     """Synaptic intelligence with a momentum that is kept."""
-    return resting(rng, "si", momentum=strength, pulls=True)
+    return resting(rng, "si", momentum=strength, truth=False)
 
 
 def noise(size: float, how: str) -> Any:
@@ -762,13 +753,13 @@ def noise(size: float, how: str) -> Any:
 def dropout_in_a_function(rng: Rng, strength: float) -> Instance:
     """Dropout written into the forward pass, or into a recurrent layer: no module shows it."""
     how = "dropout" if rng.random() < 0.5 else "lstm"
-    return resting(rng, "lwf", pulls=True, layer=noise(strength, how))
+    return resting(rng, "lwf", truth=False, layer=noise(strength, how))
 
 
 @worlds.world(run=trained, breaks=t.SAME_FUNCTION, strengths=(0.1, 1e-2, 1e-4))
 def noise_in_training(rng: Rng, strength: float) -> Instance:
     """Normal noise of the strength is added in training."""
-    return resting(rng, "lwf", pulls=True, layer=noise(strength, "noise"))
+    return resting(rng, "lwf", truth=False, layer=noise(strength, "noise"))
 
 
 # Reports
