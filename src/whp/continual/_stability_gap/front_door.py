@@ -393,7 +393,7 @@ def _of_the_curves(
     )
     drop, temporary = theorems
     measured, trivial = limits.hidden()
-    needs = ""
+    needs = "" if limits.outcomes is None else "evaluate more rows."
     if log.gap is not None:
         needs = (
             f"nothing is known between iterations {log.gap[0]:,} and {log.gap[1]:,}: evaluate "
@@ -423,7 +423,13 @@ def _of_the_curves(
     )
     table, largest = limits.gaps(seen_all=met and limits.dense)
     forgetting = th.temporary_forgetting(
-        temporary, largest, gap, delta=delta, answers=answers, pairs=len(table)
+        temporary,
+        largest,
+        gap,
+        delta=delta,
+        answers=answers,
+        pairs=len(table),
+        needs=needs if met or log.gap is not None or exact_rows else "",
     )
     return [hidden, forgetting], table
 
@@ -518,6 +524,9 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
         values = grads[needed].to_numpy(float)
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError("grads must hold finite numbers from 0 on")
+        first = grads.loc[grads["step"] == 0, "task"]
+        if lacking := sorted(set(grads["task"]) - set(first) - {0}):
+            raise ValueError(f"grads must have step 0 of every task, it lacks that of {lacking}")
         why = "a table of norms does not show it"
         return grads, tuple(c.unchecked(why) for c in th.FIRST_STEP.conditions)
     from whp.continual._stability_gap.first_step import conditions_of

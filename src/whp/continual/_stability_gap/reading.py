@@ -48,9 +48,11 @@ class Log:
         self.ends, self.names, self.n = ends, tuple(names), n
         before = np.r_[0, times[:-1]]
         missing = np.flatnonzero(times - before > 1)
+        old = missing[times[missing] > ends[0]]  # where there is an old task that could fall
         self.gap = None
-        if len(missing):
-            self.gap = int(before[missing[0]]), int(times[missing[0]])
+        for first in (*old[:1], *missing[:1]):
+            self.gap = int(before[first]), int(times[first])
+            break
         wanted = grid(ends, every) if every is not None else times
         self.claimed = not bool(np.isin(wanted, times).all())
 
@@ -148,13 +150,15 @@ def from_table(
     Tasks are in the order in which they first appear: by their first iteration, and among tasks
     that were evaluated from the same iteration on, by their first row.
     """
+    iteration, task, accuracy = (columns[k] for k in ("iteration", "task", "accuracy"))
+    if iteration in table.columns and not {task, accuracy} & set(table.columns):
+        table = _long(table, iteration, task, accuracy)
     if missing := [c for c in columns.values() if c not in table.columns]:
         known = [str(c) for c in table.columns]
         raise ValueError(
             f"curves lacks the columns {', '.join(missing)}{nearest(missing[0], known)}; it has "
             f"{', '.join(known)}: say which are the iteration, the task and the accuracy"
         )
-    iteration, task, accuracy = (columns[k] for k in ("iteration", "task", "accuracy"))
     numbers = {c: _numbers(table[c], c) for c in (iteration, accuracy)}
     _range(numbers[accuracy], "curves")
     whole = numbers[iteration]
@@ -186,7 +190,22 @@ def from_table(
         A, times = A[:, kept], times[kept]
     A = _unlearnt(A, times, ends)
     names = [str(name) for name in order]
-    return Log(A, times, ends, names, every, _sizes_in(table, task, order))
+    log = Log(A, times, ends, names, every, _sizes_in(table, task, order))
+    if "epoch" in iteration.lower() and log.gap is None:
+        log.gap = (1, 2)  # an epoch is many updates
+    return log
+
+
+def _long(table: pd.DataFrame, iteration: str, task: str, accuracy: str) -> pd.DataFrame:
+    """A table with a column a task as one with a row an evaluation; tasks as the columns stand."""
+    tasks = [c for c in table.columns if c not in (iteration, "n")]
+    if not tasks:
+        return table
+    kept = [iteration, "n"] if "n" in table.columns else [iteration]
+    parts = [
+        table[kept].assign(**{task: str(c), accuracy: _numbers(table[c], str(c))}) for c in tasks
+    ]
+    return pd.concat(parts, ignore_index=True).dropna(subset=[accuracy], ignore_index=True)
 
 
 def _numbers(column: pd.Series, name: str) -> np.ndarray:

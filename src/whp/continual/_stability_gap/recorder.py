@@ -119,10 +119,11 @@ class ContinualEvaluator(Watcher):
         self.trained_on: set[int] = set()
         self.shown: set[int] = set()
         self.unshown = 0
+        self.ranks = 1
         # Updates: by hand, or seen by an optimiser's hooks.
         self.handles: list[Any] = []
         self.stepped = 0
-        self.versions: tuple[int, ...] | None = None
+        self.written: Any = None
         self.unwatched = 0
         self.unseen = 0
         self._clear()
@@ -159,13 +160,13 @@ class ContinualEvaluator(Watcher):
         self.stepped = 0
 
     def _about_to_step(self, model: nn.Module) -> None:
-        if self.versions is not None and self.stepped == 0 and _versions(model) != self.versions:
-            self.unseen += 1
+        if self.written is not None and self.stepped == 0:
+            self.unseen += not _unchanged(_written(model), self.written)
         self.unseen += self.stepped > 0
 
     def _has_stepped(self, model: nn.Module) -> None:
         self.stepped += 1
-        self.versions = _versions(model)
+        self.written = _written(model)
 
     def watch(self, X: Tensor) -> None:
         """Show all rows that this task trains on: evaluation rows may not be among them."""
@@ -177,6 +178,8 @@ class ContinualEvaluator(Watcher):
             for A, _ in self.sets:
                 for row in _hashes(A):
                     self.hashes[row] = self.hashes.get(row, 0) + 1
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.ranks = max(self.ranks, torch.distributed.get_world_size() if distributed else 1)
         rows = set(_hashes(X.detach().to(self.sets[0][0].dtype)))
         self.shown |= rows
         self.trained_on |= rows & self.hashes.keys()
@@ -198,7 +201,8 @@ class ContinualEvaluator(Watcher):
             self.unshown += not self.whole_task_shown
         if self.handles:
             # Several steps before one evaluation were counted when they began.
-            self.unseen += self.stepped != 0 and _versions(model) != self.versions
+            changed = self.stepped != 0 and not _unchanged(_written(model), self.written)
+            self.unseen += changed
             self.unwatched += self.stepped == 0
         else:
             self.unwatched += 1
@@ -354,6 +358,8 @@ class ContinualEvaluator(Watcher):
             return th.UNSEEN.unchecked(
                 f"rows of {self.unshown} of {self.updates} updates were not shown"
             )
+        if self.ranks > 1:
+            return th.UNSEEN.unchecked(f"only one of {self.ranks} ranks showed its training rows")
         return th.UNSEEN.check(
             True, f"none of {rows} is among {len(self.shown)} training rows, to the last bit"
         )
@@ -450,7 +456,7 @@ class ContinualEvaluator(Watcher):
         self.unshown, self.unwatched, self.unseen, whole = state["counts"]
         self.whole_task_shown = bool(whole)
         self.changed = set(state["changed"])
-        self.versions = None
+        self.written = None
         for i, (file, packed) in enumerate(zip(self.files, state["packed"], strict=True)):
             file.seek(0)
             file.truncate()
@@ -527,6 +533,15 @@ def _digest(sets: Sequence[tuple[Tensor, Tensor]]) -> bytes:
 def _versions(model: nn.Module) -> Any:
     """How often each parameter was written to, and where it lies."""
     return tuple(n for p in model.parameters() for n in (p._version, id(p)))
+
+
+def _written(model: nn.Module) -> Any:
+    """Versions of the parameters, and their sums: writing to ``.data`` leaves the version."""
+    return _versions(model), [p.detach().sum() for p in model.parameters()]
+
+
+def _unchanged(a: Any, b: Any) -> bool:
+    return bool(a[0] == b[0] and all(map(torch.equal, a[1], b[1])))
 
 
 def _state(model: nn.Module) -> Any:

@@ -226,9 +226,11 @@ def temporary_forgetting(
     delta: float,
     answers: Sequence[Answer],
     pairs: int,
+    needs: str = "",
 ) -> Certificate:
     """Some old task fell by `gap` and came back; every fall is at least 0."""
-    return theorem(
+    made = theorem.variant(needs=needs) if needs else theorem
+    return made(
         bound=gap,
         confidence=1.0,
         trivial=0.0,
@@ -280,7 +282,7 @@ def first_step(grads: pd.DataFrame, answers: Sequence[Answer]) -> Certificate:
     What they could have been at worst is what they were at later steps; where the stability loss
     never pulled, that is nothing, and the certificate is vacuous.
     """
-    new = grads[grads["task"] > grads["task"].min()]
+    new = grads[grads["task"] > 0]
     first, later = new[new["step"] == 0], new[new["step"] > 0]
     at_start = _ratios(first)
     return FIRST_STEP(
