@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from whp.continual import strategies
 from whp.progress import track
+from whp.provenance import register
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["Batches", "ContinualFit", "Watcher", "continual_fit", "shuffled"]
@@ -57,8 +58,8 @@ class ContinualFit:
     gradients : DataFrame or None
         For every update, with ``record_gradients``: ``task``, ``step`` in it, norms ``plasticity`` and ``stability`` of the two
         parts of the gradient with their weights, and the ``cosine`` between them.
-    strategy : type
-        Class of the strategy.
+    strategy : type or None
+        Class of the strategy; None if methods of the object were replaced.
     carried : bool
         Whether the optimiser carried state into a task.
     steady : bool or None
@@ -69,7 +70,7 @@ class ContinualFit:
     model: nn.Module
     task_ends: tuple[int, ...]
     gradients: pd.DataFrame | None
-    strategy: type
+    strategy: type | None
     carried: bool
     steady: bool | None = None
 
@@ -259,7 +260,12 @@ def continual_fit(
         if evaluator is not None:
             evaluator.after_task(k, model)
     gradients = pd.DataFrame(rows) if record_gradients else None
-    return ContinualFit(model, tuple(ends), gradients, type(learner), carried, calm)
+    # Methods may have been put into the object itself, of which its class says nothing.
+    replaced = any(callable(getattr(type(learner), name, None)) for name in vars(learner))
+    kind = None if replaced else type(learner)
+    made = ContinualFit(model, tuple(ends), gradients, kind, carried, calm)
+    register(made, "gradients", "strategy", "carried", "steady")
+    return made
 
 
 def _step(

@@ -1,3 +1,6 @@
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -160,6 +163,31 @@ def test_a_strategy_of_ones_own_is_taken_at_no_word():
 
     made = first_step_of(network(), Own())
     assert "centred" in [a.name for a in made.conditions if a.status == "unchecked"]
+
+
+def test_a_run_that_was_not_made_here_vouches_for_nothing():
+    train, _ = stream()
+    fit = continual_fit(network(), train, strategy="lwf", record_gradients=True, random_state=0)
+    ends = np.array(fit.task_ends)
+    accuracy = np.where(np.arange(ends[-1]) >= np.r_[0, ends[:-1]][:, None], 0.5, np.nan)
+    for other in (replace(fit, carried=False), copy.copy(fit)):
+        made = stability_gap(accuracy, ends, grads=other).certificates[-1]
+        assert {str(a.status) for a in made.conditions} == {"unchecked"}
+    carried = stability_gap(accuracy, ends, grads=replace(fit, carried=True)).certificates[-1]
+    assert carried.verdict is Verdict.VOID
+
+
+def test_methods_put_into_a_strategy_are_noticed():
+    made = STRATEGIES["si"]()
+    made.data = lambda k, X, y: (X, y)
+    told = first_step_of(network(), made)
+    assert "centred" in [a.name for a in told.conditions if a.status == "unchecked"]
+
+
+def test_every_new_task_needs_its_first_step():
+    table = pd.DataFrame({"task": [0, 1, 2], "step": [0, 0, 1], "plasticity": 1.0, "stability": 0})
+    with pytest.raises(ValueError, match="step 0 of every task"):
+        stability_gap(A, ENDS, grads=table)
 
 
 def test_nothing_over_nothing_is_no_pull():

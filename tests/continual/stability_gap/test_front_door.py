@@ -148,8 +148,25 @@ def test_a_row_a_task_says_what_is_not_known():
     made = stability_gap(table, iteration="step", task="eval_task", accuracy="acc", windows=2)
     hidden = made.certificates[0]
     assert hidden.verdict is Verdict.INCONCLUSIVE
-    assert "nothing is known between iterations 0 and 1,000" in hidden.advice
+    assert "nothing is known between iterations 1,000 and 2,000" in hidden.advice
     assert made.task_ends.tolist() == [1000, 2000, 3000, 4000, 5000]
+
+
+def test_a_column_a_task_is_taken_too():
+    long = stability_gap(A, ENDS, windows=2)
+    wide = pd.DataFrame(A.T, columns=["zero", "one", "two"]).assign(step=range(1, 13))
+    made = stability_gap(wide, iteration="step", windows=2)
+    assert made.tasks == ("zero", "one", "two")
+    assert made.wc_acc.value == long.wc_acc.value
+    assert made.task_ends.tolist() == ENDS
+
+
+def test_epochs_are_no_updates():
+    table = log(np.full((2, 40), 0.9), range(1, 41), names=("epoch", "task", "accuracy"))
+    made = stability_gap(table, [20, 40], iteration="epoch", n=1000, gap=0.4)
+    assert made.certificates[0].verdict is Verdict.INCONCLUSIVE
+    steps = stability_gap(table.rename(columns={"epoch": "iteration"}), [20, 40], n=1000, gap=0.4)
+    assert steps.certificates[0].verdict is Verdict.HOLDS
 
 
 def test_a_log_said_to_be_complete_is_void():
