@@ -90,14 +90,14 @@ def temporary(A: np.ndarray) -> float:
 
 
 def told(c: Certificate, truth: float, *, more: bool = True) -> bool | None:
-    """Whether the user's interval has the truth; rightly failing is no claim that could be false."""
+    """Whether the user's interval has the truth; where it does and rightly fails, None."""
     demanded = truth <= c.bound + NEAR if c.name == "hidden-drop" else truth >= c.bound - NEAR
-    if c.verdict is Verdict.FAILS:
-        return True if demanded else None
+    if c.verdict is Verdict.FAILS and demanded:
+        return True
     if c.measured is None:
         return None
-    inside = c.measured.low - NEAR <= truth <= c.measured.high + NEAR
-    return bool(inside and more)
+    inside = bool(c.measured.low - NEAR <= truth <= c.measured.high + NEAR and more)
+    return None if inside and c.verdict is Verdict.FAILS else inside
 
 
 def judge(A: np.ndarray, *, band: bool = False) -> Callable[[StabilityGapResult], Truths]:
@@ -278,14 +278,14 @@ def log_said_to_be_complete(rng: Rng, strength: float) -> Instance:
     return Instance(given, judge(flipped(A, 0.02)))
 
 
-@worlds.world(run=stability_gap, breaks=t.EVERY_UPDATE, strengths=(10, 5, 2), noticeable=False)
+@worlds.world(run=stability_gap, breaks=t.EVERY_UPDATE, strengths=(20, 10, 2), noticeable=False)
 def columns_taken_as_updates(rng: Rng, strength: float) -> Instance:
     """An array of every so many-th update, handed in as if it were all: no number shows it."""
-    A, every = dipping(0.4, 10), int(strength)
-    right = outcomes(rng, A, 500, 0.02)
+    A, every = dipping(0.4, 8, steps=60), int(strength)
+    right = outcomes(rng, A, 1000, 0.002)
     kept = [r[_kept(A, r, every)] for r in right]
     given = {"curves": None, "correct": kept, "task_ends": [e // every for e in ends_of(A)]}
-    h, f = hidden(flipped(A, 0.02)), temporary(flipped(A, 0.02))
+    h, f = hidden(flipped(A, 0.002)), temporary(flipped(A, 0.002))
 
     def truths(made: StabilityGapResult) -> Truths:
         first, second = made.certificates[:2]
