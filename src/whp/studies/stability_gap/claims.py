@@ -165,7 +165,7 @@ CLAIMS = study.claims(
         "the paper's explanation in words",
         "share of runs in which first-step holds",
         at_least=0.5,
-        measure=share("verdict_first-step", regularised(), equals="holds"),
+        measure=share("verdict_first-step", regularised(), equals="holds", each="all"),
     ),
     Claim(
         "C5a",

@@ -193,7 +193,7 @@ def noisy_outcomes(rng: Rng, strength: float) -> Instance:
     return Instance(made.arguments, truths)
 
 
-@worlds.world(run=stability_gap, strengths=(2, 5, 20))
+@worlds.world(run=stability_gap, strengths=(5, 20))
 def log_with_gaps(rng: Rng, strength: float) -> Instance:
     """A deep fall of ten updates, evaluated as seldom as is said: 2,000 rows."""
     A, every = dipping(0.4, 10), int(strength)
@@ -610,7 +610,7 @@ def prediction_draws_numbers(rng: Rng, strength: float) -> Instance:
     return Instance(given, of_a_recording(0.0))
 
 
-@worlds.world(run=recorded, breaks=t.INDEPENDENT, strengths=(0.5, 0.2))
+@worlds.world(run=recorded, breaks=t.INDEPENDENT, strengths=(0.5, 0.2), slow=True)
 def copied_rows(rng: Rng, strength: float) -> Instance:
     """A share of evaluation rows repeats another one."""
     given = {"right": recording(rng), "width": 9, "copies": int(strength * 40)}
@@ -676,7 +676,7 @@ def intelligent_synapses(rng: Rng, strength: float) -> Instance:
     return resting(rng, "si")
 
 
-@worlds.world(run=trained)
+@worlds.world(run=trained, slow=True)
 def elastic_weights(rng: Rng, strength: float) -> Instance:
     """Parameters held by the Fisher information, around one anchor."""
     return resting(rng, "ewc", samples=4)
@@ -698,7 +698,7 @@ def an_anchor_a_task(rng: Rng, strength: float) -> Instance:
     return resting(rng, "ewc", None, online=False, strength=10.0, samples=4)
 
 
-@worlds.world(run=trained, expects=Verdict.VACUOUS)
+@worlds.world(run=trained, expects=Verdict.VACUOUS, slow=True)
 def no_strength(rng: Rng, strength: float) -> Instance:
     """A stability loss of strength zero never pulls, which says nothing."""
     return resting(rng, "ewc", None, strength=0.0, samples=4)
