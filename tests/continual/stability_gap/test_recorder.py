@@ -270,6 +270,19 @@ def test_nobody_gets_round_the_drawn_subset(tmp_path):
     changed.own[0][0].add_(1)
     assert status(changed) == "violated"
 
+    class Boasting(ContinualEvaluator):
+        def _answers(self):
+            return honest._answers()
+
+    boasting = Boasting(test, subset=20, random_state=0)
+    trained(test, boasting)
+    assert status(boasting) == "unchecked"
+
+    patched = ContinualEvaluator(test, subset=[list(range(20))] * 3, random_state=0)
+    trained(test, patched)
+    patched._answers = honest._answers
+    assert status(patched) == "unchecked"
+
     made = stability_gap(replace(honest.recording(), full=()))
     assert answers(made)["random-subset"] == "unchecked"
     assert answers(made)["every-update"] == "unchecked"
