@@ -241,10 +241,10 @@ def stability_gap(
     Examples
     --------
     >>> nan = float("nan")
-    >>> curves = [[0.2, 0.9, 0.4, 0.8], [nan, nan, 0.5, 0.9]]
+    >>> curves = [[0.213, 0.904, 0.412, 0.797], [nan, nan, 0.508, 0.911]]
     >>> made = stability_gap(curves, [2, 4], n=1000, windows=2)
-    >>> made.wc_acc.value, str(made.certificates[0].verdict)
-    (0.65, 'fails')
+    >>> round(made.wc_acc.value, 4), str(made.certificates[0].verdict)
+    (0.6615, 'fails')
     """
     log, outcomes, recording = _read(
         as_frame(curves),
