@@ -209,6 +209,22 @@ def test_wrong_numbers_of_rows_are_found():
     assert stability_gap(curves, [20, 40], n=3).certificates[0].verdict is Verdict.VOID
 
 
+def test_rows_of_one_group_are_one_piece_of_evidence():
+    correct, ends = run_of(0.3, n=40)
+    frames = [np.repeat(c, 20, axis=1) for c in correct]
+    groups = [np.arange(800) // 20] * 2
+    alone = stability_gap(None, ends, correct=correct).certificates[0].measured
+    taken = stability_gap(None, ends, correct=frames).certificates[0].measured
+    kept = stability_gap(None, ends, correct=frames, groups=groups).certificates[0]
+    assert kept.measured == alone
+    assert kept.measured.low < taken.low
+    assert "one row of each group" in str(kept.conditions)
+    with pytest.raises(TypeError, match="groups"):
+        stability_gap(A, ENDS, groups=groups)
+    with pytest.raises(ValueError, match="groups"):
+        stability_gap(None, ends, correct=frames, groups=groups[:1])
+
+
 def test_one_task_has_nothing_to_forget():
     made = stability_gap(np.full((1, 10), 0.9), [10], n=100)
     assert [c.verdict for c in made.certificates] == [Verdict.VACUOUS, Verdict.UNMEASURED]

@@ -175,6 +175,7 @@ def stability_gap(
     accuracy: str | None = None,
     n: int | Sequence[int] | np.ndarray | None = None,
     correct: Any = None,
+    groups: Any = None,
     n_total: int | Sequence[int] | np.ndarray | None = None,
     windows: int | Sequence[int] = (10, 100),
     every: Annotated[int, AtLeast(1)] | None = None,
@@ -197,14 +198,21 @@ def stability_gap(
     task_ends : sequence of int, optional
         Updates done when each task ended; from a table they are read, if tasks were evaluated from
         their own first update on only.
-    iteration, task, accuracy : str, optional
-        Columns of a table, "iteration", "task" and "accuracy" if not given.
+    iteration : str, optional
+        Column of a table that counts the updates done; "iteration" if not given.
+    task : str, optional
+        Column of a table that names the task that was evaluated; "task" if not given.
+    accuracy : str, optional
+        Column of a table with the accuracy; "accuracy" if not given.
     n : int or sequence of int, optional
         Rows behind each task's accuracy. Without it nobody knows how uncertain accuracies are: no
         certificate holds, and what fails is about the numbers as they stand.
     correct : list of ndarray, optional
         For each task, (T_i, n_i) Boolean: which of its rows were right at each of its evaluations,
         always the same rows. Makes differences far more certain.
+    groups : list of array_like, optional
+        Beside `correct`: for each task, what each of its n_i rows belongs to (a film, a patient).
+        The first row of each group is kept, since the others are no independent evidence.
     n_total : int or sequence of int, optional
         Rows of the whole evaluation sets; needed for ``target="set"``.
     windows : sequence of int
@@ -246,6 +254,8 @@ def stability_gap(
     >>> round(made.wc_acc.value, 4), str(made.certificates[0].verdict)
     (0.6615, 'fails')
     """
+    if groups is not None:
+        correct = _one_a_group(curves, correct, groups)
     log, outcomes, recording = _read(
         as_frame(curves),
         task_ends,
@@ -271,6 +281,9 @@ def stability_gap(
     limits = Limits(log.curves, rows, total, target, delta, log.gap is None, outcomes)
     trusted = made_here(recording, Recording) if recording is not None else False
     answers = _answers(log, limits, recording, trusted=trusted)
+    if groups is not None:
+        kept = th.INDEPENDENT.unchecked("one row of each group was kept")
+        answers = [kept if a.name == kept.name else a for a in answers]
     audit = _audit(limits, recording)
     if audit is not None and audit.verdict.value == "fails":
         answers = [_refuted(a) for a in answers]
@@ -339,6 +352,21 @@ def _read(
     if curves is None:
         return from_outcomes(outcomes, task_ends, every or 1), outcomes, None
     return from_array(curves, task_ends, every or 1), outcomes, None
+
+
+def _one_a_group(curves: Any, correct: Any, groups: Any) -> list[np.ndarray]:
+    """The first row of each group, of each task's outcomes."""
+    if curves is not None or correct is None or isinstance(correct, Outcomes):
+        raise TypeError("groups go with correct alone: arrays of rows, and no curves")
+    if len(groups) != len(correct):
+        raise ValueError(f"groups must have {len(correct)} arrays, one a task, got {len(groups)}")
+    kept = []
+    for i, (right, labels) in enumerate(zip(correct, groups, strict=True)):
+        right, labels = np.asarray(right), np.asarray(labels)
+        if right.ndim != 2 or labels.shape != right.shape[1:]:
+            raise ValueError(f"groups[{i}] must name the group of each row of correct[{i}]")
+        kept.append(right[:, np.sort(np.unique(labels, return_index=True)[1])])
+    return kept
 
 
 def _answers(

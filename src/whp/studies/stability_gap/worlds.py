@@ -342,12 +342,22 @@ def stopped_early(rng: Rng, strength: float) -> Instance:
     return Instance({"curves": None, "correct": cut, "task_ends": ends}, truths)
 
 
-@worlds.world(run=stability_gap, breaks=t.INDEPENDENT, strengths=(50, 20, 5), noticeable=False)
+@worlds.world(run=stability_gap, breaks=t.INDEPENDENT, strengths=(50, 5), noticeable=False)
 def frames_of_films(rng: Rng, strength: float) -> Instance:
     """As many rows as the strength show the same thing and have the same answers."""
     A = dipping(0.1, 6)
     right = outcomes(rng, A, 400, 0.02, alike=int(strength))
     given = {"curves": None, "correct": right, "task_ends": ends_of(A)}
+    return Instance(given, judge(flipped(A, 0.02)))
+
+
+@worlds.world(run=stability_gap, strengths=(20, 5))
+def frames_with_their_films(rng: Rng, strength: float) -> Instance:
+    """The same, and it is said which rows belong together."""
+    A = dipping(0.1, 6)
+    right = outcomes(rng, A, 400, 0.02, alike=int(strength))
+    groups = [np.arange(400) // int(strength)] * TASKS
+    given = {"curves": None, "correct": right, "groups": groups, "task_ends": ends_of(A)}
     return Instance(given, judge(flipped(A, 0.02)))
 
 
