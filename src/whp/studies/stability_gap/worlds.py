@@ -314,7 +314,7 @@ def redrawn_rows(rng: Rng, strength: float) -> Instance:
     return Instance({"curves": seen, "task_ends": ends_of(B), "n": n}, judge(B, band=True))
 
 
-@worlds.world(run=stability_gap, breaks=t.NOT_CHOSEN, strengths=(20, 5), noticeable=False)
+@worlds.world(run=stability_gap, breaks=t.NOT_CHOSEN, strengths=(20,), noticeable=False)
 def best_of_many_runs(rng: Rng, strength: float) -> Instance:
     """Of so many runs the one whose worst case looks best on these rows."""
     A = dipping(0.1, 6)
@@ -324,7 +324,7 @@ def best_of_many_runs(rng: Rng, strength: float) -> Instance:
     return Instance(given, judge(flipped(A, 0.3)))
 
 
-@worlds.world(run=stability_gap, breaks=t.NOT_CHOSEN, strengths=(10, 3), noticeable=False)
+@worlds.world(run=stability_gap, breaks=t.NOT_CHOSEN, strengths=(10,), noticeable=False)
 def stopped_early(rng: Rng, strength: float) -> Instance:
     """The last task is stopped at that of so many updates at which the accuracies look best."""
     A = dipping(0.1, 6)
@@ -390,7 +390,7 @@ def nobody_said_how_many(rng: Rng, strength: float) -> Instance:
     return Instance(given, of_the_log(given["curves"]))
 
 
-@worlds.world(run=stability_gap, breaks=t.EXACT, strengths=(100, 1000), noticeable=False)
+@worlds.world(run=stability_gap, breaks=t.EXACT, strengths=(100,), noticeable=False)
 def redrawn_and_nobody_said(rng: Rng, strength: float) -> Instance:
     """Other rows at each evaluation, and their number is not given."""
     B = dipping(0.0, 1)
@@ -613,7 +613,7 @@ def prediction_in_training_mode(rng: Rng, strength: float) -> Instance:
     return Instance(given, of_a_recording(0.0))
 
 
-@worlds.world(run=recorded, breaks=t.NO_TRACE, strengths=(1, 20), broken_from=20, rising=False)
+@worlds.world(run=recorded, breaks=t.NO_TRACE, strengths=(20,), broken_from=20, rising=False)
 def prediction_draws_numbers(rng: Rng, strength: float) -> Instance:
     """From its so many-th call on, prediction takes a number out of the generator."""
     given = {"right": recording(rng), "meddle": Meddler(int(strength), "draw")}
@@ -726,7 +726,7 @@ def projected_gradients(rng: Rng, strength: float) -> Instance:
     return resting(rng, "gem", truth=False, memory=8)
 
 
-@worlds.world(run=trained, breaks=t.FRESH, strengths=(0.9, 0.1))
+@worlds.world(run=trained, breaks=t.FRESH, strengths=(0.1,))
 def momentum_is_kept(rng: Rng, strength: float) -> Instance:
     """Distillation; the optimiser's momentum of this size is kept over the switch."""
     return resting(rng, "lwf", momentum=strength, truth=False)
