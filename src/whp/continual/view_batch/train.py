@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate
-from whp.continual.stability_gap.bands import paired_limits
+from whp.continual._stability_gap.bands import paired_limits
 from whp.continual.view_batch import guarantee
 from whp.intervals import Estimate, exact, mean, paired
 from whp.io import Data
