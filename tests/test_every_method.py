@@ -168,7 +168,7 @@ def gap():
     }
     rows = [(i + 1, task, v) for task, curve in curves.items() for i, v in enumerate(curve)]
     table = pd.DataFrame(rows, columns=["iteration", "task", "accuracy"])
-    return {"accuracy": table, "task_ends": [2, 8], "n": 1000, "windows": (2,)}
+    return {"curves": table, "task_ends": [2, 8], "n": 100, "windows": (2,)}
 
 
 def views():

@@ -398,7 +398,8 @@ CATALOGUE: tuple[Method, ...] = (
         "See the worst that a continually trained model ever was between task boundaries.",
         guarantee="what evaluation at the ends of tasks hid, with intervals that hold for all updates at once",
         cost="one forward pass over the subsets after each update; O(K T) for K tasks and T evaluations",
-        front_door="whp.continual.stability_gap:stability_gap",
+        front_door="whp.continual._stability_gap.front_door:stability_gap",
+        theorems="whp.continual._stability_gap.theorems",
     ),
     Method(
         "view-batch",

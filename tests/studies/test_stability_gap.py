@@ -2,15 +2,17 @@ import numpy as np
 import pytest
 from trial import assert_flat_and_repeatable, judged, records_of
 
-from whp.experiment.study import Outcome
-from whp.studies import stability_gap as study
+from whp.experiment.study import Outcome, load
+from whp.studies.stability_gap.experiments import REGULARISED, STREAMS
+
+study = load("stability-gap")
 
 SMALL = [
     *(
         {"experiment": "stream", "data": "digits", "method": m, "scenario": s}
-        for m, s in study.STREAMS.items()
+        for m, s in STREAMS.items()
     ),
-    *({"experiment": "regularised", "data": "digits", "method": m} for m in study.REGULARISED),
+    *({"experiment": "regularised", "data": "digits", "method": m} for m in REGULARISED),
     *({"experiment": "angle", "data": "digits", "angle": a} for a in (10, 30, 60)),
     *(
         {"experiment": "gradients", "data": "digits", "method": m}

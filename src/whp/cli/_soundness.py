@@ -7,8 +7,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rich.markdown import Markdown
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from whp.catalogue import Method
 from whp.cli._console import console as make_console
@@ -16,7 +18,7 @@ from whp.experiment.runner import Backend, run_tasks
 from whp.experiment.soundness import Soundness, published_soundness, soundness_tasks, summed
 from whp.experiment.worlds import load_worlds
 from whp.io import save
-from whp.report.soundness import soundness, soundness_page
+from whp.report.soundness import highest_rates, soundness, soundness_page
 
 __all__ = ["run_soundness"]
 
@@ -40,13 +42,27 @@ def run_soundness(
         tasks = soundness_tasks(worlds, seeds)
         rows = _run(console, method.slug, tasks, backend, address, jobs)
         entry = summed(worlds, seeds, tasks, rows)
-        text = soundness_page(entry)
-        console.print(Markdown(text))
-        save(out, {f"{method.slug}.json": entry.write, f"{method.slug}.md": text})
+        save(out, {f"{method.slug}.json": entry.write, f"{method.slug}.md": soundness_page(entry)})
+        _show(console, entry, out / f"{method.slug}.md")
         bad += sum(r.counts.crashed > 0 or (bool(r.mutant) and not r.caught) for r in entry.rows)
         if publish:
             _publish(entry)
     return 1 if bad else 0
+
+
+def _show(console: Console, entry: Soundness, page: Path) -> None:
+    """The worst rates; the page has a row a world, too wide for a terminal."""
+    console.print(f"[bold]{entry.slug}[/bold], up to {entry.seeds:,} seeds a world")
+    table = Table.grid(padding=(0, 2))
+    for label, text in highest_rates(entry).items():
+        table.add_row(f"  {label}", escape(text))
+    console.print(table)
+    for row in entry.rows:
+        if row.counts.crashed:
+            console.print(f"  {row.world}, {row.strength:g}: {row.counts.crashed} crashed")
+        elif row.mutant and not row.caught:
+            console.print(f"  not caught: {escape(row.mutant)} of {row.theorem} in {row.world}")
+    console.print(f"  every world: {escape(str(page))}", soft_wrap=True)
 
 
 def _run(

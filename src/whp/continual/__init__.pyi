@@ -1,3 +1,6 @@
+from ._stability_gap import StabilityGapResult as StabilityGapResult
+from ._stability_gap import stability_gap as stability_gap
+from ._stability_gap.recorder import ContinualEvaluator as ContinualEvaluator
 from ._view_batch.front_door import ViewBatchResult as ViewBatchResult
 from ._view_batch.front_door import view_batch as view_batch
 from ._view_batch.loss import view_batch_loss as view_batch_loss
@@ -11,9 +14,6 @@ from ._view_batch.schedule import Schedule as Schedule
 from ._view_batch.schedule import recall_schedule as recall_schedule
 from ._view_batch.views import strong_view as strong_view
 from ._view_batch.views import weak_view as weak_view
-from .stability_gap import StabilityGapResult as StabilityGapResult
-from .stability_gap import stability_gap as stability_gap
-from .stability_gap.recorder import ContinualEvaluator as ContinualEvaluator
 from .strategies import Strategy as Strategy
 from .training import ContinualFit as ContinualFit
 from .training import continual_fit as continual_fit

@@ -26,13 +26,10 @@ class Strategy:
 
     Attributes
     ----------
-    still : bool
-        Whether the stability gradient is exactly 0 at the first step of a task.
     splits : bool
         Whether the gradient of the plasticity loss is wanted by itself.
     """
 
-    still: bool = False
     splits: bool = False
 
     def setup(
@@ -59,7 +56,7 @@ class Strategy:
     def loss(self, z: Tensor, y: Tensor, tasks: Tensor | int, *, memory: bool = False) -> Tensor:
         """Loss of logits; in the task scenario over the classes of each row's task alone."""
         if self.scenario == "task":
-            z = z + self.mask(z.shape[1])[torch.as_tensor(tasks)]
+            z = z + self.mask(z.shape[1])[torch.as_tensor(tasks).cpu()].to(z.device)
         return (
             functional.cross_entropy(z, y)
             if self._criterion is None
@@ -70,7 +67,7 @@ class Strategy:
         """0 for the classes of each task, −∞ elsewhere: (tasks, classes)."""
         mask = torch.full((len(self.classes), width), -torch.inf)
         for row, classes in zip(mask, self.classes, strict=True):
-            row[classes] = 0
+            row[classes.cpu()] = 0
         return mask
 
     def losses(self, model: nn.Module, x: Tensor, y: Tensor, k: int) -> Losses:
@@ -223,10 +220,10 @@ class GradientEpisodicMemory(Strategy):
         if self.average:
             change = -against[0] / (G[0] @ G[0]) * G[0]
         else:
-            H = G.double().numpy()
+            H = G.double().cpu().numpy()
             P = H @ H.T + 1e-3 * np.eye(k)
-            v = quadratic_programme(P, H @ g.double().numpy(), self.gamma)
-            change = torch.from_numpy(H.T @ v).to(g.dtype)
+            v = quadratic_programme(P, H @ g.double().cpu().numpy(), self.gamma)
+            change = torch.from_numpy(H.T @ v).to(g)
         self.change = change
         offset = 0
         for p, s in zip(parameters, saved, strict=True):
@@ -239,8 +236,6 @@ class GradientEpisodicMemory(Strategy):
 
 class WithoutForgetting(Strategy):
     """LwF: on new data the old outputs stay as the model before the task had them."""
-
-    still = True
 
     def __init__(self, temperature: float = 2.0, strength: float = 1.0) -> None:
         self.temperature = as_real(temperature, "temperature", low=0, high=1e6, open_ends=True)
@@ -283,8 +278,6 @@ class WithoutForgetting(Strategy):
 
 class Quadratic(Strategy):
     """Base of those that hold parameters back, each by its weight Ω: ½ Σ Ω (θ − θ*)²."""
-
-    still = True
 
     def __init__(self, strength: float, online: bool) -> None:
         self.strength = as_real(strength, "strength", low=0, high=1e12)
@@ -333,7 +326,7 @@ class ElasticWeights(Quadratic):
         rest = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad} | dict(
             model.named_buffers()
         )
-        mask = self.mask(self._width(model, X))[k] if self.scenario == "task" else None
+        mask = self.mask(self._width(model, X))[k].to(X.device) if self.scenario == "task" else None
 
         def one(theta: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
             z = functional_call(model, theta | rest, (x[None],))

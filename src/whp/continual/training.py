@@ -13,18 +13,36 @@ from torch import Tensor, nn
 
 from whp.continual import strategies
 from whp.progress import track
+from whp.provenance import register
 from whp.validate import as_choice, as_int, as_real
 
-__all__ = ["Batches", "ContinualFit", "Watcher", "changing", "continual_fit", "shuffled"]
+__all__ = ["Batches", "ContinualFit", "Watcher", "continual_fit", "shuffled"]
 
 SCENARIOS = ("class", "task", "domain")
-CHANGING = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
 Batches = Callable[[int, Tensor, Tensor, torch.Generator], Iterator[tuple[Tensor, Tensor]]]
 
 
-def changing(model: nn.Module) -> list[str]:
-    """Names of module types that compute something else in training than in evaluation."""
-    return sorted({type(m).__name__ for m in model.modules() if isinstance(m, CHANGING)})
+def steady(model: nn.Module, x: Tensor) -> bool:
+    """Whether the model computes the same twice as it is set, and in evaluation mode.
+
+    Dropout of any kind, batch statistics and noise show, wherever they are written. Generators,
+    buffers and modes are put back.
+    """
+    modes = [(m, m.training) for m in model.modules()]
+    buffers = [b.detach().clone() for b in model.buffers()]
+    devices = [x.device] if x.device.type == "cuda" else []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            first, second = model(x), model(x)
+            model.eval()
+            third = model(x)
+        return bool(torch.equal(first, second) and torch.equal(first, third))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +58,21 @@ class ContinualFit:
     gradients : DataFrame or None
         For every update, with ``record_gradients``: ``task``, ``step`` in it, norms ``plasticity`` and ``stability`` of the two
         parts of the gradient with their weights, and the ``cosine`` between them.
-    still, carried : bool
-        Whether the strategy's stability gradient is 0 at the start of a task, and whether the optimiser carried state into it.
+    strategy : type or None
+        Class of the strategy; None if methods of the object were replaced.
+    carried : bool
+        Whether the optimiser carried state into a task.
+    steady : bool or None
+        Whether the model computed the same in training and in evaluation, on the first batch of
+        each new task; None if gradients were not recorded, or there was one task.
     """
 
     model: nn.Module
     task_ends: tuple[int, ...]
     gradients: pd.DataFrame | None
-    still: bool
+    strategy: type | None
     carried: bool
+    steady: bool | None = None
 
 
 class Watcher:
@@ -59,6 +83,9 @@ class Watcher:
 
     def watch(self, X: Tensor) -> None:
         """Rows that will be trained on."""
+
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Steps of this optimizer are the updates."""
 
     def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
         """An update was made."""
@@ -196,7 +223,10 @@ def continual_fit(
     parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum)
     ends, rows, done = [], [], 0
+    carried, calm = False, None
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     for k, (X, y) in enumerate(pairs):
+        X, y = X.to(device), y.to(device)
         if scenario == "task" and len(torch.unique(y)) < 2:
             raise ValueError(
                 f"tasks[{k}] has one class, which is nothing to learn in the task scenario"
@@ -207,9 +237,16 @@ def continual_fit(
         learner.begin(model, k, X, y)
         if reset_optimizer:
             optimizer = torch.optim.SGD(parameters, lr=lr, momentum=momentum)
+        carried |= k > 0 and any(
+            torch.is_tensor(v) for s in optimizer.state.values() for v in s.values()
+        )
+        if evaluator is not None:
+            evaluator.attach(model, optimizer)
         for step, (x, labels) in enumerate(
             track(batches(k, *learner.data(k, X, y), generator), f"task {k + 1} of {len(pairs)}")
         ):
+            if record_gradients and k and not step:
+                calm = calm is not False and steady(model, x)
             found = _step(
                 model, learner, parameters, optimizer, x, labels, k, record_gradients, done
             )
@@ -223,9 +260,12 @@ def continual_fit(
         if evaluator is not None:
             evaluator.after_task(k, model)
     gradients = pd.DataFrame(rows) if record_gradients else None
-    return ContinualFit(
-        model, tuple(ends), gradients, learner.still, bool(momentum) and not reset_optimizer
-    )
+    # Methods may have been put into the object itself, of which its class says nothing.
+    replaced = any(callable(getattr(type(learner), name, None)) for name in vars(learner))
+    kind = None if replaced else type(learner)
+    made = ContinualFit(model, tuple(ends), gradients, kind, carried, calm)
+    register(made, "gradients", "strategy", "carried", "steady")
+    return made
 
 
 def _step(

@@ -8,7 +8,7 @@ from whp.catalogue import find
 from whp.experiment.soundness import Row, Soundness
 from whp.intervals import Estimate
 
-__all__ = ["soundness", "soundness_page"]
+__all__ = ["highest_rates", "soundness", "soundness_page"]
 
 HEAD = """# Soundness
 
@@ -56,37 +56,42 @@ def _least_noticed(rows: Iterable[Row]) -> str:
     return f"{_rate(estimate)} ({row.world}, {row.strength:g})"
 
 
+def highest_rates(entry: Soundness) -> dict[str, str]:
+    """The worst rates of a method, each with its interval and world, by what they are rates of."""
+    real = [r for r in entry.rows if not r.mutant]
+    honest = [r for r in real if not r.breaks and not r.expects]
+    broken = [r for r in real if r.breaks and r.noticeable]
+    mutants = [r for r in entry.rows if r.mutant]
+    unseen = sorted({r.breaks for r in real if r.breaks and not r.noticeable})
+    decided = [
+        max(
+            (
+                e.value
+                for r in honest
+                if r.theorem == t and (e := r.counts.rate("decided", "measured"))
+            ),
+            default=0.0,
+        )
+        for t in entry.theorems
+    ]
+    return {
+        "honest: claim false, not void": _most(honest, "false_not_void"),
+        "false voids": _most(honest, "void"),
+        "decided, best world": f"{min(decided, default=0):.0%} or more of every theorem",
+        "broken: claim false, not void": _most(broken, "false_not_void"),
+        "noticed of blatant, least": _least_noticed(real),
+        "mutants caught": f"{sum(r.caught for r in mutants)} of {len(mutants)}",
+        "not noticed": ", ".join(unseen),
+    }
+
+
 def soundness(entries: Mapping[str, Soundness]) -> str:
     """The table of all methods; a row a method, worst rates first in each cell."""
-    lines = [
-        HEAD,
-        "| method | honest: claim false, not void | false voids | decided, best world "
-        "| broken: claim false, not void | noticed of blatant, least | mutants caught | not noticed |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for slug, entry in entries.items():
-        real = [r for r in entry.rows if not r.mutant]
-        honest = [r for r in real if not r.breaks and not r.expects]
-        broken = [r for r in real if r.breaks and r.noticeable]
-        mutants = [r for r in entry.rows if r.mutant]
-        unseen = sorted({r.breaks for r in real if r.breaks and not r.noticeable})
-        decided = [
-            max(
-                (
-                    e.value
-                    for r in honest
-                    if r.theorem == t and (e := r.counts.rate("decided", "measured"))
-                ),
-                default=0.0,
-            )
-            for t in entry.theorems
-        ]
-        lines.append(
-            f"| [{slug}](docs/soundness/{slug}.md) | {_most(honest, 'false_not_void')} "
-            f"| {_most(honest, 'void')} | {min(decided, default=0):.0%} or more of every theorem "
-            f"| {_most(broken, 'false_not_void')} | {_least_noticed(real)} "
-            f"| {sum(r.caught for r in mutants)} of {len(mutants)} | {', '.join(unseen)} |"
-        )
+    rates = {slug: highest_rates(entry) for slug, entry in entries.items()}
+    heads = ["method", *next(iter(rates.values()), {})]
+    lines = [HEAD, f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for slug, row in rates.items():
+        lines.append(f"| [{slug}](docs/soundness/{slug}.md) | {' | '.join(row.values())} |")
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from whp.certificate import Answer, Certificate
 from whp.concentration import betting
+from whp.conditions import exchangeable
 from whp.intervals import Estimate, exact, proportion
 from whp.provenance import made_here
 from whp.theorem import AT_MOST, ON_AVERAGE, POPULATION, THIS_RUN, Condition, Derived, Theorem
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from whp.distributed._checkfree.recovery import Recovery
 
 __all__ = [
+    "ALIKE",
     "ALL_JUMPS",
     "ALL_RECOVERIES",
     "COPY_LEFT",
@@ -238,6 +240,11 @@ ALL_RECOVERIES = Condition(
     "the time of every recovery of the log is given, hangs and roll-backs included",
     remedy="give the seconds of each recovery, not a median or a choice.",
 )
+ALIKE = Condition(
+    "recoveries-alike",
+    "recoveries take times that do not depend on each other, early ones as late ones",
+    remedy="give a log of one kind of times: a week of hangs is a law of its own.",
+)
 REACHED = Condition(
     "reached",
     "CheckFree reached the target in every run",
@@ -256,7 +263,7 @@ FASTER = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("checkfree#beats-redundancy", extends=f"{PAPER}, Table 2"),
-    conditions=(INDEPENDENT_FAILURES, ALL_RECOVERIES, REACHED, RATIO),
+    conditions=(INDEPENDENT_FAILURES, ALL_RECOVERIES, ALIKE, REACHED, RATIO),
     needs="more recoveries, or more pairs of runs.",
     remedy="compute twice, or keep checkpoints.",
 )
@@ -738,7 +745,7 @@ def beats_redundancy(
     measured = Estimate.between(
         low, high, value=value, level=1 - delta, method="Bonferroni of three"
     )
-    p = runs_test(log)
+    p, alike = runs_test(log), exchangeable(times)
     return FASTER(
         bound=rho,
         confidence=1.0,
@@ -755,6 +762,9 @@ def beats_redundancy(
                 f"{len(times)} times of {int(log.sum())} failures, longest "
                 f"{times.max(initial=0.0):.3g} of {top:.3g} s",
             ),
+            ALIKE.tested(alike.p, 0.01, alike.sees)
+            if times.size >= 20 and inside
+            else ALIKE.unchecked("fewer than 20 recoveries"),
             REACHED.check(there == runs, f"{there} of {runs} runs"),
             RATIO.unchecked(f"{ratio.method} of {ratio.n} pairs"),
         ),

@@ -499,11 +499,11 @@ def averaged(
 
 
 def noisy(
-    rng: Rng, q: float, s: float, n: int = 100, T: int = 20, rare: float = 1.0
+    rng: Rng, q: float, s: float, n: int = 100, T: int = 20, rare: float = 1.0, flat: float = 1.0
 ) -> tuple[list[t.Path], float, float]:
-    """Runs x ← (1 − q)x − q z from |x| = 2, their expected mean squared gradient, and what none exceeds.
+    """Runs x ← x − q(λx + z) from |x| = 2, their expected mean squared gradient, and what none exceeds.
 
-    z has variance s², on a sphere, and is there with probability `rare` only.
+    z has variance s², on a sphere, and is there with probability `rare` only; λ is `flat`, and L = 1.
     """
     size = s / math.sqrt(rare)
     x = np.tile(2 * np.eye(6)[0], (n, 1))
@@ -511,17 +511,17 @@ def noisy(
     for k in range(T):
         u = rng.normal(size=(n, 6))
         z = size * u / np.linalg.norm(u, axis=1, keepdims=True) * (rng.random((n, 1)) < rare)
-        squares[:, k] = (x**2).sum(axis=1)
-        before[:, k] = squares[:, k] / 2
-        x = (1 - q) * x - q * z
-        after[:, k] = (x**2).sum(axis=1) / 2
+        squares[:, k] = flat**2 * (x**2).sum(axis=1)
+        before[:, k] = flat * (x**2).sum(axis=1) / 2
+        x = (1 - q * flat) * x - q * z
+        after[:, k] = flat * (x**2).sum(axis=1) / 2
     expected, mean = 4.0, 0.0
     for _ in range(T):
-        mean += expected / T
-        expected = (1 - q) ** 2 * expected + q**2 * s**2
+        mean += flat**2 * expected / T
+        expected = (1 - q * flat) ** 2 * expected + q**2 * s**2
     plain, none = (True, "by hand"), np.zeros(0)
     paths = [t.Path(before[i], after[i], squares[i], q, q, none, 0, 0.0, plain) for i in range(n)]
-    return paths, mean, max(4.0, size**2)
+    return paths, mean, max(4.0 * flat**2, size**2)
 
 
 def on_noise(rng: Rng, q: float, s: float, variance: float, **given: Any) -> Instance:
@@ -534,6 +534,12 @@ def on_noise(rng: Rng, q: float, s: float, variance: float, **given: Any) -> Ins
 def noisy_runs(rng: Rng, strength: float) -> Instance:
     """A hundred runs with noise of variance 1, learning rate that share of 1/L."""
     return on_noise(rng, strength, 1.0, 1.0)
+
+
+@worlds.world(run=averaged, strengths=(0.05, 0.1))
+def runs_on_flat_ground(rng: Rng, strength: float) -> Instance:
+    """A hundred runs where h curves by that share of L, so that gradients say little of how far it is."""
+    return on_noise(rng, 1.0, 0.1, 0.01, flat=strength)
 
 
 @worlds.world(run=averaged)
@@ -676,6 +682,40 @@ def the_median_alone(rng: Rng, strength: float) -> Instance:
 def hangs_left_out(rng: Rng, strength: float) -> Instance:
     """That share of recoveries hangs, and those are taken for outliers."""
     return cost(rng, hang=strength, given=lambda s: s[s < 1])
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE, strengths=(0.9, 0.5), broken_from=0.9)
+def hangs_in_a_row(rng: Rng, strength: float) -> Instance:
+    """One recovery in five hangs, and the next one too with that probability."""
+    return hanging(rng, strength)
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE, strengths=(0.99,), noticeable=False)
+def a_spell_of_hangs_that_may_not_have_come(rng: Rng, strength: float) -> Instance:
+    """Spells of about a hundred hangs, four hundred recoveries apart; some logs saw none."""
+    return hanging(rng, strength)
+
+
+def hanging(rng: Rng, follow: float) -> Instance:
+    """Hangs that follow each other with that probability."""
+    return cost(
+        rng,
+        P=0.5,
+        hang=0.2,
+        rho=4.5,
+        given=lambda s: np.where(
+            log_of(rng, 0.2, follow, len(s)), 12.0, rng.uniform(0.1, 0.5, len(s))
+        ),
+    )
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ALIKE)
+def recoveries_that_grow_slower(rng: Rng, strength: float) -> Instance:
+    """From a tenth of a second to twelve, in step with what a stage holds; then they stay there."""
+    made = cost(rng, P=0.2)
+    seconds = np.linspace(0.1, 12.0, int(made.arguments["failed"].sum()))
+    true = 1.2 * (1 + 0.2 * (12.0 + 0.5))
+    return Instance(dict(made.arguments) | {"seconds": seconds}, covers(true, 1.9))
 
 
 @worlds.world(run=t.beats_redundancy, breaks=t.REACHED, strengths=(10, 1))

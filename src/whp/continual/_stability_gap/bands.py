@@ -1,7 +1,8 @@
 """Intervals for accuracies on a subset, valid for all evaluations at once.
 
-The subset is fixed before training, so given the model of any one moment its number of correct rows is hypergeometric in the whole
-evaluation set, or binomial if that is itself a sample; a union bound over the moments does the rest (derived here).
+The subset is fixed before training, so given the model of any one moment its number of correct rows
+is hypergeometric in the whole evaluation set, or binomial if that is itself a sample; a union bound
+over the moments does the rest (derived here).
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta, hypergeom
+from scipy.special import betainccinv, betaincinv
+from scipy.stats import hypergeom
 
 __all__ = ["Target", "band", "count_interval", "paired_limits"]
 
@@ -19,16 +21,16 @@ Target = str  # "population" or "set"
 def count_interval(
     counts: Any, n: int, level: float, n_total: int | None = None, target: Target = "population"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exact limits, each missed with probability `level` at most, of the accuracy behind `counts` correct rows of `n`.
+    """Exact limits of the accuracy behind `counts` right rows of `n`, each missed with `level`.
 
-    Clopper and Pearson for ``"population"``. For ``"set"``, of `n_total` rows: both hypergeometric tails are inverted, and the
-    limits coincide when n = n_total.
+    Clopper and Pearson for ``"population"``. For ``"set"``, of `n_total` rows: both hypergeometric
+    tails are inverted, and the limits coincide when n = n_total.
     """
     counts = np.asarray(counts, dtype=np.int64)
     found, inverse = np.unique(counts, return_inverse=True)
     if target == "population":
-        low = np.where(found > 0, beta.ppf(level, np.maximum(found, 1), n - found + 1), 0.0)
-        high = np.where(found < n, beta.isf(level, found + 1, np.maximum(n - found, 1)), 1.0)
+        low = np.where(found > 0, betaincinv(np.maximum(found, 1), n - found + 1, level), 0.0)
+        high = np.where(found < n, betainccinv(found + 1, np.maximum(n - found, 1), level), 1.0)
     else:
         assert n_total is not None
         low = _hypergeometric(found, n, n_total, level) / n_total
@@ -39,7 +41,10 @@ def count_interval(
 
 
 def _hypergeometric(found: np.ndarray, n: int, N: int, level: float) -> np.ndarray:
-    """Least number of correct rows in all N for which seeing so many of n is not too rare: P(X ≥ found) > level."""
+    """Least number of right rows in all N for which so many of n are not too rare.
+
+    That is, P(X ≥ found) > level.
+    """
     low, high = (
         found.copy(),
         N - n + found,
@@ -66,10 +71,10 @@ def paired_limits(
     n_total: int | None = None,
     target: Target = "population",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Limits of A(s) − A(s') from rows right at s and wrong at s' (`lost`) and the other way round (`gained`).
+    """Limits of A(s) − A(s') from rows right at s and wrong at s' (`lost`), and the reverse (`gained`).
 
-    Four one-sided limits, each missed with probability `level` at most: far narrower than the difference of two bands, since most
-    rows are right, or wrong, at both.
+    Four one-sided limits, each missed with probability `level` at most: far narrower than the
+    difference of two bands, since most rows are right, or wrong, at both.
     """
     lost_low, lost_high = count_interval(lost, n, level, n_total, target)
     gained_low, gained_high = count_interval(gained, n, level, n_total, target)

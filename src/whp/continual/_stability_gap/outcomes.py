@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Audit", "Outcomes"]
+from whp.certificate import Answer
 
-
-@dataclass(frozen=True)
-class Audit:
-    """What a recorder noticed about its own work.
-
-    Parameters
-    ----------
-    full : tuple of (int, int, float)
-        Task, number of the evaluation and accuracy on the whole set, where that was looked at.
-    overlap : int or None
-        Rows of the evaluation sets that were trained on; None if training rows were not shown.
-    changed : tuple of str or None
-        What an evaluation changed that training depends on; None if this was not looked at.
-    """
-
-    full: tuple[tuple[int, int, float], ...] = ()
-    overlap: int | None = None
-    changed: tuple[str, ...] | None = None
+__all__ = ["Outcomes", "Recording"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +46,43 @@ class Outcomes:
         return np.bitwise_count(self.packed[task]).sum(axis=1, dtype=np.int64) / self.n[task]
 
     def lost(self, task: int, s: Any, t: Any) -> np.ndarray:
-        """Rows that were right at evaluation s and wrong at t, counted from the task's first one; either may be many."""
+        """Rows that were right at evaluation s and wrong at t, of which either may be many.
+
+        Evaluations are counted from the task's first one.
+        """
         before, after = self.packed[task][s], self.packed[task][t]
         return np.bitwise_count(before & ~after).sum(axis=-1, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What a recorder saw; what it says of itself counts only where this process made it.
+
+    Attributes
+    ----------
+    packed : tuple of ndarray
+        Outcomes as in :class:`Outcomes`.
+    n, n_total : tuple of int
+        Rows of each task that were looked at, and all of them.
+    ends : tuple of int
+        Updates done when each task ended.
+    every : int
+        Updates between evaluations.
+    full : tuple of (int, int, float)
+        Task, number of the evaluation and accuracy on the whole set, where that was looked at.
+    answers : tuple of Answer
+        What is known of the conditions of certificates.
+    """
+
+    packed: tuple[np.ndarray, ...] = field(repr=False)
+    n: tuple[int, ...]
+    n_total: tuple[int, ...]
+    ends: tuple[int, ...]
+    every: int
+    full: tuple[tuple[int, int, float], ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """Rows right or wrong."""
+        return Outcomes(self.packed, self.n)

@@ -41,31 +41,33 @@ class Curves:
         return np.searchsorted(self.ends, np.arange(len(self.times)))
 
     def old(self) -> list[tuple[int, slice]]:
-        """Each task but the last, with the evaluations after it had ended: the value at its end is not among them."""
+        """Each task but the last, with the evaluations after its end, which is not among them."""
         return [(i, slice(int(e) + 1, len(self.times))) for i, e in enumerate(self.ends[:-1])]
 
 
 def windowed(
     a: Float[np.ndarray, " T"], window: int, other: Float[np.ndarray, " T"] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Largest fall and largest rise so far between two of `window` consecutive values: both (T,), and 0 where there is none.
+    """Largest fall and largest rise so far between two of `window` consecutive values, both (T,).
 
-    With `other`, from a value of `a` to a later one of `other` for falls, and from `other` to `a` for rises: the upper limits, if
-    `a` are upper limits and `other` lower ones.
+    They are 0 where there is none. With `other`, from a value of `a` to a later one of `other` for
+    falls, and from `other` to `a` for rises: the upper limits, if `a` are upper limits and `other`
+    lower ones.
     """
     other = a if other is None else other
+    return _falls(a, other, window), _falls(-other, -a, window)
 
-    def fall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        before = np.full(len(x), -np.inf)
-        width = min(window, len(x)) - 1
-        if width:
-            # the filter's origin makes its window end at the value itself, which the shift leaves out
-            before[1:] = maximum_filter1d(
-                x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2
-            )[:-1]
-        return np.maximum.accumulate(np.maximum(before - y, 0))
 
-    return fall(a, other), fall(-other, -a)
+def _falls(x: np.ndarray, y: np.ndarray, window: int) -> np.ndarray:
+    """Largest so far of x(s) − y(t), s before t by less than `window`, and 0."""
+    before = np.full(len(x), -np.inf)
+    width = min(window, len(x)) - 1
+    if width:
+        # The filter's origin makes its window end at the value itself, which the shift leaves out.
+        before[1:] = maximum_filter1d(
+            x, width, mode="constant", cval=-np.inf, origin=(width - 1) // 2
+        )[:-1]
+    return np.maximum.accumulate(np.maximum(before - y, 0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +91,9 @@ class Metrics:
 def metrics(curves: Curves, windows: tuple[int, ...] = (10, 100)) -> Metrics:
     """All metrics at the last evaluation, and the curves of ACC and WC-ACC.
 
-    De Lange et al. 2023, Section 3: min-ACC is the mean over old tasks of their least accuracy since they ended, the value at the
-    end not counted; WC-ACC = A_k/k + (1 − 1/k) min-ACC; WF and WP are means over tasks of the largest fall and rise between two
-    of Δ consecutive evaluations.
+    De Lange et al. 2023, Section 3: min-ACC is the mean over old tasks of their least accuracy since
+    they ended, the value at the end not counted; WC-ACC = A_k/k + (1 − 1/k) min-ACC; WF and WP are
+    means over tasks of the largest fall and rise between two of Δ consecutive evaluations.
     """
     A, ends, task = curves.accuracy, curves.ends, curves.task
     K, T = A.shape
@@ -126,7 +128,7 @@ def metrics(curves: Curves, windows: tuple[int, ...] = (10, 100)) -> Metrics:
 
 
 def _gaps(curves: Curves) -> pd.DataFrame:
-    """A row for each old task and each later task: before, minimum, after, and where the minimum was."""
+    """For each old and each later task: before, minimum, after, and where the minimum was."""
     A, rows = curves.accuracy, []
     for i in range(len(A)):
         for k in range(i + 1, len(A)):

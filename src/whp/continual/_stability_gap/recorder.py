@@ -1,0 +1,572 @@
+"""Evaluation after every update, around anybody's training loop."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from whp.certificate import Answer, Status
+from whp.continual._stability_gap import theorems as th
+from whp.continual._stability_gap.front_door import StabilityGapResult, stability_gap
+from whp.continual._stability_gap.outcomes import Outcomes, Recording
+from whp.continual.training import Watcher, as_tasks
+from whp.provenance import forget, made_here, register
+from whp.validate import as_choice, as_int
+
+__all__ = ["ContinualEvaluator"]
+
+IN_MEMORY = 256 << 20  # bytes of outcomes a task, before they go to a file
+REPEATED = 0.05  # share of copies among evaluation rows that no independent draws have ...
+WIDE = 8  # ... where a row has so many numbers
+
+
+class ContinualEvaluator(Watcher):
+    """Records which rows of old and new tasks a model gets right after each update.
+
+    Rows are looked at where the model lives.
+
+    Parameters
+    ----------
+    eval_sets : list of (X, y)
+        Rows of each task that are not trained on; arrays, tensors or datasets.
+    every : int
+        Updates between evaluations. Above 1 the worst case can only be bounded from above.
+    subset : int or list of sequence of int
+        Rows of each task that are looked at, drawn once, here. Or the numbers of the rows, chosen
+        by you before training: that they are a random sample is then unchecked.
+    groups : list of array_like, optional
+        For each task, what each row belongs to (a film, a patient). One row of each group is kept,
+        since rows of one group are no independent evidence.
+    predict : callable, optional
+        ``predict(model, X, task)`` gives labels. By default the largest logit, among the task's own
+        classes for ``scenario="task"``.
+    scenario : {"class", "task", "domain"}
+        Whether new tasks bring new classes, bring new classes and are named at prediction, or bring
+        the same classes again.
+    batch_size : int
+        Rows a forward pass.
+    audit : int
+        Looks at the whole set of a task when a new minimum appears, at most so often for each task
+        and switch.
+    random_state : int, optional
+        Seed of the subsets; the global state is left alone.
+
+    Examples
+    --------
+    Around a loop of one's own, which stays as it is::
+
+        evaluator = ContinualEvaluator(eval_sets)
+        for k, loader in enumerate(loaders):
+            with evaluator.task(k, model, optimizer):
+                train(model, optimizer, loader)
+        print(evaluator.result())
+
+    Or by hand: ``before_task(k)``, ``after_step(model)`` after each update, ``after_task(k, model)``.
+    """
+
+    def __init__(
+        self,
+        eval_sets: Any,
+        *,
+        every: int = 1,
+        subset: int | Sequence[Sequence[int]] = 1000,
+        groups: Sequence[Any] | None = None,
+        predict: Callable[[nn.Module, Tensor, int], Tensor] | None = None,
+        scenario: str = "class",
+        batch_size: int = 1024,
+        audit: int = 3,
+        random_state: int | None = None,
+    ) -> None:
+        self.sets = as_tasks(eval_sets, "eval_sets")
+        self.every = as_int(every, "every", low=1)
+        self.audit = as_int(audit, "audit", low=0)
+        self.batch_size = as_int(batch_size, "batch_size", low=1)
+        self.scenario = as_choice(scenario, "scenario", ("class", "task", "domain"))
+        rng = np.random.default_rng(random_state)
+        self.grouped = groups is not None
+        if groups is not None:
+            kept = _one_a_group(groups, [len(y) for _, y in self.sets], rng)
+            self.sets = [(X[c], y[c]) for (X, y), c in zip(self.sets, kept, strict=True)]
+        sizes = [len(y) for _, y in self.sets]
+        self.given = not isinstance(subset, int | np.integer)
+        if self.given:
+            self.drawn = _given_rows(subset, sizes)
+        else:
+            size = as_int(subset, "subset", low=1)
+            self.drawn = tuple(rng.permutation(n)[:size] for n in sizes)
+        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.drawn, strict=True)]
+        self.digest = _digest(self.own)
+        self.predict = predict
+        self.classes = [torch.unique(y) for _, y in self.sets]
+        self.files = [tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) for _ in self.sets]  # noqa: SIM115
+        self.updates = 0
+        self.evaluations = 0
+        self.current = -1
+        self.ends: list[int] = []
+        self.full: list[tuple[int, int, float]] = []
+        self.changed: set[str] = set()
+        self.loaded = False
+        # Training rows: hashes of evaluation rows, of those trained on, of all that were shown.
+        self.hashes: dict[int, int] = {}
+        self.trained_on: set[int] = set()
+        self.shown: set[int] = set()
+        self.unshown = 0
+        self.ranks = 1
+        # Updates: by hand, or seen by an optimiser's hooks.
+        self.handles: list[Any] = []
+        self.stepped = 0
+        self.written: Any = None
+        self.unwatched = 0
+        self.unseen = 0
+        self._clear()
+        register(self, "drawn")
+
+    def _clear(self) -> None:
+        self.least = [np.inf] * len(self.sets)
+        self.looked = [0] * len(self.sets)
+        self.whole_task_shown = False
+
+    # Around a loop
+
+    def before_task(self, k: int) -> None:
+        """Task `k` begins, counted from 0."""
+        k = as_int(k, "k", low=0, high=len(self.sets) - 1)
+        if k != self.current + 1 or len(self.ends) != k:
+            raise ValueError(f"k must be {len(self.ends)}, the next task, got {k}")
+        self.current = k
+        self._clear()
+
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Count the steps of the optimizer, to find updates that no evaluation followed."""
+        self.detach()
+        self.handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._about_to_step(model)),
+            optimizer.register_step_post_hook(lambda *_: self._has_stepped(model)),
+        ]
+
+    def detach(self) -> None:
+        """Take the hooks off."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles = []
+        self.stepped = 0
+
+    def _about_to_step(self, model: nn.Module) -> None:
+        if self.written is not None and self.stepped == 0:
+            self.unseen += not _unchanged(_written(model), self.written)
+        self.unseen += self.stepped > 0
+
+    def _has_stepped(self, model: nn.Module) -> None:
+        self.stepped += 1
+        self.written = _written(model)
+
+    def watch(self, X: Tensor) -> None:
+        """Show all rows that this task trains on: evaluation rows may not be among them."""
+        self._compare(X)
+        self.whole_task_shown = True
+
+    def _compare(self, X: Tensor) -> None:
+        if not self.hashes:
+            for A, _ in self.sets:
+                for row in _hashes(A):
+                    self.hashes[row] = self.hashes.get(row, 0) + 1
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.ranks = max(self.ranks, torch.distributed.get_world_size() if distributed else 1)
+        rows = set(_hashes(X.detach().to(self.sets[0][0].dtype)))
+        self.shown |= rows
+        self.trained_on |= rows & self.hashes.keys()
+
+    @property
+    def overlap(self) -> int | None:
+        """Evaluation rows that were trained on, to the last bit; None if no row was shown."""
+        if not self.shown and not self.trained_on:
+            return None
+        return sum(self.hashes.get(row, 1) for row in self.trained_on)
+
+    def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
+        """An update was made; `batch` are its rows, if evaluation rows are looked for in them."""
+        if self.current < 0:
+            raise RuntimeError("before_task(0) was not called")
+        if batch is not None:
+            self._compare(batch)
+        else:
+            self.unshown += not self.whole_task_shown
+        if self.handles:
+            # Several steps before one evaluation were counted when they began.
+            changed = self.stepped != 0 and not _unchanged(_written(model), self.written)
+            self.unseen += changed
+            self.unwatched += self.stepped == 0
+        else:
+            self.unwatched += 1
+        self.stepped = 0
+        self.updates += 1
+        if self.updates % self.every == 0:
+            self._evaluate(model)
+
+    def after_task(self, k: int, model: nn.Module) -> None:
+        """Task `k` has ended."""
+        if k != self.current:
+            raise ValueError(f"k must be {self.current}, the task that was begun, got {k}")
+        if self.updates == (self.ends[-1] if self.ends else 0):
+            raise RuntimeError(f"task {k} had no update: call after_step(model) after each")
+        if self.updates % self.every:
+            self._evaluate(model)
+        self.unseen += self.stepped
+        self.detach()
+        self.ends.append(self.updates)
+
+    @contextmanager
+    def task(
+        self, k: int, model: nn.Module, optimizer: torch.optim.Optimizer | None = None
+    ) -> Iterator[None]:
+        """The time of one task; each step of an optimizer is followed by an evaluation.
+
+        The loop need not know.
+        """
+        self.before_task(k)
+        handle = None
+        if optimizer is not None:
+            self.attach(model, optimizer)
+            handle = optimizer.register_step_post_hook(lambda *_: self.after_step(model))
+        try:
+            yield
+        except BaseException:
+            self.detach()
+            raise
+        finally:
+            if handle is not None:
+                handle.remove()
+        self.after_task(k, model)
+
+    # Looking
+
+    def _predict(
+        self, model: nn.Module, X: Tensor, tasks: Any, sizes: Any, device: torch.device
+    ) -> Tensor:
+        if self.predict is not None:
+            parts = zip(tasks, X.split(list(sizes)), strict=True)
+            return torch.cat([self.predict(model, part.to(device), i) for i, part in parts])
+        z = torch.cat([model(part.to(device)) for part in X.split(self.batch_size)])
+        if self.scenario == "task":
+            mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
+            for row, classes in zip(mask, self.classes, strict=True):
+                row[classes.cpu()] = 0
+            z = z + mask[torch.from_numpy(np.repeat(tasks, sizes))].to(z.device)
+        return z.argmax(dim=1)
+
+    # Containers below are not annotated: type checkers that look at a random entry would leave the
+    # trace in Python's generator that is looked for here.
+
+    def _right(self, model: nn.Module, parts: Any) -> Any:
+        """Which rows are right, all tasks in one forward pass, in evaluation mode.
+
+        `parts` are tuples of a task's number, its rows and labels; an array of Booleans each.
+        """
+        modes = [(m, m.training) for m in model.modules()]
+        sizes = [len(y) for _, _, y in parts]
+        model.eval()
+        try:
+            with torch.inference_mode():
+                X, y = (torch.cat([part[j] for part in parts]) for j in (1, 2))
+                device = _device(model, X.device)
+                found = self._predict(model, X, [i for i, _, _ in parts], sizes, device)
+                right = _bits(found.to(y.device) == y)
+            if any(m.training for m in model.modules()):
+                self.changed.add("the mode of evaluation")
+            return np.split(right, np.cumsum(sizes)[:-1])
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    def _evaluate(self, model: nn.Module) -> None:
+        device = _device(model, self.own[0][0].device)
+        if self.own[0][0].device != device:
+            self.own = [(X.to(device), y.to(device)) for X, y in self.own]
+        seen = range(self.current + 1)
+        before = _state(model)
+        found = self._right(model, [(i, *self.own[i]) for i in seen])
+        self.changed |= {
+            name for name, value in _state(model).items() if not _same(value, before[name])
+        }
+        for i, right in zip(seen, found, strict=True):
+            self.files[i].write(np.packbits(right).tobytes())
+            accuracy = float(right.mean())
+            if i < self.current and accuracy < self.least[i]:
+                self.least[i] = accuracy
+                if self.looked[i] < self.audit and len(self.own[i][1]) < len(self.sets[i][1]):
+                    self.looked[i] += 1
+                    (whole,) = self._right(model, [(i, *self.sets[i])])
+                    self.full.append((i, self.evaluations, float(whole.mean())))
+        self.evaluations += 1
+
+    # What came out
+
+    def outcomes(self) -> Outcomes:
+        """Which rows were right, of the tasks seen so far."""
+        packed = []
+        for i in range(len(self.ends)):
+            self.files[i].seek(0)
+            width = -(-len(self.own[i][1]) // 8)
+            packed.append(np.frombuffer(self.files[i].read(), np.uint8).reshape(-1, width))
+        return Outcomes(tuple(packed), tuple(len(y) for _, y in self.own[: len(self.ends)]))
+
+    def recording(self) -> Recording:
+        """All that :func:`whp.continual.stability_gap` wants to know of the tasks that have ended."""
+        if not self.ends or len(self.ends) != self.current + 1:
+            raise RuntimeError("result() needs tasks that have ended: after_task was not called")
+        outcomes = self.outcomes()
+        made = Recording(
+            outcomes.packed,
+            outcomes.n,
+            tuple(len(y) for _, y in self.sets[: len(self.ends)]),
+            tuple(self.ends),
+            self.every,
+            tuple(self.full),
+            self._answers(),
+        )
+        # Another class, or methods put into the object, may say what they like: nobody believes them.
+        own = not any(callable(getattr(type(self), name, None)) for name in vars(self))
+        if own and type(self) is ContinualEvaluator:
+            register(made, "packed", "answers", "n", "n_total", "ends", "every", "full")
+        return made
+
+    def result(self, **options: Any) -> StabilityGapResult:
+        """Metrics and certificates of the tasks that have ended; see :func:`stability_gap`."""
+        return stability_gap(self.recording(), **options)
+
+    def _answers(self) -> tuple[Answer, ...]:
+        """What is known of each condition; what was loaded was not seen here."""
+        answers = (self._unseen(), self._subset(), self._every_update(), self._no_trace())
+        if self.loaded or type(self) is not ContinualEvaluator:
+            why = "a part of this recording was loaded, or made by a recorder of one's own"
+            kept = {c.name: c for c in th.ROWS}
+            answers = tuple(
+                a if a.status is Status.VIOLATED else kept[a.name].unchecked(why) for a in answers
+            )
+        return (*answers, th.NOT_CHOSEN.unchecked("nobody saw"), self._independent())
+
+    def _unseen(self) -> Answer:
+        rows = sum(len(y) for _, y in self.sets)
+        if self.overlap:
+            return th.UNSEEN.check(False, f"{self.overlap} of {rows} rows were, to the last bit")
+        if self.overlap is None or self.unshown:
+            return th.UNSEEN.unchecked(
+                f"rows of {self.unshown} of {self.updates} updates were not shown"
+            )
+        if self.ranks > 1:
+            return th.UNSEEN.unchecked(f"only one of {self.ranks} ranks showed its training rows")
+        return th.UNSEEN.check(
+            True, f"none of {rows} is among {len(self.shown)} training rows, to the last bit"
+        )
+
+    def _subset(self) -> Answer:
+        if _digest(self.own) != self.digest:
+            return th.SUBSET.check(False, "evaluation rows were changed after they had been drawn")
+        if self.given:
+            return th.SUBSET.unchecked("the rows were chosen by the caller")
+        if not made_here(self, ContinualEvaluator):
+            return th.SUBSET.unchecked("not drawn here")
+        n = ", ".join(str(len(c)) for c in self.drawn)
+        return th.SUBSET.by_construction(f"the recorder drew {n} rows before the first update")
+
+    def _every_update(self) -> Answer:
+        if self.unseen:
+            return th.EVERY_UPDATE.check(
+                False, f"parameters were changed {self.unseen} times without an evaluation"
+            )
+        if self.unwatched:
+            return th.EVERY_UPDATE.unchecked(
+                f"{self.unwatched} of {self.updates} updates were counted by hand"
+            )
+        return th.EVERY_UPDATE.check(
+            True, f"{self.updates} steps of the optimiser, parameters the same in between"
+        )
+
+    def _no_trace(self) -> Answer:
+        if self.changed:
+            return th.NO_TRACE.check(False, "it changes " + ", ".join(sorted(self.changed)))
+        return th.NO_TRACE.check(
+            True,
+            "generators, buffers, parameters and modes are the same before and after each of "
+            f"{self.evaluations} evaluations",
+        )
+
+    def _independent(self) -> Answer:
+        if self.grouped:
+            return th.INDEPENDENT.unchecked("one row of each group was kept")
+        worst = 0.0
+        for X, _ in self.own:
+            if X[0].numel() >= WIDE:
+                worst = max(worst, 1 - len(set(_hashes(X))) / len(X))
+        if worst > REPEATED:
+            return th.INDEPENDENT.check(False, f"{worst:.0%} of a task's rows repeat another one")
+        return th.INDEPENDENT.unchecked(
+            f"at most {worst:.1%} are exact copies; likeness was not looked for"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that has been recorded, as tensors and numbers; training may go on elsewhere."""
+        arrays = []
+        for file in self.files:
+            file.seek(0)
+            arrays.append(torch.frombuffer(bytearray(file.read() or b"\0"), dtype=torch.uint8))
+        return {
+            "packed": arrays,
+            "chosen": [torch.from_numpy(np.array(c)) for c in self.drawn],
+            "updates": self.updates,
+            "evaluations": self.evaluations,
+            "current": self.current,
+            "ends": list(self.ends),
+            "full": [list(f) for f in self.full],
+            "least": list(self.least),
+            "looked": list(self.looked),
+            "trained_on": sorted(self.trained_on),
+            "shown": sorted(self.shown),
+            "counts": [self.unshown, self.unwatched, self.unseen, int(self.whole_task_shown)],
+            "changed": sorted(self.changed),
+            "every": self.every,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave, on the same evaluation sets."""
+        if len(state["chosen"]) != len(self.sets) or any(
+            not len(c) or len(c) > len(y) or int(c.min()) < 0 or int(c.max()) >= len(y)
+            for c, (_, y) in zip(state["chosen"], self.sets, strict=True)
+        ):
+            raise ValueError("state belongs to other evaluation sets")
+        if state["every"] != self.every:
+            raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
+        if "trained_on" not in state:
+            raise ValueError("state was recorded by an older version: record anew")
+        forget(self)
+        self.loaded = True
+        self.drawn = tuple(c.numpy().copy() for c in state["chosen"])
+        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.drawn, strict=True)]
+        self.digest = _digest(self.own)
+        self.updates, self.evaluations = state["updates"], state["evaluations"]
+        self.current, self.ends = state["current"], list(state["ends"])
+        self.least, self.looked = list(state["least"]), list(state["looked"])
+        self.full = [(int(i), int(t), float(a)) for i, t, a in state["full"]]
+        self.trained_on, self.shown = set(state["trained_on"]), set(state["shown"])
+        self.unshown, self.unwatched, self.unseen, whole = state["counts"]
+        self.whole_task_shown = bool(whole)
+        self.changed = set(state["changed"])
+        self.written = None
+        for i, (file, packed) in enumerate(zip(self.files, state["packed"], strict=True)):
+            file.seek(0)
+            file.truncate()
+            if i <= self.current:
+                file.write(packed.numpy().tobytes())
+
+
+def _one_a_group(
+    groups: Sequence[Any], sizes: Sequence[int], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """A random row of each group, for each task."""
+    if len(groups) != len(sizes):
+        raise ValueError(f"groups must have {len(sizes)} arrays, one a task, got {len(groups)}")
+    kept = []
+    for i, (labels, n) in enumerate(zip(groups, sizes, strict=True)):
+        labels = np.asarray(labels)
+        if labels.shape != (n,):
+            raise ValueError(f"groups[{i}] must have {n} entries, got shape {labels.shape}")
+        order = rng.permutation(n)
+        kept.append(order[np.sort(np.unique(labels[order], return_index=True)[1])])
+    return kept
+
+
+def _given_rows(subset: Any, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Numbers of rows that the caller chose."""
+    if isinstance(subset, str | bytes) or not isinstance(subset, Sequence):
+        raise TypeError("subset must be a number of rows, or a list of row numbers for each task")
+    if len(subset) != len(sizes):
+        raise ValueError(f"subset must have {len(sizes)} lists, one a task, got {len(subset)}")
+    chosen = []
+    for i, (rows, n) in enumerate(zip(subset, sizes, strict=True)):
+        array = np.asarray(rows)
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "iu":
+            raise ValueError(f"subset[{i}] must be row numbers, got {array.dtype}")
+        if array.min() < 0 or array.max() >= n or len(np.unique(array)) < len(array):
+            raise ValueError(f"subset[{i}] must be different numbers below {n}")
+        chosen.append(array.astype(np.int64))
+    return tuple(chosen)
+
+
+def _device(model: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where the model lives."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        return tensor.device
+    return otherwise
+
+
+def _bits(right: Tensor) -> np.ndarray:
+    """Outcomes leave their device here, one Boolean a row."""
+    return right.cpu().numpy()
+
+
+def _bytes(X: Tensor) -> np.ndarray:
+    """The bytes of each row; rows leave their device to be compared with others."""
+    flat = (X.detach().cpu() + 0).reshape(len(X), -1).contiguous()  # + 0 makes −0 and 0 the same
+    return flat.view(torch.uint8).reshape(len(X), -1).numpy()
+
+
+def _hashes(X: Tensor) -> list[int]:
+    return [
+        int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little") >> 1
+        for row in _bytes(X)
+    ]
+
+
+def _digest(sets: Sequence[tuple[Tensor, Tensor]]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for X, y in sets:
+        digest.update(_bytes(X).tobytes())
+        digest.update(_bytes(y).tobytes())
+    return digest.digest()
+
+
+def _versions(model: nn.Module) -> Any:
+    """How often each parameter was written to, and where it lies."""
+    return tuple(n for p in model.parameters() for n in (p._version, id(p)))
+
+
+def _written(model: nn.Module) -> Any:
+    """Versions of the parameters, and their sums: writing to ``.data`` leaves the version."""
+    return _versions(model), [p.detach().sum() for p in model.parameters()]
+
+
+def _unchanged(a: Any, b: Any) -> bool:
+    return bool(a[0] == b[0] and all(map(torch.equal, a[1], b[1])))
+
+
+def _state(model: nn.Module) -> Any:
+    """What an evaluation must not change: generators, buffers, parameters, modes."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+    made = {
+        "the generator of torch": torch.random.get_rng_state(),
+        "the generator of numpy": (name, np.asarray(keys).tobytes(), rest),
+        "the generator of Python": random.getstate(),
+        "buffers": [b.detach().clone() for b in model.buffers()],
+        "parameters": _versions(model),
+        "modes": [m.training for m in model.modules()],
+    }
+    device = _device(model, torch.device("cpu"))
+    if device.type == "cuda":
+        made["the generator of the device"] = torch.cuda.get_rng_state(device)
+    return made
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, list) and a and isinstance(a[0], Tensor):
+        return len(a) == len(b) and all(map(torch.equal, a, b))
+    return bool(a == b)

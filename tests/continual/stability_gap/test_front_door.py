@@ -1,0 +1,266 @@
+import numpy as np
+import pandas as pd
+import pytest
+from continual_streams import ENDS, A, run_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whp.certificate import Verdict
+from whp.continual import stability_gap
+
+
+def test_verdicts_of_a_gap():
+    correct, ends = run_of(0.5)
+    deep = stability_gap(None, ends, correct=correct)
+    assert [c.verdict for c in deep.certificates] == [Verdict.FAILS, Verdict.HOLDS]
+    correct, ends = run_of(0.0)
+    flat = stability_gap(None, ends, correct=correct, gap=0.1)
+    # That nothing fell in between needs every update, which a log does not show.
+    assert [c.verdict for c in flat.certificates] == [Verdict.HOLDS, Verdict.INCONCLUSIVE]
+    assert (
+        stability_gap(None, ends, correct=correct, gap=0.6).certificates[0].verdict
+        == Verdict.VACUOUS
+    )
+    few = stability_gap(None, ends, correct=[c[:, :20] for c in correct], gap=0.1)
+    assert few.certificates[0].verdict == Verdict.INCONCLUSIVE
+    coarse = stability_gap(None, ends, correct=[c[4::5] for c in correct], every=5, gap=0.1)
+    assert coarse.certificates[0].verdict == Verdict.INCONCLUSIVE
+    assert coarse.wc_acc.low < 0.6
+    lied = stability_gap(A, ENDS, reported={"acc": 0.8867, "wc_acc": 0.9})
+    assert lied.certificates[-1].verdict == Verdict.FAILS
+    assert (
+        stability_gap(A, ENDS, reported={"acc": 0.8867, "wc_acc": 0.72}).certificates[-1].verdict
+        == Verdict.HOLDS
+    )
+    logged = stability_gap(A, ENDS)
+    assert logged.certificates[0].verdict == Verdict.FAILS
+    assert str(logged.certificates[0].scope) == "this run"
+    assert "n, the number of rows" in str(logged.certificates[0].conditions)
+
+
+NORMS = ["task", "step", "plasticity", "stability"]
+GOOD = {"curves": A, "task_ends": ENDS}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"curves": None}, "curves"),
+        ({"curves": A * 100}, "divide by 100"),
+        ({"curves": A - 0.5}, "curves"),
+        (
+            {"curves": np.where(np.arange(12) == 9, np.nan, A)},
+            "task 1 has no value at iteration 10",
+        ),
+        ({"curves": A[0]}, "curves"),
+        ({"curves": "a"}, "curves"),
+        ({"task_ends": None}, "task_ends"),
+        ({"task_ends": [4, 4, 12]}, "task_ends"),
+        ({"task_ends": [4, 8]}, "task_ends"),
+        ({"task_ends": [4, 8, 11]}, "curves"),
+        ({"task_ends": [4.0, 8.5, 12.0]}, "task_ends"),
+        ({"windows": (1,)}, "windows"),
+        ({"every": 0}, "every"),
+        ({"n": 0}, "n "),
+        ({"n": [1, 2]}, "n "),
+        ({"n": 100, "n_total": 50}, "n must not exceed"),
+        ({"n": 100, "target": "set"}, "n_total"),
+        ({"target": "all"}, "target"),
+        ({"gap": 2}, "gap"),
+        ({"delta": 0}, "delta"),
+        ({"correct": [np.ones((12, 5))] * 3}, "correct"),
+        ({"correct": [np.ones((12, 5), bool)] * 3}, "correct"),
+        ({"grads": 3}, "grads"),
+        ({"grads": pd.DataFrame({"task": [1]})}, "grads"),
+        ({"grads": pd.DataFrame([[1, 0, np.nan, 0]], columns=NORMS)}, "grads"),
+        ({"iteration": "step"}, "iteration"),
+        ({"windows": "ten"}, "windows"),
+        ({"n": "many"}, "n "),
+        ({"reported": {"accuracy": 1}}, "reported"),
+        ({"curves": pd.DataFrame({"task": [0]})}, "columns"),
+    ],
+)
+def test_bad_input_is_named(change, named):
+    with pytest.raises((ValueError, TypeError), match=named):
+        stability_gap(**(GOOD | change))
+
+
+values = st.one_of(st.floats(), st.none(), st.text(max_size=2), st.integers(-1, 2))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.lists(values, max_size=4), max_size=3),
+    st.lists(st.integers(-1, 5), max_size=3),
+    st.one_of(st.none(), st.integers(-1, 5)),
+)
+def test_anything_comes_out_or_is_refused_by_name(accuracy, ends, n):
+    told = ""
+    try:
+        stability_gap(accuracy, ends, n=n)
+    except (ValueError, TypeError) as error:
+        told = str(error)
+    assert not told or told.startswith(("curves", "task_ends", "n "))
+
+
+def test_picture_and_files(tmp_path):
+    import matplotlib.pyplot as plt
+
+    correct, ends = run_of(0.5)
+    result = stability_gap(None, ends, correct=correct)
+    assert result.plot() is not None
+    assert set(result.artifacts()) == {"gaps.csv", "curves.csv"}
+    assert "worst_case_accuracy" in result.summary()
+    plt.close("all")
+
+
+# Logs as people have them
+
+
+@pytest.mark.parametrize("every", [2, 25, 100])
+@pytest.mark.parametrize("n", [None, 2000])
+def test_a_log_with_gaps_never_holds(every, n):
+    """The fall lies between two evaluations: nothing that was seen speaks against it."""
+    curves = np.full((2, 200), 0.95)
+    curves[0, 100:110] = 0.3
+    seen = stability_gap(curves, (100, 200), every=every, n=n)
+    hidden, temporary = seen.certificates
+    assert hidden.verdict in (Verdict.INCONCLUSIVE, Verdict.FAILS)
+    assert temporary.verdict in (Verdict.INCONCLUSIVE, Verdict.HOLDS)
+    if every > 10:
+        assert hidden.verdict is Verdict.INCONCLUSIVE
+        assert hidden.measured.high >= 0.475
+        assert seen.wc_acc.low <= 0.625
+    assert "worst_case_accuracy_seen" in seen.summary()
+    assert "worst_case_accuracy" not in seen.summary()
+
+
+def log(curves, kept, n=None, names=("iteration", "task", "accuracy")):
+    K, _ = curves.shape
+    rows = [(u, f"t{i}", curves[i, u - 1]) for i in range(K) for u in kept]
+    table = pd.DataFrame(rows, columns=list(names)).dropna()
+    return table if n is None else table.assign(n=n)
+
+
+def test_a_row_a_task_says_what_is_not_known():
+    curves = np.where(np.arange(5000) >= np.arange(5)[:, None] * 1000, 0.9, np.nan)
+    table = log(curves, range(1000, 5001, 1000), names=("step", "eval_task", "acc"))
+    made = stability_gap(table, iteration="step", task="eval_task", accuracy="acc", windows=2)
+    hidden = made.certificates[0]
+    assert hidden.verdict is Verdict.INCONCLUSIVE
+    assert "nothing is known between iterations 1,000 and 2,000" in hidden.advice
+    assert made.task_ends.tolist() == [1000, 2000, 3000, 4000, 5000]
+
+
+def test_a_column_a_task_is_taken_too():
+    long = stability_gap(A, ENDS, windows=2)
+    wide = pd.DataFrame(A.T, columns=["zero", "one", "two"]).assign(step=range(1, 13))
+    made = stability_gap(wide, iteration="step", windows=2)
+    assert made.tasks == ("zero", "one", "two")
+    assert made.wc_acc.value == long.wc_acc.value
+    assert made.task_ends.tolist() == ENDS
+
+
+def test_epochs_are_no_updates():
+    table = log(np.full((2, 40), 0.9), range(1, 41), names=("epoch", "task", "accuracy"))
+    made = stability_gap(table, [20, 40], iteration="epoch", n=1000, gap=0.4)
+    assert made.certificates[0].verdict is Verdict.INCONCLUSIVE
+    steps = stability_gap(table.rename(columns={"epoch": "iteration"}), [20, 40], n=1000, gap=0.4)
+    assert steps.certificates[0].verdict is Verdict.HOLDS
+
+
+def test_a_log_said_to_be_complete_is_void():
+    curves = np.full((2, 40), 0.9)
+    table = log(curves, range(10, 41, 10))
+    made = stability_gap(table, [20, 40], every=1, n=[100, 100], windows=2)
+    assert made.certificates[0].verdict is Verdict.VOID
+    assert stability_gap(table, [20, 40], n=100).certificates[0].verdict is Verdict.INCONCLUSIVE
+    finer = log(curves, range(1, 41))
+    assert stability_gap(finer, [20, 40], every=10).times.tolist() == [10, 20, 30, 40]
+
+
+def test_tasks_are_in_the_order_of_the_file():
+    """Ten tasks named after ranges, evaluated from the start; text does not sort like numbers."""
+    names = [f"{20 * k:02d}-{20 * k + 19}" for k in range(10)]
+    rows = [
+        (u, name, 0.9 if u > 10 * k else 0.05)
+        for u in range(5, 101, 5)
+        for k, name in enumerate(names)
+    ]
+    table = pd.DataFrame(rows, columns=["iteration", "task", "accuracy"])
+    made = stability_gap(table, list(range(10, 101, 10)), every=5, windows=2)
+    assert made.tasks == tuple(names)
+    assert made.wc_acc.value == pytest.approx(0.9)
+    assert made.forg.value == pytest.approx(0.0)
+    assert made.summary()["order_of_tasks"].startswith("00-19, 20-39")
+
+
+def test_wrong_numbers_of_rows_are_found():
+    rng = np.random.default_rng(0)
+    curves = np.round(0.8 + 0.1 * rng.random((2, 40)), 2)
+    honest = stability_gap(curves, [20, 40], n=100).certificates[0]
+    assert honest.verdict is Verdict.INCONCLUSIVE
+    inflated = stability_gap(curves, [20, 40], n=10000)
+    assert inflated.certificates[0].verdict is Verdict.VOID
+    assert "as if from 100 rows, and n = 10000 was given" in str(
+        inflated.certificates[0].conditions
+    )
+    assert inflated.wc_acc.low == inflated.wc_acc.high  # no interval is shown
+    assert stability_gap(curves, [20, 40], n=3).certificates[0].verdict is Verdict.VOID
+
+
+def test_rows_of_one_group_are_one_piece_of_evidence():
+    correct, ends = run_of(0.3, n=40)
+    frames = [np.repeat(c, 20, axis=1) for c in correct]
+    groups = [np.arange(800) // 20] * 2
+    alone = stability_gap(None, ends, correct=correct).certificates[0].measured
+    taken = stability_gap(None, ends, correct=frames).certificates[0].measured
+    kept = stability_gap(None, ends, correct=frames, groups=groups).certificates[0]
+    assert kept.measured == alone
+    assert kept.measured.low < taken.low
+    assert "one row of each group" in str(kept.conditions)
+    with pytest.raises(TypeError, match="groups"):
+        stability_gap(A, ENDS, groups=groups)
+    with pytest.raises(ValueError, match="groups"):
+        stability_gap(None, ends, correct=frames, groups=groups[:1])
+
+
+def test_one_task_has_nothing_to_forget():
+    made = stability_gap(np.full((1, 10), 0.9), [10], n=100)
+    assert [c.verdict for c in made.certificates] == [Verdict.VACUOUS, Verdict.UNMEASURED]
+    assert made.forg is None
+
+
+def test_a_bad_model_is_called_bad():
+    made = stability_gap(np.full((2, 10), 0.05), [5, 10], n=100, gap=0.05).certificates[0]
+    assert made.verdict is Verdict.VACUOUS
+    assert "bad at the end already" in made.advice
+
+
+def test_whole_floats_and_single_windows_are_taken():
+    made = stability_gap(A, np.array([4.0, 8.0, 12.0]), windows=2)
+    assert list(made.wf) == [2]
+
+
+def test_an_exact_hit_of_the_demand_does_not_fail():
+    """Rounding decides nothing: what is hidden is the demand itself."""
+    for drop in np.arange(1, 40) / 100:
+        curves = np.full((2, 8), 0.9)
+        curves[0, 5] -= drop
+        made = stability_gap(curves, [4, 8], gap=drop / 2).certificates[0]
+        assert made.verdict is not Verdict.FAILS, drop
+
+
+def test_reports_below_a_log_with_gaps_are_no_contradiction():
+    seen = stability_gap(A, ENDS, every=4, reported={"wc_acc": 0.62})
+    assert seen.certificates[-1].verdict is Verdict.HOLDS
+    assert (
+        stability_gap(A, ENDS, reported={"wc_acc": 0.5}).certificates[-1].verdict is Verdict.FAILS
+    )
+
+
+def test_certificates_say_what_they_are_about():
+    made = stability_gap(np.round(A, 2), ENDS, n=100)
+    assert {str(c.scope) for c in made.certificates} == {"the population"}
+    whole = stability_gap(np.round(A, 2), ENDS, n=100, n_total=200, target="set")
+    assert {str(c.scope) for c in whole.certificates} == {"this run"}

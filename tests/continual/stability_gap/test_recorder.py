@@ -1,0 +1,391 @@
+import copy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from continual_streams import network, stream
+from torch import nn
+
+from whp.certificate import Verdict
+from whp.continual import ContinualEvaluator, continual_fit, stability_gap
+
+
+@pytest.mark.parametrize("strategy", ["er", "ewc", "lwf"])
+def test_9_the_recorder_changes_nothing(strategy):
+    train, test = stream()
+    plain, watched = network(norm=True), network(norm=True)
+    continual_fit(plain, train, strategy=strategy, random_state=3)
+    before = torch.random.get_rng_state()
+    evaluator = ContinualEvaluator(test, random_state=0)
+    continual_fit(watched, train, strategy=strategy, random_state=3, evaluator=evaluator)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    first = evaluator.result().certificates[0]
+    assert {a.name: str(a.status) for a in first.conditions} == {
+        "not-trained-on": "met",
+        "random-subset": "by construction",
+        "nothing-chosen": "unchecked",
+        "every-update": "met",
+        "no-trace": "met",
+        "independent-rows": "unchecked",
+    }
+
+
+def test_a_loop_of_ones_own_needs_no_change():
+    train, test = stream()
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    evaluator = ContinualEvaluator(test, subset=20, random_state=0)
+    for k, (X, y) in enumerate(train):
+        loader = torch.utils.data.DataLoader(
+            torch.utils.data.TensorDataset(X, y), batch_size=10, shuffle=True
+        )
+        with evaluator.task(k, model, optimizer):
+            for x, labels in loader:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), labels).backward()
+                optimizer.step()
+    result = evaluator.result(target="set")
+    assert result.times.tolist() == list(range(1, 19))
+    names = [c.name for c in result.certificates]
+    assert "band-audit" in names
+    assert result.certificates[names.index("band-audit")].verdict in (
+        Verdict.HOLDS,
+        Verdict.UNMEASURED,
+    )
+    optimizer.step()  # the hook is gone
+    assert evaluator.updates == 18
+
+
+def test_trained_rows_are_found_among_evaluation_rows():
+    train, test = stream()
+    test[0] = (torch.cat([test[0][0], train[0][0][:3]]), torch.cat([test[0][1], train[0][1][:3]]))
+    evaluator = ContinualEvaluator(test, random_state=0)
+    continual_fit(network(), train, strategy="finetune", evaluator=evaluator, random_state=0)
+    assert evaluator.overlap == 3
+    assert evaluator.result().certificates[0].verdict == Verdict.VOID
+
+
+def test_a_prediction_that_uses_the_generator_is_noticed():
+    train, test = stream()
+
+    def noisy(model, X, task):
+        return (model(X) + 0.01 * torch.randn(len(X), 6)).argmax(dim=1)
+
+    evaluator = ContinualEvaluator(test, predict=noisy, random_state=0)
+    continual_fit(network(), train, strategy="finetune", evaluator=evaluator, random_state=0)
+    assert "generator of torch" in str(evaluator.changed)
+    assert evaluator.result().certificates[0].verdict == Verdict.VOID
+
+
+def test_9_save_and_resume_in_the_middle_of_a_task(tmp_path):
+    _, test = stream()
+    model = network()
+    whole = ContinualEvaluator(test, subset=15, random_state=0)
+    states = []
+    for k in range(2):
+        whole.before_task(k)
+        for step in range(4):
+            with torch.no_grad():
+                for p in model.parameters():
+                    p += 0.05 * torch.randn(
+                        p.shape, generator=torch.Generator().manual_seed(10 * k + step)
+                    )
+            whole.after_step(model)
+            states.append(copy.deepcopy(model))
+            if (k, step) == (1, 1):
+                torch.save(whole.state_dict(), tmp_path / "evaluator.pt")
+        whole.after_task(k, model)
+    again = ContinualEvaluator(test, subset=15, random_state=7)
+    again.load_state_dict(torch.load(tmp_path / "evaluator.pt", weights_only=True))
+    for saved in states[6:]:
+        again.after_step(saved)
+    again.after_task(1, states[-1])
+    np.testing.assert_array_equal(whole.result().accuracy, again.result().accuracy)
+    with pytest.raises(ValueError, match="every"):
+        ContinualEvaluator(test, every=2).load_state_dict(whole.state_dict())
+    with pytest.raises(ValueError, match="other evaluation sets"):
+        ContinualEvaluator(test[:2]).load_state_dict(whole.state_dict())
+
+
+def test_recorder_is_used_in_order():
+    _, test = stream()
+    evaluator = ContinualEvaluator(test)
+    with pytest.raises(RuntimeError, match="before_task"):
+        evaluator.after_step(network())
+    with pytest.raises(ValueError, match="k must be 0"):
+        evaluator.before_task(1)
+    evaluator.before_task(0)
+    with pytest.raises(RuntimeError, match="no update"):
+        evaluator.after_task(0, network())
+    with pytest.raises(RuntimeError, match="have ended"):
+        evaluator.result()
+
+
+def answers(made):
+    return {a.name: str(a.status) for a in made.certificates[0].conditions}
+
+
+def trained(test, evaluator, between=None, by_hand=False):
+    """A loop of one's own over three tasks, six updates each."""
+    train, _ = stream()
+    model = network(norm=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for k, (X, y) in enumerate(train):
+        with evaluator.task(k, model, None if by_hand else optimizer):
+            for x, labels in zip(X.split(10), y.split(10), strict=True):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), labels).backward()
+                optimizer.step()
+                if by_hand:
+                    evaluator.after_step(model, x)
+                if between is not None:
+                    between(model)
+    return model
+
+
+def test_updates_that_no_evaluation_followed_are_counted():
+    _, test = stream()
+
+    def average(model):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(0.999)
+
+    def behind(model):
+        for p in model.parameters():
+            p.data.mul_(0.999)
+
+    for change in (average, behind):
+        evaluator = ContinualEvaluator(test, random_state=0)
+        trained(test, evaluator, change)
+        assert answers(evaluator.result())["every-update"] == "violated"
+    evaluator = ContinualEvaluator(test, random_state=0)
+    trained(test, evaluator)
+    assert answers(evaluator.result())["every-update"] == "met"
+    evaluator = ContinualEvaluator(test, random_state=0)
+    trained(test, evaluator, by_hand=True)
+    made = answers(evaluator.result())
+    assert made["every-update"] == "unchecked"
+    assert made["not-trained-on"] == "met"
+
+
+@pytest.mark.parametrize("first", [0, 10])
+@pytest.mark.parametrize("how", ["mode", "buffers", "parameters", "generator"])
+def test_an_evaluation_that_leaves_a_trace_is_noticed_whenever(first, how):
+    _, test = stream()
+    calls = iter(range(1000))
+
+    def predict(model, X, task):
+        if next(calls) >= first:
+            if how == "mode":
+                model.train()
+            elif how == "buffers":
+                model[1].running_mean += 1
+            elif how == "parameters":
+                with torch.no_grad():
+                    model[0].bias += 0.0
+            else:
+                torch.rand(1)
+        return model(X).argmax(dim=1)
+
+    evaluator = ContinualEvaluator(test, predict=predict, random_state=0)
+    trained(test, evaluator)
+    assert answers(evaluator.result())["no-trace"] == "violated"
+    assert evaluator.result().certificates[0].verdict is Verdict.VOID
+
+
+def test_rows_are_counted_once_however_often_they_are_shown():
+    train, test = stream()
+    evaluator = ContinualEvaluator(test, random_state=0)
+    model = network()
+    evaluator.before_task(0)
+    for _ in range(10):
+        evaluator.after_step(model, torch.cat([test[0][0][:5], train[0][0][:5]]))
+    evaluator.after_task(0, model)
+    assert evaluator.overlap == 5
+
+
+def test_rows_that_were_not_shown_are_said():
+    train, test = stream()
+    evaluator = ContinualEvaluator(test, random_state=0)
+    model = network()
+    evaluator.before_task(0)
+    evaluator.after_step(model, train[0][0])
+    evaluator.after_step(model)
+    evaluator.after_task(0, model)
+    made = evaluator.result().certificates[0]
+    assert answers(evaluator.result())["not-trained-on"] == "unchecked"
+    assert "1 of 2 updates" in str(made.conditions)
+
+
+def test_minus_zero_is_zero():
+    _, test = stream()
+    test[0][0][0] = 0.0
+    evaluator = ContinualEvaluator(test, random_state=0)
+    evaluator.before_task(0)
+    evaluator.after_step(network(), -torch.zeros(1, 6))
+    evaluator.after_task(0, network())
+    assert evaluator.overlap == 1
+
+
+def test_nobody_gets_round_the_drawn_subset(tmp_path):
+    """Only what this process drew, and nobody touched, is random by construction."""
+    _, test = stream()
+
+    def status(evaluator):
+        return answers(evaluator.result())["random-subset"]
+
+    honest = ContinualEvaluator(test, subset=20, random_state=0)
+    trained(test, honest)
+    assert status(honest) == "by construction"
+
+    other = ContinualEvaluator(test, subset=20, random_state=1)
+    other.load_state_dict(honest.state_dict())
+    assert status(other) == "unchecked"
+
+    class Own(ContinualEvaluator):
+        pass
+
+    own = Own(test, subset=20, random_state=0)
+    trained(test, own)
+    assert status(own) == "unchecked"
+
+    chosen = ContinualEvaluator(test, subset=[list(range(20))] * 3, random_state=0)
+    trained(test, chosen)
+    assert status(chosen) == "unchecked"
+
+    replaced = ContinualEvaluator(test, subset=20, random_state=0)
+    replaced.drawn = tuple(np.arange(20) for _ in test)
+    trained(test, replaced)
+    assert status(replaced) == "unchecked"
+
+    changed = ContinualEvaluator(test, subset=20, random_state=0)
+    trained(test, changed)
+    changed.own[0][0].add_(1)
+    assert status(changed) == "violated"
+
+    class Boasting(ContinualEvaluator):
+        def _answers(self):
+            return honest._answers()
+
+    boasting = Boasting(test, subset=20, random_state=0)
+    trained(test, boasting)
+    assert status(boasting) == "unchecked"
+
+    patched = ContinualEvaluator(test, subset=[list(range(20))] * 3, random_state=0)
+    trained(test, patched)
+    patched._answers = honest._answers
+    assert status(patched) == "unchecked"
+
+    made = stability_gap(replace(honest.recording(), full=()))
+    assert answers(made)["random-subset"] == "unchecked"
+    assert answers(made)["every-update"] == "unchecked"
+    copied = stability_gap(copy.deepcopy(honest.recording()))
+    assert answers(copied)["random-subset"] == "unchecked"
+
+
+def test_what_is_loaded_was_not_seen_but_what_was_broken_stays_broken():
+    train, test = stream()
+    evaluator = ContinualEvaluator(test, random_state=0)
+    continual_fit(network(), train, strategy="finetune", evaluator=evaluator, random_state=0)
+    again = ContinualEvaluator(test, random_state=0)
+    again.load_state_dict(evaluator.state_dict())
+    assert set(answers(again.result()).values()) == {"unchecked"}
+    test[0] = (torch.cat([test[0][0], train[0][0][:3]]), torch.cat([test[0][1], train[0][1][:3]]))
+    evaluator = ContinualEvaluator(test, random_state=0)
+    continual_fit(network(), train, strategy="finetune", evaluator=evaluator, random_state=0)
+    again = ContinualEvaluator(test, random_state=0)
+    again.load_state_dict(evaluator.state_dict())
+    assert answers(again.result())["not-trained-on"] == "violated"
+
+
+def test_one_row_of_each_group_is_kept():
+    _, test = stream()
+    groups = [np.arange(len(y)) // 4 for _, y in test]
+    evaluator = ContinualEvaluator(test, groups=groups, random_state=0)
+    trained(test, evaluator)
+    assert evaluator.recording().n == (10, 10, 10)
+    with pytest.raises(ValueError, match="groups"):
+        ContinualEvaluator(test, groups=groups[:2])
+
+
+def test_copies_among_evaluation_rows_are_found():
+    _, test = stream(d=9)
+    twice = [(torch.cat([X, X]), torch.cat([y, y])) for X, y in test]
+    evaluator = ContinualEvaluator(twice, random_state=0)
+    model = network(d=9)
+    evaluator.before_task(0)
+    evaluator.after_step(model)
+    evaluator.after_task(0, model)
+    assert answers(evaluator.result())["independent-rows"] == "violated"
+    assert "independent-rows" not in answers(evaluator.result(target="set"))
+
+
+@pytest.mark.parametrize(
+    "subset", [[[0]], [[0, 0]] * 3, [[40]] * 3, [[0.5]] * 3, "all", [[]] * 3, 0]
+)
+def test_bad_subsets_are_named(subset):
+    with pytest.raises((TypeError, ValueError), match="subset"):
+        ContinualEvaluator(stream()[1], subset=subset)
+
+
+def test_an_audit_finds_chosen_rows_out():
+    """The easiest rows of each task, chosen by the caller: the audit fails and the rest is void."""
+    _, test = stream()
+    model = network()
+    right = [(model(X).argmax(1) == y).numpy() for X, y in test]
+    subset = [np.argsort(~r, kind="stable")[:10].tolist() for r in right]
+    big = [(X.repeat(20, 1), y.repeat(20)) for X, y in test]
+    evaluator = ContinualEvaluator(big, subset=subset, random_state=0)
+    for k in range(3):
+        evaluator.before_task(k)
+        evaluator.after_step(model)
+        evaluator.after_task(k, model)
+    made = {c.name: c for c in evaluator.result(target="set", delta=0.5).certificates}
+    if made["band-audit"].verdict is Verdict.FAILS:
+        assert made["hidden-drop"].verdict is Verdict.VOID
+
+
+def test_an_error_in_a_loop_leaves_no_hook_behind():
+    _, test = stream()
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    evaluator = ContinualEvaluator(test, random_state=0)
+    with pytest.raises(KeyError), evaluator.task(0, model, optimizer):
+        raise KeyError
+    assert not optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+# Devices
+
+
+def test_evaluation_happens_where_the_model_lives():
+    # In a process of its own: a pretended device is there for good.
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "on_a_device.py"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["recorder", "finetune", "si"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("strategy", ["finetune", "er", "gem", "lwf", "ewc", "si"])
+def test_training_and_evaluation_on_a_device(strategy):
+    if not torch.cuda.is_available():
+        pytest.skip("no device")
+    train, test = stream()
+    model = network(norm=True).cuda()
+    evaluator = ContinualEvaluator(test, random_state=0, scenario="task")
+    continual_fit(
+        model, train, strategy=strategy, scenario="task", evaluator=evaluator, random_state=0
+    )
+    made = evaluator.result()
+    assert made.accuracy[-1, -1] > 0.3
+    assert "violated" not in answers(made).values()
