@@ -440,6 +440,7 @@ CATALOGUE: tuple[Method, ...] = (
         cost="nothing without failures; a recovery moves two stages' weights",
         front_door="whp.distributed:checkfree",
         extra="torch",
+        theorems="whp.distributed._checkfree.theorems",
     ),
     Method(
         "in-memory-fault-tolerance",
