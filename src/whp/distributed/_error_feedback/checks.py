@@ -148,8 +148,7 @@ def polyak(run: Run) -> Answer:
     at = int(over.argmax())
     if over[at] > 0:
         return c.POLYAK.check(
-            False,
-            f"at step {at}: {t.f[at] - f_inf:.4g} > {t.gradient2[at] / (2 * mu):.4g}",
+            False, f"at step {at}: {t.f[at] - f_inf:.4g} > {t.gradient2[at] / (2 * mu):.4g}"
         )
     return c.POLYAK.unchecked(f"μ = {mu:.4g} held at every point of the run; elsewhere it may not")
 
@@ -160,7 +159,7 @@ def unbiased(noises: Sequence[Noise], variance: np.ndarray) -> Answer:
     If they do, Σ_i ‖S_i‖²/(K σ_i²)/n of the sums S_i of K draws has mean at most 1, and Markov's
     inequality gives a p-value.
     """
-    sums = sum(noise.sums for noise in noises)
+    sums = np.sum([noise.sums for noise in noises], axis=0)
     draws = sum(len(noise.squares) for noise in noises)
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.nan_to_num((sums**2).sum(axis=1) / (draws * variance), posinf=math.inf)

@@ -355,8 +355,7 @@ def _conditioning(model: LinearModel, L: float, standardise: bool) -> tuple[floa
         return float("nan"), ""
     n, curvature = len(model.groups), 0.25 if model.loss == "logistic" else 1.0
     pooled = sum(
-        (a / (n * len(t))) * (B.T @ B)
-        for (B, t), a in zip(model.groups, model.factor, strict=True)
+        (a / (n * len(t))) * (B.T @ B) for (B, t), a in zip(model.groups, model.factor, strict=True)
     )
     least = curvature * float(np.linalg.eigvalsh(np.asarray(pooled))[0])
     condition = L / least if least > 0 else float("inf")

@@ -137,9 +137,7 @@ class EF21State:
                 if reset:
                     self._local, self._average, self._velocity = {}, {}, {}
                     return
-                raise ValueError(
-                    f"EF21 state saved for {name} {saved}, got {here}; use reset=True"
-                )
+                raise ValueError(f"EF21 state saved for {name} {saved}, got {here}; use reset=True")
         sizes = {self._names[id(p)]: p.numel() for p in self._kept}
         for name, tensor in state["average"].items():
             if sizes.get(name) != tensor.numel():
@@ -183,9 +181,7 @@ class EF21State:
         """What gradients are multiplied by now."""
         return self.loss_scale if self.scaler is None else float(self.scaler.get_scale())
 
-    def _targets(
-        self, items: list[tuple[str, torch.Tensor]], scale: float
-    ) -> list[torch.Tensor]:
+    def _targets(self, items: list[tuple[str, torch.Tensor]], scale: float) -> list[torch.Tensor]:
         """What is to be sent, in float32: unscaled gradients, or their running means."""
         targets = []
         for name, gradient in items:

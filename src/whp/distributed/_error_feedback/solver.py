@@ -10,11 +10,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from whp.certificate import Certificate
-from whp.distributed._error_feedback.compressors import (
-    Compressor,
-    TopK,
-    contracts_by_construction,
-)
+from whp.distributed._error_feedback.compressors import Compressor, TopK, contracts_by_construction
 from whp.distributed._error_feedback.steps import Function, Loop
 from whp.distributed._error_feedback.stepsizes import (
     Smoothness,

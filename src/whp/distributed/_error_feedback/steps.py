@@ -259,6 +259,7 @@ class Loop:
                     break
             while True:
                 cost, worst = 0, 0.0
+                target_after, velocity_after = target, velocity
                 if method == "EF14":
                     pushed = shifts + gamma * target
                     made, cost, worst = self.compressed(pushed, rng, everybody)
@@ -375,7 +376,11 @@ class Loop:
         size, d = math.sqrt(float(x @ x)), len(x)
         slack = f_rounding(d, float(np.abs(values).mean()), norms, size, in_single(values))
         slack += f_rounding(
-            d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1], notes.single_f[-1]
+            d,
+            notes.magnitude[-1],
+            float(notes.norms[-1].mean()),
+            notes.size[-1],
+            notes.single_f[-1],
         )
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
