@@ -13,7 +13,7 @@ from whp.distributed._error_feedback import checks
 from whp.distributed._error_feedback import conditions as c
 from whp.distributed._error_feedback.expectation import lower_end
 from whp.distributed._error_feedback.stepsizes import noisy
-from whp.distributed._error_feedback.trace import EDGE, Noise, Run, settings_of
+from whp.distributed._error_feedback.trace import EDGE, Noise, Run, promised, settings_of
 from whp.intervals import exact
 from whp.theorem import AT_MOST, ON_AVERAGE, THIS_RUN, Derived, Theorem
 
@@ -190,7 +190,7 @@ def lyapunov(run: Run) -> Certificate:
     return LYAPUNOV(
         bound=float(run.slack[at]),
         confidence=1.0,
-        trivial=float((t.gamma / 2 * t.gradient2[:-1]).max()),
+        trivial=float(promised(t.gamma, t.gradient2[:-1]).max()),
         measured=exact(float(run.rises[at])),
         answers=[checks.gradients_of_f(run)],
         inputs={

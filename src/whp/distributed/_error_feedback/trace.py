@@ -37,6 +37,11 @@ def f_rounding(
     return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size)
 
 
+def promised(gamma: np.ndarray, gradient2: np.ndarray) -> np.ndarray:
+    """By how much Φ falls at least."""
+    return gamma / 2 * gradient2
+
+
 @dataclass(frozen=True, eq=False)
 class Noise:
     """Draws of noisy gradients, less the gradients.
@@ -257,7 +262,7 @@ class Run:
         t = self.trace
         weight = t.gamma / (2 * self.terms.theta) * self.terms.factor
         fall = (t.f[1:] - t.f[:-1]) + weight * (t.G[1:] - t.G[:-1])
-        return fall + t.gamma / 2 * t.gradient2[:-1]
+        return fall + promised(t.gamma, t.gradient2[:-1])
 
     @cached_property
     def slack(self) -> np.ndarray:
