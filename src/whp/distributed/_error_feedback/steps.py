@@ -47,6 +47,8 @@ class Notes:
     mean_change: list[float] = field(default_factory=list)
     changes: list[np.ndarray] = field(default_factory=list)
     noise: list[np.ndarray] = field(default_factory=list)
+    along: list[np.ndarray] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +148,8 @@ class Loop:
 
     def compressed(
         self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray
-    ) -> tuple[np.ndarray, int, float]:
-        """C of the chosen rows (others are 0), bytes that were sent, and the largest ‖C(v) − v‖²/‖v‖²."""
+    ) -> tuple[np.ndarray, int, np.ndarray]:
+        """C of the chosen rows (others are 0), bytes that were sent, and ‖C(v) − v‖²/‖v‖² of each."""
         out, chosen = np.zeros_like(V), np.flatnonzero(rows)
         part, kind = V[chosen], type(self.compressor)
         if kind is TopK and V.shape[1] <= SORTED_BELOW:
@@ -172,8 +174,7 @@ class Loop:
                 sent += payload.nbytes
         size = (part**2).sum(axis=1)
         left = ((out[chosen] - part) ** 2).sum(axis=1)
-        worst = float((left[size > 0] / size[size > 0]).max(initial=0.0))
-        return out, sent, worst
+        return out, sent, left[size > 0] / size[size > 0]
 
     def run(
         self,
@@ -212,10 +213,12 @@ class Loop:
         noise_sums = np.zeros((n, d))
         noisy = method == "EF21-SGD"
         velocity = target.copy()
-        shifts, sent, contraction, outside = np.zeros((n, d)), 0, 0.0, 0.0
+        shifts, sent, outside = np.zeros((n, d)), 0, 0.0
+        contraction, nothing = 0.0, np.zeros(0)
         if method not in WITHOUT_SHIFTS and self.terms.init != "zero":
             if self.terms.init == "compress" and method != "GD":
-                shifts, sent, contraction = self.compressed(scale[:, None] * target, rng, everybody)
+                shifts, sent, lost = self.compressed(scale[:, None] * target, rng, everybody)
+                contraction = float(lost.max(initial=0.0))
             else:
                 shifts, sent = scale[:, None] * target, 4 * n * d
 
@@ -237,9 +240,12 @@ class Loop:
                 outside = max(outside, float(np.abs(gradients[~self.supports]).max(initial=0.0)))
 
         def drawn(target: np.ndarray, gradients: np.ndarray) -> None:
+            nonlocal noise_sums
             off = target - gradients
+            length = np.sqrt((noise_sums**2).sum(axis=1))
             notes.noise.append((off**2).sum(axis=1))
-            noise_sums.__iadd__(off)
+            notes.along.append((noise_sums * off).sum(axis=1) / np.where(length > 0, length, 1.0))
+            noise_sums = noise_sums + off
 
         note(values, true, gamma)
         if noisy:
@@ -258,14 +264,14 @@ class Loop:
                     message, complete = "stopped by callback", False
                     break
             while True:
-                cost, worst = 0, 0.0
+                cost, lost = 0, nothing
                 target_after, velocity_after = target, velocity
                 if method == "EF14":
                     pushed = shifts + gamma * target
-                    made, cost, worst = self.compressed(pushed, rng, everybody)
+                    made, cost, lost = self.compressed(pushed, rng, everybody)
                     after, new = x - made.mean(axis=0), pushed - made
                 elif method == "DCGD":
-                    made, cost, worst = self.compressed(target, rng, everybody)
+                    made, cost, lost = self.compressed(target, rng, everybody)
                     after, new = x - gamma * made.mean(axis=0), shifts
                 else:
                     after, new = x - gamma * (share @ shifts), shifts
@@ -289,7 +295,7 @@ class Loop:
                         new, cost = scale[:, None] * target_after, 4 * n * d
                     elif method not in WITHOUT_SHIFTS:
                         takes_part = everybody if all_present else rng.random(n) < self.chances
-                        change, cost, worst = self.compressed(
+                        change, cost, lost = self.compressed(
                             scale[:, None] * velocity_after - shifts, rng, takes_part
                         )
                         new = shifts + change
@@ -311,7 +317,10 @@ class Loop:
             notes.changes.append(np.sqrt((change**2).sum(axis=1)))
             x, true, target, velocity, shifts = after, true_after, target_after, velocity_after, new
             values = values_after
-            sent, contraction = sent + cost, max(contraction, worst)
+            sent += cost
+            if len(lost):
+                contraction = max(contraction, float(lost.max()))
+                notes.lost.append(float(lost.mean()))
             note(values, true, gamma)
             if noisy:
                 drawn(target, true)
@@ -338,12 +347,13 @@ class Loop:
             single=np.array(notes.single),
             single_f=np.array(notes.single_f),
             contraction=contraction,
+            lost=np.array(notes.lost),
             outside=outside,
             again=again,
             f_again=f_again,
             d=d,
             source=source,
-            noise=Noise(np.array(notes.noise), noise_sums) if noisy else None,
+            noise=Noise(np.array(notes.noise), np.array(notes.along)) if noisy else None,
         )
         history = {
             "f": trace.f,

@@ -35,6 +35,7 @@ __all__ = [
 PAPER = "Richtárik, Gasanov, Burlachenko 2024"
 WHOLE = (c.SMOOTH, c.CLIENTS, c.GRADIENTS, c.CONTRACTS, c.LOWER, c.STEP)
 NOISY = (c.UNBIASED, c.VARIANCE)
+CONTRACTS_AT = WHOLE.index(c.CONTRACTS)
 
 MEAN_GRADIENT = Theorem(
     "mean-gradient",
@@ -274,6 +275,7 @@ def of_runs(runs: Sequence[Run], delta: float = 0.05) -> tuple[Certificate, ...]
     bound = gradient_bound(room, shifts, gamma * T, floor) * EDGE + 2 * off
     each = [whole(run, terms.longest, excused=False) for run in runs]
     answers = [checks.worst_of(column) for column in zip(*each, strict=True)]
+    answers[CONTRACTS_AT] = checks.contracts(first, runs[1:])
     conditions: tuple[Any, ...] = WHOLE
     if terms.spread is not None:
         answers.append(checks.worst_of([checks.supported(run) for run in runs]))

@@ -50,12 +50,12 @@ class Noise:
     ----------
     squares : ndarray, shape (K, n)
         ‖ĝ_i − ∇f_i‖² of each draw.
-    sums : ndarray, shape (n, d)
-        Σ (ĝ_i − ∇f_i) over the draws.
+    along : ndarray, shape (K, n)
+        Its component along the sum of those before.
     """
 
     squares: np.ndarray
-    sums: np.ndarray
+    along: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,8 @@ class Trace:
         Whether gradients and values came in single precision.
     contraction : float
         Largest ‖C(v) − v‖²/‖v‖² that occurred.
+    lost : ndarray, shape (at most T,)
+        Its mean over the clients that sent something, at each step.
     outside : float
         Largest entry of a gradient outside of its client's support.
     again : ndarray, shape (n,)
@@ -110,6 +112,7 @@ class Trace:
     single: np.ndarray
     single_f: np.ndarray
     contraction: float
+    lost: np.ndarray
     outside: float
     again: np.ndarray
     f_again: float
