@@ -38,8 +38,6 @@ class Notes:
     magnitude: list[float] = field(default_factory=list)
     size: list[float] = field(default_factory=list)
     norms: list[np.ndarray] = field(default_factory=list)
-    single: list[bool] = field(default_factory=list)
-    single_f: list[bool] = field(default_factory=list)
     gamma: list[float] = field(default_factory=list)
     moved: list[float] = field(default_factory=list)
     before: list[float] = field(default_factory=list)
@@ -215,6 +213,7 @@ class Loop:
         velocity = target.copy()
         shifts, sent, outside = np.zeros((n, d)), 0, 0.0
         contraction, nothing = 0.0, np.zeros(0)
+        single, single_f = np.ones(n, dtype=bool), True
         if method not in WITHOUT_SHIFTS and self.terms.init != "zero":
             if self.terms.init == "compress" and method != "GD":
                 shifts, sent, lost = self.compressed(scale[:, None] * target, rng, everybody)
@@ -223,7 +222,7 @@ class Loop:
                 shifts, sent = scale[:, None] * target, 4 * n * d
 
         def note(values: np.ndarray, gradients: np.ndarray, g: float) -> None:
-            nonlocal outside
+            nonlocal outside, single, single_f
             mean = gradients.mean(axis=0)
             distance, value = self.distance(shifts, gradients), float(values.mean())
             notes.f.append(value)
@@ -234,8 +233,9 @@ class Loop:
             notes.magnitude.append(float(np.abs(values).mean()))
             notes.size.append(math.sqrt(float(x @ x)))
             notes.norms.append(np.sqrt((gradients**2).sum(axis=1)))
-            notes.single.append(in_single(gradients))
-            notes.single_f.append(in_single(values))
+            if single.any():
+                single &= in_single(gradients).all(axis=1)
+            single_f = single_f and bool(in_single(values).all())
             if self.supports is not None:
                 outside = max(outside, float(np.abs(gradients[~self.supports]).max(initial=0.0)))
 
@@ -344,8 +344,8 @@ class Loop:
             after=np.array(notes.after),
             mean_change=np.array(notes.mean_change),
             changes=np.array(notes.changes).reshape(-1, n),
-            single=np.array(notes.single),
-            single_f=np.array(notes.single_f),
+            single=single,
+            single_f=single_f,
             contraction=contraction,
             lost=np.array(notes.lost),
             outside=outside,
@@ -384,14 +384,8 @@ class Loop:
         )
         norms = float(np.sqrt((gradients**2).sum(axis=1)).mean())
         size, d = math.sqrt(float(x @ x)), len(x)
-        slack = f_rounding(d, float(np.abs(values).mean()), norms, size, in_single(values))
-        slack += f_rounding(
-            d,
-            notes.magnitude[-1],
-            float(notes.norms[-1].mean()),
-            notes.size[-1],
-            notes.single_f[-1],
-        )
+        slack = f_rounding(d, float(np.abs(values).mean()), norms, size)
+        slack += f_rounding(d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1])
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -23,17 +23,15 @@ DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps
 EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
 
 
-def in_single(values: np.ndarray) -> bool:
-    """Whether all entries are numbers of single precision, as gradients of torch cast to float64 are."""
+def in_single(values: np.ndarray) -> np.ndarray:
+    """Which entries are numbers of single precision, as gradients of torch cast to float64 are."""
     with np.errstate(over="ignore"):
-        return bool((values.astype(np.float32) == values).all())
+        return values.astype(np.float32) == values
 
 
-def f_rounding(
-    d: int, magnitude: Any, norms: Any, size: Any, single: bool | np.bool_ | np.ndarray
-) -> Any:
+def f_rounding(d: int, magnitude: Any, norms: Any, size: Any, single: bool = False) -> Any:
     """How far rounding may move f: its terms are of the size of f_i and of ‖∇f_i‖‖x‖."""
-    eps = np.where(single, SINGLE, DOUBLE)
+    eps = SINGLE if single else DOUBLE
     return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size)
 
 
@@ -79,8 +77,10 @@ class Trace:
         ‖∇f(x^{t+1}) − ∇f(x^t)‖.
     changes : ndarray, shape (T, n)
         The same of each client.
-    single, single_f : ndarray of bool, shape (T + 1,)
-        Whether gradients and values came in single precision.
+    single : ndarray of bool, shape (n,)
+        Whose gradients came in single precision at every point.
+    single_f : bool
+        Whether all values did.
     contraction : float
         Largest ‖C(v) − v‖²/‖v‖² that occurred.
     lost : ndarray, shape (at most T,)
@@ -110,7 +110,7 @@ class Trace:
     mean_change: np.ndarray
     changes: np.ndarray
     single: np.ndarray
-    single_f: np.ndarray
+    single_f: bool
     contraction: float
     lost: np.ndarray
     outside: float
@@ -232,7 +232,7 @@ class Run:
     def clients_off(self) -> np.ndarray:
         """Rounding of each ∇f_i, shape (T + 1, n)."""
         t = self.trace
-        eps = np.where(t.single, SINGLE, DOUBLE)[:, None]
+        eps = np.where(t.single, SINGLE, DOUBLE)
         return self.many * eps * (t.norms + self.terms.smoothness.clients * t.size[:, None])
 
     @cached_property

@@ -122,7 +122,7 @@ def once(problem: Quadratics, **options: Any) -> Went:
         "smoothness": problem.clients,
         "L": problem.L,
         "f_inf": problem.best,
-        "T": 30,
+        "T": 25,
         **options,
     }
     r = ef21(given.pop("grads"), problem.x0, callback=lambda _, x: points.append(x.copy()), **given)
@@ -429,7 +429,7 @@ def noisy(
 
     `truth` is the variance that the noise has.
     """
-    problem, T = flat(1.0, [x0]), 15
+    problem, T = flat(1.0, [x0]), 12
     arguments = {
         "problem": problem,
         "method": "EF21-SGD",
@@ -445,7 +445,7 @@ def noisy(
 def noise_is_the_floor(rng: Rng, strength: float) -> Instance:
     """Nothing but noise of variance 1 is left after a step; it is non-zero with that chance."""
     problem, arguments, mean = noisy(3.0, coin(1.0, strength), 1.0)
-    return Instance({**arguments, "seeds": rng.spawn(12)}, judge_several(problem, mean))
+    return Instance({**arguments, "seeds": rng.spawn(10)}, judge_several(problem, mean))
 
 
 @worlds.world(run=several)
@@ -801,7 +801,7 @@ def a_little_more_noise(rng: Rng, strength: float) -> Instance:
 def very_rare_noise(rng: Rng, strength: float) -> Instance:
     """One time in five hundred: no run shows it."""
     problem, arguments, mean = noisy(3.0, coin(1.0, 0.002), 1 / strength)
-    return Instance({**arguments, "seeds": rng.spawn(10)}, judge_several(problem, mean))
+    return Instance({**arguments, "seeds": rng.spawn(5)}, judge_several(problem, mean))
 
 
 @worlds.world(run=several, breaks=c.DISTINCT, strengths=(10, 2))
