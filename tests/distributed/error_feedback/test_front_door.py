@@ -160,4 +160,4 @@ def test_an_ordinary_run_holds():
         "holds, given 4 unchecked",
         "holds, given 1 unchecked",
     ]
-    assert made.speedup == pytest.approx(1.36, abs=0.05)
+    assert made.speedup > 1.3
