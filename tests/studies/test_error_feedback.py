@@ -26,7 +26,7 @@ def theory():
 @pytest.fixture(scope="module")
 def synthetic():
     """What is quick: constants, iterates and small problems; rare features of a model."""
-    rows = rows_of("clones") + rows_of("identity") + rows_of("rare", books=0, least=0)
+    rows = rows_of("clones") + rows_of("identity", T=60) + rows_of("rare", books=0, least=0)
     for seed in (0, 1):
         for s in (0.0, 0.5, 1.0, 2.0):
             rows += rows_of("heterogeneity", spread=s, clients=8, seed=seed)

@@ -81,7 +81,7 @@ def best(config: dict[str, Any], rng: np.random.Generator) -> Rows:
     return rows
 
 
-@study.experiment(seeds=1)
+@study.experiment(seeds=1, T=400)
 def identity(config: dict[str, Any], rng: np.random.Generator) -> Rows:
     """How far EF21 and EF21-W are apart, with a homogeneous compressor and without."""
     model, known = biopsies()
@@ -93,7 +93,7 @@ def identity(config: dict[str, Any], rng: np.random.Generator) -> Rows:
             model.solve(
                 known,
                 compressor=compressor,
-                T=400,
+                T=config["T"],
                 method=method,
                 callback=lambda t, x, kept=kept: kept.append(x.copy()),
             )
