@@ -318,10 +318,7 @@ EXAMPLES = {
     "view-batch": Example(views),
     "error-feedback": Example(
         feedback,
-        {
-            "layout": (fortran("X"), ("value", "L")),
-            "units of X": (scale("X", 1e9), ("value", "L")),
-        },
+        {"layout": (fortran("X"), ("value", "L")), "units of X": (scale("X", 1e9), ("value", "L"))},
     ),
     "checkfree": Example(stages),
     "in-memory-fault-tolerance": Example(memory, unrefused=frozenset({"replica", "reference"})),
