@@ -223,14 +223,14 @@ class Loop:
 
         def note(values: np.ndarray, gradients: np.ndarray, g: float) -> None:
             nonlocal outside, single, single_f
-            mean = gradients.mean(axis=0)
-            distance, value = self.distance(shifts, gradients), float(values.mean())
+            mean = gradients.sum(axis=0) / n
+            distance, value = self.distance(shifts, gradients), float(values.sum()) / n
             notes.f.append(value)
             notes.gradient2.append(float(mean @ mean))
             notes.G.append(distance)
             notes.lyapunov.append(value - f_inf + g / (2 * theta) * factor * distance)
             notes.sent.append(float(sent))
-            notes.magnitude.append(float(np.abs(values).mean()))
+            notes.magnitude.append(float(np.abs(values).sum()) / len(values))
             notes.size.append(math.sqrt(float(x @ x)))
             notes.norms.append(np.sqrt((gradients**2).sum(axis=1)))
             if single.any():
@@ -277,7 +277,7 @@ class Loop:
                     after, new = x - gamma * (share @ shifts), shifts
                 true_after = self.gradients(after)
                 values_after = self.values(after)
-                mean_after = true_after.mean(axis=0)
+                mean_after = true_after.sum(axis=0) / n
                 fine = float(mean_after @ mean_after) < limit and (
                     self.f is None or bool(np.isfinite(values_after).all())
                 )
@@ -308,7 +308,7 @@ class Loop:
                 message, success, complete = _diverged(true_after, after), False, False
                 break
             step, change = after - x, true_after - true
-            mean, mean_change = true.mean(axis=0), change.mean(axis=0)
+            mean, mean_change = true.sum(axis=0) / n, change.sum(axis=0) / n
             notes.gamma.append(gamma)
             notes.moved.append(math.sqrt(float(step @ step)))
             notes.before.append(float(mean @ step))
@@ -384,7 +384,7 @@ class Loop:
         )
         norms = float(np.sqrt((gradients**2).sum(axis=1)).mean())
         size, d = math.sqrt(float(x @ x)), len(x)
-        slack = f_rounding(d, float(np.abs(values).mean()), norms, size)
+        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size)
         slack += f_rounding(d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1])
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
