@@ -20,13 +20,13 @@ def rows_of(experiment, **config):
 
 @pytest.fixture(scope="module")
 def theory():
-    return [row for v in ("qm", "am", "W") for row in rows_of("theory", variant=v)]
+    return [row for v in ("qm", "am", "W") for row in rows_of("theory", variant=v, T=265)]
 
 
 @pytest.fixture(scope="module")
 def synthetic():
     """What is quick: constants, iterates and small problems; rare features of a model."""
-    rows = rows_of("clones") + rows_of("identity", T=60) + rows_of("rare", books=0, least=0)
+    rows = rows_of("clones") + rows_of("identity", T=25) + rows_of("rare", books=0, least=0)
     for seed in (0, 1):
         for s in (0.0, 0.5, 1.0, 2.0):
             rows += rows_of("heterogeneity", spread=s, clients=8, seed=seed)

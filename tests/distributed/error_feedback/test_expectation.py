@@ -136,5 +136,5 @@ def test_noisy_gradients_have_a_floor_that_holds():
         options = {"method": "EF21-SGD", "noisy_grads": noisy, "variance": 0.03, "T": 10}
         return in_expectation([ef21(**problem, **options, rng=r) for r in rng.spawn(5)])
 
-    rates = error_rate(instance, n=40)
+    rates = error_rate(instance, n=15)
     assert max(rate.value for rate in rates.values()) <= 0.05

@@ -126,3 +126,14 @@ def test_wrong_gradients_name_the_client():
         ef21([GRADS[0], lambda x: np.zeros(3)], [3, 3], T=2, smoothness=[2.0, 10.0])
     with pytest.raises(ValueError, match="at least one client"):
         ef21([], [3, 3], smoothness=[1.0])
+
+
+def test_gradients_may_come_in_one_buffer():
+    buffer = np.zeros(2)
+
+    def gradient(x, i):
+        np.copyto(buffer, GRADS[i](x))
+        return buffer
+
+    shared = ef21(gradient, [3, 3], n=2, T=50, **PROBLEM)
+    assert (shared.x == ef21(GRADS, [3, 3], T=50, **PROBLEM).x).all()

@@ -124,7 +124,7 @@ class Loop:
         """∇f_i(x), shape (n, d)."""
         rows = []
         for i, g in enumerate(self.grads):
-            row = np.asarray(g(x), dtype=np.float64)
+            row = np.array(g(x), dtype=np.float64)  # a copy: some return one buffer each time
             if row.shape != x.shape:
                 raise ValueError(
                     f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
@@ -391,7 +391,7 @@ class Loop:
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.terms.method != "EF21-SGD":
             return true
-        rows = [np.asarray(g(x, rng), dtype=np.float64) for g in self.noisy]
+        rows = [np.array(g(x, rng), dtype=np.float64) for g in self.noisy]
         for i, row in enumerate(rows):
             if row.shape != x.shape:
                 raise ValueError(

@@ -41,13 +41,16 @@ def steps_until(grad_norm2: np.ndarray, target: float) -> float:
     return float(below[0]) if len(below) else float("inf")
 
 
-@study.experiment(seeds=1, variant=("qm", "am", "W"))
+@study.experiment(seeds=1, variant=("qm", "am", "W"), T=400)
 def theory(config: dict[str, Any], rng: np.random.Generator) -> Rows:
     """Steps to the target with the steps of theory, old, new, and with weighted clients."""
     model, known = biopsies()
     W = config["variant"] == "W"
     made = model.solve(
-        known, T=400, step="am" if W else config["variant"], method="EF21-W" if W else "EF21"
+        known,
+        T=config["T"],
+        step="am" if W else config["variant"],
+        method="EF21-W" if W else "EF21",
     )
     row: dict[str, Any] = {
         "gamma": made.step,
