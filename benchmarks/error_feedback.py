@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from whp.distributed.error_feedback import BlockTopK, TopK
+from whp.datasets.tables import breast_cancer_clients
+from whp.distributed import BlockTopK, TopK
+from whp.distributed._error_feedback.model import LinearModel, in_groups
 from whp.distributed.links import shaped_link
 from whp.distributed.processes import run_ranks
 from whp.experiment.benchmark import Case
-from whp.studies._ranks import step_times
-from whp.studies.error_feedback import breast_cancer
+from whp.peers.gradients import HOOKS, step_times
 
 
 def passes(hook: str, steps: int) -> Callable[[dict[str, Any]], Any]:
@@ -45,7 +46,8 @@ def gradient() -> dict[str, Any]:
 
 
 def reference() -> Any:
-    return breast_cancer()
+    model = LinearModel(in_groups(*breast_cancer_clients()), "logistic", 1e-3)
+    return model, model.smoothness
 
 
 CASES = [
@@ -53,7 +55,7 @@ CASES = [
         name="10⁷ float32 gradients, two processes, loopback, 30 backward passes",
         setup=on_loopback,
         ours=passes("EF21", 30),
-        peers={name: passes(name, 30) for name in ("dense", "fp16", "PowerSGD 1", "PowerSGD 4")},
+        peers={name: passes(name, 30) for name in HOOKS[:-1]},
         repeats=5,
         target="≤ 1.6 × dense",
         note="Starting the two processes, half a second, is counted for all.",
@@ -62,7 +64,7 @@ CASES = [
         name="the same over a link of 200 Mbit/s, 10 backward passes",
         setup=on_a_link,
         ours=passes("EF21", 10),
-        peers={name: passes(name, 10) for name in ("dense", "fp16", "PowerSGD 1", "PowerSGD 4")},
+        peers={name: passes(name, 10) for name in HOOKS[:-1]},
         repeats=3,
         target="≤ 1/8 of dense, pass by pass",
         note="The first pass of ours, and the first two of PowerSGD, are dense; the study has times of later passes.",

@@ -182,7 +182,7 @@ def views():
 def feedback():
     A, b = regression()
     y = np.where(b > 0, 1.0, -1.0)
-    return {"X": A, "y": y, "n_clients": 4, "steps": 30, "seeds": 2, "rng": 0}
+    return {"X": A, "y": y, "n_clients": 4, "steps": 30, "rng": 0}
 
 
 TEXT = (string.ascii_lowercase + " ") * 200
@@ -321,8 +321,7 @@ EXAMPLES = {
     "view-batch": Example(views),
     "error-feedback": Example(
         feedback,
-        {"layout": (fortran("X"), ("value", "L"))},
-        unrefused=frozenset({"participation", "batch"}),
+        {"layout": (fortran("X"), ("value", "L")), "units of X": (scale("X", 1e9), ("value", "L"))},
     ),
     "checkfree": Example(stages),
     "in-memory-fault-tolerance": Example(memory),

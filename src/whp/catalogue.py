@@ -425,7 +425,8 @@ CATALOGUE: tuple[Method, ...] = (
         "Train across workers that send one per cent of their gradients, with the step size that theory licenses.",
         guarantee="the mean gradient along the run is below the paper's bound, and the proof's inequality held at every step",
         cost="O(d) a worker and step; 8k bytes are sent in the place of 4d",
-        front_door="whp.distributed.error_feedback:error_feedback",
+        front_door="whp.distributed._error_feedback.front_door:error_feedback",
+        theorems="whp.distributed._error_feedback.theorems",
     ),
     Method(
         "checkfree",

@@ -14,6 +14,7 @@ import pandas as pd
 from whp.datasets.packaged import available, packaged
 
 __all__ = [
+    "breast_cancer_clients",
     "census",
     "census_groups",
     "design",
@@ -51,6 +52,20 @@ def diamonds_sample() -> pd.DataFrame:
     if hashlib.sha256(raw).hexdigest() != SAMPLE_SHA256:
         raise ValueError("diamonds-sample.csv.gz is damaged; install whp anew")
     return _plain(pd.read_csv(BytesIO(raw), compression="gzip"))
+
+
+def breast_cancer_clients() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """560 biopsies at 20 clients that differ: standardised features and an intercept, ±1 labels, owners.
+
+    Rows are sorted by norm and cut into clients of 28, the last 9 are left out. Wolberg, Mangasarian,
+    Street (UCI, CC BY 4.0); comes with scikit-learn.
+    """
+    from sklearn.datasets import load_breast_cancer
+
+    X, y = load_breast_cancer(return_X_y=True)
+    X = np.column_stack([(X - X.mean(axis=0)) / X.std(axis=0), np.ones(len(X))])
+    order = np.argsort((X**2).sum(axis=1), kind="stable")[:560]
+    return X[order], 2.0 * y[order] - 1, np.repeat(np.arange(20), 28)
 
 
 def flights() -> pd.DataFrame:

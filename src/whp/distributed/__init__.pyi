@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 from ._checkfree.cost import Comparison as Comparison
 from ._checkfree.cost import expected_executed as expected_executed
 from ._checkfree.cost import expected_time as expected_time
@@ -36,5 +37,27 @@ from .error_feedback import ef21 as ef21
 from .error_feedback import error_feedback as error_feedback
 from .error_feedback.hook import EF21State as EF21State
 from .error_feedback.hook import ef21_hook as ef21_hook
+=======
+from ._error_feedback import ErrorFeedbackResult as ErrorFeedbackResult
+from ._error_feedback import error_feedback as error_feedback
+from ._error_feedback.compressors import BlockTopK as BlockTopK
+from ._error_feedback.compressors import Compressor as Compressor
+from ._error_feedback.compressors import Identity as Identity
+from ._error_feedback.compressors import NaturalDeterministic as NaturalDeterministic
+from ._error_feedback.compressors import RandK as RandK
+from ._error_feedback.compressors import TopK as TopK
+from ._error_feedback.hook import EF21State as EF21State
+from ._error_feedback.hook import ef21_hook as ef21_hook
+from ._error_feedback.solver import ef21 as ef21
+from ._error_feedback.solver import in_expectation as in_expectation
+from .checkfree import CheckFreeResult as CheckFreeResult
+from .checkfree import PipelineTrainer as PipelineTrainer
+from .checkfree import checkfree as checkfree
+from .checkfree import recover as recover
+from .in_memory_fault_tolerance.codes import ErasureGroup as ErasureGroup
+from .in_memory_fault_tolerance.guard import SnapshotGuard as SnapshotGuard
+from .in_memory_fault_tolerance.train import InMemoryResult as InMemoryResult
+from .in_memory_fault_tolerance.train import in_memory_fault_tolerance as in_memory_fault_tolerance
+>>>>>>> m-ef
 from .links import shaped_link as shaped_link
 from .processes import run_ranks as run_ranks

@@ -1,6 +1,7 @@
 """Contractive compressors: ‖C(v) − v‖² ≤ (1 − α)‖v‖², in expectation where they draw.
 
-One class serves the numpy reference and the communication hook: both ask it which coordinates to send.
+One class serves the numpy reference and the communication hook: both ask it which coordinates to
+send.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from whp.kernel import compiled
+from whp.provenance import made_here, plain_generator, register
 from whp.validate import as_int, as_real
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Payload",
     "RandK",
     "TopK",
+    "contracts_by_construction",
 ]
 
 
@@ -39,7 +42,8 @@ class Payload:
     shape : tuple of int
         Of what was compressed.
     bits : float
-        A coordinate takes on the wire: a float32 value and an int32 index, unless the compressor is thriftier.
+        A coordinate takes on the wire: a float32 value and an int32 index, unless the compressor is
+        thriftier.
     """
 
     values: np.ndarray
@@ -104,7 +108,7 @@ class Compressor(ABC):
     def difference(
         self, gradient: np.ndarray, shift: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, bool]:
-        """Values and indices (None: all) of C(gradient − shift), and whether all of it was finite."""
+        """Values and indices (None: all) of C(gradient − shift); whether all of it was finite."""
         delta = gradient - shift
         good = bool(np.isfinite(delta).all())
         indices = (
@@ -127,6 +131,7 @@ class TopK(Compressor):
     def __init__(self, k: int | None = None, ratio: float = 0.01) -> None:
         self.k = None if k is None else as_int(k, "k", low=1)
         self.ratio = _share(ratio)
+        register(self, "k", "ratio")
 
     def __repr__(self) -> str:
         return f"TopK(k={self.k})" if self.k else f"TopK(ratio={self.ratio:g})"
@@ -147,24 +152,26 @@ class TopK(Compressor):
 
 
 class BlockTopK(Compressor):
-    """The largest of every block of consecutive coordinates: as contractive as TopK, several times faster.
+    """The largest of every block of consecutive coordinates: as contractive as TopK, and faster.
 
     Parameters
     ----------
     ratio : float
         Share that is sent; k_b = ⌈ratio · length⌉ of each block.
     block : int
-        Length of a block. α = min k_b/length over the blocks, so `ratio · block` had best be whole.
+        Length of a block. α = min k_b/length over the blocks, so that `ratio · block` had best be
+        whole.
     """
 
     def __init__(self, ratio: float = 0.01, block: int = 100) -> None:
         self.ratio, self.block = _share(ratio), as_int(block, "block", low=1)
+        register(self, "ratio", "block")
 
     def __repr__(self) -> str:
         return f"BlockTopK(ratio={self.ratio:g}, block={self.block})"
 
     def plan(self, d: int) -> tuple[int, int, int, int]:
-        """(whole, k, rest, last): number of whole blocks, what is sent of each, length of the rest, what is sent of it."""
+        """Number of whole blocks, what is sent of each, length of the rest, what is sent of it."""
         whole, rest = divmod(d, self.block)
         return whole, _ceil(self.ratio, self.block), rest, _ceil(self.ratio, rest) if rest else 0
 
@@ -200,7 +207,7 @@ class RandK(Compressor):
     k : int
         How many.
     scaled : bool
-        Refused: multiplied by d/k it is unbiased but not contractive, and error feedback with it diverges.
+        Refused: multiplied by d/k it is unbiased but not contractive, and error feedback diverges.
     """
 
     deterministic = False
@@ -209,8 +216,10 @@ class RandK(Compressor):
         self.k = as_int(k, "k", low=1)
         if scaled:
             raise ValueError(
-                "scaled must be False: RandK times d/k is unbiased but not contractive (‖C(v) − v‖ > ‖v‖)"
+                "scaled must be False: RandK times d/k is unbiased but not contractive "
+                "(‖C(v) − v‖ > ‖v‖)"
             )
+        register(self, "k")
 
     def __repr__(self) -> str:
         return f"RandK(k={self.k})"
@@ -225,9 +234,12 @@ class RandK(Compressor):
 
 
 class NaturalDeterministic(Compressor):
-    """Every value rounded to the nearest power of two. α = 8/9; a coordinate takes nine bits; not homogeneous."""
+    """Every value rounded to the nearest power of two: α = 8/9, nine bits each, not homogeneous."""
 
     homogeneous = False
+
+    def __init__(self) -> None:
+        register(self)
 
     def __repr__(self) -> str:
         return "NaturalDeterministic()"
@@ -265,6 +277,9 @@ class NaturalDeterministic(Compressor):
 class Identity(Compressor):
     """Everything. α = 1: EF21 is gradient descent."""
 
+    def __init__(self) -> None:
+        register(self)
+
     def __repr__(self) -> str:
         return "Identity()"
 
@@ -280,11 +295,27 @@ class Identity(Compressor):
         return Payload(np.array(v).reshape(-1), None, tuple(np.shape(v)), 32.0)
 
 
+def contracts_by_construction(compressor: Compressor, rng: Any = None) -> str:
+    """Why it contracts, if it is exactly one of this module, as its constructor made it; else "".
+
+    Parameters
+    ----------
+    compressor : Compressor
+    rng : Generator or seed, optional
+        Where it draws from.
+    """
+    if made_here(compressor, TopK, BlockTopK, NaturalDeterministic, Identity):
+        return f"{compressor!r} keeps the largest or rounds: no vector loses more"
+    if made_here(compressor, RandK) and plain_generator(rng):
+        return f"{compressor!r} keeps each coordinate with probability k/d"
+    return ""
+
+
 def _share(ratio: Any) -> float:
-    found = as_real(ratio, "ratio", low=0, high=1)
-    if found == 0:
+    share = as_real(ratio, "ratio", low=0, high=1)
+    if share == 0:
         raise ValueError("ratio must be in (0, 1], got 0")
-    return found
+    return share
 
 
 def _ceil(ratio: float, d: int) -> int:
@@ -318,7 +349,10 @@ def _argmax(v, shift, start, stop):
 
 @compiled
 def _blocks(v, shift, block, whole, k, rest, last):
-    """Values, indices and the sum (finite if all is) of the k largest of each block of v − shift; no shift is an empty one."""
+    """The k largest of each block of v − shift: values, indices, and a sum that is finite if all is.
+
+    No shift is an empty one.
+    """
     m = whole * k + last
     values, indices, total = np.empty(m, v.dtype), np.empty(m, np.int64), 0.0
     place, size = 0, np.empty(max(k, last, 1), v.dtype)

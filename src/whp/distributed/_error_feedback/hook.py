@@ -9,15 +9,21 @@ import torch
 import torch.distributed as dist
 
 from whp.certificate import Certificate
-from whp.distributed.error_feedback import guarantee
-from whp.distributed.error_feedback.compressors import BlockTopK, Compressor, Identity, RandK, TopK
+from whp.distributed._error_feedback import theorems
+from whp.distributed._error_feedback.compressors import (
+    BlockTopK,
+    Compressor,
+    Identity,
+    NaturalDeterministic,
+    TopK,
+)
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["EF21State", "ef21_hook"]
 
 
 class EF21State:
-    """What a rank remembers between steps: its shift and the average of all shifts, a pair for every large parameter.
+    """What a rank remembers between steps: its shift and the average of all, for each parameter.
 
     Parameters
     ----------
@@ -30,19 +36,26 @@ class EF21State:
     dense_below : int
         Parameters with fewer entries are all-reduced as they are.
     momentum : float, optional
-        η of v ← (1 − η) v + η · gradient, compressed in the gradient's place; helps with noisy gradients.
+        η of v ← (1 − η) v + η · gradient, compressed in the gradient's place; helps with noisy
+        gradients.
     resync_every : int
         Steps between averaging the shifts anew, against rounding; one dense all-reduce.
     check_every : int
         Steps between measurements of the contraction.
     process_group : ProcessGroup, optional
         By default the world's.
+    scaler : GradScaler, optional
+        The one that scales the loss. Gradients are unscaled inside and scaled again on the way out;
+        where one overflows on any rank, what comes out is infinite, so that the scaler skips the
+        step and lowers its scale, and the state stays as it was.
 
     Attributes
     ----------
     loss_scale : float
-        What gradients are multiplied by, e.g. ``scaler.get_scale()`` before each backward; they are unscaled inside, and scaled
-        again on the way out.
+        What gradients are multiplied by, where that is done without a `scaler`: set it before each
+        backward pass. Other than 1, overflow comes out as it does with a scaler.
+    skipped : int
+        Buckets in which a gradient was not finite.
     """
 
     def __init__(
@@ -56,21 +69,25 @@ class EF21State:
         resync_every: int = 1000,
         check_every: int = 100,
         process_group: Any = None,
+        scaler: Any = None,
     ) -> None:
         self.compressor = BlockTopK(0.01) if compressor is None else compressor
         if not isinstance(self.compressor, Compressor):
             raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
-        if isinstance(self.compressor, RandK):
+        if not self.compressor.deterministic:
             raise ValueError(
-                "compressor must be deterministic: TopK, BlockTopK, NaturalDeterministic or Identity"
+                "compressor must be deterministic: TopK, BlockTopK, NaturalDeterministic or "
+                "Identity"
             )
+        if scaler is not None and not hasattr(scaler, "get_scale"):
+            raise TypeError(f"scaler must be a GradScaler, got {type(scaler).__name__}")
         self.init = as_choice(init, "init", ("dense", "compress"))
         self.dense_below = as_int(dense_below, "dense_below", low=0)
         self.momentum = None if momentum is None else as_real(momentum, "momentum", low=0, high=1)
         self.resync_every = as_int(resync_every, "resync_every", low=1)
         self.check_every = as_int(check_every, "check_every", low=1)
         self.group = process_group
-        self.loss_scale = 1.0
+        self.scaler, self.loss_scale = scaler, 1.0
         inner = getattr(model, "module", model)
         self._names = {id(p): name for name, p in inner.named_parameters()}
         self._kept = list(inner.parameters())  # ids stay theirs
@@ -79,6 +96,7 @@ class EF21State:
         self._velocity: dict[str, torch.Tensor] = {}
         self.step = self.skipped = self.bytes_sent = self.bytes_dense = 0
         self._contraction: float | None = None
+        self._looked = self._resynced = 0
         self._drift: float | None = None
         self._alpha = 1.0
 
@@ -124,7 +142,8 @@ class EF21State:
         for name, tensor in state["average"].items():
             if sizes.get(name) != tensor.numel():
                 raise ValueError(
-                    f"EF21 state holds {name!r} of {tensor.numel()} entries, the model has {sizes.get(name, 'none')}"
+                    f"EF21 state holds {name!r} of {tensor.numel()} entries, the model has "
+                    f"{sizes.get(name, 'none')}"
                 )
         self.step = int(state["step"])
         self._local, self._average, self._velocity = (
@@ -146,22 +165,32 @@ class EF21State:
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
-        """``contraction`` and ``invariant``; the bound of the mean gradient needs f and plain steps, see :func:`ef21`."""
+        """``contraction`` and ``invariant``, of the steps that were looked at.
+
+        Neither says anything of the steps of the optimizer: the hook sees gradients only. The bound
+        of the mean gradient is one of x − γg, without momentum, decay, clipping or Adam; see
+        :func:`ef21`.
+        """
         return (
-            guarantee.contraction(self._contraction, self._alpha, self.step),
-            guarantee.drift(self._drift, self.step),
+            theorems.contraction(self._contraction, self._alpha, self._looked),
+            theorems.invariant(self._drift, self._resynced),
         )
 
-    def _targets(self, items: list[tuple[str, torch.Tensor]]) -> list[torch.Tensor]:
+    @property
+    def scale(self) -> float:
+        """What gradients are multiplied by now."""
+        return self.loss_scale if self.scaler is None else float(self.scaler.get_scale())
+
+    def _targets(self, items: list[tuple[str, torch.Tensor]], scale: float) -> list[torch.Tensor]:
         """What is to be sent, in float32: unscaled gradients, or their running means."""
-        found = []
+        targets = []
         for name, gradient in items:
-            g = gradient.float() if self.loss_scale == 1.0 else gradient.float() / self.loss_scale
+            g = gradient.float() if scale == 1.0 else gradient.float() / scale
             old = self._velocity.get(name)
-            found.append(
+            targets.append(
                 g if self.momentum is None or old is None else torch.lerp(old, g, self.momentum)
             )
-        return found
+        return targets
 
     def _begin(self, items: list[tuple[str, torch.Tensor]], targets: list[torch.Tensor]) -> bool:
         """First shifts, by one dense all-reduce; whether all was finite."""
@@ -170,9 +199,8 @@ class EF21State:
         total = whole.clone()
         dist.all_reduce(total, group=self.group)
         self.bytes_sent += 4 * total.numel()
-        if not bool(
-            torch.isfinite(total).all()
-        ):  # a sum is not finite if a term is not, and is the same everywhere
+        # a sum is not finite if a term is not, and is the same everywhere
+        if not bool(torch.isfinite(total).all()):
             return False
         lengths = [t.numel() for t in targets]
         for (name, _), own, average in zip(
@@ -189,7 +217,7 @@ class EF21State:
         self.bytes_sent += 4 * mean.numel()
         old = torch.cat([self._average[name] for name in names])
         off = float((old - mean).norm() / mean.norm().clamp_min(1e-30))
-        self._drift = max(off, self._drift or 0.0)
+        self._drift, self._resynced = max(off, self._drift or 0.0), self._resynced + 1
         for name, part in zip(
             names, mean.split([self._local[name].numel() for name in names]), strict=True
         ):
@@ -198,21 +226,29 @@ class EF21State:
     def _measure(
         self, delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None
     ) -> None:
-        size = float(delta.double().square().sum())
-        if size > 0 and np.isfinite(size):
-            left = delta - values if indices is None else delta.index_add(0, indices, -values)
-            self._contraction = max(
-                float(left.double().square().sum()) / size, self._contraction or 0.0
-            )
+        seen = contraction_of(delta, values, indices)
+        if seen is not None:
+            self._contraction = max(seen, self._contraction or 0.0)
 
 
-def ef21_hook(
-    state, bucket
-):  # DistributedDataParallel asks for these names, and for no annotation that is a string
+def contraction_of(
+    delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None
+) -> float | None:
+    """‖C(v) − v‖²/‖v‖² of what is sent of `delta`; None where it is 0 or not finite."""
+    size = float(delta.double().square().sum())
+    if not (size > 0 and np.isfinite(size)):
+        return None
+    left = delta - values if indices is None else delta.index_add(0, indices, -values)
+    return float(left.double().square().sum()) / size
+
+
+# DistributedDataParallel asks for these names, and for no annotation that is a string.
+def ef21_hook(state, bucket):
     """Send compressed differences of gradients: ``ddp.register_comm_hook(state, ef21_hook)``.
 
-    All replicas stay equal to the last bit: messages are added in the order of ranks, by every rank. Where a gradient of any
-    rank is not finite the bucket keeps its last average, on all ranks.
+    All replicas stay equal to the last bit: messages are added in the order of ranks, by every
+    rank. Where a gradient of any rank is not finite, the state stays as it was on all ranks; what
+    comes out is the last average, or infinity where the loss is scaled.
 
     Parameters
     ----------
@@ -231,7 +267,9 @@ def ef21_hook(
     ]
     small = [(name, g) for name, g in items if g.numel() < state.dense_below]
     large = [(name, g) for name, g in items if g.numel() >= state.dense_below]
-    targets, dense = state._targets(large), [g.float() / state.loss_scale for _, g in small]
+    scale = state.scale
+    scaled = scale != 1.0 or state.scaler is not None
+    targets, dense = state._targets(large, scale), [g.float() / scale for _, g in small]
     buffer, last = bucket.buffer(), bucket.is_last()
     state.bytes_dense += 4 * buffer.numel()
     finite, begun = True, False
@@ -246,13 +284,14 @@ def ef21_hook(
             )
     elif large and state.step and state.step % state.resync_every == 0:
         state._resync([name for name, _ in large])
-    messages = []
+    messages, looks = [], state.step % state.check_every == 0 and not begun
+    state._looked += int(looks and last and bool(large))
     for (name, g), target in zip(large, targets, strict=True):
         state._alpha = min(state._alpha, state.compressor.alpha(g.numel()))
         values, indices, good = _difference(state.compressor, target, state._local[name])
         finite = finite and good
         messages.append((values, indices))
-        if state.step % state.check_every == 0 and good and not begun:
+        if looks and good:
             state._measure(target - state._local[name], values, indices)
     finite = finite and all(bool(torch.isfinite(g).all()) for g in dense)
     flag = torch.tensor([0.0 if finite else 1.0], device=buffer.device)
@@ -265,15 +304,15 @@ def ef21_hook(
     sent = torch.cat(parts)
     state.bytes_sent += 4 * sent.numel()
     received = torch.empty(size * sent.numel(), device=sent.device)
-    gather = getattr(
-        dist, "all_gather_single", dist.all_gather_into_tensor
-    )  # the newer name of the same
+    # the newer name of the same
+    gather = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
     work = gather(received, sent, group=state.group, async_op=True)
     assert work is not None
 
     def finish(_: Any) -> torch.Tensor:
         rows = received.view(size, -1)
-        if bool((rows[:, -1] == 0).all()):
+        clean = bool((rows[:, -1] == 0).all())
+        if clean:
             for rank in range(size):
                 pieces = list(rows[rank].split(lengths))
                 own, codes = rank == dist.get_rank(state.group), iter(pieces[len(messages) :])
@@ -291,12 +330,17 @@ def ef21_hook(
                 )
         else:
             state.skipped += 1
+            for (name, _), _ in new:  # begun anew at the next step
+                state._local.pop(name, None)
+                state._average.pop(name, None)
         for name, g in items:
             average = state._average.get(name)
-            if average is None:
+            if scaled and not clean:
+                g.fill_(float("inf"))  # a scaler looks for this
+            elif average is None:
                 g.zero_()
             else:
-                g.copy_(average if state.loss_scale == 1.0 else average * state.loss_scale)
+                g.copy_(average if scale == 1.0 else average * scale)
         state.step += int(last)
         return buffer
 
@@ -323,15 +367,20 @@ def _difference(
             good,
         )
     delta = target - shift
+    if type(compressor) is NaturalDeterministic:
+        mantissa, exponent = torch.frexp(delta)
+        exponent = torch.where(mantissa.abs() >= 0.75, exponent, exponent - 1)
+        return torch.ldexp(mantissa.sign(), exponent), None, bool(torch.isfinite(delta).all())
     chosen = _on_device(compressor, delta)
     return delta[chosen] if chosen is not None else delta, chosen, bool(torch.isfinite(delta).all())
 
 
 def _on_device(compressor: Compressor, delta: torch.Tensor) -> torch.Tensor | None:
-    """What the compiled loops choose, by sorting, where those do not reach; a stable sort puts the first of equals first."""
-    if isinstance(compressor, Identity):
+    """What the compiled loops choose, by sorting: a stable sort puts the first of equals first."""
+    kind = type(compressor)
+    if kind is Identity:
         return None
-    if isinstance(compressor, TopK):
+    if isinstance(compressor, TopK) and kind is TopK:
         return (
             delta.abs()
             .sort(descending=True, stable=True)
@@ -339,7 +388,7 @@ def _on_device(compressor: Compressor, delta: torch.Tensor) -> torch.Tensor | No
             .sort()
             .values
         )
-    if isinstance(compressor, BlockTopK):
+    if isinstance(compressor, BlockTopK) and kind is BlockTopK:
         whole, k, rest, last = compressor.plan(delta.numel())
         size, cut = delta.abs(), whole * compressor.block
         inside = (
@@ -356,5 +405,5 @@ def _on_device(compressor: Compressor, delta: torch.Tensor) -> torch.Tensor | No
             else (inside + starts).reshape(-1)
         )
     raise TypeError(
-        f"{compressor!r} works on the CPU only; on this device take TopK, BlockTopK or Identity"
+        f"{compressor!r} works on the CPU only; on this device take TopK, BlockTopK, Identity"
     )

@@ -1,18 +1,23 @@
-"""What ranks of a study do, in a module that is imported quickly: each rank is a process of its own."""
+"""Ways to exchange gradients, ours and those of torch, as a rank runs them.
+
+Imported quickly, as each rank is a process of its own.
+"""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-__all__ = ["register", "step_times", "train_for"]
+__all__ = ["HOOKS", "register", "step_times", "train_for"]
+
+HOOKS = ("dense", "fp16", "PowerSGD 1", "PowerSGD 4", "EF21")
 
 
 def register(hook: str, ddp: Any, module: Any) -> Any:
     """Register a communication hook by its name here; returns EF21's state."""
     from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 
-    from whp.distributed.error_feedback.hook import EF21State, ef21_hook
+    from whp.distributed import EF21State, ef21_hook
 
     if hook == "fp16":
         ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
@@ -44,18 +49,19 @@ def step_times(rank: int, hook: str, d: int, steps: int) -> list[float]:
     module = Layer()
     ddp = torch.nn.parallel.DistributedDataParallel(module, bucket_cap_mb=1000)
     register(hook, ddp, module)
-    x, found = torch.randn(d // 1000, 1000, generator=torch.Generator().manual_seed(rank)), []
+    x = torch.randn(d // 1000, 1000, generator=torch.Generator().manual_seed(rank))
+    seconds = []
     for _ in range(steps):
         module.weight.grad = None
         dist.barrier()
         start = time.perf_counter()
         ddp(x).backward()
-        found.append(time.perf_counter() - start)
-    return found
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def train_for(rank: int, hook: str, lr: float, budget: float, seed: int) -> dict[str, float]:
-    """Train 1.9 million weights on the digits 0–4 or 5–9 for a number of seconds; loss on all digits."""
+    """Train 1.9 million weights on the digits 0–4 or 5–9 for `budget` seconds; loss on all digits."""
     import torch
     import torch.distributed as dist
     from torch.nn.functional import cross_entropy

@@ -16,10 +16,14 @@ __all__ = [
     "Smoothness",
     "cloned",
     "constants",
+    "estimated_smoothness",
     "glm_smoothness",
+    "noisy",
     "optimal_weights",
     "rare_features",
+    "spread",
     "stepsize",
+    "weighted_mean",
 ]
 
 
@@ -155,6 +159,12 @@ def spread(supports: Any, weights: np.ndarray, clients: np.ndarray) -> float:
     n = len(clients)
     _, c = rare_features(supports, weights)
     return math.sqrt(c / n * float((clients**2 / (n**2 * weights)).sum()))
+
+
+def weighted_mean(clients: np.ndarray, weights: np.ndarray) -> float:
+    """√(Σ L_i²/(n² w_i)): L_AM for w ∝ L, and more for other weights."""
+    n = len(clients)
+    return math.sqrt(float((clients**2 / (n**2 * weights)).sum()))
 
 
 def stepsize(

@@ -1,0 +1,406 @@
+"""The loop: EF21 and its relatives, and what is noted of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from whp.distributed._error_feedback.compressors import (
+    Compressor,
+    Identity,
+    NaturalDeterministic,
+    TopK,
+)
+from whp.distributed._error_feedback.trace import Noise, Terms, Trace, f_rounding, in_single
+from whp.progress import track
+
+__all__ = ["Function", "Loop", "Outcome"]
+
+Function = Callable[[np.ndarray], Any]
+WITHOUT_SHIFTS = ("EF14", "DCGD")
+SORTED_BELOW = 512  # rows of fewer entries are sorted together, longer ones one by one
+FAR = 1e100  # a run whose ‖∇f‖² grows by this is over
+
+
+@dataclass(eq=False)
+class Notes:
+    """What is appended at every point and at every step."""
+
+    f: list[float] = field(default_factory=list)
+    gradient2: list[float] = field(default_factory=list)
+    G: list[float] = field(default_factory=list)
+    lyapunov: list[float] = field(default_factory=list)
+    sent: list[float] = field(default_factory=list)
+    magnitude: list[float] = field(default_factory=list)
+    size: list[float] = field(default_factory=list)
+    norms: list[np.ndarray] = field(default_factory=list)
+    gamma: list[float] = field(default_factory=list)
+    moved: list[float] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+    mean_change: list[float] = field(default_factory=list)
+    changes: list[np.ndarray] = field(default_factory=list)
+    noise: list[np.ndarray] = field(default_factory=list)
+    along: list[np.ndarray] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Where a run ended.
+
+    Parameters
+    ----------
+    x, mean : ndarray, shape (d,)
+        The last point, and ∇f there.
+    value : float
+    shifts : ndarray, shape (n, d)
+    history : dict of ndarray
+    trace : Trace
+    message : str
+    success : bool
+        False where it diverged.
+    complete : bool
+        Whether all steps were made.
+    """
+
+    x: np.ndarray
+    mean: np.ndarray
+    value: float
+    shifts: np.ndarray
+    history: dict[str, np.ndarray]
+    trace: Trace
+    message: str
+    success: bool
+    complete: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """One run, its arguments checked.
+
+    Parameters
+    ----------
+    grads, noisy, f
+        As in :func:`ef21`.
+    x0 : ndarray, shape (d,)
+    compressor : Compressor
+    terms : Terms
+    chances : ndarray, shape (n,)
+        With which clients take part.
+    supports : ndarray of bool, shape (n, d), optional
+    momentum, tol
+        As in :func:`ef21`.
+    """
+
+    grads: Sequence[Function]
+    noisy: Any
+    f: Sequence[Function] | None
+    x0: np.ndarray
+    compressor: Compressor
+    terms: Terms
+    chances: np.ndarray
+    supports: np.ndarray | None
+    momentum: float | None
+    tol: float
+
+    @property
+    def scale(self) -> np.ndarray:
+        """What gradients are multiplied by before they are compressed."""
+        n = len(self.grads)
+        return 1 / (n * self.terms.weights) if self.terms.method == "EF21-W" else np.ones(n)
+
+    @property
+    def share(self) -> np.ndarray:
+        """Weights of the shifts in the step."""
+        n = len(self.grads)
+        return self.terms.weights if self.terms.method == "EF21-W" else np.full(n, 1 / n)
+
+    def gradients(self, x: np.ndarray) -> np.ndarray:
+        """∇f_i(x), shape (n, d)."""
+        rows = []
+        for i, g in enumerate(self.grads):
+            row = np.array(g(x), dtype=np.float64)  # a copy: some return one buffer each time
+            if row.shape != x.shape:
+                raise ValueError(
+                    f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
+                )
+            rows.append(row)
+        return np.stack(rows)
+
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """f_i(x), shape (n,); NaN without f."""
+        if self.f is None:
+            return np.full(len(self.grads), math.nan)
+        return np.array([float(g(x)) for g in self.f])
+
+    def distance(self, shifts: np.ndarray, gradients: np.ndarray) -> float:
+        """G of the analysis that is used."""
+        scale = self.scale
+        squares = ((shifts - scale[:, None] * gradients) ** 2).sum(axis=1)
+        return float((self.terms.coefficients / scale**2) @ squares)
+
+    def compressed(
+        self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray
+    ) -> tuple[np.ndarray, int, np.ndarray]:
+        """C of the chosen rows (others are 0), bytes that were sent, and ‖C(v) − v‖²/‖v‖² of each."""
+        out, chosen = np.zeros_like(V), np.flatnonzero(rows)
+        part, kind = V[chosen], type(self.compressor)
+        if kind is TopK and V.shape[1] <= SORTED_BELOW:
+            k = self.compressor.count(V.shape[1])
+            size = np.abs(part)
+            if k == 1:
+                where = size.argmax(axis=1)[:, None]
+            else:
+                where = (-size).argsort(axis=1, kind="stable")[:, :k]
+            kept = np.zeros_like(part)
+            np.put_along_axis(kept, where, np.take_along_axis(part, where, 1), 1)
+            out[chosen], sent = kept, 8 * k * len(chosen)
+        elif kind in (Identity, NaturalDeterministic) and len(chosen):
+            payload = self.compressor.compress(part)
+            out[chosen] = self.compressor.decompress(payload)
+            sent = payload.nbytes
+        else:
+            sent = 0
+            for i in chosen:
+                payload = self.compressor.compress(V[i], rng)
+                out[i] = self.compressor.decompress(payload)
+                sent += payload.nbytes
+        size = (part**2).sum(axis=1)
+        left = ((out[chosen] - part) ** 2).sum(axis=1)
+        return out, sent, left[size > 0] / size[size > 0]
+
+    def run(
+        self,
+        gamma: float,
+        T: int,
+        guarded: bool,
+        callback: Any,
+        rng: np.random.Generator,
+        certify: bool,
+    ) -> Outcome:
+        """Make `T` steps of length `gamma`."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._run(gamma, T, guarded, callback, rng, certify)
+
+    def _run(
+        self,
+        gamma: float,
+        T: int,
+        guarded: bool,
+        callback: Any,
+        rng: np.random.Generator,
+        certify: bool,
+    ) -> Outcome:
+        n, d, method = len(self.grads), len(self.x0), self.terms.method
+        source = repr(rng.bit_generator.state)
+        everybody, all_present = np.ones(n, dtype=bool), bool((self.chances == 1).all())
+        theta, f_inf, factor = self.terms.theta, self.terms.f_inf, self.terms.factor
+        scale, share, notes = self.scale, self.share, Notes()
+        x, true = self.x0.copy(), self.gradients(self.x0)
+        first_values = values = self.values(x)
+        if (bad := ~np.isfinite(true).all(axis=1)).any():
+            raise ValueError(f"grads: client {int(bad.argmax())} returned NaN or infinity at x0")
+        if self.f is not None and (bad := ~np.isfinite(values)).any():
+            raise ValueError(f"f: client {int(bad.argmax())} returned NaN or infinity at x0")
+        first, target = true, self._target(x, true, rng)
+        noise_sums = np.zeros((n, d))
+        noisy = method == "EF21-SGD"
+        velocity = target.copy()
+        shifts, sent, outside = np.zeros((n, d)), 0, 0.0
+        contraction, nothing = 0.0, np.zeros(0)
+        single, single_f = np.ones(n, dtype=bool), True
+        if method not in WITHOUT_SHIFTS and self.terms.init != "zero":
+            if self.terms.init == "compress" and method != "GD":
+                shifts, sent, lost = self.compressed(scale[:, None] * target, rng, everybody)
+                contraction = float(lost.max(initial=0.0))
+            else:
+                shifts, sent = scale[:, None] * target, 4 * n * d
+
+        def note(values: np.ndarray, gradients: np.ndarray, g: float) -> None:
+            nonlocal outside, single, single_f
+            mean = gradients.sum(axis=0) / n
+            distance, value = self.distance(shifts, gradients), float(values.sum()) / n
+            notes.f.append(value)
+            notes.gradient2.append(float(mean @ mean))
+            notes.G.append(distance)
+            notes.lyapunov.append(value - f_inf + g / (2 * theta) * factor * distance)
+            notes.sent.append(float(sent))
+            notes.magnitude.append(float(np.abs(values).sum()) / len(values))
+            notes.size.append(math.sqrt(float(x @ x)))
+            notes.norms.append(np.sqrt((gradients**2).sum(axis=1)))
+            if single.any():
+                single &= in_single(gradients).all(axis=1)
+            single_f = single_f and bool(in_single(values).all())
+            if self.supports is not None:
+                outside = max(outside, float(np.abs(gradients[~self.supports]).max(initial=0.0)))
+
+        def drawn(target: np.ndarray, gradients: np.ndarray) -> None:
+            nonlocal noise_sums
+            off = target - gradients
+            length = np.sqrt((noise_sums**2).sum(axis=1))
+            notes.noise.append((off**2).sum(axis=1))
+            notes.along.append((noise_sums * off).sum(axis=1) / np.where(length > 0, length, 1.0))
+            noise_sums = noise_sums + off
+
+        note(values, true, gamma)
+        if noisy:
+            drawn(target, true)
+        floor, streak, message = gamma, 0, "all steps were made"
+        success = complete = True
+        limit = FAR * max(notes.gradient2[0], 1e-200)
+        for t in track(range(T), f"{method}, {n} clients"):
+            if notes.gradient2[-1] < self.tol:
+                message, complete = f"‖∇f‖² fell below {self.tol:g}", False
+                break
+            if callback is not None:
+                try:
+                    callback(t, x)
+                except StopIteration:
+                    message, complete = "stopped by callback", False
+                    break
+            while True:
+                cost, lost = 0, nothing
+                target_after, velocity_after = target, velocity
+                if method == "EF14":
+                    pushed = shifts + gamma * target
+                    made, cost, lost = self.compressed(pushed, rng, everybody)
+                    after, new = x - made.mean(axis=0), pushed - made
+                elif method == "DCGD":
+                    made, cost, lost = self.compressed(target, rng, everybody)
+                    after, new = x - gamma * made.mean(axis=0), shifts
+                else:
+                    after, new = x - gamma * (share @ shifts), shifts
+                true_after = self.gradients(after)
+                values_after = self.values(after)
+                mean_after = true_after.sum(axis=0) / n
+                fine = float(mean_after @ mean_after) < limit and (
+                    self.f is None or bool(np.isfinite(values_after).all())
+                )
+                if fine:
+                    target_after = self._target(after, true_after, rng)
+                    fine = bool(np.isfinite(target_after).all())
+                if fine:
+                    if self.momentum is not None:
+                        velocity_after = (
+                            1 - self.momentum
+                        ) * velocity + self.momentum * target_after
+                    else:
+                        velocity_after = target_after
+                    if method == "GD":
+                        new, cost = scale[:, None] * target_after, 4 * n * d
+                    elif method not in WITHOUT_SHIFTS:
+                        takes_part = everybody if all_present else rng.random(n) < self.chances
+                        change, cost, lost = self.compressed(
+                            scale[:, None] * velocity_after - shifts, rng, takes_part
+                        )
+                        new = shifts + change
+                if not guarded or gamma <= floor:
+                    break
+                if fine and self._fell(notes, gamma, new, true_after, values_after, after):
+                    break
+                gamma, streak = max(floor, gamma / 2), 0
+            if not fine:
+                message, success, complete = _diverged(true_after, after), False, False
+                break
+            step, change = after - x, true_after - true
+            mean, mean_change = true.sum(axis=0) / n, change.sum(axis=0) / n
+            notes.gamma.append(gamma)
+            notes.moved.append(math.sqrt(float(step @ step)))
+            notes.before.append(float(mean @ step))
+            notes.after.append(float(mean_after @ step))
+            notes.mean_change.append(math.sqrt(float(mean_change @ mean_change)))
+            notes.changes.append(np.sqrt((change**2).sum(axis=1)))
+            x, true, target, velocity, shifts = after, true_after, target_after, velocity_after, new
+            values = values_after
+            sent += cost
+            if len(lost):
+                contraction = max(contraction, float(lost.max()))
+                notes.lost.append(float(lost.mean()))
+            note(values, true, gamma)
+            if noisy:
+                drawn(target, true)
+            streak += 1
+            if guarded and streak == 10:
+                gamma, streak = 2 * gamma, 0
+        again, f_again = np.zeros(n), 0.0
+        if certify:
+            again = np.sqrt(((self.gradients(self.x0) - first) ** 2).sum(axis=1))
+            f_again = abs(float((self.values(self.x0) - first_values).mean()))
+        trace = Trace(
+            f=np.array(notes.f),
+            gradient2=np.array(notes.gradient2),
+            G=np.array(notes.G),
+            gamma=np.array(notes.gamma),
+            magnitude=np.array(notes.magnitude),
+            size=np.array(notes.size),
+            norms=np.array(notes.norms),
+            moved=np.array(notes.moved),
+            before=np.array(notes.before),
+            after=np.array(notes.after),
+            mean_change=np.array(notes.mean_change),
+            changes=np.array(notes.changes).reshape(-1, n),
+            single=single,
+            single_f=single_f,
+            contraction=contraction,
+            lost=np.array(notes.lost),
+            outside=outside,
+            again=again,
+            f_again=f_again,
+            d=d,
+            source=source,
+            noise=Noise(np.array(notes.noise), np.array(notes.along)) if noisy else None,
+        )
+        history = {
+            "f": trace.f,
+            "grad_norm2": trace.gradient2,
+            "G": trace.G,
+            "lyapunov": np.array(notes.lyapunov),
+            "bytes_up": np.array(notes.sent),
+            "gamma": trace.gamma,
+        }
+        value = float(values.mean())
+        return Outcome(
+            x, true.mean(axis=0), value, shifts, history, trace, message, success, complete
+        )
+
+    def _fell(
+        self,
+        notes: Notes,
+        gamma: float,
+        shifts: np.ndarray,
+        gradients: np.ndarray,
+        values: np.ndarray,
+        x: np.ndarray,
+    ) -> bool:
+        """Whether Φ fell enough from the last point to this one, with the rounding of f as slack."""
+        weight = gamma / (2 * self.terms.theta) * self.terms.factor
+        fall = (float(values.mean()) - notes.f[-1]) + weight * (
+            self.distance(shifts, gradients) - notes.G[-1]
+        )
+        norms = float(np.sqrt((gradients**2).sum(axis=1)).mean())
+        size, d = math.sqrt(float(x @ x)), len(x)
+        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size)
+        slack += f_rounding(d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1])
+        return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
+
+    def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.terms.method != "EF21-SGD":
+            return true
+        rows = [np.array(g(x, rng), dtype=np.float64) for g in self.noisy]
+        for i, row in enumerate(rows):
+            if row.shape != x.shape:
+                raise ValueError(
+                    f"noisy_grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
+                )
+        return np.stack(rows)
+
+
+def _diverged(gradients: np.ndarray, x: np.ndarray) -> str:
+    bad = ~np.isfinite(gradients).all(axis=1)
+    who = f"client {int(bad.argmax())} returned NaN or infinity" if bad.any() else "∇f grew"
+    return f"diverged: {who} at ‖x‖ = {np.linalg.norm(x):.3g}; the step is too long"

@@ -1,0 +1,225 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ranks
+import torch
+import torch.distributed as dist
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from whp.distributed import (
+    BlockTopK,
+    EF21State,
+    Identity,
+    NaturalDeterministic,
+    RandK,
+    TopK,
+    ef21_hook,
+    run_ranks,
+)
+from whp.distributed._error_feedback.hook import _difference, _on_device, contraction_of
+
+
+@pytest.fixture
+def alone():
+    """A group of one process, this one."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def wrapped(**options):
+    torch.default_generator.manual_seed(0)
+    module = torch.nn.Linear(64, 32)
+    ddp = torch.nn.parallel.DistributedDataParallel(module)
+    state = EF21State(module, **{"compressor": BlockTopK(0.1), "dense_below": 40, **options})
+    ddp.register_comm_hook(state, ef21_hook)
+    return module, ddp, state
+
+
+def test_a_scaler_sees_overflow_and_the_state_does_not(alone):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1000)
+    module, ddp, state = wrapped(scaler=scaler)
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-9)
+    X = 1e6 * torch.randn(8, 64, generator=torch.Generator().manual_seed(1))
+    begun = module.weight.detach().clone()
+    scales = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        scaler.scale(ddp(X).square().mean() / 1e6).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scales.append(scaler.get_scale())
+        if state.skipped and not state._average:
+            assert torch.equal(module.weight, begun)
+    assert scales[0] == 2.0**119  # the first step overflowed, and the scaler was told
+    assert 0 < state.skipped < 20
+    assert torch.isfinite(module.weight).all()
+    assert not torch.equal(module.weight, begun)
+    assert all(torch.isfinite(v).all() for v in state._average.values())
+
+
+def test_first_shifts_are_dense_also_after_an_overflow(alone):
+    module, ddp, state = wrapped()
+    for bad in (True, False):
+        module.zero_grad()
+        ddp(torch.ones(8, 64) * (np.inf if bad else 1.0)).square().mean().backward()
+    assert state.skipped == 1
+    weight = state._local["weight"]
+    assert torch.equal(weight, module.weight.grad.reshape(-1))
+    assert (weight != 0).all()
+
+
+def test_without_a_scaler_the_last_average_stands_in(alone):
+    module, ddp, state = wrapped(compressor=Identity())
+    ddp(torch.ones(8, 64)).square().mean().backward()
+    before = module.weight.grad.clone()
+    module.zero_grad()
+    ddp(torch.full((8, 64), np.nan)).square().mean().backward()
+    assert torch.equal(module.weight.grad, before)
+    assert state.skipped == 1
+
+
+def test_reports_count_what_was_looked_at(alone):
+    module, ddp, state = wrapped(check_every=3, resync_every=4)
+    for _ in range(10):
+        module.zero_grad()
+        ddp(torch.randn(8, 64)).square().mean().backward()
+    contraction, invariant = state.report()["certificates"]
+    assert contraction.inputs["steps looked at"] == 3  # the first was dense
+    assert invariant.inputs["times averaged anew"] == 2
+    assert contraction.verdict == invariant.verdict == "holds"
+    assert "of the steps of the optimizer nothing is said" in contraction.claim
+
+
+def test_a_hook_takes_nothing_that_draws():
+    with pytest.raises(ValueError, match="deterministic"):
+        EF21State(torch.nn.Linear(2, 2), compressor=RandK(1))
+    with pytest.raises(TypeError, match="scaler"):
+        EF21State(torch.nn.Linear(2, 2), scaler=3.0)
+
+
+def test_another_device_is_pretended():
+    script = Path(__file__).with_name("on_a_device.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["TopK", "BlockTopK", "NaturalDeterministic", "Identity"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "compressor", [TopK(30), BlockTopK(0.1), NaturalDeterministic(), Identity()], ids=repr
+)
+def test_a_device_chooses_what_the_processor_does(compressor):
+    if not torch.cuda.is_available():
+        pytest.skip("no device")
+    v = torch.randn(1234, generator=torch.Generator().manual_seed(0))
+    shift = torch.zeros_like(v)
+    values, indices, good = _difference(compressor, v, shift)
+    there, where, fine = _difference(compressor, v.cuda(), shift.cuda())
+    assert there.is_cuda
+    assert good == fine
+    if indices is None:
+        assert torch.equal(values, there.cpu())
+    else:
+        order, other = indices.argsort(), where.argsort()
+        assert torch.equal(indices[order], where[other].cpu())
+        assert torch.equal(values[order], there[other].cpu())
+        assert contraction_of(v, values, indices) == pytest.approx(
+            contraction_of(v.cuda(), there, where)
+        )
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    arrays(np.float32, st.integers(1, 60), elements=st.floats(-4, 4, width=32)),
+    st.integers(1, 12),
+    st.floats(0.05, 1),
+)
+def test_block_selection_is_that_of_sorting(v, block, ratio):
+    import torch
+
+    compressor = BlockTopK(ratio, block)
+    chosen = compressor.select(v)
+    expected = []
+    for start in range(0, len(v), block):
+        part = np.abs(v[start : start + block])
+        k = min(len(part), max(1, math.ceil(ratio * len(part) - 1e-9)))
+        expected += sorted((start + np.argsort(-part, kind="stable")[:k]).tolist())
+    assert sorted(chosen.tolist()) == sorted(expected)
+    assert len(chosen) == compressor.count(len(v))
+    assert sorted(_on_device(compressor, torch.from_numpy(v)).tolist()) == sorted(expected)
+    values, indices, finite = compressor.difference(v, np.ones_like(v))
+    assert finite
+    assert (values == (v - 1)[indices]).all()
+    top = TopK(min(block, len(v)))
+    assert top.select(v).tolist() == _on_device(top, torch.from_numpy(v)).tolist()
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Ten steps of DistributedDataParallel without a hook."""
+    return run_ranks(ranks.train, 2, None, 10, {})[0]["parameters"]
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": 128.0}, {"accumulate": 2}], ids=str)
+def test_everything_sent_is_plain_ddp_and_replicas_are_equal(plain, options):
+    whole = run_ranks(ranks.train, 2, Identity(), 10, options)
+    assert float((plain - whole[0]["parameters"]).abs().max()) <= (1e-5 if options else 1e-6)
+    assert whole[0]["digest"] == whole[1]["digest"]
+
+
+def test_momentum_from_compressed_first_shifts():
+    moved = run_ranks(
+        ranks.train, 2, BlockTopK(0.05), 30, {"state": {"momentum": 0.5, "init": "compress"}}
+    )
+    assert moved[0]["digest"] == moved[1]["digest"]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Two hundred steps that send a hundredth."""
+    return run_ranks(ranks.train, 2, BlockTopK(0.01), 200, {})
+
+
+def test_replicas_stay_bit_identical(trained):
+    assert trained[0]["digest"] == trained[1]["digest"]
+    report = trained[0]["report"]
+    assert report["share_of_dense"] < 0.15
+    assert {c.name: c.verdict for c in report["certificates"]} == {
+        "contraction": "holds",
+        "invariant": "holds",
+    }
+    assert trained[0]["losses"][-1] < trained[0]["losses"][0]
+
+
+def test_a_run_that_goes_on_from_its_state_is_the_same_to_the_last_bit(trained):
+    again = run_ranks(ranks.train, 2, BlockTopK(0.01), 200, {"restart_at": 100})
+    assert again[0]["digest"] == trained[0]["digest"]
+
+
+def test_a_nan_batch_is_skipped_on_all_ranks():
+    found = run_ranks(ranks.train, 2, TopK(ratio=0.05), 30, {"nan_at": 10})
+    assert found[0]["digest"] == found[1]["digest"]
+    assert found[0]["report"]["skipped"] > 0
+    assert bool(found[0]["parameters"].isfinite().all())
+
+
+def test_state_survives_the_rebuilding_of_buckets():
+    (first, *later), off = run_ranks(ranks.bucket_layouts, 2)[0]
+    assert all(layout == later[0] for layout in later)
+    assert first != later[0]  # DDP rebuilt them after the first backward pass
+    assert off <= 1e-5
+
+
+def test_state_of_other_runs_is_refused():
+    messages = run_ranks(ranks.wrong_loads, 2)[0]
+    assert messages[0] == "EF21 state saved for world size 4, got 2; use reset=True"
+    assert ["rank" in messages[1], "compressor" in messages[2], "'0.weight'" in messages[3]] == [
+        True
+    ] * 3
