@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from whp.certificate import Answer, Certificate, Relation, Scope, Status, Verdict, schema, worst
 from whp.intervals import Estimate, exact
-from whp.undeclared import met, unchecked, violated
+
+
+def met(statement, evidence=""):
+    return Answer(statement, Status.MET, evidence)
+
+
+def unchecked(statement, evidence=""):
+    return Answer(statement, Status.UNCHECKED, evidence)
+
+
+def violated(statement, evidence="", remedy=""):
+    return Answer(statement, Status.VIOLATED, evidence, remedy)
 
 
 def make(**changes):

@@ -37,7 +37,6 @@ __all__ = [
     "Condition",
     "Derived",
     "Theorem",
-    "undeclared",
 ]
 
 AT_MOST, AT_LEAST = Relation.AT_MOST, Relation.AT_LEAST
@@ -281,40 +280,6 @@ class Theorem:
             self.quantity,
             self.scope,
         )
-
-
-def undeclared(
-    name: str,
-    claim: str,
-    source: str,
-    relation: str,
-    bound: float,
-    confidence: float,
-    measured: Estimate | None = None,
-    trivial: float | None = None,
-    assumptions: Iterable[Answer] = (),
-    inputs: Mapping[str, Scalar] | None = None,
-    needs: str = "",
-    remedy: str = "",
-) -> Certificate:
-    """A certificate without a declared theorem, for methods that have not declared theirs.
-
-    For the arguments see :class:`whp.certificate.Certificate`; it has no scope and no quantity.
-    """
-    return Certificate(
-        name,
-        claim,
-        source,
-        Relation(relation),
-        bound,
-        confidence,
-        measured,
-        trivial,
-        tuple(assumptions),
-        dict(inputs or {}),
-        needs,
-        remedy,
-    )
 
 
 def _identifier(name: str, what: str) -> None:

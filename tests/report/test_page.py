@@ -6,27 +6,35 @@ import networkx as nx
 import pytest
 
 from whp.catalogue import find
+from whp.certificate import Answer, Certificate, Relation, Status
 from whp.experiment.findings import Published
 from whp.experiment.study import Finding, Outcome
 from whp.intervals import Estimate, exact
 from whp.report import Card, ledger, page, svg
-from whp.undeclared import met, undeclared, violated
 
 ATTACK = "<script>alert(1)</script>"
 CERTIFICATES = (
-    undeclared(
+    Certificate(
         "bars",
         f"{ATTACK} <= 1",
         "Theorem 1",
-        "<=",
+        Relation.AT_MOST,
         1.0,
         0.95,
         exact(0.5),
         2.0,
-        (met(ATTACK, ATTACK),),
+        (Answer(ATTACK, Status.MET, ATTACK),),
     ),
-    undeclared(
-        "other", "x", "Theorem 2", "<=", 1.0, 0.95, exact(0.5), 2.0, (violated("rank", "", ATTACK),)
+    Certificate(
+        "other",
+        "x",
+        "Theorem 2",
+        Relation.AT_MOST,
+        1.0,
+        0.95,
+        exact(0.5),
+        2.0,
+        (Answer("rank", Status.VIOLATED, "", ATTACK),),
     ),
 )
 FOUND = Published(
