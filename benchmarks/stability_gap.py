@@ -16,7 +16,7 @@ from whp.peers.continual import AVALANCHE
 
 def data(watch: bool) -> Any:
     def setup() -> dict[str, Any]:
-        from whp.studies._streams import by_class
+        from whp.datasets.image_tasks import by_class
 
         torch.set_num_threads(1)
         train, test = by_class("mnist", 0, tasks=2)

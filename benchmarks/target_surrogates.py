@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from whp.datasets.streams import breast_cancer
 from whp.experiment.benchmark import Case, Target
 from whp.optim import SSO, SSOClassifier, loss_oracle
-from whp.studies.target_surrogates.experiments import breast_cancer
 
 
 def images() -> dict[str, Any]:
@@ -50,11 +50,12 @@ def adam(data: dict[str, Any]) -> Any:
 
 def table() -> dict[str, Any]:
     X, y = breast_cancer()
+    X = np.column_stack([X, np.ones(len(X))])
     rng = np.random.default_rng(0)
     big = rng.normal(size=(20_000, 100))
     return {
         "X": X,
-        "y": y.astype(int),
+        "y": (y + 1) // 2,
         "big": big,
         "labels": (big[:, 0] + 0.5 * rng.normal(size=20_000) > 0).astype(int),
     }

@@ -1,17 +1,13 @@
-"""The small networks that studies of image data train, and the data as tensors."""
+"""The small networks that studies of image data train."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from whp.continual.backbones import cnn, mlp
-from whp.datasets import images
 
-__all__ = ["backbone", "cnn", "image_set", "lenet", "mlp", "res8", "split_set"]
+__all__ = ["backbone", "cnn", "lenet", "mlp", "res8"]
 
 
 def lenet(outputs: int = 10) -> nn.Sequential:
@@ -81,19 +77,3 @@ def backbone(name: str, data: str, seed: int) -> nn.Sequential:
         case "res8":
             return res8(side)
     raise ValueError(f"backbone must be 'mlp', 'cnn', 'lenet' or 'res8', got {name!r}")
-
-
-@lru_cache(maxsize=4)
-def image_set(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of pixels in [0, 1] and classes of ``"digits"``, ``"mnist"`` or ``"animals"``."""
-    return {"digits": images.digits, "mnist": images.mnist, "animals": images.animals}[name]()
-
-
-def split_set(
-    name: str, seed: int, train: int | None = None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """X, y to train on and X, y to test on; 400 rows a class to train, 120 for digits of 8 × 8."""
-    X, y = image_set(name)
-    inside, outside = images.split(y, seed, train or (120 if name == "digits" else 400))
-    tensors = torch.from_numpy(X), torch.from_numpy(y)
-    return tuple(t[torch.from_numpy(i)] for i in (inside, outside) for t in tensors)  # type: ignore[return-value]

@@ -114,8 +114,8 @@ def noise_on_mnist(config: dict[str, Any], rng: np.random.Generator) -> Row:
 def _noise(config: dict[str, Any]) -> Row:
     import torch
 
+    from whp.datasets.image_tasks import split_set
     from whp.losses import CompSumLoss
-    from whp.studies._networks import split_set
 
     seed, tau, noise = config["seed"], config["tau"], config["noise"]
     X, y, T, clean = split_set(config["data"], seed)
@@ -291,8 +291,8 @@ def attack_on_mnist(config: dict[str, Any], rng: np.random.Generator) -> Row:
 
 
 def _attack(config: dict[str, Any]) -> Row:
+    from whp.datasets.image_tasks import split_set
     from whp.losses._comp_sum_losses.network import Network
-    from whp.studies._networks import split_set
 
     seed, data = config["seed"], config["data"]
     X, y, T, labels = split_set(data, seed)
@@ -307,7 +307,7 @@ def robust(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
     """Bounds of the robust error against the exact one (linear), and against an attack (a small network)."""
     from torch.nn import functional
 
-    from whp.studies._networks import split_set
+    from whp.datasets.image_tasks import split_set
 
     X, y, T, labels = (t.numpy() for t in split_set("digits", config["seed"]))
     centres = np.stack([X[y == c].mean(axis=0) for c in range(10)]).astype(np.float64)
@@ -343,8 +343,8 @@ def robust(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
 
 def noisy_digits(tau: float, seed: int = 0, noise: float = 0.2) -> dict[str, Any]:
     """Logits of test digits from a network trained on flipped labels, with flipped and with clean labels."""
+    from whp.datasets.image_tasks import split_set
     from whp.losses import CompSumLoss
-    from whp.studies._networks import split_set
 
     X, y, T, clean = split_set("digits", seed)
     flips = np.random.default_rng([seed, 1])

@@ -48,8 +48,8 @@ def watched(
 ) -> tuple[StabilityGapResult, ContinualFit]:
     """A two-layer network trained on a stream by SGD at 0.1, evaluated after every update."""
     from whp.continual import ContinualEvaluator, continual_fit
+    from whp.datasets.image_tasks import by_class, rotated
     from whp.studies._networks import backbone
-    from whp.studies._streams import by_class, rotated
 
     train, test = rotated(data, seed, angles) if angles else by_class(data, seed, tasks=tasks)
     evaluator = ContinualEvaluator(test, scenario=scenario, random_state=seed)
@@ -139,8 +139,8 @@ def angle(config: dict[str, Any], rng: np.random.Generator) -> Row:
 def gradients(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
     """Norms of both parts of the gradient early in the second task."""
     from whp.continual import continual_fit
+    from whp.datasets.image_tasks import by_class
     from whp.studies._networks import backbone
-    from whp.studies._streams import by_class
 
     method, data, seed = config["method"], config["data"], config["seed"]
     scenario = "task" if method == "lwf" else "class"

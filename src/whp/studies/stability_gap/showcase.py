@@ -20,8 +20,8 @@ def example() -> dict[str, Any]:
     Evaluated after every update.
     """
     from whp.continual import ContinualEvaluator, continual_fit
+    from whp.datasets.image_tasks import by_class
     from whp.studies._networks import backbone
-    from whp.studies._streams import by_class
 
     train, test = by_class("digits", 0)
     evaluator = ContinualEvaluator(test, scenario="task", random_state=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whp.datasets import streams
 from whp.experiment.study import Study
 from whp.optim import target_surrogates
 from whp.optim._target_surrogates.expectation import recursion_bound, target_noise
@@ -31,11 +32,8 @@ study = Study("target-surrogates")
 @lru_cache(maxsize=1)
 def breast_cancer() -> tuple[np.ndarray, np.ndarray]:
     """Breast cancer, 569 × 31 with a bias column, standardised."""
-    from sklearn.datasets import load_breast_cancer
-
-    X, y = load_breast_cancer(return_X_y=True)
-    X = (X - X.mean(axis=0)) / X.std(axis=0)
-    return np.column_stack([X, np.ones(len(X))]), y.astype(np.float64)
+    X, y = streams.breast_cancer()
+    return np.column_stack([X, np.ones(len(X))]), (y + 1) / 2
 
 
 @lru_cache(maxsize=1)
@@ -161,8 +159,8 @@ def network(config: dict[str, Any], rng: np.random.Generator) -> Row:
     from torch import nn
     from torch.nn import functional
 
+    from whp.datasets.image_tasks import split_set
     from whp.optim import SSO, loss_oracle
-    from whp.studies._networks import split_set
 
     X, y, *_ = split_set("mnist", config["seed"])
     method, calls = config["method"], config["calls"]

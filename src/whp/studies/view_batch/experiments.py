@@ -119,7 +119,7 @@ def _train(config: Row) -> list[Row]:
     """A small convolutional network on tasks of two classes, with a memory of 200 rows where there is one."""
     from whp.continual._view_batch import runs
     from whp.continual._view_batch.views import strong_view, weak_view
-    from whp.studies._streams import by_class, rotated
+    from whp.datasets.image_tasks import by_class, rotated
 
     seed, data = config["seed"], config["data"]
     how = ORDINARY | VARIANTS[config["variant"]]

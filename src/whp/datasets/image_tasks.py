@@ -1,4 +1,4 @@
-"""Streams of tasks out of image data, for the studies of continual learning."""
+"""Images as tensors, and streams of tasks out of them, as studies of continual learning have them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,27 @@ import torch
 from scipy.ndimage import rotate
 from torch import Tensor
 
-from whp.studies._networks import split_set
+from whp.datasets import images
 
-__all__ = ["Pairs", "by_class", "permuted", "rotated"]
+__all__ = ["Pairs", "by_class", "image_set", "permuted", "rotated", "split_set"]
 
 Pairs = list[tuple[Tensor, Tensor]]
+
+
+@lru_cache(maxsize=4)
+def image_set(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of pixels in [0, 1] and classes of ``"digits"``, ``"mnist"`` or ``"animals"``."""
+    return {"digits": images.digits, "mnist": images.mnist, "animals": images.animals}[name]()
+
+
+def split_set(
+    name: str, seed: int, train: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """X, y to train on and X, y to test on; 400 rows a class to train, 120 for digits of 8 × 8."""
+    X, y = image_set(name)
+    inside, outside = images.split(y, seed, train or (120 if name == "digits" else 400))
+    tensors = torch.from_numpy(X), torch.from_numpy(y)
+    return tuple(t[torch.from_numpy(i)] for i in (inside, outside) for t in tensors)  # type: ignore[return-value]
 
 
 def by_class(
