@@ -306,11 +306,24 @@ class SnapshotGuard:
         Parameters
         ----------
         step : int
-            Number of the step that ``optimizer.step()`` has just finished.
+            Number of the step that ``optimizer.step()`` has just finished. It grows from call to call, and is larger than the
+            one that was restored.
+
+        Raises
+        ------
+        ValueError
+            If it does not grow: a number within the epoch, or a loop that begins at 0 whatever :meth:`restore` said. Snapshots
+            would not be taken, and the copies that are held stay.
         """
         if self.smp is None:
             raise RuntimeError(
                 "restore() must be called before the first step: it finds or starts the keeper of memory"
+            )
+        before = self.report_.step if self.report_ is not None else -1
+        before = before if self.live is None else max(before, self.live[0])
+        if step <= before:
+            raise ValueError(
+                f"step must grow, got {step} after {before}: number the steps of all epochs, from what restore() returns"
             )
         now = time.perf_counter()
         missed, self._fenced = not self._fenced, True
@@ -443,6 +456,7 @@ class SnapshotGuard:
         flat = flatten(collect(self.state))
         if not self._agree(step, flat):
             self.due = step + 1
+            self.stats_.add_stall(time.perf_counter() - start)  # it held the loop up all the same
             return
         session = self.session
         try:
