@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -397,10 +398,11 @@ def test_steps_that_do_not_grow_are_refused(memory, numbers):
     values = torch.zeros(10)
     with SnapshotGuard({"x": values}, every=3, smp_dir=memory, run="grow") as guard:
         guard.restore()
+        for number in numbers[:-1]:
+            guard.pre_step()
+            guard.post_step(number)
         with pytest.raises(ValueError, match="number the steps of all epochs"):
-            for number in numbers:
-                guard.pre_step()
-                guard.post_step(number)
+            guard.post_step(numbers[-1])
 
 
 def test_a_loop_that_begins_at_0_whatever_was_restored_is_refused(memory):
@@ -464,3 +466,28 @@ def test_a_run_that_begins_anew_is_not_taken_for_the_older_one_on_disk(memory, t
     assert 500 <= came == 500 + start - 1
     answer = next(a for a in last.certificates()[0].conditions if a.name == "few-lost")
     assert answer.status is Status.UNCHECKED, "memory was lost, nobody knows how much"
+
+
+@pytest.mark.parametrize("where", ["inside", "after", "head"])
+def test_a_scheduler_that_is_stepped_after_the_copy_is_told(memory, where):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    state = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    with (
+        warnings.catch_warnings(record=True) as heard,
+        SnapshotGuard(state, every=2, mode="sync", smp_dir=memory, run="late") as guard,
+    ):
+        warnings.simplefilter("always")
+        for step in range(guard.restore(), 4):
+            if where == "head":
+                scheduler.step()
+            guard.pre_step()
+            optimizer.step()
+            if where == "inside":
+                scheduler.step()
+            guard.post_step(step)
+            if where == "after":
+                scheduler.step()
+    told = [w for w in heard if "one step behind" in str(w.message)]
+    assert len(told) == (where == "after")

@@ -100,7 +100,8 @@ class FailureLog:
         members : sequence of sequences of str
             Nodes of each group.
         window : float
-            Seconds from a loss until it is rebuilt.
+            Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+            apart may lie on both sides of a border between two windows.
         start, stop : float
             The time that was watched; a window that does not fit in at its end is left out.
         racks : mapping of str to str, optional

@@ -56,7 +56,8 @@ def read_log(
     nodes : int
         Members of a group; nodes that never failed are not in the file.
     window : float
-        Seconds from a loss until it is rebuilt.
+        Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+        apart may lie on both sides of a border between two windows.
     start, stop : str
         The time that was watched.
     groups : int

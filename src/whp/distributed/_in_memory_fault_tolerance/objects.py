@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from whp.distributed._in_memory_fault_tolerance.shards import compare, flatten, unflatten
 
-__all__ = ["apply", "changing", "checked", "collect", "load", "shape_of"]
+__all__ = ["apply", "changing", "checked", "collect", "load", "schedules", "shape_of"]
 
 
 def checked(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,6 +76,15 @@ def changing(objects: Mapping[str, Any]) -> set[int]:
         for b in module.buffers()
         if b.layout is torch.strided
     }
+
+
+def schedules(objects: Mapping[str, Any]) -> tuple[int, ...]:
+    """How often each scheduler of learning rates was stepped."""
+    return tuple(
+        thing.last_epoch
+        for thing in objects.values()
+        if isinstance(thing, torch.optim.lr_scheduler.LRScheduler)
+    )
 
 
 def shape_of(objects: Mapping[str, Any]) -> str:

@@ -539,7 +539,8 @@ def survival(
     n, m, groups : int
         Members of a group, losses that it survives, number of groups.
     window : float
-        Seconds from a loss until it is rebuilt.
+        Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+        apart may lie on both sides of a border between two windows.
     rate : float, optional
         Failures a second of one node, to reckon with; needed without a log.
     hosts : sequence of sequences of str, optional
