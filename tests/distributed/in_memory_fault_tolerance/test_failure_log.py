@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +192,15 @@ def test_groups_alike_are_seldom_told_apart(p):
         for _ in range(300)
     )
     assert wrong <= 10
+
+
+@pytest.mark.parametrize(
+    ("period", "seen"), [(86_400.0, True), (604_800.0, True), (50_000.0, False)]
+)
+def test_a_rhythm_of_days_or_weeks_is_seen(period, seen):
+    rng = np.random.default_rng(0)
+    at = np.arange(365 * 288) * 300.0
+    counts = rng.binomial(8, np.where(at % period < period / 2, 6e-4, 0.0))
+    log = replace(FailureLog.from_counts(counts, 8), seconds=300.0)
+    assert (log.windows_test().p < 1e-6) == seen
+    assert FailureLog.from_counts(counts, 8).windows_test().p > 0.01, "no length, no rhythm"

@@ -17,6 +17,7 @@ from whp.validate import as_int, as_real
 __all__ = ["FailureLog"]
 
 BLOCKS = 10
+PERIODS = (86_400.0, 604_800.0)  # what people and their jobs go by, in seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +240,7 @@ class FailureLog:
         )
 
     def windows_test(self) -> Test:
-        """Whether windows without a loss are too few, or losses come in spells."""
+        """Whether windows without a loss are too few, or losses come in spells, or in a rhythm of days or weeks."""
         from scipy.stats import binom, chi2
 
         rate = self.losses / self.chances
@@ -260,11 +261,27 @@ class FailureLog:
         spread = float(((sums - due) ** 2 / due).sum() / max(1 - total / self.cells, 1e-9))
         spells = float(chi2.sf(spread, blocks - 1))
         off = 4.5 * math.sqrt(blocks / total)
+        rhythms = [self._rhythm(period) for period in PERIODS]
+        known = [p for p in rhythms if p is not None]
+        beat = math.sqrt(9 / total)
+        also = f", or one that swings by {2 * beat:.0%} with the hours or days" if known else ""
         return Test(
-            min(1.0, 2 * min(few, spells)),
-            f"a log without empty windows, or a rate that is {off:.0%} off in a tenth of the time, nine times in ten; {empty} "
-            f"windows are empty and {self.windows * chance:.3g} expected",
+            min(1.0, (2 + len(known)) * min(few, spells, *known)),
+            f"a log without empty windows, or a rate that is {off:.0%} off in a tenth of the time{also}, nine times in ten; "
+            f"{empty} windows are empty and {self.windows * chance:.3g} expected",
         )
+
+    def _rhythm(self, period: float) -> float | None:
+        """Rayleigh's p of the phases of windows with a loss, in whole periods; None where there are too few to tell."""
+        if self.seconds is None or self.seconds > period / 4:
+            return None
+        whole = int(self.windows * self.seconds // period)
+        phase = self.window * self.seconds / period
+        phase = phase[phase < whole]
+        if whole < 10 or len(phase) < 10:
+            return None
+        turned = complex(np.exp(2j * np.pi * phase).sum())
+        return math.exp(-(abs(turned) ** 2) / len(phase))
 
 
 def _in_racks(

@@ -300,6 +300,32 @@ def bad_weeks(rng: Rng, strength: float) -> Instance:
     return judged({"m": 1, "hosts": hosts(8)}, truth, counts, 8)
 
 
+@worlds.world(run=theorems.survival, breaks=WINDOWS, strengths=(1.0, 0.7), broken_from=0.7)
+def office_hours(rng: Rng, strength: float) -> Instance:
+    """A year of five-minute windows; this share of the losses comes in eight hours of the day. A demand a tenth too high."""
+    busy = np.arange(365 * 288) % 288 < 96
+    p = 3e-4 * np.where(busy, 3 * strength, 1.5 * (1 - strength))
+    counts = rng.binomial(8, p)
+    chances = (alive(binom(8, 9e-4 * strength), 1), alive(binom(8, 4.5e-4 * (1 - strength)), 1))
+    truth = (chances[0] + 2 * chances[1]) / 3
+    options = {"m": 1, "hosts": hosts(8), "demand": truth + 0.1 * (1 - truth)}
+    made = demand_judged(options, truth, counts)
+    log = replace(made.arguments["log"], seconds=300.0)
+    return Instance({**made.arguments, "log": log, "window": 300.0}, made.truths)
+
+
+@worlds.world(run=theorems.survival)
+def a_year_alike(rng: Rng, strength: float) -> Instance:
+    """A year of windows of five minutes without a rhythm; a demand that the log proves."""
+    made = demand_judged(
+        {"m": 1, "hosts": hosts(8), "demand": 0.99999},
+        alive(binom(8, 3e-4), 1),
+        rng.binomial(8, 3e-4, 365 * 288),
+    )
+    log = replace(made.arguments["log"], seconds=300.0)
+    return Instance({**made.arguments, "log": log, "window": 300.0}, made.truths)
+
+
 def halved(function: Callable[..., float]) -> Callable[..., float]:
     """Half of what a function gives."""
     return lambda *arguments: function(*arguments) / 2
