@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -201,6 +200,6 @@ def test_a_rhythm_of_days_or_weeks_is_seen(period, seen):
     rng = np.random.default_rng(0)
     at = np.arange(365 * 288) * 300.0
     counts = rng.binomial(8, np.where(at % period < period / 2, 6e-4, 0.0))
-    log = replace(FailureLog.from_counts(counts, 8), seconds=300.0)
+    log = FailureLog.from_counts(counts, 8, seconds=300.0)
     assert (log.windows_test().p < 1e-6) == seen
     assert FailureLog.from_counts(counts, 8).windows_test().p > 0.01, "no length, no rhythm"

@@ -63,8 +63,10 @@ class FailureLog:
                 raise ValueError(f"{name} must be in 0..{most - 1}, got {values.max()}")
 
     @classmethod
-    def from_counts(cls, counts: Any, n: int) -> FailureLog:
-        """From the number of members lost in every window (rows) of every group (columns).
+    def from_counts(cls, counts: Any, n: int, *, seconds: float | None = None) -> FailureLog:
+        """From the number of members lost in every window (rows, in the order of time) of every group (columns).
+
+        With the length of a window in `seconds` losses at certain hours or days are looked for, too.
 
         Raises
         ------
@@ -76,7 +78,10 @@ class FailureLog:
         if table.dtype.kind not in "biu" and not np.array_equal(table, np.round(table)):
             raise ValueError("counts must be whole numbers of members, got a share or NaN")
         window, group = np.nonzero(table)
-        return cls(n, table.shape[1], len(table), window, group, table[window, group].astype(int))
+        if seconds is not None:
+            seconds = as_real(seconds, "seconds", low=0, high=1e12, open_ends=True)
+        count = table[window, group].astype(int)
+        return cls(n, table.shape[1], len(table), window, group, count, seconds=seconds)
 
     @classmethod
     def from_events(

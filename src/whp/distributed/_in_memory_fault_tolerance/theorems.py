@@ -116,8 +116,8 @@ ALIKE = Condition(
 WINDOWS = Condition(
     "all-windows",
     "the log holds every window that was watched, those without a failure too, alike over time",
-    remedy="give the time that was watched, not the number of failures; where losses come in spells or at certain hours, reckon with "
-    "a log of these alone.",
+    remedy="give the time that was watched, not the number of failures; where losses come in spells or at certain hours, reckon "
+    "with a log of these alone.",
 )
 REPEATABLE = Condition(
     "repeatable-sums",
