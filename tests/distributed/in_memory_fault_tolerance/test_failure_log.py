@@ -132,3 +132,74 @@ def test_a_table_without_a_column_of_nodes_is_refused(tmp_path):
     path = table(tmp_path / "f.csv", ["1,a"], "time,host")
     with pytest.raises(ValueError, match="node"):
         read_log(path, nodes=4, window=10, start="0", stop="100")
+
+
+def written(tmp_path, text):
+    path = tmp_path / "log.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_node_is_one_of_its_group(tmp_path):
+    rows = "time,node,group\n10,rank0,A\n11,rank0,B\n700,rank1,B\n"
+    log = read_log(written(tmp_path, rows), nodes=4, groups=2, window=300.0, start="0", stop="3000")
+    assert (log.losses, log.pairs) == (3, 0)
+    assert sorted(zip(log.window.tolist(), log.group.tolist(), strict=True)) == [
+        (0, 0),
+        (0, 1),
+        (2, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "bounds", "message"),
+    [
+        ("time,node,group\n1,a,A\n2,b,\n", ("0", "3000"), "group is missing in row 2"),
+        ("time,node\n20250131,a\n", ("20250101", "20260101"), "write 2025-01-01"),
+        ("time,node\n1735689600000,a\n", ("1735680000000", "1767216000000"), "milliseconds"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(tmp_path, rows, bounds, message):
+    start, stop = bounds
+    with pytest.raises(ValueError, match=message):
+        read_log(written(tmp_path, rows), nodes=4, groups=2, window=300.0, start=start, stop=stop)
+
+
+def test_nodes_without_a_rack_are_not_in_one(tmp_path):
+    rows = "time,node,rack\n1,a,\n2,b,\n900,c,r\n950, c,r\n"
+    log = read_log(written(tmp_path, rows), nodes=4, window=300.0, start="0", stop="3000")
+    assert (log.losses, log.pairs, log.in_racks, log.in_racks_expected) == (3, 1, 0, 0.0)
+
+
+def test_a_share_is_no_count():
+    with pytest.raises(ValueError, match="whole numbers of members"):
+        FailureLog.from_counts([0, 1.7], 4)
+    with pytest.raises(ValueError, match="whole numbers of members"):
+        FailureLog.from_counts([0, float("nan")], 4)
+
+
+def test_a_node_in_two_groups_is_refused():
+    with pytest.raises(ValueError, match="every node once, got b twice"):
+        FailureLog.from_events([1.0], ["b"], [["a", "b"], ["b", "c"]], window=1.0, start=0, stop=9)
+
+
+@pytest.mark.parametrize("p", [0.0005, 0.02])
+def test_groups_alike_are_seldom_told_apart(p):
+    rng = np.random.default_rng(0)
+    wrong = sum(
+        FailureLog.from_counts(rng.binomial(8, p, (200, 6)), 8).groups_test().p < 0.01
+        for _ in range(300)
+    )
+    assert wrong <= 10
+
+
+@pytest.mark.parametrize(
+    ("period", "seen"), [(86_400.0, True), (604_800.0, True), (50_000.0, False)]
+)
+def test_a_rhythm_of_days_or_weeks_is_seen(period, seen):
+    rng = np.random.default_rng(0)
+    at = np.arange(365 * 288) * 300.0
+    counts = rng.binomial(8, np.where(at % period < period / 2, 6e-4, 0.0))
+    log = FailureLog.from_counts(counts, 8, seconds=300.0)
+    assert (log.windows_test().p < 1e-6) == seen
+    assert FailureLog.from_counts(counts, 8).windows_test().p > 0.01, "no length, no rhythm"

@@ -3,13 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 import ranks
 import torch
 
-from whp.certificate import Verdict
+from whp.certificate import Status, Verdict
 from whp.distributed import RunInUseError, SnapshotGuard, StateMismatchError, UnrecoverableError
 from whp.distributed._in_memory_fault_tolerance import client
 from whp.distributed._in_memory_fault_tolerance.launch import end_keepers
@@ -285,7 +286,7 @@ def test_an_ordinary_restore_holds(memory, capfd):
     assert start >= 2
     assert bool((values == start).all())
     found = {c.name: c for c in again.certificates(steps=100)}
-    assert found["bit-exact-recovery"].headline == "holds, given 1 unchecked"
+    assert found["bit-exact-recovery"].headline == "holds, given 1 unchecked, 1 not refuted"
     assert again.report_.steps_lost == 3 - start
     told = capfd.readouterr().err
     assert "begins at step 0: nothing is held under run holds" in told
@@ -390,3 +391,103 @@ def test_a_state_that_does_not_fit_is_refused_before_the_first_step(memory, monk
     with pytest.raises(MemoryError, match="has 1 MB free, 2 buffers of 4 MB needed"):
         guard.restore()
     guard.close()
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2, 0], [0, 1, 1]])
+def test_steps_that_do_not_grow_are_refused(memory, numbers):
+    values = torch.zeros(10)
+    with SnapshotGuard({"x": values}, every=3, smp_dir=memory, run="grow") as guard:
+        guard.restore()
+        for number in numbers[:-1]:
+            guard.pre_step()
+            guard.post_step(number)
+        with pytest.raises(ValueError, match="number the steps of all epochs"):
+            guard.post_step(numbers[-1])
+
+
+def test_a_loop_that_begins_at_0_whatever_was_restored_is_refused(memory):
+    values = torch.zeros(1000)
+    kept("zero", memory, values).abandon()
+    with SnapshotGuard({"x": values}, every=1, smp_dir=memory, run="zero") as again:
+        assert again.restore() > 0
+        with pytest.raises(ValueError, match="from what restore"):
+            again.post_step(0)
+        again.post_step(again.report_.step + 1)
+
+
+class Forgetful:
+    """Takes its tensor back and not its count."""
+
+    def __init__(self):
+        self.x, self.updates = torch.zeros(100), 0
+
+    def state_dict(self):
+        return {"x": self.x, "updates": self.updates}
+
+    def load_state_dict(self, state):
+        self.x = state["x"]
+
+
+def test_plain_data_that_is_not_taken_back_is_no_exact_recovery(memory):
+    thing = Forgetful()
+    guard = SnapshotGuard({"it": thing}, every=1, mode="sync", smp_dir=memory, run="forgets")
+    guard.restore()
+    for step in range(4):
+        thing.updates += 1
+        guard.post_step(step)
+        time.sleep(0.05)
+    guard.abandon()
+    with SnapshotGuard({"it": Forgetful()}, every=1, smp_dir=memory, run="forgets") as again:
+        assert again.restore() > 0
+        assert not again.report_.digest_ok
+        assert again.certificates()[0].verdict is Verdict.FAILS
+
+
+def test_a_run_that_begins_anew_is_not_taken_for_the_older_one_on_disk(memory, tmp_path):
+    values = torch.zeros(100)
+    options = {"every": 1, "mode": "sync", "smp_dir": memory, "run": "anew"}
+    options |= {"persist_dir": tmp_path, "persist_every": 1}
+
+    def trained(source, steps, first):
+        with SnapshotGuard({"x": values}, **options) as guard:
+            start = guard.restore(source)
+            came = float(values[0])
+            for step in range(start, start + steps):
+                values.fill_(first + step)
+                guard.post_step(step)
+                time.sleep(0.05)
+            return start, came, guard
+
+    trained("auto", 8, 100.0)
+    _, _, anew = trained("fresh", 4, 500.0)
+    assert "set aside in" in anew.report_.said
+    assert list(tmp_path.glob("anew/before-0001/version-*"))
+    start, came, last = trained("auto", 1, 900.0)
+    assert 500 <= came == 500 + start - 1
+    answer = next(a for a in last.certificates()[0].conditions if a.name == "few-lost")
+    assert answer.status is Status.UNCHECKED, "memory was lost, nobody knows how much"
+
+
+@pytest.mark.parametrize("where", ["inside", "after", "head"])
+def test_a_scheduler_that_is_stepped_after_the_copy_is_told(memory, where):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    state = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    with (
+        warnings.catch_warnings(record=True) as heard,
+        SnapshotGuard(state, every=2, mode="sync", smp_dir=memory, run="late") as guard,
+    ):
+        warnings.simplefilter("always")
+        for step in range(guard.restore(), 4):
+            if where == "head":
+                scheduler.step()
+            guard.pre_step()
+            optimizer.step()
+            if where == "inside":
+                scheduler.step()
+            guard.post_step(step)
+            if where == "after":
+                scheduler.step()
+    told = [w for w in heard if "one step behind" in str(w.message)]
+    assert len(told) == (where == "after")

@@ -159,3 +159,26 @@ def test_another_state_is_refused_by_name():
     ):
         compare(one.manifest, two.manifest, ("o.",))
     compare(one.manifest, one.manifest)
+
+
+@pytest.mark.parametrize("first", ["a", "c"])
+def test_storages_of_one_address_and_two_lengths(first):
+    values = np.arange(40, dtype=np.float32)
+    state = {first: torch.from_numpy(values[:5]), "b": torch.from_numpy(values)}
+    flat = flatten(state)
+    back = unflatten(flat.stream(), flat.manifest, flat.plain)
+    assert torch.equal(back["b"], torch.arange(40.0))
+    assert torch.equal(back[first], torch.arange(5.0))
+
+
+@pytest.mark.parametrize("number", [3, 85, 300, 1000])
+def test_every_tensor_is_looked_at(number):
+    flat = flatten({f"{i}": torch.zeros(64) for i in range(number)})
+    places = flat.places(0, flat.size, set())
+    assert {i for i, _, _ in places} == set(range(number))
+    assert len(places) == len(set(places)) <= max(256, number)
+
+
+def test_conjugate_views_are_refused():
+    with pytest.raises(TypeError, match="conjugate or negative"):
+        flatten({"x": torch.ones(3, dtype=torch.complex64).conj()})

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from whp.distributed import loss_probability, optimal_interval, survival_probability
-from whp.distributed._in_memory_fault_tolerance.survival import every_steps, overhead
+from whp.distributed._in_memory_fault_tolerance.survival import (
+    every_steps,
+    largest_loss,
+    least_survival,
+    overhead,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +52,17 @@ def test_correlation_destroys_survival():
     for wrong in ({"p": 1.5}, {"m": 8}, {"rho": -1}, {"scheme": "tape"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             survival_probability(**{"n": 8, "m": 1, "p": 0.01} | wrong)
+
+
+@pytest.mark.parametrize(("m", "rho"), [(1, 1.0), (1, 0.2), (3, 0.9), (2, 1e-3)])
+def test_the_least_survival_is_the_smallest_up_to_the_correlation(m, rho):
+    values = [survival_probability(8, m, 0.01, rho=rho * i / 2000) for i in range(2001)]
+    assert least_survival(8, m, 0.01, rho=rho) == pytest.approx(min(values), abs=1e-8)
+    assert least_survival(8, m, 0.01, rho=rho) <= min(values) + 1e-12
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.1, 1.0])
+def test_the_largest_loss_makes_that_many_windows_with_one(rho):
+    hit = 1 - survival_probability(8, 0, 0.03, rho=rho)
+    assert largest_loss(hit, 8, rho) == pytest.approx(0.03)
+    assert (largest_loss(0.0, 8, rho), largest_loss(1.0, 8, rho)) == (0.0, 1.0)

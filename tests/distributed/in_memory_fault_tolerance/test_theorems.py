@@ -44,7 +44,7 @@ def status(certificate, name):
 
 def test_a_good_run_holds():
     failures = [GOOD] * 3
-    assert exact_recovery(failures, OURS, 1).headline == "holds, given 1 unchecked"
+    assert exact_recovery(failures, OURS, 1).headline == "holds, given 1 unchecked, 1 not refuted"
     assert newest_common(failures, 1).verdict is Verdict.HOLDS
     assert rollback(failures, PACE, 100, 1).verdict is Verdict.HOLDS
     assert stall_budget([1.0, 2.0], 100.0, 0.05, snapshots=2).verdict is Verdict.HOLDS
@@ -81,7 +81,7 @@ def test_only_a_guard_of_this_process_is_believed():
     assert status(others, "fence-called") is Status.UNCHECKED
     at_once = exact_recovery([GOOD], Watch("sync", ours=True), 1)
     assert status(at_once, "at-rest") is Status.BY_CONSTRUCTION
-    assert status(exact_recovery([GOOD], OURS, 1), "at-rest") is Status.MET
+    assert status(exact_recovery([GOOD], OURS, 1), "at-rest") is Status.NOT_REFUTED
 
 
 def test_an_older_version_than_was_heard_of_fails():
@@ -212,3 +212,44 @@ def test_the_comparison_is_void_where_sums_are_not_repeatable():
     assert same_as_undisturbed(0, 50, (3, 40)).verdict is Verdict.VOID
     assert same_as_undisturbed(2, 50, (0, 40)).verdict is Verdict.FAILS
     assert status(same_as_undisturbed(0, 50, None), "repeatable-sums") is Status.UNCHECKED
+
+
+def test_hosts_must_be_those_of_all_groups():
+    log = FailureLog.from_counts(np.zeros((100, 2), dtype=int), 4)
+    for hosts, error in (([], ValueError), ([["a"]], ValueError), (["same"] * 4, TypeError)):
+        with pytest.raises(error, match="hosts must"):
+            survival(log, n=4, m=1, window=1.0, groups=2, hosts=hosts)
+    spelt = survival(
+        log, n=4, m=1, window=1.0, groups=2, hosts=[["n1", "N1. ", "b", "c"], ["d", "e", "f", "g"]]
+    )
+    assert status(spelt, "hosts-apart") is Status.VIOLATED
+
+
+def test_a_log_of_other_windows_is_refused():
+    log = FailureLog.from_events([5.0], ["a"], [["a", "b"]], window=300.0, start=0.0, stop=1e6)
+    with pytest.raises(ValueError, match="windows of 3600 s, got 300 s"):
+        survival(log, n=2, m=1, window=3600.0)
+    assert survival(log, n=2, m=1, window=300.0).name == "survival"
+
+
+def test_groups_alike_is_not_claimed_where_nobody_looked():
+    one = FailureLog.from_counts(np.eye(400, 1, dtype=int), 4)
+    for log, m, groups, expected in (
+        (None, 1, 1, Status.UNCHECKED),
+        (one, 1, 1, Status.BY_CONSTRUCTION),
+        (one, 1, 16, Status.UNCHECKED),
+        (one, 0, 1, Status.UNCHECKED),
+    ):
+        made = survival(log, n=4, m=m, window=1.0, groups=groups, rate=1e-3)
+        assert status(made, "groups-alike") is expected
+
+
+def test_a_state_from_disk_does_not_say_that_few_were_lost():
+    disk = altered(source="persist", members=())
+    assert status(exact_recovery([disk], OURS, 1), "few-lost") is Status.UNCHECKED
+    both = [disk, altered(members=(0, 1))]
+    assert status(exact_recovery(both, OURS, 1), "few-lost") is Status.VIOLATED
+
+
+def test_sums_are_not_called_repeatable_where_none_was_compared():
+    assert status(same_as_undisturbed(0, 5, (0, 0)), "repeatable-sums") is Status.UNCHECKED

@@ -15,7 +15,7 @@ import numpy as np
 
 from whp.distributed._in_memory_fault_tolerance import client
 from whp.distributed._in_memory_fault_tolerance.rank import Setting, rank_main
-from whp.distributed._in_memory_fault_tolerance.theorems import Failure
+from whp.distributed._in_memory_fault_tolerance.theorems import Failure, same
 from whp.distributed.processes import Crew, Died, Worker, quiet_store, undisturbed
 from whp.distributed.timeline import Event
 from whp.progress import track
@@ -86,8 +86,9 @@ def lose_keeper(run: str, member: int, directory: Path) -> None:
 
 
 def newest_held(run: str, members: int, directory: Path) -> int:
-    """The newest version that every living keeper with a whole one holds, asked from outside; 0: none."""
+    """The newest version that every living keeper with a whole one holds, asked from outside; 0: none, −1: nobody answered."""
     held: list[set[int]] = []
+    answers = 0
     for member in range(members):
         found = client.find(run, member, directory)
         if found is None or not client.alive(found.pid):
@@ -96,9 +97,12 @@ def newest_held(run: str, members: int, directory: Path) -> int:
             smp = client.SMP(found, role="control")
             told = smp.query()["held"]
             smp.close()
+            answers += 1
             whole = {h["version"] for h in told if h["state"] in ("encoded", "committed")}
             if whole:
                 held.append(whole)
+    if not answers:
+        return -1
     return max(set.intersection(*held), default=0) if held else 0
 
 
@@ -153,7 +157,7 @@ class _Coordinator:
             self.start = began  # what it took to start processes is not part of the run
         if (step, rank) in run.losses:
             run.replayed += 1
-            run.mismatches += run.losses[step, rank] != loss
+            run.mismatches += not same(run.losses[step, rank], loss)
         else:
             run.losses[step, rank] = loss
         run.step_seconds.append(ended - began)

@@ -139,7 +139,8 @@ def survival_(
     parity
         Losses at once that a group survives.
     window
-        Seconds from a loss until it is rebuilt.
+        Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+        apart may lie on both sides of a border between two windows.
     from_
         When watching began, a date or a number of seconds.
     to

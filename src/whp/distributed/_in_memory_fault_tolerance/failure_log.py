@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Int
 
 from whp.conditions import Test
-from whp.distributed._in_memory_fault_tolerance.survival import survival_probability
+from whp.distributed._in_memory_fault_tolerance.survival import least_survival
 from whp.validate import as_int, as_real
 
 __all__ = ["FailureLog"]
 
 BLOCKS = 10
+PERIODS = (86_400.0, 604_800.0)  # what people and their jobs go by, in seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class FailureLog:
     in_racks, in_racks_expected : int, float
         Pairs of members of one rack and group that were lost in one window, and how many were to be expected of independent
         members with these numbers of losses.
+    seconds : float, optional
+        Length of a window, if it is known.
 
     Raises
     ------
@@ -47,6 +50,7 @@ class FailureLog:
     count: Int[np.ndarray, " cells"] = field(repr=False)
     in_racks: int = 0
     in_racks_expected: float = 0.0
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("n", "groups", "windows"):
@@ -59,12 +63,25 @@ class FailureLog:
                 raise ValueError(f"{name} must be in 0..{most - 1}, got {values.max()}")
 
     @classmethod
-    def from_counts(cls, counts: Any, n: int) -> FailureLog:
-        """From the number of members lost in every window (rows) of every group (columns)."""
+    def from_counts(cls, counts: Any, n: int, *, seconds: float | None = None) -> FailureLog:
+        """From the number of members lost in every window (rows, in the order of time) of every group (columns).
+
+        With the length of a window in `seconds` losses at certain hours or days are looked for, too.
+
+        Raises
+        ------
+        ValueError
+            If a count is no whole number of members.
+        """
         table = np.asarray(counts)
         table = table.reshape(len(table), -1)
+        if table.dtype.kind not in "biu" and not np.array_equal(table, np.round(table)):
+            raise ValueError("counts must be whole numbers of members, got a share or NaN")
         window, group = np.nonzero(table)
-        return cls(n, table.shape[1], len(table), window, group, table[window, group].astype(int))
+        if seconds is not None:
+            seconds = as_real(seconds, "seconds", low=0, high=1e12, open_ends=True)
+        count = table[window, group].astype(int)
+        return cls(n, table.shape[1], len(table), window, group, count, seconds=seconds)
 
     @classmethod
     def from_events(
@@ -89,7 +106,8 @@ class FailureLog:
         members : sequence of sequences of str
             Nodes of each group.
         window : float
-            Seconds from a loss until it is rebuilt.
+            Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+            apart may lie on both sides of a border between two windows.
         start, stop : float
             The time that was watched; a window that does not fit in at its end is left out.
         racks : mapping of str to str, optional
@@ -98,13 +116,17 @@ class FailureLog:
         Raises
         ------
         ValueError
-            If a node is in no group, or a moment was not watched.
+            If a node is in no group or in two, or a moment was not watched.
         """
         length = as_real(window, "window", low=0, high=1e12, open_ends=True)
         windows = int((stop - start) // length)
         if windows < 1:
             raise ValueError(f"start and stop must be a window of {length:g} s apart at least")
         place = {node: (g, i) for g, group in enumerate(members) for i, node in enumerate(group)}
+        if len(place) < sum(map(len, members)):
+            known = [node for group in members for node in group]
+            twice = next(node for node in known if known.count(node) > 1)
+            raise ValueError(f"members must have every node once, got {twice} twice")
         sizes = {len(group) for group in members}
         if len(sizes) != 1:
             raise ValueError(f"members must be groups of one size, got {sorted(sizes)}")
@@ -121,9 +143,8 @@ class FailureLog:
         seen, expected = _in_racks(cells, members, windows, racks or {})
         keys = np.array(list(cells), dtype=int).reshape(-1, 2)
         count = np.array([len(c) for c in cells.values()], dtype=int)
-        return cls(
-            sizes.pop(), len(members), windows, keys[:, 0], keys[:, 1], count, seen, expected
-        )
+        where = keys[:, 0], keys[:, 1], count
+        return cls(sizes.pop(), len(members), windows, *where, seen, expected, length)
 
     @property
     def losses(self) -> int:
@@ -134,6 +155,11 @@ class FailureLog:
     def chances(self) -> int:
         """Windows of members."""
         return self.n * self.groups * self.windows
+
+    @property
+    def cells(self) -> int:
+        """Windows of groups; those in which somebody was lost are as many as `count` has entries."""
+        return self.groups * self.windows
 
     @property
     def pairs(self) -> int:
@@ -176,13 +202,13 @@ class FailureLog:
         )
 
     def correlation_test(self, rho: float, p: float) -> Test:
-        """Whether groups lose two members or more oftener than at correlation `rho` and loss probability `p`."""
+        """Whether groups lose two members or more oftener than at any correlation up to `rho` and loss probability `p`."""
         from scipy.stats import binom
 
         if self.n < 2:
             return Test(1.0, "nothing: groups of one")
-        cells = self.groups * self.windows
-        chance = 1 - survival_probability(self.n, 1, p, rho=rho)
+        cells = self.cells
+        chance = 1 - least_survival(self.n, 1, p, rho=rho)
         seen = int((self.count > 1).sum())
         more = (3.6 * math.sqrt(cells * chance) + 5) / cells
         return Test(
@@ -191,31 +217,76 @@ class FailureLog:
             f"makes them, nine times in ten; {seen} were seen and {cells * chance:.3g} expected",
         )
 
+    def groups_test(self) -> Test:
+        """Whether some groups lose members oftener than others, by the windows in which each lost somebody.
+
+        Their numbers are held against a multinomial law, drawn where there are too few for the chi-squared one.
+        """
+        from scipy.stats import chi2
+
+        total = len(self.count)
+        if self.groups < 2 or not total:
+            return Test(1.0, "nothing: one group, or no losses")
+        hits, due = np.bincount(self.group, minlength=self.groups), total / self.groups
+        spread = float(((hits - due) ** 2).sum() / due)
+        if due >= 5:
+            p = float(chi2.sf(spread / (1 - total / self.cells), self.groups - 1))
+        else:
+            drawn = np.random.default_rng(0).multinomial(
+                total, np.full(self.groups, 1 / self.groups), size=2000
+            )
+            far = ((drawn - due) ** 2).sum(axis=1) / due >= spread - 1e-9
+            p = float((1 + far.sum()) / 2001)
+        off = math.sqrt((3.6 * math.sqrt(2 * (self.groups - 1)) + 7) / total)
+        return Test(
+            min(1.0, p),
+            f"groups that are {off:.0%} off their mean rate, half above and half below, nine times in ten; the group hit "
+            f"most often was hit in {hits.max()} windows, and {due:.3g} are the mean",
+        )
+
     def windows_test(self) -> Test:
-        """Whether windows without a loss are too few, or losses come in spells."""
+        """Whether windows without a loss are too few, or losses come in spells, or in a rhythm of days or weeks."""
         from scipy.stats import binom, chi2
 
         rate = self.losses / self.chances
         empty = self.windows - len(np.unique(self.window))
         chance = (1 - rate) ** (self.n * self.groups)
         few = float(binom.cdf(empty, self.windows, chance))
-        blocks = min(BLOCKS, self.windows, self.losses // 5)
+        # Windows of groups with a loss, not losses: these are independent whatever the correlation in a group.
+        total = len(self.count)
+        blocks = min(BLOCKS, self.windows, total // 5)
         if blocks < 2:
             return Test(
                 min(1.0, 2 * few),
                 f"a log without empty windows; {empty} are empty and {self.windows * chance:.3g} expected",
             )
         edges = np.linspace(0, self.windows, blocks + 1).astype(int)
-        sums = np.histogram(self.window, edges, weights=self.count)[0]
-        due = np.diff(edges) / self.windows * self.losses
-        spread = float(((sums - due) ** 2 / due).sum() / (1 - rate))
+        sums = np.histogram(self.window, edges)[0]
+        due = np.diff(edges) / self.windows * total
+        spread = float(((sums - due) ** 2 / due).sum() / max(1 - total / self.cells, 1e-9))
         spells = float(chi2.sf(spread, blocks - 1))
-        off = 4.5 * math.sqrt(blocks / self.losses)
+        off = 4.5 * math.sqrt(blocks / total)
+        rhythms = [self._rhythm(period) for period in PERIODS]
+        known = [p for p in rhythms if p is not None]
+        beat = math.sqrt(9 / total)
+        also = f", or one that swings by {2 * beat:.0%} with the hours or days" if known else ""
         return Test(
-            min(1.0, 2 * min(few, spells)),
-            f"a log without empty windows, or a rate that is {off:.0%} off in a tenth of the time, nine times in ten; {empty} "
-            f"windows are empty and {self.windows * chance:.3g} expected",
+            min(1.0, (2 + len(known)) * min(few, spells, *known)),
+            f"a log without empty windows, or a rate that is {off:.0%} off in a tenth of the time{also}, nine times in ten; "
+            f"{empty} windows are empty and {self.windows * chance:.3g} expected",
         )
+
+    def _rhythm(self, period: float) -> float | None:
+        """Rayleigh's p of the phases of windows with a loss, in whole periods; None where there are too few to tell."""
+        if self.seconds is None or self.seconds > period / 4:
+            return None
+        whole = int(self.windows * self.seconds // period)
+        phase = self.window * self.seconds / period
+        phase = phase[phase < whole]
+        if whole < 10 or len(phase) < 10:
+            return None
+        turned = complex(np.exp(2j * np.pi * phase).sum())
+        return math.exp(-(abs(turned) ** 2) / len(phase))
 
 
 def _in_racks(

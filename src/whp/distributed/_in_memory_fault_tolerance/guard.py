@@ -28,7 +28,13 @@ from whp.distributed._in_memory_fault_tolerance.collectives import Group
 from whp.distributed._in_memory_fault_tolerance.copying import Copy
 from whp.distributed._in_memory_fault_tolerance.generators import random_states
 from whp.distributed._in_memory_fault_tolerance.memory import checksums, room_for
-from whp.distributed._in_memory_fault_tolerance.objects import changing, checked, collect, shape_of
+from whp.distributed._in_memory_fault_tolerance.objects import (
+    changing,
+    checked,
+    collect,
+    schedules,
+    shape_of,
+)
 from whp.distributed._in_memory_fault_tolerance.session import Session
 from whp.distributed._in_memory_fault_tolerance.shards import Flat, flatten, to_plain
 from whp.distributed._in_memory_fault_tolerance.stats import Report, Stats
@@ -208,6 +214,8 @@ class SnapshotGuard:
         self._done_here = 0
         self._watched_from = 0.0
         self.live: recovery.Live = None
+        self._schedule: tuple[int, ...] = ()
+        self._stepped_first: bool | None = None
         self._closed = False
         atexit.register(self._at_exit)
 
@@ -259,6 +267,7 @@ class SnapshotGuard:
         self._fence()
         mine = self.live if live and not changing(self.state) else None
         self.report_, self.live = recovery.restore(self.session, self.state, source, mine)
+        self._schedule, self._stepped_first = schedules(self.state), None
         step = self.report_.step
         self.due = step + self.period if step >= 0 else 0
         self._last, self._fenced, self._done_here = 0.0, True, 0
@@ -294,11 +303,28 @@ class SnapshotGuard:
         copying = self._copying
         waited = copying is not None and not copying.over.is_set()
         self._fenced = True
+        self._look_at_schedules()
         if copying is not None:
             copying.over.wait()
             self._copying = None
             self.stats_.fence_waits += waited
             self.stats_.add_stall(time.perf_counter() - start)
+
+    def _look_at_schedules(self) -> None:
+        """Warn once of a scheduler that is stepped after post_step(): its step is not in the copy.
+
+        One that is stepped at the head of every iteration is stepped before the first fence, too, and loses nothing.
+        """
+        now = schedules(self.state)
+        if self._stepped_first is None:
+            self._stepped_first = now != self._schedule
+        elif now != self._schedule and not self._stepped_first:
+            self._stepped_first = True
+            warnings.warn(
+                "a scheduler was stepped after post_step(): in the copy it is one step behind, and stays so after a restore. "
+                "Call post_step() last",
+                stacklevel=3,
+            )
 
     def post_step(self, step: int) -> None:
         """Record the end of a step, and start the next snapshot if it is due.
@@ -306,11 +332,24 @@ class SnapshotGuard:
         Parameters
         ----------
         step : int
-            Number of the step that ``optimizer.step()`` has just finished.
+            Number of the step that ``optimizer.step()`` has just finished. It grows from call to call, and is larger than the
+            one that was restored.
+
+        Raises
+        ------
+        ValueError
+            If it does not grow: a number within the epoch, or a loop that begins at 0 whatever :meth:`restore` said. Snapshots
+            would not be taken, and the copies that are held stay.
         """
         if self.smp is None:
             raise RuntimeError(
                 "restore() must be called before the first step: it finds or starts the keeper of memory"
+            )
+        before = self.report_.step if self.report_ is not None else -1
+        before = before if self.live is None else max(before, self.live[0])
+        if step <= before:
+            raise ValueError(
+                f"step must grow, got {step} after {before}: number the steps of all epochs, from what restore() returns"
             )
         now = time.perf_counter()
         missed, self._fenced = not self._fenced, True
@@ -318,6 +357,7 @@ class SnapshotGuard:
             self._record(int(step), now - self._last if self._last else 0.0, missed)
         self._last = now
         self.live = (int(step), random_states())
+        self._schedule = schedules(self.state)
         if step >= self.due:
             self._snapshot(int(step))
         if self._done_here < 3:  # allocation is not part of a step
@@ -443,6 +483,7 @@ class SnapshotGuard:
         flat = flatten(collect(self.state))
         if not self._agree(step, flat):
             self.due = step + 1
+            self.stats_.add_stall(time.perf_counter() - start)  # it held the loop up all the same
             return
         session = self.session
         try:

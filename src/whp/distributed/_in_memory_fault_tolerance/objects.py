@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from whp.distributed._in_memory_fault_tolerance.shards import compare, flatten, unflatten
 
-__all__ = ["apply", "changing", "checked", "collect", "load", "shape_of"]
+__all__ = ["apply", "changing", "checked", "collect", "load", "schedules", "shape_of"]
 
 
 def checked(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +78,15 @@ def changing(objects: Mapping[str, Any]) -> set[int]:
     }
 
 
+def schedules(objects: Mapping[str, Any]) -> tuple[int, ...]:
+    """How often each scheduler of learning rates was stepped."""
+    return tuple(
+        thing.last_epoch
+        for thing in objects.values()
+        if isinstance(thing, torch.optim.lr_scheduler.LRScheduler)
+    )
+
+
 def shape_of(objects: Mapping[str, Any]) -> str:
     """Digest of names, types and shapes of what is there from the beginning; optimizers make their state later."""
     fixed = {
@@ -104,6 +113,8 @@ def load(objects: Mapping[str, Any], stream: np.ndarray, head: Mapping[str, Any]
     state = unflatten(stream, head["manifest"], head["plain"])
     apply(objects, state)
     expected, loaded = flatten(state), flatten(collect(objects))
+    if _settled(expected.plain) != _settled(loaded.plain):
+        return False
     if expected.fingerprint == loaded.fingerprint:
         return bool(np.array_equal(expected.stream(), loaded.stream()))
     wanted, found = ({e[0]: e for e in flat.manifest} for flat in (expected, loaded))
@@ -111,6 +122,29 @@ def load(objects: Mapping[str, Any], stream: np.ndarray, head: Mapping[str, Any]
     return wanted.keys() == found.keys() and all(
         torch.equal(_bits(one, wanted[name]), _bits(two, found[name])) for name in wanted
     )
+
+
+def _settled(plain: Any) -> str:
+    """Plain data as a text that is the same for what is equal: lists and tuples, orders of keys, 1 and 1.0."""
+
+    def plainer(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plainer(v) for v in value]
+        if type(value) is int and abs(value) < 1 << 53:
+            return float(value)
+        if not isinstance(value, dict):
+            return value
+        kind = value.get("%")
+        if kind == "tensor":  # compared as bytes
+            return "tensor"
+        if kind == "tuple":
+            return plainer(value["is"])
+        if kind in ("dict", "ordered"):
+            pairs = [(json.dumps(plainer(k)), plainer(v)) for k, v in value["is"]]
+            return dict(sorted(pairs))
+        return {json.dumps(k): plainer(v) for k, v in value.items()}
+
+    return json.dumps(plainer(plain), sort_keys=True)
 
 
 def _bits(stream: np.ndarray, entry: list[Any]) -> Tensor:

@@ -16,7 +16,7 @@ from whp.distributed._in_memory_fault_tolerance.wire import Kind
 if TYPE_CHECKING:
     from whp.distributed._in_memory_fault_tolerance.holding import Holding
 
-__all__ = ["newest", "publish", "read", "write"]
+__all__ = ["newest", "publish", "read", "set_aside", "write"]
 
 KEPT = 2
 
@@ -75,6 +75,28 @@ def publish(holding: Holding, version: int, member: int) -> None:
 def newest(directory: Path) -> Path | None:
     """Folder of the newest published version."""
     return max((p for p in directory.glob("version-*") if p.suffix != ".incomplete"), default=None)
+
+
+def set_aside(directory: Path) -> str:
+    """Move what an earlier run wrote out of the way of one that begins anew, whose versions have small numbers again.
+
+    Left where it is, it would be taken for the newest, and the new run's versions removed as the oldest.
+
+    Returns
+    -------
+    str
+        Where it is now; empty if there was nothing.
+    """
+    old = sorted(directory.glob("version-*"))
+    if not old:
+        return ""
+    number = 1 + sum(1 for _ in directory.glob("before-*"))
+    while (place := directory / f"before-{number:04d}").exists():
+        number += 1
+    place.mkdir()
+    for folder in old:
+        folder.rename(place / folder.name)
+    return str(place)
 
 
 def read(folder: Path, member: int) -> tuple[dict[str, Any], np.ndarray]:

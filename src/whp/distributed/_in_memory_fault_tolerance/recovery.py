@@ -235,8 +235,11 @@ def restore(
     """Fill the objects; see :meth:`SnapshotGuard.restore`. Returns what was done, and the live state of this rank."""
     start = time.perf_counter()
     _meet(session)
+    aside = ""
     if source == "fresh":
         session.keeper.drop(0, 0, fresh=True)
+        if session.persist and session.rank == 0:
+            aside = persistence.set_aside(Path(session.persist["directory"]))
         session.ranks.tell({})
     past = _past(session)
     at = _living(session, live if source == "auto" else None)
@@ -288,7 +291,8 @@ def restore(
         )
     if source in ("smp", "persist"):
         raise UnrecoverableError(f"nothing is held to restore from source={source!r}")
-    return report("fresh", 0, -1, 0, "", True), None
+    note = f"What was on disk is set aside in {aside}" if aside else ""
+    return report("fresh", 0, -1, 0, "", True, note), None
 
 
 def _sentence(

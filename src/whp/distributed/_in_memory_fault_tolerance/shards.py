@@ -131,26 +131,33 @@ class Flat:
         return True
 
     def places(self, start: int, length: int, skip: set[int], most: int = 256) -> list[Place]:
-        """Up to `most` places to look at: head, middle and tail of every extent, drawn evenly where there are more."""
+        """Places to look at: the middle of every extent, and heads and tails, drawn evenly where that makes more than `most`."""
         found: list[Place] = []
+        more: list[Place] = []
         for i, extent in enumerate(self.extents):
             a, b = max(start, extent.offset), min(start + length, extent.offset + extent.size)
             if i in skip or a >= b:
                 continue
-            for at in sorted({a, (a + b - LINE) // 2, b - LINE}):
-                first = max(a, at)
-                found.append((i, first, min(b, first + LINE)))
-        if len(found) > most:
-            chosen = np.linspace(0, len(found) - 1, most).astype(int)
-            found = [found[int(i)] for i in chosen]
-        return found
+            middle = max(a, (a + b - LINE) // 2)
+            found.append((i, middle, min(b, middle + LINE)))
+            ends = sorted({a, max(a, b - LINE)} - {middle})
+            more += [(i, first, min(b, first + LINE)) for first in ends]
+        room = max(0, most - len(found))
+        if len(more) > room:
+            chosen = np.linspace(0, len(more) - 1, room).astype(int)
+            more = [more[int(i)] for i in chosen]
+        return found + more
 
     def look(self, places: list[Place]) -> list[bytes]:
         """Bytes at these places, one transfer a device."""
         by_device: dict[str, list[int]] = {}
-        for n, (i, _, _) in enumerate(places):
-            by_device.setdefault(str(self.extents[i].source.device), []).append(n)
         seen = [b""] * len(places)
+        for n, (i, a, b) in enumerate(places):
+            extent = self.extents[i]
+            if extent.source.device.type == "cpu":
+                seen[n] = ctypes.string_at(extent.source.data_ptr() + a - extent.offset, b - a)
+            else:
+                by_device.setdefault(str(extent.source.device), []).append(n)
         for numbers in by_device.values():
             pieces = []
             for n in numbers:
@@ -282,6 +289,10 @@ def _local(name: str, tensor: Tensor) -> Tensor:
         )
     if tensor.device.type == "meta":
         raise TypeError(f"{name} is on the meta device and has no values to save")
+    if tensor.is_conj() or tensor.is_neg():
+        raise TypeError(
+            f"{name} is a conjugate or negative view; save what resolve_conj().resolve_neg() gives"
+        )
     return tensor.detach()
 
 
@@ -319,10 +330,16 @@ def flatten(state: Mapping[str, Any]) -> Flat:
     plain = {key: to_plain(state[key], str(key), found) for key in sorted(state)}
     tensors = [(name, tensor, _local(name, tensor)) for name, tensor in found]
     shared: dict[tuple[str, int], int] = {}
+    widest: dict[
+        tuple[str, int], Tensor
+    ] = {}  # storages may begin at one address and be of two lengths
     for _, _, local in tensors:
         if local.numel():
             key = (str(local.device), local.untyped_storage().data_ptr())
             shared[key] = shared.get(key, 0) + 1
+            known = widest.setdefault(key, local)
+            if local.untyped_storage().nbytes() > known.untyped_storage().nbytes():
+                widest[key] = local
     manifest: list[list[Any]] = [[] for _ in tensors]
     extents: list[Extent] = []
     placed: dict[tuple[str, int], int] = {}
@@ -341,7 +358,7 @@ def flatten(state: Mapping[str, Any]) -> Flat:
             end += -(-len(source) // ALIGN) * ALIGN
             continue
         if key not in placed:
-            source = _whole(local)
+            source = _whole(widest[key])
             placed[key] = end
             extents.append(Extent(end, len(source), source, tensor))
             end += -(-len(source) // ALIGN) * ALIGN
@@ -351,7 +368,7 @@ def flatten(state: Mapping[str, Any]) -> Flat:
             offset,
             list(local.stride()),
             placed[key],
-            local.untyped_storage().nbytes(),
+            widest[key].untyped_storage().nbytes(),
         ]
     return Flat(extents, manifest, plain, end)
 

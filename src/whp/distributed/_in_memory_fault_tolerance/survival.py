@@ -8,6 +8,8 @@ from whp.validate import as_fraction, as_int, as_real
 
 __all__ = [
     "every_steps",
+    "largest_loss",
+    "least_survival",
     "loss_probability",
     "optimal_interval",
     "overhead",
@@ -67,6 +69,39 @@ def survival_probability(
     else:
         one = sum(_chance(n, j, p, rho / (1 - rho)) for j in range(m + 1))
     return min(1.0, one) ** groups
+
+
+def least_survival(n: int, m: int, p: float, *, groups: int = 1, rho: float = 0.0) -> float:
+    """Smallest :func:`survival_probability` at any correlation up to `rho`.
+
+    Survival does not fall all the way as the correlation grows: at 1 all members go together, but seldom.
+    """
+
+    def one(r: float) -> float:
+        return survival_probability(n, m, p, rho=r)
+
+    if not rho:
+        return survival_probability(n, m, p, groups=groups)
+    from scipy.optimize import minimize_scalar
+
+    share = [0.0, *(2.0**-i for i in range(12, 3, -1)), *(i / 16 for i in range(2, 17))]
+    values = [one(rho * r) for r in share]
+    at = values.index(min(values))
+    low, high = share[max(0, at - 1)], share[min(len(share) - 1, at + 1)]
+    found = minimize_scalar(lambda r: one(rho * r), bounds=(low, high), method="bounded")
+    return min(values[at], float(found.fun)) ** groups
+
+
+def largest_loss(hit: float, n: int, rho: float) -> float:
+    """Largest probability that a member is lost, if a group loses somebody with probability `hit` or less.
+
+    At the correlation `rho` or a smaller one: the more correlated losses are, the fewer windows they fall into.
+    """
+    if hit <= 0 or hit >= 1:
+        return float(hit > 0)
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda p: 1 - survival_probability(n, 0, p, rho=rho) - hit, 0.0, 1.0))
 
 
 def _chance(n: int, j: int, p: float, theta: float) -> float:

@@ -11,11 +11,13 @@ from whp.certificate import Answer, Certificate, Scalar
 from whp.concentration import simultaneous_proportions
 from whp.distributed._in_memory_fault_tolerance.failure_log import FailureLog
 from whp.distributed._in_memory_fault_tolerance.stats import Stats
-from whp.distributed._in_memory_fault_tolerance.survival import survival_probability
+from whp.distributed._in_memory_fault_tolerance.survival import largest_loss, least_survival
 from whp.intervals import Estimate, exact, proportion
 from whp.theorem import AT_LEAST, AT_MOST, POPULATION, THIS_RUN, Condition, Derived, Theorem
+from whp.validate import as_fraction, as_real
 
 __all__ = [
+    "ALIKE",
     "ALL_COMMITTED",
     "ALL_TIMED",
     "APART",
@@ -45,6 +47,7 @@ __all__ = [
     "newest_common",
     "rollback",
     "rollback_bound",
+    "same",
     "same_as_undisturbed",
     "stall_budget",
     "survival",
@@ -105,10 +108,16 @@ RATE = Condition(
     "a member is lost within a window with the probability that was reckoned with, or less",
     remedy="reckon with the rate of the log: leave rate= out.",
 )
+ALIKE = Condition(
+    "groups-alike",
+    "members of all groups are lost equally often",
+    remedy="reckon with the groups that are lost most, by a log of theirs alone: nodes of one age or kind.",
+)
 WINDOWS = Condition(
     "all-windows",
     "the log holds every window that was watched, those without a failure too, alike over time",
-    remedy="give the time that was watched, not the number of failures.",
+    remedy="give the time that was watched, not the number of failures; where losses come in spells or at certain hours, reckon "
+    "with a log of these alone.",
 )
 REPEATABLE = Condition(
     "repeatable-sums",
@@ -169,15 +178,15 @@ SURVIVAL = Theorem(
     relation=AT_LEAST,
     scope=POPULATION,
     source=Derived(f"{SLUG}#survival", extends=f"{PAPER}, survival of sharding groups"),
-    conditions=(APART, INDEPENDENT, RATE, WINDOWS),
+    conditions=(APART, INDEPENDENT, RATE, ALIKE, WINDOWS),
     needs="a log of failures with the time that was watched; some thousand windows decide.",
     remedy="nodes fail more often, or together, than a group survives: raise parity, or spread groups over racks.",
 )
 SURVIVAL_CORRELATED = SURVIVAL.variant(
     name="survival-correlated",
-    claim="all groups live through an exposure window with at least the beta-binomial probability of m losses or fewer, at the "
-    "correlation that was given",
-    conditions=(APART, CORRELATED, RATE, WINDOWS),
+    claim="all groups live through an exposure window with at least the beta-binomial probability of m losses or fewer, the "
+    "smallest at any correlation up to the one that was given",
+    conditions=(APART, CORRELATED, RATE, ALIKE, WINDOWS),
 )
 SAME = Theorem(
     "same-as-undisturbed",
@@ -269,9 +278,11 @@ class Watch:
             return AT_REST.unchecked("another's counters were handed in")
         if self.mode == "sync":
             return AT_REST.by_construction("copies are taken inside post_step()")
-        return AT_REST.check(
-            True,
-            "every copy was compared with its source once it was complete, and a sample of it with what post_step() saw",
+        return AT_REST.tested(
+            1.0,
+            CRY_WOLF,
+            "any write while a copy ran, and of writes between post_step() and the copy those to a whole tensor: a few bytes of "
+            "each were looked at, and mode='sync' needs no look",
         )
 
 
@@ -341,6 +352,8 @@ def rollback_bound(every: int, lag: float, step: float) -> float:
 
 def _few(failures: Sequence[Failure], m: int) -> Answer:
     most = max((len(f.members) for f in failures), default=0)
+    if most <= m and any(f.source == "persist" for f in failures):
+        return FEW.unchecked("the state came from disk; nobody knows how many memories were lost")
     return FEW.check(
         most <= m,
         f"{most} at once, and the code survives {m}",
@@ -481,11 +494,17 @@ def stall_budget(
     )
 
 
-def _apart(hosts: Sequence[Sequence[str]] | None, m: int) -> Answer:
+def _apart(hosts: Sequence[Sequence[str]] | None, n: int, m: int, groups: int) -> Answer:
     if hosts is None:
         return APART.unchecked("hosts are simulated: in truth all members were on one machine")
+    if isinstance(hosts, str) or any(isinstance(group, str) for group in hosts):
+        raise TypeError("hosts must be a list of host names for each group, got names alone")
+    sizes = [len(group) for group in hosts]
+    if sizes != [n] * groups:
+        raise ValueError(f"hosts must name {n} hosts for each of {groups} groups, got {sizes[:4]}")
     for g, group in enumerate(hosts):
-        host, shared = Counter(group).most_common(1)[0]
+        names = [str(host).strip().rstrip(".").casefold() for host in group]  # as DNS reads them
+        host, shared = Counter(names).most_common(1)[0]
         if shared > 1:
             cost = (
                 f": one host failure costs {shared} > m={m}" if shared > m else ", and fail with it"
@@ -521,7 +540,8 @@ def survival(
     n, m, groups : int
         Members of a group, losses that it survives, number of groups.
     window : float
-        Seconds from a loss until it is rebuilt.
+        Length of a window in seconds: twice the time from a loss until it is rebuilt, since losses less than that time
+        apart may lie on both sides of a border between two windows.
     rate : float, optional
         Failures a second of one node, to reckon with; needed without a log.
     hosts : sequence of sequences of str, optional
@@ -541,12 +561,20 @@ def survival(
     Raises
     ------
     ValueError
-        If neither `log` nor `rate` is given, or the log is of groups of another size.
+        If neither `log` nor `rate` is given, or the log is of groups of another size or of other windows.
+    TypeError
+        If `hosts` is a list of names and not one for each group.
     """
+    window = as_real(window, "window", low=0, high=1e12)
+    rho, delta = as_real(rho, "rho", low=0, high=1), as_fraction(delta, "delta")
+    if demand is not None:
+        demand = as_real(demand, "demand", low=0, high=1)
     if log is None and rate is None:
         raise ValueError("rate must be given where there is no log of failures")
     if log is not None and log.n != n:
         raise ValueError(f"log must be of groups of {n} members, got {log.n}")
+    if log is not None and log.seconds is not None and not math.isclose(log.seconds, window):
+        raise ValueError(f"log must be of windows of {window:g} s, got {log.seconds:g} s")
     planned = None if rate is None else -math.expm1(-float(rate) * float(window))
     theorem = SURVIVAL_CORRELATED if rho else SURVIVAL
     inputs: dict[str, Scalar] = {"n": n, "m": m, "groups": groups, "rho": float(rho)}
@@ -556,12 +584,14 @@ def survival(
         p = planned
         why = "there is no log of failures"
         how = (CORRELATED if rho else INDEPENDENT).unchecked(why)
-        answers = (how, RATE.unchecked(f"{why}; p = {p:.3g} was given"), WINDOWS.unchecked(why))
+        answers = (how, RATE.unchecked(f"{why}; p = {p:.3g} was given"))
+        answers += (ALIKE.unchecked(why), WINDOWS.unchecked(why))
     else:
-        limit = largest_rate(log.losses, log.chances, delta / 2)
+        limit = _largest(log, rho, delta / 2)
         p = limit if planned is None else max(limit, planned)
         confidence = 1 - delta / 2
-        answers = (_together(log, rho, limit), _rated(log, planned), _watched(log))
+        alike = _alike(log, m, groups, limit)
+        answers = (_together(log, rho, limit), _rated(log, planned, rho), alike, _watched(log))
         inputs |= {"windows": log.windows, "losses": log.losses}
         if demand is not None:
             measured, confidence = _proven(log, p, n, m, groups, rho, delta), 1.0
@@ -569,13 +599,46 @@ def survival(
             measured = _lived(log, m, delta / 2)
     inputs |= {"p": p, "window in s": float(window)}
     return theorem(
-        bound=survival_probability(n, m, p, groups=groups, rho=rho) if demand is None else demand,
+        bound=least_survival(n, m, p, groups=groups, rho=rho) if demand is None else demand,
         confidence=confidence,
-        trivial=survival_probability(n, 0, p, groups=groups, rho=rho),
+        trivial=least_survival(n, 0, p, groups=groups, rho=rho),
         measured=measured,
-        answers=(_apart(hosts, m), *answers),
+        answers=(_apart(hosts, n, m, groups), *answers),
         inputs=inputs,
     )
+
+
+def _largest(log: FailureLog, rho: float, delta: float) -> float:
+    """Upper limit of the rate.
+
+    Losses of a group that go together are no independent trials; windows of groups are, and how many of them have a loss is
+    turned into a rate at the correlation.
+    """
+    if not rho:
+        return largest_rate(log.losses, log.chances, delta)
+    return largest_loss(largest_rate(len(log.count), log.cells, delta), log.n, rho)
+
+
+def _smallest(log: FailureLog, rho: float, delta: float) -> float:
+    """Lower limit of the rate: a window of a group has a loss most often without correlation."""
+    if not rho:
+        return float(simultaneous_proportions(log.losses, log.chances, 2 * delta)[0])
+    hit = float(simultaneous_proportions(len(log.count), log.cells, 2 * delta)[0])
+    return -math.expm1(math.log1p(-min(hit, 1 - 1e-16)) / log.n)
+
+
+def _alike(log: FailureLog, m: int, groups: int, limit: float) -> Answer:
+    if log.groups > 1:
+        test = log.groups_test()
+        if test.p < CRY_WOLF or log.groups == groups:
+            return ALIKE.tested(test.p, CRY_WOLF, test.sees)
+    if log.groups != groups:
+        return ALIKE.unchecked(f"the log is of {log.groups} groups and the plan of {groups}")
+    if log.n * limit > m:
+        return ALIKE.unchecked(
+            f"up to {log.n * limit:.3g} members are lost in a mean window: which they are matters"
+        )
+    return ALIKE.by_construction("there is one group")
 
 
 def _lived(log: FailureLog, m: int, tail: float) -> Estimate:
@@ -587,9 +650,9 @@ def _proven(
     log: FailureLog, p: float, n: int, m: int, groups: int, rho: float, delta: float
 ) -> Estimate:
     """Survival at the limits of the rate: it falls as the rate grows."""
-    least = float(simultaneous_proportions(log.losses, log.chances, delta)[0])
+    least = _smallest(log, rho, delta / 2)
     rates = (log.losses / log.chances, p, min(least, p))
-    middle, low, high = (survival_probability(n, m, q, groups=groups, rho=rho) for q in rates)
+    middle, low, high = (least_survival(n, m, q, groups=groups, rho=rho) for q in rates)
     return Estimate(
         max(low, min(middle, high)), low, high, 1 - delta, log.chances, "Clopper-Pearson"
     )
@@ -600,10 +663,10 @@ def _together(log: FailureLog, rho: float, limit: float) -> Answer:
     return (CORRELATED if rho else INDEPENDENT).tested(test.p, CRY_WOLF, test.sees)
 
 
-def _rated(log: FailureLog, planned: float | None) -> Answer:
+def _rated(log: FailureLog, planned: float | None, rho: float) -> Answer:
     if planned is None:
         return RATE.by_construction("the log's own rate is reckoned with, at its upper limit")
-    least = float(simultaneous_proportions(log.losses, log.chances, 2 * CRY_WOLF)[0])
+    least = _smallest(log, rho, CRY_WOLF)
     seen = log.losses / log.chances
     return RATE.check(
         least <= planned,
@@ -622,7 +685,12 @@ Losses = Mapping[tuple[int, int], float]  # by step and rank
 def differences(ours: Losses, theirs: Losses, first: int, last: int) -> tuple[int, int]:
     """How many losses of the steps ``first`` to ``last - 1`` differ between two runs, and how many there are."""
     keys = [key for key in ours if first <= key[0] < last]
-    return sum(ours[key] != theirs.get(key) for key in keys), len(keys)
+    return sum(not same(ours[key], theirs.get(key)) for key in keys), len(keys)
+
+
+def same(one: float, other: float | None) -> bool:
+    """Whether two losses are the same number; that of a run that diverged is NaN in both."""
+    return one == other or (one != one and other is not None and other != other)
 
 
 def same_as_undisturbed(
@@ -642,6 +710,8 @@ def same_as_undisturbed(
     """
     if before is None:
         known = REPEATABLE.unchecked("there is no run without failures to compare with")
+    elif not before[1]:
+        known = REPEATABLE.unchecked("no loss came before the first failure")
     else:
         known = REPEATABLE.check(
             before[0] == 0,

@@ -23,6 +23,7 @@ from whp.distributed._in_memory_fault_tolerance.failure_log import FailureLog
 from whp.distributed._in_memory_fault_tolerance.guard import SnapshotGuard
 from whp.distributed._in_memory_fault_tolerance.shards import flatten, unflatten
 from whp.distributed._in_memory_fault_tolerance.theorems import (
+    ALIKE,
     ALL_COMMITTED,
     ALL_TIMED,
     APART,
@@ -162,6 +163,22 @@ def less_correlated_than_given(rng: Rng, strength: float) -> Instance:
     return judged({"m": 1, "rho": 0.1, "hosts": hosts(8)}, alive(law, 1), counts, 8)
 
 
+@worlds.world(run=theorems.survival, strengths=(0.5, 0.3))
+def strongly_correlated_as_given(rng: Rng, strength: float) -> Instance:
+    """Losses of a large correlation, which was given: they are far fewer independent trials than members."""
+    law = beta_binomial(8, 0.01, strength)
+    counts = law.rvs(size=20_000, random_state=rng)
+    return judged({"m": 1, "rho": strength, "hosts": hosts(8)}, alive(law, 1), counts, 8)
+
+
+@worlds.world(run=theorems.survival, strengths=(1.0, 0.9))
+def a_correlation_to_be_safe(rng: Rng, strength: float) -> Instance:
+    """Losses of correlation .3, at which fewest are lived through, where a larger one was given to be safe."""
+    law = beta_binomial(8, 0.01, 0.3)
+    counts = law.rvs(size=2000, random_state=rng)
+    return judged({"m": 1, "rho": strength, "hosts": hosts(8)}, alive(law, 1), counts, 8)
+
+
 @worlds.world(run=theorems.survival, breaks=APART, strengths=(8, 4, 2), broken_from=2)
 def shared_host(rng: Rng, strength: float) -> Instance:
     """So many of eight members live on one host, and are lost with it."""
@@ -244,6 +261,27 @@ def rate_an_hour(rng: Rng, strength: float) -> Instance:
     return judged(options, alive(binom(8, 0.01), 1), counts, 8)
 
 
+def unlike(rng: Rng, rates: np.ndarray, windows: int) -> Instance:
+    """Groups with rates of their own, and a demand that is a tenth of the losses too high."""
+    counts = rng.binomial(8, rates, (windows, len(rates)))
+    truth = float(np.prod([alive(binom(8, float(p)), 1) for p in rates]))
+    demand = truth + 0.1 * (1 - truth)
+    options = {"m": 1, "groups": len(rates), "hosts": hosts(8, len(rates)), "demand": demand}
+    return demand_judged(options, truth, counts)
+
+
+@worlds.world(run=theorems.survival, breaks=ALIKE, strengths=(1.0, 0.6), broken_from=0.6)
+def half_are_older(rng: Rng, strength: float) -> Instance:
+    """Sixteen groups, half of which lose members oftener than the mean by this share, the others more seldom."""
+    return unlike(rng, 0.002 * np.repeat([1 + strength, 1 - strength], 8), 2000)
+
+
+@worlds.world(run=theorems.survival, breaks=ALIKE, strengths=(20, 6), broken_from=6)
+def one_worn_group(rng: Rng, strength: float) -> Instance:
+    """One of sixteen groups loses members so many times as often as the others."""
+    return unlike(rng, np.where(np.arange(16) == 5, 5e-4 * strength, 5e-4), 4000)
+
+
 @worlds.world(run=theorems.survival, breaks=WINDOWS, strengths=(1.0, 0.95, 0.5), broken_from=0.95)
 def empty_windows_left_out(rng: Rng, strength: float) -> Instance:
     """This share of the windows without a loss is not in the log."""
@@ -262,6 +300,32 @@ def bad_weeks(rng: Rng, strength: float) -> Instance:
     return judged({"m": 1, "hosts": hosts(8)}, truth, counts, 8)
 
 
+@worlds.world(run=theorems.survival, breaks=WINDOWS, strengths=(1.0, 0.7), broken_from=0.7)
+def office_hours(rng: Rng, strength: float) -> Instance:
+    """A year of five-minute windows; this share of the losses comes in eight hours of the day. A demand a tenth too high."""
+    busy = np.arange(365 * 288) % 288 < 96
+    p = 3e-4 * np.where(busy, 3 * strength, 1.5 * (1 - strength))
+    counts = rng.binomial(8, p)
+    chances = (alive(binom(8, 9e-4 * strength), 1), alive(binom(8, 4.5e-4 * (1 - strength)), 1))
+    truth = (chances[0] + 2 * chances[1]) / 3
+    options = {"m": 1, "hosts": hosts(8), "demand": truth + 0.1 * (1 - truth)}
+    made = demand_judged(options, truth, counts)
+    log = replace(made.arguments["log"], seconds=300.0)
+    return Instance({**made.arguments, "log": log, "window": 300.0}, made.truths)
+
+
+@worlds.world(run=theorems.survival)
+def a_year_alike(rng: Rng, strength: float) -> Instance:
+    """A year of windows of five minutes without a rhythm; a demand that the log proves."""
+    made = demand_judged(
+        {"m": 1, "hosts": hosts(8), "demand": 0.99999},
+        alive(binom(8, 3e-4), 1),
+        rng.binomial(8, 3e-4, 365 * 288),
+    )
+    log = replace(made.arguments["log"], seconds=300.0)
+    return Instance({**made.arguments, "log": log, "window": 300.0}, made.truths)
+
+
 def halved(function: Callable[..., float]) -> Callable[..., float]:
     """Half of what a function gives."""
     return lambda *arguments: function(*arguments) / 2
@@ -277,7 +341,7 @@ worlds.mutant(
 worlds.mutant(
     "survival-correlated",
     "losses halved",
-    target=f"{HOME}.theorems:survival_probability",
+    target=f"{HOME}.theorems:least_survival",
     change=lambda f: lambda *a, **k: 1 - (1 - f(*a, **k)) / 2,
     world=as_correlated_as_given,
 )
@@ -489,16 +553,26 @@ VALUE, TENSORS = 3.0, 6
 
 
 def copied(
-    write: Callable[[list[torch.Tensor]], None], delay: float, mode: str, size: int
+    write: Callable[[list[torch.Tensor]], None],
+    delay: float,
+    mode: str,
+    size: int,
+    number: int = TENSORS,
 ) -> Played:
-    """Six tensors of one value are copied while `write` is at them, and restored from the copy unless it was found torn."""
-    tensors = [torch.full((size,), VALUE) for _ in range(TENSORS)]
+    """Tensors of one value are copied while `write` is at them, and restored from the copy unless it was found torn.
+
+    With a negative delay the write comes between post_step() and the copy.
+    """
+    tensors = [torch.full((size,), VALUE) for _ in range(number)]
     flat = flatten({f"t{i}": t for i, t in enumerate(tensors)})
     into = np.zeros(flat.size, dtype=np.uint8)
     copying = Copy(flat, 0, into)
     if mode == "sync":
         copying.take()
         write(tensors)
+    elif delay < 0:
+        write(tensors)
+        copying.take()
     else:
         thread = threading.Thread(target=copying.take)
         thread.start()
@@ -512,7 +586,9 @@ def copied(
     return Played((theorems.exact_recovery([failure], watch, 0),), back)
 
 
-def written(write: Any, delay: float = 0.0, mode: str = "overlap", size: int = 1 << 19) -> Instance:
+def written(
+    write: Any, delay: float = 0.0, mode: str = "overlap", size: int = 1 << 19, **more: Any
+) -> Instance:
     """The claim is true if what is restored is what the step left."""
 
     def truths(made: Any) -> dict[str, bool | None]:
@@ -520,7 +596,8 @@ def written(write: Any, delay: float = 0.0, mode: str = "overlap", size: int = 1
             return {"bit-exact-recovery": False}
         return {"bit-exact-recovery": all(bool((t == VALUE).all()) for t in made.given.values())}
 
-    return Instance({"write": write, "delay": delay, "mode": mode, "size": size}, truths)
+    arguments = {"write": write, "delay": delay, "mode": mode, "size": size, **more}
+    return Instance(arguments, truths)
 
 
 def nothing(tensors: list[torch.Tensor]) -> None:
@@ -564,14 +641,14 @@ def clipped_after_a_copy_at_once(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=copied, breaks=AT_REST)
 def clipped_behind_autograd(rng: Rng, strength: float) -> Instance:
-    """`p.data.clamp_` right after post_step()."""
-    return written(clipped)
+    """`p.data.clamp_` right after post_step(), before the copy comes to it."""
+    return written(clipped, -1.0)
 
 
 @worlds.world(run=copied, breaks=AT_REST)
 def written_through_views(rng: Rng, strength: float) -> Instance:
     """numpy views, or tensors of one buffer, right after post_step()."""
-    return written((through_numpy, through_a_buffer)[int(rng.integers(2))])
+    return written((through_numpy, through_a_buffer)[int(rng.integers(2))], -1.0)
 
 
 @worlds.world(run=copied, breaks=AT_REST, strengths=(0.1, 1.0, 20.0), broken_from=0.1, rising=False)
@@ -584,6 +661,24 @@ def clipped_later(rng: Rng, strength: float) -> Instance:
 def one_average(rng: Rng, strength: float) -> Instance:
     """One of six tensors is moved right after post_step(): before, while or after it is copied."""
     return written(averaged)
+
+
+@worlds.world(run=copied, breaks=AT_REST)
+def one_of_many_tensors(rng: Rng, strength: float) -> Instance:
+    """One of 600 tensors is moved between post_step() and the copy."""
+    one = int(rng.integers(600))
+    return written(lambda tensors: tensors[one].data.mul_(0.5), -1.0, size=64, number=600)
+
+
+@worlds.world(run=copied, breaks=AT_REST, strengths=(1e-3, 1e-4), noticeable=False)
+def a_few_weights_clipped(rng: Rng, strength: float) -> Instance:
+    """This share of the weights is clipped between post_step() and the copy; a sample seldom meets one."""
+    chosen = [int(i) for i in rng.integers(1 << 16, size=max(1, int(strength * (1 << 16))))]
+
+    def clipped_here(tensors: list[torch.Tensor]) -> None:
+        tensors[2].numpy()[chosen] = 0.01
+
+    return written(clipped_here, -1.0, size=1 << 16)
 
 
 def told(failure: Failure, watch: Watch) -> Certificate:
@@ -779,6 +874,15 @@ def curves(rng: Rng, noise: float, after: float, same: bool) -> Instance:
 def as_without(rng: Rng, strength: float) -> Instance:
     """All losses are the same."""
     return curves(rng, 0.0, 0.0, True)
+
+
+@worlds.world(run=compared)
+def diverged_alike(rng: Rng, strength: float) -> Instance:
+    """Losses are the same, and none is a number from step 10 on."""
+    made = curves(rng, 0.0, 0.0, True)
+    for losses in (made.arguments["ours"], made.arguments["theirs"]):
+        losses.update({key: float("nan") for key in losses if key[0] >= 10})
+    return made
 
 
 @worlds.world(run=compared, expects=Verdict.FAILS)
