@@ -58,17 +58,17 @@ def test_figures_draw(records):
 
 
 def test_streams():
-    from whp.studies import _streams
+    from whp.datasets import image_tasks
 
-    train, test = _streams.by_class("digits", 0)
+    train, test = image_tasks.by_class("digits", 0)
     assert [set(y.tolist()) for _, y in train] == [{2 * k, 2 * k + 1} for k in range(5)]
     assert sum(len(y) for _, y in test) == 597
-    turned, _ = _streams.rotated("digits", 0, (0, 90))
+    turned, _ = image_tasks.rotated("digits", 0, (0, 90))
     a, b = (X[0].reshape(8, 8).numpy() for X, _ in turned)
     np.testing.assert_allclose(np.rot90(a), b, atol=1e-6) if np.allclose(
         np.rot90(a), b, atol=1e-6
     ) else np.testing.assert_allclose(np.rot90(a, -1), b, atol=1e-6)
-    shuffled, _ = _streams.permuted("digits", 0, 2)
+    shuffled, _ = image_tasks.permuted("digits", 0, 2)
     np.testing.assert_allclose(shuffled[0][0].sort(dim=1).values, shuffled[1][0].sort(dim=1).values)
     assert not np.allclose(shuffled[0][0], shuffled[1][0])
 

@@ -118,11 +118,7 @@ class ViewBatchResult(Result):
                     markersize=4,
                     label=label if i == 0 else None,
                 )
-        ax.set(
-            xlabel="tasks learnt (a line a task, from the one that taught it)",
-            ylabel="test accuracy",
-            xticks=range(1, K + 1),
-        )
+        ax.set(xlabel="tasks learnt, a line a task", ylabel="test accuracy", xticks=range(1, K + 1))
         ax.legend(frameon=False, fontsize=8)
 
 

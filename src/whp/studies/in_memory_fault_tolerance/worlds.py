@@ -651,9 +651,9 @@ def written_through_views(rng: Rng, strength: float) -> Instance:
     return written((through_numpy, through_a_buffer)[int(rng.integers(2))], -1.0)
 
 
-@worlds.world(run=copied, breaks=AT_REST, strengths=(0.1, 1.0, 20.0), broken_from=0.1, rising=False)
+@worlds.world(run=copied, breaks=AT_REST, strengths=(0.1, 1.0, 20.0), broken_from=0.0, rising=False)
 def clipped_later(rng: Rng, strength: float) -> Instance:
-    """`p.data.clamp_` so many milliseconds after post_step(); after twenty the copy is over, and the claim true."""
+    """`p.data.clamp_` so many milliseconds after post_step(): where the copy is over by then, the claim is true."""
     return written(clipped, strength / 1e3)
 
 

@@ -373,7 +373,8 @@ def draw_rest(records: pd.DataFrame, ax: Axes) -> None:
             label={"full": "full shuffle", "window": "shuffle in windows of 20"}[name],
         )
     ax.set(xlabel="steps until a sample comes back", ylabel="times")
-    ax.legend(frameon=False)
+    ax.margins(y=0.3)  # room for the legend above the peak
+    ax.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 FIGURES = {"variants": draw_variants, "rest": draw_rest}
