@@ -56,18 +56,18 @@ class Strategy:
     def loss(self, z: Tensor, y: Tensor, tasks: Tensor | int, *, memory: bool = False) -> Tensor:
         """Loss of logits; in the task scenario over the classes of each row's task alone."""
         if self.scenario == "task":
-            z = z + self.mask(z.shape[1])[torch.as_tensor(tasks).cpu()].to(z.device)
+            z = z + self.mask(z.shape[1], z.device)[torch.as_tensor(tasks, device=z.device)]
         return (
             functional.cross_entropy(z, y)
             if self._criterion is None
             else self._criterion(z, y, memory)
         )
 
-    def mask(self, width: int) -> Tensor:
+    def mask(self, width: int, device: torch.device | None = None) -> Tensor:
         """0 for the classes of each task, −∞ elsewhere: (tasks, classes)."""
-        mask = torch.full((len(self.classes), width), -torch.inf)
+        mask = torch.full((len(self.classes), width), -torch.inf, device=device)
         for row, classes in zip(mask, self.classes, strict=True):
-            row[classes.cpu()] = 0
+            row[classes.to(mask.device)] = 0
         return mask
 
     def losses(self, model: nn.Module, x: Tensor, y: Tensor, k: int) -> Losses:
@@ -220,6 +220,7 @@ class GradientEpisodicMemory(Strategy):
         if self.average:
             change = -against[0] / (G[0] @ G[0]) * G[0]
         else:
+            # The programme of k unknowns is solved by numpy: k small, and once a step that interferes.
             H = G.double().cpu().numpy()
             P = H @ H.T + 1e-3 * np.eye(k)
             v = quadratic_programme(P, H @ g.double().cpu().numpy(), self.gamma)

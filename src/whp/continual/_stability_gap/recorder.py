@@ -256,6 +256,7 @@ class ContinualEvaluator(Watcher):
             return torch.cat([self.predict(model, part.to(device), i) for i, part in parts])
         z = torch.cat([model(part.to(device)) for part in X.split(self.batch_size)])
         if self.scenario == "task":
+            # A small table, made where class numbers can index it, then moved.
             mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
             for row, classes in zip(mask, self.classes, strict=True):
                 row[classes.cpu()] = 0

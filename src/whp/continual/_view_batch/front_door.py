@@ -94,6 +94,7 @@ class ViewBatchResult(Result):
         arrays = {"accuracy": self.accuracy}
         if self.accuracy_baseline is not None:
             arrays["accuracy_baseline"] = self.accuracy_baseline
+        # A file of weights is of no device.
         state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         return {
             "arrays.npz": arrays,

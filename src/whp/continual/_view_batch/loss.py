@@ -103,6 +103,7 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
             f"got {tuple(logits.shape)}"
         )
     d = len(logits) // views
+    # The certificate is arithmetic of numpy in double precision, on a few numbers a sample.
     given = torch.as_tensor(divergence).detach().double().cpu()
     if given.shape != (d, views - 1) or not torch.isfinite(given).all():
         raise ValueError(

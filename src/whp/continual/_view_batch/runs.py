@@ -267,6 +267,7 @@ class _Ends(Watcher):
                 if self.scenario == "task":
                     other = torch.full((z.shape[1],), -torch.inf, device=z.device)
                     z = z + other.index_fill(0, self.classes[i], 0.0)
+                # One Boolean a row, of which the table of accuracies is made.
                 right = (z.argmax(dim=1) == y).cpu().numpy()
                 self.right[i][k], self.accuracy[k, i] = right, right.mean()
         model.train(training)
@@ -375,7 +376,7 @@ class _Streams:
 
 
 def flat(model: nn.Module) -> np.ndarray:
-    """All trained weights in a row."""
+    """All trained weights in a row, for numpy: compared once, when training is over."""
     weights = [p.detach().double().flatten() for p in model.parameters() if p.requires_grad]
     return torch.cat(weights).cpu().numpy()
 
@@ -451,6 +452,7 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
     def gradient(x: Tensor, labels: Tensor) -> np.ndarray:
         grads = torch.autograd.grad(functional.cross_entropy(run.model(x), labels), parameters)
         along = directions @ torch.cat([g.flatten() for g in grads]).to(directions.dtype)
+        # A few numbers a sample, whose variances numpy takes.
         return along.double().cpu().numpy()
 
     def batch(views: int) -> np.ndarray:

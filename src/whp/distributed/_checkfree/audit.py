@@ -34,6 +34,7 @@ def _number(tensor: Tensor) -> bool:
 
 
 def _double(tensor: Tensor) -> Tensor:
+    # Stages may be on different devices, some without double precision.
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     return tensor.detach().cpu().to(wide)
 
