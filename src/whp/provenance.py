@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import weakref
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,11 @@ def register(made: Any, *frozen: str) -> None:
         weakref.ref(made, lambda _: _made.pop(key, None)),
         os.getpid(),
         values,
-        {name: _digest(value) for name, value in values.items()},
+        {
+            name: _digest(value)
+            for name, value in values.items()
+            if isinstance(value, np.ndarray | tuple | list)  # others hold no entries to change
+        },
     )
 
 
@@ -67,10 +72,17 @@ def made_here(made: Any, *classes: type) -> bool:
     if reference() is not made or pid != os.getpid():
         return False
     for name, value in frozen.items():
-        if getattr(made, name, None) is not value or _digest(value) != digests[name]:
+        if getattr(made, name, None) is not value:
             return False
-    own = getattr(made, "__dict__", {})
-    return not any(callable(getattr(type(made), name, None)) for name in own)
+    if any(_digest(frozen[name]) != digest for name, digest in digests.items()):
+        return False
+    return _methods(type(made)).isdisjoint(getattr(made, "__dict__", ()))
+
+
+@cache  # asked at every record of a stream
+def _methods(made: type) -> frozenset[str]:
+    """Names that an instance must not have of its own."""
+    return frozenset(name for name in dir(made) if callable(getattr(made, name, None)))
 
 
 def _arrays(value: Any) -> list[np.ndarray]:
