@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,8 @@ class Published:
         How often each certificate of the trials came to each verdict.
     tightness : dict
         Median measured/bound of each certificate, with its interval.
+    day : str, optional
+        When it was judged, as ISO 8601: what is published may be of older code.
     """
 
     slug: str
@@ -47,6 +50,7 @@ class Published:
     findings: tuple[Finding, ...]
     verdicts: dict[str, dict[str, int]]
     tightness: dict[str, Estimate]
+    day: str = ""
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
@@ -97,6 +101,7 @@ def judge(
         tuple(claim.judge(records) for claim in study.CLAIMS),
         verdicts,
         tightness,
+        date.today().isoformat(),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Soundness:
-    """All rows of a method, with the number of seeds of each world."""
+    """All rows of a method, with the number of seeds of each world and the day they were run."""
 
     slug: str
     seeds: int
     theorems: tuple[str, ...]
     rows: tuple[Row, ...]
     constructed: tuple[str, ...]
+    day: str = ""
 
     def write(self, path: Path) -> None:
         """Save as JSON."""
@@ -155,6 +157,7 @@ def summed(worlds: Worlds, seeds: int, tasks: Sequence[Task], rows: Sequence[Any
         tuple(t.name for t in worlds.theorems),
         tuple(made),
         tuple(worlds.constructed),
+        date.today().isoformat(),
     )
 
 
