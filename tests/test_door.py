@@ -159,6 +159,8 @@ def test_ranges_are_known_to_tests_and_help():
     assert 0.5 in Fraction()
     assert 1 not in Fraction()
     assert Fraction() == Fraction()
+    assert str(Between(1, 10**6)) == "from 1 to 1,000,000"
+    assert str(Between(0, 1e300)) == "from 0 to 1e+300"
 
 
 def test_options_in_a_dataclass():
@@ -176,6 +178,17 @@ def test_options_in_a_dataclass():
         Training(epochs=0)
     with pytest.raises(TypeError, match="lr must be a number above 0, got 'x'"):
         Training(lr="x")
+
+    @front_door
+    def train(A, *, training: Training | None = None):
+        return training
+
+    options = Training(epochs=2)
+    assert train(None, training=options) is options
+    assert train(None) is None
+    for wrong in ({"epochs": 2}, "fast", Training, [1], np.ones(3)):
+        with pytest.raises(TypeError, match="training must be a Training or None, got"):
+            train(None, training=wrong)
 
 
 def test_whole_numbers_pass_for_floats_under_the_run_time_type_checker():

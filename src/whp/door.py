@@ -54,13 +54,18 @@ class Range:
 
     def __str__(self) -> str:
         if self.high == math.inf:
-            return f"above {self.low:g}" if self.open_low else f"at least {self.low:g}"
+            return f"above {_shown(self.low)}" if self.open_low else f"at least {_shown(self.low)}"
         if self.low == SMALLEST:
             return f"at least {SMALLEST:g} and below 1"
         if self.open_low or self.open_high:
             left, right = "(["[not self.open_low], ")]"[not self.open_high]
-            return f"in {left}{self.low:g}, {self.high:g}{right}"
-        return f"from {self.low:g} to {self.high:g}"
+            return f"in {left}{_shown(self.low)}, {_shown(self.high)}{right}"
+        return f"from {_shown(self.low)} to {_shown(self.high)}"
+
+
+def _shown(end: float) -> str:
+    """Thousands apart; what is larger still in powers of ten."""
+    return f"{end:,.0f}" if 1000 <= end < 1e10 and end == int(end) else f"{end:g}"
 
 
 def AtLeast(low: float) -> Range:
@@ -95,6 +100,7 @@ class _Rule:
     choices: tuple[Any, ...] = ()
     whole: tuple[Range | None, ...] = ()
     real: tuple[Range | None, ...] = ()
+    options: tuple[type, ...] = ()  # dataclasses
 
     def __or__(self, more: _Rule) -> _Rule:
         joined = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -106,11 +112,11 @@ class _Rule:
 
     @property
     def scalar(self) -> bool:
-        found = bool(self.text or self.truth or self.choices or self.whole or self.real)
-        return found and not self.anything
+        found = self.text or self.truth or self.choices or self.whole or self.real or self.options
+        return bool(found) and not self.anything
 
     def check(self, value: Any, name: str) -> Any:
-        if (value is None and self.none) or not self.scalar:
+        if (value is None and self.none) or not self.scalar or isinstance(value, self.options):
             return value
         simple = value is None or isinstance(
             value, str | bytes | bool | int | float | complex | np.generic
@@ -156,6 +162,7 @@ class _Rule:
         parts += ["text"] * self.text + ["True or False"] * self.truth
         parts += [f"a whole number{f' {r}' if r else ''}" for r in self.whole if r not in self.real]
         parts += [f"a number{f' {r}' if r else ''}" for r in self.real]
+        parts += [f"a {option.__name__}" for option in self.options]
         return " or ".join(parts + ["None"] * self.none)
 
 
@@ -187,6 +194,8 @@ def _rule(annotation: Any, limits: Range | None = None) -> _Rule:
         return _Rule(text=True)
     if annotation is Path:
         return _Rule(text=True, other=True)
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return _Rule(options=(annotation,))
     return _Rule(other=True)
 
 
@@ -207,8 +216,9 @@ def _rules(function: Any) -> dict[str, _Rule]:
 def front_door(function: F) -> F:
     """Check the scalar arguments of a function by their annotations before its body runs.
 
-    Bools, whole and real numbers with their :class:`Range`, ``Literal`` choices, text, and ``rng`` by SPEC 7. Numbers of numpy
-    arrive as Python's, and a whole number given for a float as a float. Arrays, tables and objects are the body's business.
+    Bools, whole and real numbers with their :class:`Range`, ``Literal`` choices, text, dataclasses of options, and ``rng`` by
+    SPEC 7. Numbers of numpy arrive as Python's, and a whole number given for a float as a float. Arrays, tables and other
+    objects are the body's business.
 
     Raises
     ------

@@ -231,6 +231,8 @@ Z, Y = sample(50)
         ({"delta": 1}, "delta"),
         ({"blocks": 0}, "blocks"),
         ({"resamples": 0}, "resamples"),
+        ({"resamples": 2**31}, "resamples must be from 1 to 1,000,000"),
+        ({"fitting": {"window": 9}}, "fitting must be a Fitting"),
         ({"certify": 1.0}, "certify"),
         ({"mapping": "x"}, "mapping"),
         ({"objective": "x"}, "objective"),

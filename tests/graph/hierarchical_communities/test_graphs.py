@@ -57,6 +57,8 @@ BAD = [
     ({"graph": nx.Graph([(0, 1)]), "weighted": True}, "graph has no 'weight'"),
     ({"graph": pd.DataFrame(np.eye(2), list("ab"), list("ac"))}, "same names as index"),
     ({"at_least": 0}, "at_least"),
+    ({"at_least": 1.5}, "at_least must leave an edge: the largest weight is 1, got 1.5"),
+    ({"graph": nx.empty_graph(300), "n_communities": 2}, "graph has no edge left to train on"),
     ({"weighted": "no"}, "weighted"),
     ({"rng": "no"}, "rng"),
     ({"leaves": [0, 1]}, "leaves must have 60"),

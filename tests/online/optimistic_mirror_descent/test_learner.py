@@ -186,6 +186,13 @@ def test_constructor_and_gradients_are_checked():
         OptimisticMirrorDescent(Ball(1.0), smoothness=1.0)
     with pytest.raises(ValueError, match="low, high, A and b"):
         Polytope([0.0, 0], [1.0, 1], [[1.0, 1]], [5.0])
+    for large in (1e308, 1e151):  # whose squares are no numbers
+        with pytest.raises(ValueError, match="smoothness must lie between 1e-150 and 1e\\+150"):
+            OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=large)
+        with pytest.raises(ValueError, match="gradient_bound must lie between"):
+            DynamicOptimisticMirrorDescent(
+                Ball(1.0), dim=2, smoothness=1.0, gradient_bound=large, horizon=10
+            )
     learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.5)
     learner.step([1.0, 0.0])
     before = learner.state_dict()

@@ -27,7 +27,7 @@ from whp.bandits._recovering_bandits.plan import (
     rising,
 )
 from whp.certificate import Certificate, Verdict
-from whp.door import AtLeast, Fraction, front_door
+from whp.door import AtLeast, Between, Fraction, front_door
 from whp.io import Data
 from whp.progress import track
 from whp.result import Result
@@ -120,7 +120,7 @@ def recovering_bandits(
     at_least: Annotated[float, Fraction()] | None = None,
     delta: Annotated[float, Fraction()] = 0.05,
     local_search: bool = True,
-    resamples: Annotated[int, AtLeast(2)] = 100,
+    resamples: Annotated[int, Between(2, 1_000_000)] = 100,
     rng: np.random.Generator | int | None = None,
 ) -> RecoveringReport:
     """Plan pulls of arms that tire and recover: from their curves, or from a log of events.

@@ -15,7 +15,7 @@ from whp.calibration._h_calibration.maps import standardise
 from whp.calibration._h_calibration.objective import Objective
 from whp.calibration._h_calibration.result import HCalibrationResult
 from whp.calibration._h_calibration.rows import Rows, answers, held_back
-from whp.door import AtLeast, Fraction, Range, check_fields, front_door
+from whp.door import AtLeast, Between, Fraction, Range, check_fields, front_door
 from whp.io import Data
 from whp.scores import LEAST, as_classes, as_logits, as_units, check_columns, in_order
 from whp.validate import same_order
@@ -70,7 +70,7 @@ def h_calibration(
     epsilon: Annotated[float, Fraction()] = 0.1,
     delta: Annotated[float, Fraction()] = 0.05,
     blocks: Annotated[int, AtLeast(1)] | None = None,
-    resamples: Annotated[int, AtLeast(1)] = 199,
+    resamples: Annotated[int, Between(1, 1_000_000)] = 199,
     certify: Annotated[float, Range(0, 0.9)] = 1 / 3,
     refit: bool = False,
     fitting: Fitting = Fitting(),

@@ -254,6 +254,11 @@ def _leaves(
     """Label of each node, the tree where recursive splits made it, and eigenvalues."""
     if own is not None:
         return own, None, np.empty(0)
+    if n_communities is not None and not train.nnz:
+        raise ValueError(
+            f"graph has no edge left to train on, and {n_communities} communities were asked for: "
+            "a smaller holdout keeps more, and n_communities=None finds one"
+        )
     k = None if n_communities is None else min(n_communities, train.shape[0])
     if k != n_communities:
         warnings.warn(

@@ -48,6 +48,11 @@ def adjacency(
         warnings.warn("graph has self-loops, which are dropped", stacklevel=4)
         A.setdiag(0)
     if at_least is not None:
+        if A.nnz and A.data.max() < at_least:
+            raise ValueError(
+                f"at_least must leave an edge: the largest weight is {A.data.max():.4g}, got "
+                f"{at_least:g}"
+            )
         A.data[A.data < at_least] = 0
     A.eliminate_zeros()
     if not weighted:

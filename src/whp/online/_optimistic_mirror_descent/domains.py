@@ -14,11 +14,21 @@ from scipy.optimize import linprog, lsq_linear, minimize
 from whp.online._optimistic_mirror_descent.kernels import ball_quadratic, outside, project
 from whp.validate import as_matrix, as_real, as_vector
 
-__all__ = ["Ball", "Box", "Domain", "L1Ball", "Polytope", "Simplex"]
+__all__ = ["MOST", "Ball", "Box", "Domain", "L1Ball", "Polytope", "Simplex", "as_size"]
 
 Vector = Float[np.ndarray, " d"]
 NOTHING = np.zeros(0)
 LEAST, MOST = 1e-150, 1e150  # sizes whose squares are still numbers
+
+
+def as_size(value: Any, name: str) -> float:
+    """A size; what is outside has squares that are no numbers."""
+    size = as_real(value, name, low=0, high=math.inf, open_ends=True)
+    if not LEAST <= size <= MOST:
+        raise ValueError(
+            f"{name} must lie between {LEAST:g} and {MOST:g}, got {size:g}: change units"
+        )
+    return size
 
 
 class Domain(Protocol):
@@ -100,7 +110,7 @@ class Ball(_Compiled):
     code: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "radius", _positive(self.radius, "radius"))
+        object.__setattr__(self, "radius", as_size(self.radius, "radius"))
         center = float(self.center) if np.ndim(self.center) == 0 else self.center
         object.__setattr__(self, "center", _centre(center))
 
@@ -167,7 +177,7 @@ class Box(_Compiled):
             )
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
-        _positive(self.diameter, "the distance of low and high")
+        as_size(self.diameter, "the distance of low and high")
 
     @property
     def dim(self) -> int:
@@ -236,7 +246,7 @@ class Simplex(_Compiled):
     code: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "total", _positive(self.total, "total"))
+        object.__setattr__(self, "total", as_size(self.total, "total"))
 
     @property
     def dim(self) -> None:
@@ -273,7 +283,7 @@ class L1Ball(_Compiled):
     code: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "radius", _positive(self.radius, "radius"))
+        object.__setattr__(self, "radius", as_size(self.radius, "radius"))
 
     @property
     def dim(self) -> None:
@@ -433,16 +443,6 @@ class Polytope:
         """Lengths of the equations' left sides."""
         sizes = np.linalg.norm(self.A, axis=1)
         return np.where(sizes > 0, sizes, 1.0)
-
-
-def _positive(value: Any, name: str) -> float:
-    """A size; what is outside has squares that are no numbers."""
-    size = as_real(value, name, low=0, high=math.inf, open_ends=True)
-    if not LEAST <= size <= MOST:
-        raise ValueError(
-            f"{name} must lie between {LEAST:g} and {MOST:g}, got {size:g}: change units"
-        )
-    return size
 
 
 def _fixed(vector: np.ndarray) -> np.ndarray:

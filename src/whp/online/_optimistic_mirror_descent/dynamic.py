@@ -13,6 +13,7 @@ from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate
 from whp.online._optimistic_mirror_descent import bounds, kernels
 from whp.online._optimistic_mirror_descent import theorems as th
+from whp.online._optimistic_mirror_descent.domains import as_size
 from whp.online._optimistic_mirror_descent.learner import (
     Player,
     as_gradient,
@@ -83,12 +84,8 @@ class DynamicOptimisticMirrorDescent(Player):
             )
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain, self.dim = domain, dimension(domain, dim, start)
-        self.smoothness: float = as_real(
-            smoothness, "smoothness", low=0, high=math.inf, open_ends=True
-        )
-        self.gradient_bound: float = as_real(
-            gradient_bound, "gradient_bound", low=0, high=math.inf, open_ends=True
-        )
+        self.smoothness = as_size(smoothness, "smoothness")
+        self.gradient_bound = as_size(gradient_bound, "gradient_bound")
         self.horizon = as_int(horizon, "horizon", low=1)
         self.pool_cap = (
             None

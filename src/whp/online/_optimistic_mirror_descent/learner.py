@@ -16,13 +16,13 @@ from whp.intervals import Estimate
 from whp.online._optimistic_mirror_descent import bounds, kernels
 from whp.online._optimistic_mirror_descent import theorems as th
 from whp.online._optimistic_mirror_descent.domains import (
-    LEAST,
     MOST,
     Ball,
     Box,
     L1Ball,
     Polytope,
     Simplex,
+    as_size,
 )
 from whp.validate import as_choice, as_int, as_real, as_vector
 
@@ -385,9 +385,17 @@ class OptimisticMirrorDescent(Player):
         self.curvature: bounds.Curvature = curvature
         self.dim = dimension(domain, dim, start)
         self.smoothness = None if smoothness is None else as_real(smoothness, "smoothness", low=0)
-        self.gradient_bound = _positive(gradient_bound, "gradient_bound")
-        self.strong_convexity = _positive(strong_convexity, "strong_convexity")
-        self.exp_concavity = _positive(exp_concavity, "exp_concavity")
+        if self.smoothness:
+            as_size(self.smoothness, "smoothness")
+        self.gradient_bound = (
+            None if gradient_bound is None else as_size(gradient_bound, "gradient_bound")
+        )
+        self.strong_convexity = (
+            None if strong_convexity is None else as_size(strong_convexity, "strong_convexity")
+        )
+        self.exp_concavity = (
+            None if exp_concavity is None else as_size(exp_concavity, "exp_concavity")
+        )
         self.epsilon = as_real(epsilon, "epsilon", low=0, open_ends=True)
         D = float(domain.diameter)
         p = np.zeros(5)
@@ -798,17 +806,6 @@ def _as_settings(text: Any) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("state['settings'] must be the text of settings that state_dict() wrote")
     return found
-
-
-def _positive(value: float | None, name: str) -> float | None:
-    if value is None:
-        return None
-    size = as_real(value, name, low=0, high=math.inf, open_ends=True)
-    if not LEAST <= size <= MOST:
-        raise ValueError(
-            f"{name} must lie between {LEAST:g} and {MOST:g}, got {size:g}: change units"
-        )
-    return size
 
 
 def p_value(value: float | None) -> float:
