@@ -32,7 +32,7 @@ def drawn(rng, within=1.0, spread=1.0, n=300, equal=0):
     singles = mu[:64, None] + within * rng.normal(size=(64, 4, 8)) * np.array(
         [1, spread, spread, spread]
     ).reshape(1, 4, 1)
-    return noise.Gradients(np.stack([views, ordinary], axis=1), singles, equal)
+    return noise.Gradients(np.stack([views, ordinary], axis=1), singles, equal, 0.0)
 
 
 def test_certificates_of_measured_gradients():
@@ -50,7 +50,7 @@ def test_certificates_of_measured_gradients():
 
 def test_gradients_that_are_all_zero_say_nothing():
     rng = np.random.default_rng(0)
-    nothing = noise.Gradients(np.zeros((20, 2, 3)), np.zeros((8, 4, 3)), 0)
+    nothing = noise.Gradients(np.zeros((20, 2, 3)), np.zeros((8, 4, 3)), 0, 0.0)
     assert noise.certified(nothing, 300, 32, 4, rng).verdict is Verdict.UNMEASURED
 
 

@@ -104,7 +104,7 @@ def test_the_state_of_another_sampler_is_refused(changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"position": 257}, {"position": -1}, {"seed": -1}, {"altered": 1}, {"more": 0}],
+    [{"position": 0.5}, {"position": -1}, {"seed": -1}, {"altered": 1}, {"more": 0}],
     ids=str,
 )
 def test_a_broken_state_is_refused(changes):
