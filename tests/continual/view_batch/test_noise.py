@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from whp.certificate import Verdict
+from whp.certificate import Status, Verdict
 from whp.continual import design_effect
 from whp.continual._view_batch import noise
 from whp.continual._view_batch import theorems as th
@@ -74,3 +76,13 @@ def test_the_ratio_of_variances_is_covered():
         e = noise.ratio_of_variances(batches)
         hits += e.low <= 4 <= e.high
     assert 180 <= hits <= 199
+
+
+def test_scores_that_depend_on_the_batch_are_void():
+    rng = np.random.default_rng(0)
+    found = replace(drawn(rng), company=0.1)
+    made = noise.certified(found, 300, 32, 4, rng)
+    assert made.verdict is Verdict.VOID
+    assert [a.status for a in made.conditions if a.name == "scores-of-an-image-alone"] == [
+        Status.VIOLATED
+    ]

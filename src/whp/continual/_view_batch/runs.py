@@ -232,8 +232,7 @@ def fresh(model: Any, shape: tuple[int, ...], classes: int, seed: int) -> Callab
     def made() -> nn.Module:
         if model is not None:
             return copy.deepcopy(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, torch.device("cpu")):
             if len(shape) == 4:
                 return cnn((shape[1], shape[2], shape[3]), classes)
             side = round(shape[1] ** 0.5)
@@ -392,8 +391,13 @@ def kept(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Dropout, and views that take no generator, draw from torch's own: from the seed, and put back after."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    drawing = device.type == "cuda"
+    with torch.random.fork_rng([device] if drawing else []):
+        # torch.manual_seed would seed every device there is, also those that are not put back
+        torch.default_generator.manual_seed(seed)
+        if drawing:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

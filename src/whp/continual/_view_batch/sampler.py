@@ -142,6 +142,8 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
         origin = "a loader may skip, reorder or lose batches after the sampler; call trained(batch)"
         if told:
             origin = "trained(batch) was told so, which only the caller can know"
+            if self.world_size > 1:
+                origin += "; what other ranks trained is in their logs"
         if self._first:
             origin += f"; the first {self._first} steps are those that the loaded state names"
         return Schedule(
