@@ -110,6 +110,23 @@ def test_scores_that_depend_on_the_batch_are_seen(model, alone, monkeypatch):
     np.testing.assert_array_equal(found.batches, again.batches)
 
 
+class Lifted(nn.Module):
+    """Adds as much to the scores of all classes, which changes no loss."""
+
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return self.body(x) + 1e5
+
+
+def test_a_large_constant_hides_no_batch_norm():
+    x = torch.rand(30, 64, generator=torch.Generator().manual_seed(0))
+    assert runs.company_of(Lifted(head(nn.BatchNorm1d(64))), x, 0) > 1e-2
+    assert runs.company_of(Lifted(head()), x, 0) == 0
+
+
 def test_dropout_depends_on_the_seed_alone():
     state = torch.get_rng_state()
     data = parts()

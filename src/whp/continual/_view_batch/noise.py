@@ -51,7 +51,8 @@ class Gradients:
     equal : int
         Pairs of views of a sample that are equal to the last bit.
     company : float
-        How far an image's scores move when others of its batch are exchanged, over the largest score.
+        How far an image's scores move when others of its batch are exchanged, over how those of
+        images differ.
     """
 
     batches: np.ndarray
@@ -143,7 +144,7 @@ def certified(
         ),
         th.SEPARATE.check(
             found.company <= ROUNDING,
-            f"they move by {found.company:.2g} of the largest when others are exchanged",
+            f"they move by {found.company:.2g} of what images differ by when others are exchanged",
         ),
     )
     inputs = {

@@ -515,7 +515,7 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
 
 
 def company_of(model: nn.Module, x: Tensor, seed: int) -> float:
-    """How far the scores of some images move when the others of their batch are exchanged, over the largest score.
+    """How far the scores of some images move when the others of their batch are exchanged, over how they differ.
 
     In the mode that the model is in, which is that of training; dropout draws the same both times.
     """
@@ -525,8 +525,14 @@ def company_of(model: nn.Module, x: Tensor, seed: int) -> float:
     for others in (one, 0.5 * other):
         with torch.no_grad(), seeded(seed, x.device), kept(model):
             scores.append(model(torch.cat([same, others]))[:third])
-    size = float(scores[0].abs().max())
-    return float((scores[0] - scores[1]).abs().max()) / size if size > 0 else 0.0
+    rounding = 32 * torch.finfo(scores[0].dtype).eps * float(scores[0].abs().max())
+    # what is added to all classes, however large, changes no loss
+    first, second = (z.double() - z.double().mean(dim=1, keepdim=True) for z in scores)
+    moved = float((first - second).abs().max())
+    size = float((first - first.mean(dim=0)).abs().max())
+    if moved <= rounding:
+        return 0.0
+    return moved / size if size > 0 else 1.0
 
 
 def alike(setting: Setting) -> Answer | None:
