@@ -219,11 +219,11 @@ def test_a_sample_that_is_lost_in_the_end_is_missed(lost_from):
 
 
 def test_steps_are_whole_numbers_in_order():
-    samples, at = [0, 1, 0, 1], [0, 1, 2, 3]
+    samples, at = np.array([0, 1, 0, 1]), np.arange(4)
     made = Schedule(2, samples, at, 1, 2, 1, 4)
     assert [c.verdict for c in made.certificates] == [Verdict.HOLDS] * 3
     with pytest.raises(ValueError, match="in order"):
-        Schedule(2, np.array(samples), np.array(at[::-1], np.uint8), 1, 2, 1, 4)
-    for bad in ([0.0, 1.0, 0.0, 1.0], [samples]):
+        Schedule(2, samples, at[::-1].astype(np.uint8), 1, 2, 1, 4)
+    for bad in (samples + 0.0, samples[None]):
         with pytest.raises(ValueError, match="samples must be one row of whole numbers"):
-            Schedule(2, np.array(bad), at, 1, 2, 1, 4)
+            Schedule(2, bad, at, 1, 2, 1, 4)
