@@ -61,3 +61,16 @@ def test_what_is_none_of_these_is_named(change, named):
     good = {"X": np.zeros((4, 4)), "y": Y, "task": Y // 2}
     with pytest.raises((TypeError, ValueError), match=named):
         as_tasks(**(good | change), own_model=False)
+
+
+def test_bytes_of_a_mask_are_named():
+    _, notes = as_images(np.array([[0, 1, 1, 0]] * 4, np.uint8))
+    assert "Booleans" in notes[0]
+    images, notes = as_images(np.array([[False, True]] * 4))
+    assert images.max() == 1
+    assert not notes
+
+
+def test_tensors_that_want_gradients_are_read():
+    torch = pytest.importorskip("torch")
+    assert as_images(torch.rand(3, 4, 4).requires_grad_())[0].shape == (3, 1, 4, 4)

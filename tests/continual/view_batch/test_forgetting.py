@@ -76,3 +76,22 @@ def test_limits_over_test_rows_cover_the_difference_of_two_models():
         missed += not e.low <= 0.1 <= e.high
         assert e.high - e.low < 0.3
     assert missed <= 4
+
+
+@pytest.mark.parametrize("tables", [((18, 16), (17, 15)), ((9, 8), (8, 7)), ((20, 17), (19, 16))])
+def test_as_much_up_to_rounding_is_not_less(tables):
+    from dataclasses import replace
+
+    def run(right, last):
+        accuracy = np.array([[right / 20, np.nan], [last / 20, 0.9]])
+        return replace(a_run(0.1, 1.0), accuracy=accuracy)
+
+    from whp.continual._view_batch.runs import Setting
+    from whp.continual._view_batch.views import weak_view
+
+    setting = Setting("er", "class", 4, "both", False, 1.0, 0.25, weak_view, None, 8, 32, 0.05, 200)
+    for one, other in (tables, tables[::-1]):
+        ours, theirs = [run(*one)] * 8, [replace(run(*other), moved=np.zeros(3))] * 8
+        made = compared(setting, ours, theirs, True)
+        assert made.measured.value == 0
+        assert made.verdict is Verdict.VOID  # of eight runs none differs

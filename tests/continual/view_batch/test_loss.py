@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from whp.certificate import Verdict
 from whp.continual import view_batch_loss, view_consistency
+from whp.continual._view_batch.loss import view_divergence
 
 
 def test_6_divergence_of_known_views():
@@ -91,3 +92,36 @@ def test_bad_divergences_are_named(change, named):
     good = {"logits": torch.rand(4, 3), "divergence": [[0.1], [0.2]], "views": 2}
     with pytest.raises(ValueError, match=named):
         view_consistency(**(good | change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "near"),
+    [(torch.float64, 1e-3), (torch.float32, 1e-3), (torch.float16, 1e-2), (torch.bfloat16, 0.1)],
+)
+def test_rounding_of_the_divergence_is_no_mistake(kind, near):
+    for seed in range(5):
+        random = torch.Generator().manual_seed(seed)
+        first = 3 * torch.randn(2000, 1, 10, generator=random)
+        z = (first + near * torch.randn(2000, 4, 10, generator=random)).to(kind).flatten(0, 1)
+        made = view_consistency(z, view_divergence(z, 4), 4)
+        assert made.verdict is not Verdict.FAILS
+        if kind is torch.float32:  # as it comes back from a log of text
+            logged = np.array(view_divergence(z, 4).tolist())
+            assert view_consistency(z, logged, 4).verdict is made.verdict
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_scores_that_are_none_are_refused(bad):
+    z = torch.rand(8, 3)
+    z[1, 0] = bad
+    with pytest.raises(ValueError, match="logits must not hold NaN"):
+        view_consistency(z, torch.ones(4, 1), 2)
+    z[1, 0] = -np.inf  # a class of another task
+    assert view_consistency(z, torch.ones(4, 1), 2).verdict is not Verdict.FAILS
+
+
+def test_scores_may_lie_in_any_order_in_memory():
+    z = torch.rand(3, 8).t()
+    y = torch.zeros(8, dtype=torch.long)
+    assert view_batch_loss(z, y, 2)[0] == view_batch_loss(z.contiguous(), y, 2)[0]
+    view_consistency(z, torch.ones(4, 1), 2)

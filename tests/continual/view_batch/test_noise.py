@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from whp.certificate import Verdict
+from whp.certificate import Status, Verdict
 from whp.continual import design_effect
 from whp.continual._view_batch import noise
 from whp.continual._view_batch import theorems as th
@@ -32,7 +34,7 @@ def drawn(rng, within=1.0, spread=1.0, n=300, equal=0):
     singles = mu[:64, None] + within * rng.normal(size=(64, 4, 8)) * np.array(
         [1, spread, spread, spread]
     ).reshape(1, 4, 1)
-    return noise.Gradients(np.stack([views, ordinary], axis=1), singles, equal)
+    return noise.Gradients(np.stack([views, ordinary], axis=1), singles, equal, 0.0)
 
 
 def test_certificates_of_measured_gradients():
@@ -50,7 +52,7 @@ def test_certificates_of_measured_gradients():
 
 def test_gradients_that_are_all_zero_say_nothing():
     rng = np.random.default_rng(0)
-    nothing = noise.Gradients(np.zeros((20, 2, 3)), np.zeros((8, 4, 3)), 0)
+    nothing = noise.Gradients(np.zeros((20, 2, 3)), np.zeros((8, 4, 3)), 0, 0.0)
     assert noise.certified(nothing, 300, 32, 4, rng).verdict is Verdict.UNMEASURED
 
 
@@ -74,3 +76,13 @@ def test_the_ratio_of_variances_is_covered():
         e = noise.ratio_of_variances(batches)
         hits += e.low <= 4 <= e.high
     assert 180 <= hits <= 199
+
+
+def test_scores_that_depend_on_the_batch_are_void():
+    rng = np.random.default_rng(0)
+    found = replace(drawn(rng), company=0.1)
+    made = noise.certified(found, 300, 32, 4, rng)
+    assert made.verdict is Verdict.VOID
+    assert [a.status for a in made.conditions if a.name == "scores-of-an-image-alone"] == [
+        Status.VIOLATED
+    ]

@@ -101,3 +101,38 @@ def test_slopes_are_those_of_the_curve():
         step = np.eye(4)[k] * 1e-6
         slope = (_curve(theta + step, I, t) - _curve(theta - step, I, t)) / 2e-6
         np.testing.assert_allclose(_slopes(theta, I, t)[:, k], slope, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "times"),
+    [
+        ([(15, 10), (60, 10), (480, 100)], 10),
+        ([(30, 10), (120, 100), (480, 100), (120, 10)], 1),
+        ([(15, 0), (60, 0), (480, 0), (120, 10)], 10),
+    ],
+    ids=["three pairs", "four points", "no steps since"],
+)
+def test_points_that_do_not_determine_the_curve_show_nothing(pairs, times):
+    I, t = np.repeat(np.array(pairs, float), times, axis=0).T  # noqa: E741
+    for seed in range(10):
+        share = np.random.default_rng(seed).binomial(2000, curve(I, t)) / 2000
+        fit = fit_forgetting_curve(I, t, share)
+        assert fit.best_interval is None
+        assert fit.certificates[0].verdict is Verdict.VOID
+        assert "determine" in fit.reason
+
+
+def test_one_group_shows_nothing():
+    I, t = np.repeat([75.0, 150, 300, 600, 1200], 4), np.tile([10.0, 30, 100, 300], 5)  # noqa: E741
+    share = np.random.default_rng(0).binomial(5000, curve(I, t)) / 5000
+    assert fit_forgetting_curve(I, t, share).best_interval is not None
+    assert fit_forgetting_curve(I, t, share, groups=np.zeros(20)).best_interval is None
+
+
+def test_units_of_rows_and_steps_do_not_matter():
+    I, t = np.repeat([75.0, 150, 300, 600, 1200], 4), np.tile([10.0, 30, 100, 300], 5)  # noqa: E741
+    share = np.random.default_rng(0).binomial(5000, curve(I, t)) / 5000
+    one = fit_forgetting_curve(I, t, share).best_interval
+    for steps, rows in ((1e-3, 1e-200), (1e3, 1e200)):
+        made = fit_forgetting_curve(I, steps * t, share, n=np.full(20, rows)).best_interval
+        assert (made.low, made.high) == pytest.approx((one.low, one.high), rel=1e-6)

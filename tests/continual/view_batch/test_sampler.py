@@ -1,3 +1,7 @@
+import copy
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -104,7 +108,7 @@ def test_the_state_of_another_sampler_is_refused(changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"position": 257}, {"position": -1}, {"seed": -1}, {"altered": 1}, {"more": 0}],
+    [{"position": 0.5}, {"position": -1}, {"seed": -1}, {"altered": 1}, {"more": 0}],
     ids=str,
 )
 def test_a_broken_state_is_refused(changes):
@@ -222,3 +226,58 @@ def test_any_map_style_dataset_is_shown_in_views():
         ViewDataset(torch.ones(3, 2), weak=identity)
     with pytest.raises(TypeError, match="map-style"):
         ViewDataset(iter([1]), weak=identity)
+
+
+def passes(epochs, told, count=2, **changes):
+    made = ViewBatchSampler(200, 32, views=4, epochs=epochs, window=5, **changes)
+    for _ in range(count):
+        for batch in made:
+            if told:
+                made.trained(batch)
+    return made
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_log_is_of_all_passes(told):
+    whole = passes(8, told)
+    assert whole.log.total == 2 * len(whole) == 100
+    assert [c.verdict for c in whole.log.certificates] == [Verdict.HOLDS] * 3
+    part = passes(10, told).log  # 63 steps, of which the second pass begins inside a cycle of 25
+    assert part.gaps().min() < 21
+    assert part.certificates[0].verdict is Verdict.FAILS
+
+
+def test_what_an_earlier_pass_did_is_not_forgotten():
+    made = ViewBatchSampler(200, 32, views=4, epochs=8, window=5)
+    for p in range(2):
+        for batch in made:
+            made.trained(batch[::-1] if p == 0 else batch)
+    assert {c.verdict for c in made.log.certificates} == {Verdict.VOID}
+    again = ViewBatchSampler(200, 32, views=4, epochs=8, window=5)
+    again.load_state_dict(made.state_dict())
+    assert again.log.total == 100
+    assert len(list(again)) == 50
+
+
+def test_a_second_pass_is_gone_on_with():
+    whole = passes(10, False)
+    again = ViewBatchSampler(200, 32, views=4, epochs=10, window=5)
+    first = ViewBatchSampler(200, 32, views=4, epochs=10, window=5)
+    list(first)
+    iterator = iter(first)
+    for _ in range(7):
+        next(iterator)
+    again.load_state_dict(first.state_dict())
+    assert len(again) == 56
+    assert list(again) == list(iterator)
+    assert len(again) == 56
+    np.testing.assert_array_equal(again.log.samples, whole.log.samples)
+
+
+def test_a_copy_is_told_of_its_own_batches():
+    made, batches = begun(3, window=2)
+    for batch in batches[:2]:
+        made.trained(batch)
+    for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        again.trained(batches[2])
+        assert (again.log.total, made.log.total) == (3, 2)

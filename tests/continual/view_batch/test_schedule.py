@@ -205,3 +205,25 @@ def test_a_schedule_by_hand_must_be_one(change):
     Schedule(**good)
     with pytest.raises((TypeError, ValueError)):
         Schedule(**(good | change))
+
+
+@pytest.mark.parametrize("lost_from", [0, 1, 2, 5])
+def test_a_sample_that_is_lost_in_the_end_is_missed(lost_from):
+    rng = np.random.default_rng(0)
+    steps = []
+    for c in range(6):
+        order = rng.permutation(40)
+        steps += np.array_split(order if c < lost_from else order[order != 7], 10)
+    verdicts = [c.verdict for c in of_steps(steps, 40, 4, 10).certificates[1:]]
+    assert verdicts == [Verdict.FAILS, Verdict.FAILS]
+
+
+def test_steps_are_whole_numbers_in_order():
+    samples, at = np.array([0, 1, 0, 1]), np.arange(4)
+    made = Schedule(2, samples, at, 1, 2, 1, 4)
+    assert [c.verdict for c in made.certificates] == [Verdict.HOLDS] * 3
+    with pytest.raises(ValueError, match="in order"):
+        Schedule(2, samples, at[::-1].astype(np.uint8), 1, 2, 1, 4)
+    for bad in (samples + 0.0, samples[None]):
+        with pytest.raises(ValueError, match="samples must be one row of whole numbers"):
+            Schedule(2, bad, at, 1, 2, 1, 4)

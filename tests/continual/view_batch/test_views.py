@@ -26,3 +26,11 @@ def test_a_view_that_moves_nothing_changes_nothing():
     x = torch.rand(4, 1, 9, 9)
     same = affine(x, torch.Generator().manual_seed(0), degrees=0, scale=0, shear=0, shift=0)
     torch.testing.assert_close(same, x, atol=1e-5, rtol=1e-5)
+
+
+def test_images_may_lie_in_any_order_in_memory_and_are_no_bytes():
+    x = torch.rand(64, 5).t()
+    seeded = torch.Generator().manual_seed
+    assert torch.equal(weak_view(x, seeded(0)), weak_view(x.contiguous(), seeded(0)))
+    with pytest.raises(TypeError, match="255"):
+        weak_view(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))

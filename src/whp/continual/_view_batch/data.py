@@ -41,6 +41,8 @@ def as_images(value: Any) -> tuple[np.ndarray, list[str]]:
     if value is None:
         raise TypeError("X must be an array of images, got None")
     notes = []
+    if hasattr(value, "detach"):
+        value = value.detach()
     given = value if isinstance(value, np.ndarray) else getattr(value, "numpy", lambda: value)()
     bytes_ = getattr(given, "dtype", None) == np.uint8
     try:
@@ -52,8 +54,10 @@ def as_images(value: Any) -> tuple[np.ndarray, list[str]]:
     if not np.isfinite(images).all():
         raise ValueError("X must be finite, got NaN or infinity")
     if bytes_:
+        # what a byte means does not depend on the others, but of a mask nothing would be left to see
+        mask = "; the largest is 1: give a mask as Booleans" if images.max() == 1 else ""
         images = images / np.float32(255)
-        notes.append("bytes as shares of 255")
+        notes.append(f"bytes as shares of 255{mask}")
     if images.min() < 0 or images.max() > 1:
         advice = "; divide by 255" if images.min() >= 0 and images.max() <= 255 else ""
         raise ValueError(

@@ -18,7 +18,7 @@ __all__ = ["view_batch_loss", "view_consistency", "view_divergence"]
 
 def view_divergence(logits: Tensor, views: int) -> Tensor:
     """KL(p⁰ ‖ p^j) summed over classes, shape (d, views − 1); the first view teaches and gets no gradient."""
-    z = functional.log_softmax(logits.view(len(logits) // views, views, -1), dim=2)
+    z = functional.log_softmax(logits.reshape(len(logits) // views, views, -1), dim=2)
     teacher = z[:, :1].detach()
     p = teacher.exp()
     # a class of probability 0 counts nothing, though its logarithm is −∞
@@ -94,7 +94,7 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     Raises
     ------
     TypeError, ValueError
-        If shapes do not agree, or a number is not finite.
+        If shapes do not agree, or a number is none.
     """
     views = as_int(views, "views", low=2)
     if logits.ndim != 2 or len(logits) % views or not len(logits) or logits.shape[1] < 2:
@@ -104,10 +104,16 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
         )
     d = len(logits) // views
     # The certificate is arithmetic of numpy in double precision, on a few numbers a sample.
-    given = torch.as_tensor(divergence).detach().double().cpu()
+    handed = torch.as_tensor(divergence)
+    # No training loop is more precise than float32, whatever it kept its numbers in.
+    coarse = torch.finfo(handed.dtype).eps if handed.is_floating_point() else 0.0
+    precision = max(coarse, torch.finfo(torch.float32).eps)
+    given = handed.detach().double().cpu()
     if given.shape != (d, views - 1) or not torch.isfinite(given).all():
         raise ValueError(
             f"divergence must hold {d} × {views - 1} finite numbers, got shape {tuple(given.shape)}"
         )
-    log_p = functional.log_softmax(logits.detach().double(), dim=1).view(d, views, -1)
-    return th.view_consistency(log_p.cpu().numpy(), given.numpy())
+    log_p = functional.log_softmax(logits.detach().double(), dim=1).reshape(d, views, -1)
+    if torch.isnan(log_p).any():
+        raise ValueError("logits must not hold NaN or +∞, nor a row that is −∞ all over")
+    return th.view_consistency(log_p.cpu().numpy(), given.numpy(), precision)

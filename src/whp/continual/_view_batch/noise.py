@@ -15,6 +15,7 @@ __all__ = ["Gradients", "certified", "design_effect"]
 
 LEVEL = 1e-3  # how often views that are drawn alike may be called unlike
 PERMUTATIONS = 2500
+ROUNDING = 1e-4  # of scores in float32
 QUANTILE = 1.959964  # of the normal law, two-sided at 95 %
 SEES = (
     "a first view of two thirds of the others' spread, or one that is off by their spread, in nine "
@@ -49,11 +50,15 @@ class Gradients:
         Of single views of k samples.
     equal : int
         Pairs of views of a sample that are equal to the last bit.
+    company : float
+        How far an image's scores move when others of its batch are exchanged, over how those of
+        images differ.
     """
 
     batches: np.ndarray
     singles: np.ndarray
     equal: int
+    company: float
 
 
 def ratio_of_variances(batches: np.ndarray) -> Estimate | None:
@@ -119,7 +124,11 @@ def certified(
     """
     if found is None or n <= batch_size:
         why = "nothing was measured"
-        answers: Sequence[Answer] = (alike or th.ALIKE.unchecked(why), th.DIFFER.unchecked(why))
+        answers: Sequence[Answer] = (
+            alike or th.ALIKE.unchecked(why),
+            th.DIFFER.unchecked(why),
+            th.SEPARATE.unchecked(why),
+        )
         return th.effective_batch(None, n, batch_size, views, answers, {})
     singles = found.singles
     k, V, _ = singles.shape
@@ -132,6 +141,10 @@ def certified(
         alike or th.ALIKE.tested(unlike(singles, rng), LEVEL, SEES),
         th.DIFFER.check(
             found.equal == 0, f"{found.equal} of {pairs} pairs of views are equal to the last bit"
+        ),
+        th.SEPARATE.check(
+            found.company <= ROUNDING,
+            f"they move by {found.company:.2g} of what images differ by when others are exchanged",
         ),
     )
     inputs = {

@@ -18,6 +18,7 @@ __all__ = ["ForgettingCurve", "fit_forgetting_curve"]
 
 LEVEL = 0.95
 MADE_AT = 0.98  # of first order, at few points of high leverage: 95 % would cover 92 % of the time
+SINGULAR = 1e-6  # of columns of length 1: below it a parameter is not determined but by rounding
 CURVATURE = 5e-4  # where c = 0 the fit may choose d, and c is above 0 far more often than by chance
 
 
@@ -146,14 +147,22 @@ def fit_forgetting_curve(
     rows = np.ones(len(I)) if n is None else as_vector(n, "n", size=len(I))
     if rows.min() <= 0:
         raise ValueError(f"n must be above 0, got {rows.min():g}")
-    weight = np.sqrt(rows)
+    weight = np.sqrt(rows / rows.max())
     labels = np.arange(len(I))
     if groups is not None:
         labels = np.unique(np.asarray(groups), return_inverse=True)[1]
         if len(labels) != len(I):
             raise ValueError(f"groups must have {len(I)} entries, got {len(labels)}")
     theta = _fit(I, t, R, weight, np.quantile(np.log1p(distinct), [0.1, 0.5, 0.9]))
-    spread, freedom = _spread(theta, (I, t, R, weight), labels)
+    spread, freedom, lowest = _spread(theta, (I, t, R, weight), labels)
+    pairs = len(np.unique(np.stack([I, t]), axis=1).T)
+    enough = freedom >= 1 and pairs >= len(theta) and lowest > SINGULAR
+    determined = th.DETERMINED.check(
+        enough,
+        f"{len(I)} points in {int(labels.max()) + 1} groups, of {pairs} different pairs of interval "
+        f"and elapsed; least singular value {lowest:.2g} of the largest",
+    )
+    freedom = max(freedom, 1)
     best, reach = float(np.expm1(theta[3])), student.isf((1 - MADE_AT) / 2, freedom) * spread[3]
     ends = (float(np.expm1(theta[3] - reach)), float(np.expm1(min(theta[3] + reach, 700.0))))
     sure = student.isf(CURVATURE, freedom) * spread[2]
@@ -163,6 +172,7 @@ def fit_forgetting_curve(
         (float(theta[2] - sure), float(theta[2] + sure)),
         (float(distinct[0]), float(distinct[-1])),
         LEVEL,
+        determined,
         {"c": float(theta[2]), "points": len(I), "groups": int(labels.max()) + 1},
     )
     broken = [a for a in certificate.conditions if a.status is Status.VIOLATED]
@@ -176,8 +186,8 @@ def fit_forgetting_curve(
 
 def _spread(
     theta: np.ndarray, data: tuple[np.ndarray, ...], labels: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Standard errors of the parameters, and degrees of freedom.
+) -> tuple[np.ndarray, int, float]:
+    """Standard errors of the parameters, degrees of freedom, and how well they are determined.
 
     The sandwich of MacKinnon and White (HC3), which no unequal variances mislead; over groups that
     are left out in turn where points belong together.
@@ -185,7 +195,14 @@ def _spread(
     I, t, R, weight = data  # noqa: E741
     J = weight[:, None] * _slopes(theta, I, t)
     off = weight * (R - _curve(theta, I, t))
-    inverse = np.linalg.pinv(J.T @ J)
+    length = np.sqrt((J**2).sum(axis=0))
+    length[length == 0] = 1.0
+    _, values, V = np.linalg.svd(J / length, full_matrices=False)
+    lowest = float(values[-1] / values[0]) if len(values) == len(theta) and values[0] > 0 else 0.0
+    # an unweighted inverse of J'J would drop parameters that are small in their own units
+    kept = values > SINGULAR * values[0]
+    root = (V[kept] / values[kept, None]) / length
+    inverse = root.T @ root
     members = [np.flatnonzero(labels == g) for g in range(int(labels.max()) + 1)]
     scores = np.empty((len(members), len(theta)))
     for k, rows in enumerate(members):
@@ -194,7 +211,7 @@ def _spread(
         scores[k] = J[rows].T @ left_out
     covariance = inverse @ scores.T @ scores @ inverse
     freedom = len(members) - (len(theta) if len(members) == len(I) else 1)
-    return half_widths(covariance), max(freedom, 1)
+    return half_widths(covariance), freedom, lowest
 
 
 def half_widths(covariance: np.ndarray) -> np.ndarray:

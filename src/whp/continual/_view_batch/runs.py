@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from whp.certificate import Answer
 from whp.continual import strategies
 from whp.continual._view_batch import theorems as th
 from whp.continual._view_batch.loss import view_divergence
-from whp.continual._view_batch.noise import Gradients
+from whp.continual._view_batch.noise import ROUNDING, Gradients
 from whp.continual._view_batch.schedule import Plan, Schedule, cycle_order, plan, recall_schedule
 from whp.continual._view_batch.views import View, identity, in_views, strong_view, weak_view
 from whp.continual.backbones import cnn, mlp
@@ -72,8 +73,9 @@ class Setting:
     def built_in(self) -> bool:
         """Whether strategy and views are this library's, which keep no state and leave nothing out."""
         views = (self.weak, self.strong)
+        # by identity: an object may call itself equal to anything
         own = (weak_view, strong_view, identity, None)
-        return isinstance(self.strategy, str) and all(v in own for v in views)
+        return type(self.strategy) is str and all(any(v is o for o in own) for v in views)
 
     @property
     def trained(self) -> Answer:
@@ -230,8 +232,7 @@ def fresh(model: Any, shape: tuple[int, ...], classes: int, seed: int) -> Callab
     def made() -> nn.Module:
         if model is not None:
             return copy.deepcopy(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed, torch.device("cpu")):
             if len(shape) == 4:
                 return cnn((shape[1], shape[2], shape[3]), classes)
             side = round(shape[1] ** 0.5)
@@ -375,6 +376,31 @@ class _Streams:
         return made
 
 
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Statistics that the model gathers are put back."""
+    buffers = [b.detach().clone() for b in model.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(value)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Dropout, and views that take no generator, draw from torch's own: from the seed, and put back after."""
+    drawing = device.type == "cuda"
+    with torch.random.fork_rng([device] if drawing else []):
+        # torch.manual_seed would seed every device there is, also those that are not put back
+        torch.default_generator.manual_seed(seed)
+        if drawing:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def flat(model: nn.Module) -> np.ndarray:
     """All trained weights in a row, for numpy: compared once, when training is over."""
     weights = [p.detach().double().flatten() for p in model.parameters() if p.requires_grad]
@@ -389,24 +415,25 @@ def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
     ends = _Ends(here[1], setting.scenario)
     start = flat(model)
     in_memory = setting.views > 1 and setting.views_on != "new"
-    fit = continual_fit(
-        model,
-        here[0],
-        # a strategy of one's own keeps state, which the other arm must not see
-        strategy=setting.strategy
-        if isinstance(setting.strategy, str)
-        else copy.deepcopy(setting.strategy),
-        scenario=setting.scenario,
-        lr=setting.lr,
-        batch_size=setting.batch_size,
-        epochs=setting.epochs,
-        batches=streams.batches,
-        memory_batches=streams.from_memory if in_memory else None,
-        criterion=streams.criterion,
-        evaluator=ends,
-        random_state=seed,
-        **setting.options,
-    )
+    with seeded(seed, device):
+        fit = continual_fit(
+            model,
+            here[0],
+            # a strategy of one's own keeps state, which the other arm must not see
+            strategy=setting.strategy
+            if isinstance(setting.strategy, str)
+            else copy.deepcopy(setting.strategy),
+            scenario=setting.scenario,
+            lr=setting.lr,
+            batch_size=setting.batch_size,
+            epochs=setting.epochs,
+            batches=streams.batches,
+            memory_batches=streams.from_memory if in_memory else None,
+            criterion=streams.criterion,
+            evaluator=ends,
+            random_state=seed,
+            **setting.options,
+        )
     X, y = here[0][-1]
     schedules = streams.schedules()
     return Run(
@@ -449,8 +476,15 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
     size = sum(p.numel() for p in parameters)
     directions = torch.randn(DIRECTIONS, size, generator=generator, device=device)
 
+    company = company_of(run.model, X[: 2 * B], seed)
+    classes = torch.unique(y)
+
     def gradient(x: Tensor, labels: Tensor) -> np.ndarray:
-        grads = torch.autograd.grad(functional.cross_entropy(run.model(x), labels), parameters)
+        z = run.model(x)
+        if setting.scenario == "task":  # which is trained among the classes of the task
+            other = torch.full((z.shape[1],), -torch.inf, device=device)
+            z = z + other.index_fill(0, classes, 0.0)
+        grads = torch.autograd.grad(functional.cross_entropy(z, labels), parameters)
         along = directions @ torch.cat([g.flatten() for g in grads]).to(directions.dtype)
         # A few numbers a sample, whose variances numpy takes.
         return along.double().cpu().numpy()
@@ -461,11 +495,13 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
         return gradient(x, y[rows].repeat_interleave(views))
 
     training = run.model.training
-    run.model.eval()
-    found = np.stack([[batch(V), batch(1)] for _ in range(BATCHES)])
-    rows = torch.from_numpy(rng.permutation(n)[: min(SAMPLES, n)])
-    x = in_views(X[rows], V, setting.weak, setting.strong, generator)
-    singles = np.stack([gradient(x[i : i + 1], y[rows[i // V]][None]) for i in range(len(x))])
+    if company > ROUNDING:
+        run.model.eval()  # of one image there are no statistics of a batch; the certificate is void
+    with seeded(seed, device), kept(run.model):
+        found = np.stack([[batch(V), batch(1)] for _ in range(BATCHES)])
+        rows = torch.from_numpy(rng.permutation(n)[: min(SAMPLES, n)])
+        x = in_views(X[rows], V, setting.weak, setting.strong, generator)
+        singles = np.stack([gradient(x[i : i + 1], y[rows[i // V]][None]) for i in range(len(x))])
     run.model.train(training)
     pairs = x.view(len(rows), V, -1)
     # an image of one colour has no other views
@@ -475,13 +511,34 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
         for j in range(i):
             same = (pairs[:, i] == pairs[:, j]).all(dim=1) & ~plain
             equal += int(same.sum())
-    return Gradients(found, singles.reshape(len(rows), V, DIRECTIONS), equal)
+    return Gradients(found, singles.reshape(len(rows), V, DIRECTIONS), equal, company)
+
+
+def company_of(model: nn.Module, x: Tensor, seed: int) -> float:
+    """How far the scores of some images move when the others of their batch are exchanged, over how they differ.
+
+    In the mode that the model is in, which is that of training; dropout draws the same both times.
+    """
+    third = max(1, len(x) // 3)
+    same, one, other = x[:third], x[third : 2 * third], x[-third:].flip(0)
+    scores = []
+    for others in (one, 0.5 * other):
+        with torch.no_grad(), seeded(seed, x.device), kept(model):
+            scores.append(model(torch.cat([same, others]))[:third])
+    rounding = 32 * torch.finfo(scores[0].dtype).eps * float(scores[0].abs().max())
+    # what is added to all classes, however large, changes no loss
+    first, second = (z.double() - z.double().mean(dim=1, keepdim=True) for z in scores)
+    moved = float((first - second).abs().max())
+    size = float((first - first.mean(dim=0)).abs().max())
+    if moved <= rounding:
+        return 0.0
+    return moved / size if size > 0 else 1.0
 
 
 def alike(setting: Setting) -> Answer | None:
     """Known where views are this library's, or made by two functions; else it is tested."""
     if setting.strong is not None and setting.strong is not setting.weak:
         return th.ALIKE.check(False, "the first view is made by weak, the others by strong")
-    if setting.weak in (weak_view, strong_view, identity):
+    if any(setting.weak is own for own in (weak_view, strong_view, identity)):
         return th.ALIKE.by_construction("one function of this library draws them all")
     return None

@@ -20,7 +20,8 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
     """Yields batches of (sample, view): ``DataLoader(ViewDataset(...), batch_sampler=ViewBatchSampler(...))``.
 
     One sampler serves a whole task: its length is the number of steps of all epochs, since an epoch
-    ends inside a cycle. Iterating over it again after the end begins anew, with the same orders.
+    ends inside a cycle. Iterating over it again after the end begins anew, with the same orders, and
+    the log goes on: another training takes a sampler of its own.
 
     Parameters
     ----------
@@ -36,8 +37,8 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
     Attributes
     ----------
     log : Schedule
-        What was yielded since the first step, also before a restart; what was trained, if
-        :meth:`trained` was told.
+        What was yielded since the first step, also before a restart and in earlier passes; what was
+        trained, if :meth:`trained` was told.
     """
 
     def __init__(
@@ -73,16 +74,21 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
     def _restart(self, first: int) -> None:
         self.base = np.random.default_rng([self.seed]).permutation(self.sizes.n)
         self._order: tuple[int, np.ndarray] = (-1, self.base)
-        self.position = self._first = first
+        # steps since the very first one, of all passes: what an earlier pass did stays in the log
+        self.position = self._first = self._begun = first
         self._reported: list[np.ndarray] = []
         self._altered = ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # a copy is told of its own batches alone
+        return {**self.__dict__, "_reported": list(self._reported)}
+
     def __len__(self) -> int:
-        return self.sizes.total - (0 if self._first >= self.sizes.total else self._first)
+        return self.sizes.total - self._begun % self.sizes.total
 
     def _step(self, step: int) -> np.ndarray:
-        """The samples of a step, of all ranks."""
-        c, place = divmod(step, self.sizes.cycle)
+        """The samples of a step, of all ranks; each pass has the same."""
+        c, place = divmod(step % self.sizes.total, self.sizes.cycle)
         if c != self._order[0]:
             rng = np.random.default_rng([self.seed, c])
             self._order = (c, cycle_order(self.sizes, self.base, rng))
@@ -92,9 +98,10 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
         return np.array_split(samples, self.world_size)[self.rank]
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        if self.position >= self.sizes.total:
-            self._restart(0)
-        while self.position < self.sizes.total:
+        if self.position % self.sizes.total == 0:
+            self._begun = self.position
+        end = (self.position // self.sizes.total + 1) * self.sizes.total
+        while self.position < end:
             samples = self._mine(self._step(self.position))
             self.position += 1
             yield [(i, v) for i in samples.tolist() for v in range(self.sizes.views)]
@@ -116,10 +123,8 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
         if numbers.min() < 0 or numbers.max() >= self.sizes.n:
             raise ValueError(f"batch must hold numbers of samples below {self.sizes.n}")
         step = self._first + len(self._reported)
-        if step >= self.sizes.total:
-            raise ValueError(
-                f"batch: all {self.sizes.total} steps were reported as trained already"
-            )
+        if step >= max(self.sizes.total, self.position):
+            raise ValueError(f"batch: all {step} steps were reported as trained already")
         planned = np.repeat(self._mine(self._step(step)), self.sizes.views)
         if not self._altered and not np.array_equal(numbers, planned):
             self._altered = f"step {step + 1} was trained with other samples than were planned"
@@ -137,6 +142,8 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
         origin = "a loader may skip, reorder or lose batches after the sampler; call trained(batch)"
         if told:
             origin = "trained(batch) was told so, which only the caller can know"
+            if self.world_size > 1:
+                origin += "; what other ranks trained is in their logs"
         if self._first:
             origin += f"; the first {self._first} steps are those that the loaded state names"
         return Schedule(
@@ -193,7 +200,7 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
                     f"state belongs to a sampler with {name} = {state[name]}, this one has {mine}"
                 )
         seed = as_int(state["seed"], "state's seed", low=0)
-        position = as_int(state["position"], "state's position", low=0, high=self.sizes.total)
+        position = as_int(state["position"], "state's position", low=0)
         if not isinstance(state["altered"], str):
             raise ValueError("state's altered must be text")
         self.seed = seed

@@ -79,6 +79,12 @@ class Schedule:
         for name in ("n", "views", "cycle", "window"):
             as_int(getattr(self, name), name, low=1)
         as_int(self.total, "total", low=0)
+        for name in ("samples", "at"):
+            given = np.asarray(getattr(self, name))
+            if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+                raise ValueError(f"{name} must be one row of whole numbers")
+            # unsigned steps would never seem to decrease
+            object.__setattr__(self, name, given.astype(np.int64))
         samples, at = self.samples, self.at
         if len(samples) != len(at):
             raise ValueError(
@@ -105,9 +111,13 @@ class Schedule:
         return np.array([np.inf]) if sums is None else sums / self.n
 
     def off(self) -> float:
-        """Largest difference of a mean gap from the cycle; exactly 0 where sums of whole numbers agree."""
+        """Largest difference of a mean gap from the cycle; exactly 0 where sums of whole numbers agree.
+
+        Infinite if a sample was visited less often than there are whole cycles: it is one that did
+        not come back, and the cycles that it missed have no mean.
+        """
         sums = self._sums_of_gaps()
-        if sums is None:
+        if sums is None or len(sums) + 1 < self.total // self.cycle:
             return math.inf
         return float(np.abs(sums - sum_of_gaps(self.n, self.cycle)).max() / self.n)
 

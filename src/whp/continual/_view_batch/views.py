@@ -55,7 +55,11 @@ def affine(
         raise ValueError(
             f"x must hold images (b, C, H, W) or squares of pixels, got shape {tuple(x.shape)}"
         )
-    images = x.view(len(x), 1, side, side) if x.ndim == 2 else x
+    if not x.is_floating_point():
+        raise TypeError(
+            f"x must hold floating-point numbers in [0, 1], got {x.dtype}; divide bytes by 255"
+        )
+    images = x.reshape(len(x), 1, side, side) if x.ndim == 2 else x
     b, _, height, width = images.shape
     u = 2 * drawn(x, generator, 6, b) - 1
     angle, size, slant = math.radians(degrees) * u[0], 1 + scale * u[1], shear * u[2]

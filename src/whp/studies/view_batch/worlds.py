@@ -56,8 +56,8 @@ def rest_of(run: Delivered, only: Sequence[str] = ()) -> Truths:
             last[i] = step
             number[i] = number.get(i, 0) + 1
     cycle = int(by_name["mean-recall"].inputs["C"])
-    whole = [j for j in many if many[j] == run.n]
-    means = [sums[j] == run.n * cycle for j in whole]
+    pairs = range(1, len(run.steps) // cycle)  # of whole cycles, each of which all must return in
+    means = [many.get(j) == run.n and sums[j] == run.n * cycle for j in pairs]
     made: dict[str, bool | None] = {
         "minimum-rest": min(gaps) >= by_name["minimum-rest"].bound if gaps else None,
         "mean-recall": all(means) if means else False,
@@ -144,6 +144,37 @@ def loop(rng: Rng, **changes: Any) -> dict[str, Any]:
 def saved_and_loaded(rng: Rng, strength: float) -> Instance:
     """The sampler is saved after so many steps, inside a cycle or at its end, and goes on elsewhere."""
     return Instance(loop(rng, saved=int(strength)), rest_of)
+
+
+def passed(passes: int, epochs: int, told: bool, seed: int) -> Delivered:
+    """A loop over the sampler inside a loop over epochs, as for an ordinary loader."""
+    from whp.continual import ViewBatchSampler
+
+    sampler = ViewBatchSampler(N, BATCH, views=VIEWS, epochs=epochs, window=WINDOW, seed=seed)
+    steps: list[Array] = []
+    for _ in range(passes):
+        for batch in sampler:
+            images = np.array([i for i, _ in batch])
+            steps.append(np.unique(images))
+            if told:
+                sampler.trained(images)
+    return Delivered(sampler.log.certificates, steps, N)
+
+
+@worlds.world(run=passed, strengths=(0, 1))
+def several_passes(rng: Rng, strength: float) -> Instance:
+    """Three passes of two cycles each, reported or not."""
+    given = {"passes": 3, "epochs": 8, "told": bool(strength)}
+    return Instance({**given, "seed": int(rng.integers(1 << 31))}, rest_of)
+
+
+@worlds.world(run=passed, expects=Verdict.FAILS, strengths=(6, 9, 10))
+def passes_that_end_inside_a_cycle(rng: Rng, strength: float) -> Instance:
+    """Two passes of so many epochs of four views: samples return too early in the second."""
+    given = {"passes": 2, "epochs": int(strength), "told": True}
+    return Instance(
+        {**given, "seed": int(rng.integers(1 << 31))}, lambda run: rest_of(run, ["minimum-rest"])
+    )
 
 
 @worlds.world(run=sampled)
@@ -289,9 +320,9 @@ def means_and_work(run: Delivered) -> Truths:
     return rest_of(run, ["mean-recall", "equal-work"])
 
 
-@worlds.world(run=by_hand, expects=Verdict.FAILS, strengths=(0, 1, 2, 3, 4))
+@worlds.world(run=by_hand, expects=Verdict.FAILS, strengths=(0, 1, 2, 3, 4, 5))
 def other_samplers(rng: Rng, strength: float) -> Instance:
-    """Draws with replacement, a shard, sizes rounded down, the last batch dropped, one sample lost."""
+    """Draws with replacement, a shard, sizes rounded down, the last batch dropped, one sample lost, or in the end."""
     steps: list[Array] = []
     lost = int(rng.integers(N))
     while len(steps) < 4 * CYCLE:
@@ -304,7 +335,7 @@ def other_samplers(rng: Rng, strength: float) -> Instance:
             order = np.resize(order[:128], N)
         elif strength == 3:
             order = order[:200]
-        else:
+        elif strength == 4 or len(steps) >= 3 * CYCLE:
             order = order[order != lost]
         steps += np.split(order, range(8, len(order), 8))
     return Instance({"steps": [np.unique(s) for s in steps[: 4 * CYCLE]]}, means_and_work)
@@ -372,7 +403,7 @@ def drawn_gradients(
 
     of_views = variance(mu + (V - 1) / V * off, d, noise_of_views)
     truth = of_views / variance(mu, BATCH, within / np.sqrt(BATCH))
-    return Gradients(np.stack([with_views, ordinary], axis=1), singles, 0), truth
+    return Gradients(np.stack([with_views, ordinary], axis=1), singles, 0, 0.0), truth
 
 
 def priced(found: Any, n: int, views: int = VIEWS, seed: int = 0) -> Certificate:
@@ -466,6 +497,28 @@ def workers_that_share_a_seed(rng: Rng, strength: float) -> Instance:
     return Instance({**made.arguments, "found": again}, made.truths)
 
 
+def in_company(rng: Rng, company: float, larger: float) -> Instance:
+    """Gradients of view batches are so many times larger, since scores depend on who else is there."""
+    made = price(rng)
+    found = made.arguments["found"]
+    batches = found.batches * np.array([larger, 1.0])[:, None]
+    truth = drawn_gradients(np.random.default_rng(0))[1] * larger**2
+    again = replace(found, batches=batches, company=company)
+    return Instance({**made.arguments, "found": again}, judge_ratio(truth))
+
+
+@worlds.world(run=priced, breaks=t.SEPARATE, strengths=(1, 0.01))
+def statistics_of_a_batch(rng: Rng, strength: float) -> Instance:
+    """Batch norm: scores move by that share with the batch, and views that hardly differ blow it up."""
+    return in_company(rng, strength, 5)
+
+
+@worlds.world(run=priced, breaks=t.SEPARATE, strengths=(0.5, 0.05))
+def statistics_that_change_little(rng: Rng, strength: float) -> Instance:
+    """Scores move by that share with the batch, and the variance stays below the bound."""
+    return in_company(rng, strength, 1)
+
+
 @worlds.world(run=priced, breaks=t.MORE_ROWS, strengths=(32, 20), rising=False)
 def a_task_smaller_than_a_batch(rng: Rng, strength: float) -> Instance:
     """So many samples for batches of 32, of which nothing can be drawn."""
@@ -528,6 +581,26 @@ def decisions_that_just_change(rng: Rng, strength: float) -> Instance:
     log_p = np.log(np.stack([first, second], axis=1))
     kl = divergences(log_p)
     return Instance({"log_p": log_p, "divergence": kl}, judge_flips(log_p, kl))
+
+
+def logged(logits: Any, views: int) -> Certificate:
+    """A loop that logs the divergence of its loss, in the precision in which it trains."""
+    from whp.continual import view_consistency
+    from whp.continual._view_batch.loss import view_divergence
+
+    return view_consistency(logits, view_divergence(logits, views), views)
+
+
+@worlds.world(run=logged, strengths=(16, 32, 64))
+def divergences_of_little_precision(rng: Rng, strength: float) -> Instance:
+    """Views that are so close that the divergence in numbers of so many bits is mostly rounding."""
+    import torch
+
+    near = {16: 1e-2, 32: 1e-3, 64: 1e-3}[int(strength)]
+    z = 3 * rng.normal(size=(1500, 1, 10)) + near * rng.normal(size=(1500, 4, 10))
+    kind = {16: torch.float16, 32: torch.float32, 64: torch.float64}[int(strength)]
+    logits = torch.from_numpy(z.reshape(-1, 10)).to(kind)
+    return Instance({"logits": logits, "views": 4}, lambda c: {"view-consistency": True})
 
 
 @worlds.world(run=t.view_consistency, expects=Verdict.FAILS, strengths=(10, 3), broken_from=10)
@@ -621,6 +694,13 @@ def mostly_equal(rng: Rng, strength: float) -> Instance:
     """Seven runs of ten forget exactly as much, the others less."""
     hit = rng.random(int(strength)) < 0.3
     return Instance({"differences": -0.02 * hit}, judge_majority(0.3))
+
+
+@worlds.world(run=comparison, strengths=(6, 20))
+def equal_but_for_rounding(rng: Rng, strength: float) -> Instance:
+    """Seven runs of ten forget as much, up to the last bits of means, the others less."""
+    hit = rng.random(int(strength)) < 0.3
+    return Instance({"differences": np.where(hit, -0.02, -4e-16)}, judge_majority(0.3))
 
 
 def alone(c: Certificate) -> Truths:
@@ -757,6 +837,33 @@ def a_flat_curve(rng: Rng, strength: float) -> Instance:
 def a_worst_interval(rng: Rng, strength: float) -> Instance:
     """Retention lasts longest at the ends: c is negative, by so much."""
     return retained(rng, 120, -strength, 2000, known=False)
+
+
+def at_pairs(rng: Rng, pairs: list[tuple[float, float]], times: int) -> Instance:
+    """Retention at these pairs of interval and steps since, each measured so many times."""
+    I, elapsed = np.repeat(np.array(pairs), times, axis=0).T  # noqa: E741
+    S = 1 + 0.3 * (np.log1p(I) - np.log1p(120)) ** 2
+    seen = rng.binomial(2000, 0.95 * (0.02 * elapsed + 1) ** -S) / 2000
+    arguments = {"interval": I, "elapsed": elapsed, "retention": seen, "n": np.full(len(I), 2000)}
+    return Instance(arguments, judge_best(120))
+
+
+@worlds.world(run=fitted, breaks=t.DETERMINED, strengths=(10, 3))
+def three_pairs(rng: Rng, strength: float) -> Instance:
+    """Three pairs of interval and steps since, each so many times: four parameters fit in many ways."""
+    return at_pairs(rng, [(15, 10), (60, 10), (480, 100)], int(strength))
+
+
+@worlds.world(run=fitted, breaks=t.DETERMINED)
+def points_at_once(rng: Rng, strength: float) -> Instance:
+    """Four pairs, of which three are of no steps since, at which no interval matters."""
+    return at_pairs(rng, [(15, 0), (60, 0), (480, 0), (120, 10)], 10)
+
+
+@worlds.world(run=fitted, breaks=t.DETERMINED)
+def as_many_points_as_parameters(rng: Rng, strength: float) -> Instance:
+    """Four points, which the curve goes through, whatever their noise."""
+    return at_pairs(rng, [(30, 10), (120, 100), (480, 100), (120, 10)], 1)
 
 
 @worlds.world(run=fitted, breaks=t.INSIDE, strengths=(3000, 1500), broken_from=1500)
