@@ -102,6 +102,7 @@ class StabilityGapResult(Result):
             "tasks": len(self.task_ends),
             "order_of_tasks": ", ".join(self.tasks),
             "updates": int(self.times[-1]),
+            "updates_at_ends_of_tasks": ", ".join(map(str, self.task_ends.tolist())),
             "mean_accuracy": str(self.acc),
             f"worst_case_accuracy{self._seen}": str(self.wc_acc),
         }
@@ -275,6 +276,10 @@ def stability_gap(
             raise ValueError(f"n must be the rows of correct, {outcomes.n}, or left out")
         n = outcomes.n
     rows = _sizes(log.n if n is None else n, "n", K)
+    if log.n is not None and rows != _sizes(log.n, "n", K):
+        raise ValueError(
+            f"n must be that of the table's column 'n', {tuple(log.n)}, or left out, got {rows}"
+        )
     total = _sizes(n_total, "n_total", K)
     _agree_in_size(rows, total, target)
     asked = _windows(windows)
@@ -304,6 +309,11 @@ def stability_gap(
         limits = replace(limits, n=None, outcomes=None)
         ends = [c for c in gaps.columns if c.endswith(("_low", "_high"))]
         gaps[ends] = np.nan
+    seen_all = log.gap is None
+    if any(a.status is Status.VIOLATED and a.name == th.EVERY_UPDATE.name for a in answers):
+        # A recorder that missed an update knows no more of it than a log with gaps.
+        seen_all = False
+        limits = replace(limits, dense=False)
     estimates: dict[str, Any] = limits.estimates(found, asked)
     low, high = limits.bands
     return StabilityGapResult(
@@ -321,7 +331,7 @@ def stability_gap(
         times=log.curves.times,
         task_ends=log.ends,
         tasks=log.names,
-        seen_all=log.gap is None,
+        seen_all=seen_all,
         low=low,
         high=high,
         certificates=tuple(certificates),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -174,6 +175,7 @@ def from_table(
     appeared = pd.Series(np.arange(len(rows))).groupby(rows["task"].to_numpy(), sort=False).min()
     first = rows.groupby("task", sort=False)["iteration"].min().loc[appeared.index]
     order = first.index[np.argsort(first.to_numpy(), kind="stable")]
+    _in_order(rows, first, order)
     first = first.loc[order]
     wide = rows.pivot(index="task", columns="iteration", values="accuracy").loc[order]
     A, times = wide.to_numpy(float, copy=True), wide.columns.to_numpy().astype(np.int64)
@@ -194,6 +196,37 @@ def from_table(
     if "epoch" in iteration.lower() and log.gap is None:
         log.gap = (1, 2)  # an epoch is many updates
     return log
+
+
+def _in_order(rows: pd.DataFrame, first: pd.Series, order: Any) -> None:
+    """Refuses tasks that begin at once where the order of rows says nothing, or that of letters."""
+    for at, tied in first.groupby(first.to_numpy()):
+        names = [name for name in order if name in tied.index]
+        if len(names) < 2:
+            continue
+        here = rows[rows["task"].isin(names)]
+        # Every iteration lists them as the first one does, in a log by iterations or by tasks.
+        ranks = here["task"].map({name: k for k, name in enumerate(names)}).to_numpy()
+        by_time = np.argsort(here["iteration"].to_numpy(), kind="stable")
+        same = np.diff(here["iteration"].to_numpy()[by_time]) == 0
+        if (np.diff(ranks[by_time])[same] < 0).any():
+            raise ValueError(
+                f"curves: {len(names)} tasks begin at iteration {at}, and rows are in no order that "
+                "says which was learnt first: sort them so"
+            )
+        texts = [str(name) for name in names]
+        if texts == sorted(texts) and texts != (right := sorted(texts, key=_natural)):
+            k = next(k for k, (a, b) in enumerate(zip(texts, right, strict=True)) if a != b)
+            raise ValueError(
+                f"curves: {len(names)} tasks begin at iteration {at}, and stand in the order of "
+                f"letters, {texts[k]} before {right[k]}: sort rows as the tasks were learnt"
+            )
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sorts task2 before task10."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
 
 
 def _long(table: pd.DataFrame, iteration: str, task: str, accuracy: str) -> pd.DataFrame:

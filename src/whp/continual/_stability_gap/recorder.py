@@ -672,7 +672,7 @@ def _written(model: nn.Module) -> Any:
     return _versions(model), [s for p in model.parameters() for s in _sums(p.detach())]
 
 
-def _sums(p: Tensor) -> list[Tensor]:
+def _sums(p: Tensor) -> Any:
     """What changes with any number of a tensor: sums of its bits by rows and by columns.
 
     Sums of its numbers stay the same where a bias of logits is trained, whose gradient adds up to 0.
