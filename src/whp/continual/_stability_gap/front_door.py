@@ -562,6 +562,9 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
         values = grads[needed].to_numpy(float)
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError("grads must hold finite numbers from 0 on")
+        weights = grads["weight"].to_numpy(float) if "weight" in grads else np.ones(1)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError("grads must hold finite weights from 0 on")
         first = grads.loc[grads["step"] == 0, "task"]
         if lacking := sorted(set(grads["task"]) - set(first) - {0}):
             raise ValueError(f"grads must have step 0 of every task, it lacks that of {lacking}")

@@ -29,6 +29,7 @@ IN_MEMORY = 256 << 20  # bytes of outcomes a task, before they go to a file
 COPIES = 0.01  # one copy is enough
 REPEATED = 0.05  # share of copies among evaluation rows that no independent draws have ...
 WIDE = 8  # ... where a row has so many numbers ...
+SOME = 1000  # rows are enough to see how many values there are
 BITS = 32  # ... that take so many values together: a few yes or no coincide by chance
 
 
@@ -157,6 +158,8 @@ class ContinualEvaluator(Watcher):
     def before_task(self, k: int) -> None:
         """Task `k` begins, counted from 0."""
         k = as_int(k, "k", low=0, high=len(self.sets) - 1)
+        if self.resumed and k == self.current:
+            raise ValueError(f"k: task {k} was begun before the recording was saved: use task({k})")
         if k != self.current + 1 or len(self.ends) != k:
             raise ValueError(f"k must be {len(self.ends)}, the next task, got {k}")
         self.current = k
@@ -193,7 +196,7 @@ class ContinualEvaluator(Watcher):
 
     def _about_to_step(self, model: nn.Module) -> None:
         if self.written is not None and self.stepped == 0:
-            self.unseen += not _unchanged(_written(model), self.written)
+            self.unseen += not _unchanged(model, self.written)
         self.unseen += self.stepped > 0
 
     def _has_stepped(self, model: nn.Module) -> None:
@@ -204,12 +207,14 @@ class ContinualEvaluator(Watcher):
         """Whether parameters and buffers are those that were evaluated last: weights are averaged,
         statistics of batches made anew, the best weights put back where a task ends.
         """
-        if self.left is None:
-            return
-        if not _alike(_function(model), self.left):
+        if self.left is None or self.left[0] != self.updates:
+            return  # updates that are not evaluated lie between
+        _, (_, numbers), buffers = self.left
+        if not (_alike(_numbers(model), numbers) and _same(_buffers(model), buffers)):
             self.unseen += 1
-            self.left = _function(model)
-            self.written = None if self.written is None else _written(model)
+            now = _written(model)
+            self.left = self.updates, now, _buffers(model)
+            self.written = None if self.written is None else now
 
     def watch(self, X: Tensor) -> None:
         """Show all rows that this task trains on: evaluation rows may not be among them."""
@@ -248,17 +253,19 @@ class ContinualEvaluator(Watcher):
             self._compare(batch)
         else:
             self.unshown += not self.whole_task_shown
+        fresh = False
         if self.handles:
             # Several steps before one evaluation were counted when they began.
-            changed = self.stepped != 0 and not _unchanged(_written(model), self.written)
+            changed = self.stepped != 0 and not _unchanged(model, self.written)
             self.unseen += changed
+            fresh = self.stepped != 0 and not changed
             self.unwatched += self.stepped == 0
         else:
             self.unwatched += 1
         self.stepped = 0
         self.updates += 1
         if self.updates % self.every == 0:
-            self._evaluate(model)
+            self._evaluate(model, self.written if fresh else None)
 
     def after_task(self, k: int, model: nn.Module) -> None:
         """Task `k` has ended."""
@@ -353,12 +360,14 @@ class ContinualEvaluator(Watcher):
             for module, mode in modes:
                 module.training = mode
 
-    def _evaluate(self, model: nn.Module) -> None:
+    def _evaluate(self, model: nn.Module, written: Any = None) -> None:
+        """Looks at all tasks so far; `written` is what the parameters are, where it is known."""
         device = _device(model, self.own[0][0].device)
         if self.own[0][0].device != device:
             self.own = [(X.to(device), y.to(device)) for X, y in self.own]
         seen = range(self.current + 1)
         before = _state(model)
+        written = _written(model) if written is None else written
         found = self._right(model, [(i, *self.own[i]) for i in seen])
         for i, right in zip(seen, found, strict=True):
             self.files[i].write(np.packbits(right).tobytes())
@@ -372,7 +381,10 @@ class ContinualEvaluator(Watcher):
         self.changed |= {
             name for name, value in _state(model).items() if not _same(value, before[name])
         }
-        self.left = _function(model)
+        if not _unchanged(model, written):
+            self.changed.add("parameters")
+            written = _written(model)
+        self.left = self.updates, written, _buffers(model)
         self.evaluations += 1
 
     # What came out
@@ -648,10 +660,16 @@ def _narrower(a: torch.dtype, b: torch.dtype) -> torch.dtype:
 
 
 def _bits_of(X: Tensor) -> float:
-    """Bits that tell rows apart, were their numbers independent of each other."""
-    flat = X.detach().cpu().reshape(len(X), -1).numpy()
-    different = (1 + (np.diff(np.sort(flat, axis=0), axis=0) != 0).sum(axis=0)).astype(float)
-    return float(np.log2(different).sum())
+    """Bits that tell rows apart, were their numbers independent of each other; at most BITS or so."""
+    flat = X[:SOME].detach().cpu().reshape(len(X[:SOME]), -1)
+    made = 0.0
+    for part in flat.split(64, dim=1):
+        ordered = part.float().sort(dim=0).values
+        different = 1 + (ordered[1:] != ordered[:-1]).sum(dim=0)
+        made += float(different.double().log2().sum())
+        if made >= BITS:
+            break
+    return made
 
 
 def _digest(sets: Sequence[tuple[Tensor, Tensor]]) -> bytes:
@@ -668,35 +686,37 @@ def _versions(model: nn.Module) -> Any:
 
 
 def _written(model: nn.Module) -> Any:
-    """Versions of the parameters, and their sums: writing to ``.data`` leaves the version."""
-    return _versions(model), [s for p in model.parameters() for s in _sums(p.detach())]
+    """Versions and numbers of the parameters: writing to ``.data`` leaves the version.
 
-
-def _sums(p: Tensor) -> Any:
-    """What changes with any number of a tensor: sums of its bits by rows and by columns.
-
-    Sums of its numbers stay the same where a bias of logits is trained, whose gradient adds up to 0.
+    A sum of the numbers would not do: it stays where a bias of logits is trained, whose gradient
+    adds up to 0.
     """
-    if p.ndim < 2 or p.is_complex() or p.element_size() not in WHOLE:
-        return [p.clone()]
-    bits = p.view(WHOLE[p.element_size()]).flatten(1)
-    return [bits.sum(dim=0), bits.sum(dim=1)]
+    return _versions(model), [_raw(p).clone() for p in model.parameters()]
 
 
-def _function(model: nn.Module) -> Any:
-    """What the model computes with in evaluation: parameters and buffers."""
-    return [
-        *(s for p in model.parameters() for s in _sums(p.detach())),
-        *(b.detach().clone() for b in model.buffers()),
-    ]
+def _raw(p: Tensor) -> Tensor:
+    """The bits of a tensor as whole numbers, so that NaN is like NaN."""
+    p = p.detach()
+    if p.is_complex() or p.element_size() not in WHOLE:
+        return p
+    return p.view(WHOLE[p.element_size()])
+
+
+def _numbers(model: nn.Module) -> Any:
+    return [_raw(p) for p in model.parameters()]
+
+
+def _unchanged(model: nn.Module, written: Any) -> bool:
+    """Whether nobody wrote to the parameters, were it what stood there before."""
+    return bool(_versions(model) == written[0]) and _alike(_numbers(model), written[1])
+
+
+def _buffers(model: nn.Module) -> Any:
+    return [b.detach().clone() for b in model.buffers()]
 
 
 def _alike(a: Any, b: Any) -> bool:
     return len(a) == len(b) and all(map(torch.equal, a, b))
-
-
-def _unchanged(a: Any, b: Any) -> bool:
-    return bool(a[0] == b[0] and all(map(torch.equal, a[1], b[1])))
 
 
 def _state(model: nn.Module) -> Any:
@@ -706,9 +726,7 @@ def _state(model: nn.Module) -> Any:
         "the generator of torch": torch.random.get_rng_state(),
         "the generator of numpy": (name, np.asarray(keys).tobytes(), rest),
         "the generator of Python": random.getstate(),
-        "buffers": [b.detach().clone() for b in model.buffers()],
-        "parameters": _versions(model),
-        "numbers in parameters": [s for p in model.parameters() for s in _sums(p.detach())],
+        "buffers": _buffers(model),
         "modes": [m.training for m in model.modules()],
     }
     device = _device(model, torch.device("cpu"))
