@@ -327,6 +327,7 @@ class ElasticWeights(Quadratic):
         rest = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad} | dict(
             model.named_buffers()
         )
+
         def one(theta: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
             z = functional_call(model, theta | rest, (x[None],))
             return functional.cross_entropy(z if mask is None else z + mask, label[None])

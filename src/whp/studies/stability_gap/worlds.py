@@ -616,7 +616,9 @@ def _best_put_back(model: Any, step: int) -> None:
 
 
 def _average_put_in(model: Any, step: int) -> None:
-    if step == 4 and float(model.clock.detach()) > 10:  # of the last task, after which nothing comes
+    if (
+        step == 4 and float(model.clock.detach()) > 10
+    ):  # of the last task, after which nothing comes
         model.clock.data += 0.25
 
 
