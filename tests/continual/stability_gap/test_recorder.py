@@ -1,4 +1,5 @@
 import copy
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -575,3 +576,48 @@ def test_other_rows_of_the_same_number_are_refused():
     other = [(X.flip(0), y.flip(0)) for X, y in test]
     with pytest.raises(ValueError, match="other evaluation sets"):
         ContinualEvaluator(other).load_state_dict(saved.state_dict())
+
+
+def test_a_model_that_grows_between_tasks_is_evaluated_as_it_grows():
+    """Outputs for new classes: an update that the recorder is told of, and no unseen one."""
+    train, test = stream()
+    model = network(classes=2)
+    evaluator = ContinualEvaluator(test[:2], random_state=0)
+    for k in range(2):
+        if k:
+            wider = nn.Linear(16, 4)
+            with torch.no_grad():
+                wider.weight[:2], wider.bias[:2] = model[-1].weight, model[-1].bias
+            model[-1] = wider
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        with evaluator.task(k, model, optimizer):
+            loop(model, optimizer, *train[k])
+    made = evaluator.result()
+    assert answers(made)["every-update"] == "unchecked"
+    assert made.task_ends.tolist() == [3, 7]
+    with torch.no_grad():  # without an evaluation, something was written between the tasks
+        model[-1].weight += 1
+    evaluator = ContinualEvaluator(test[:2], random_state=0)
+    made = looped(evaluator, train, network(), lambda m: m[-1].weight.data.add_(1))
+    assert made["every-update"] == "violated"
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
+def test_a_copy_goes_on_by_itself(how):
+    train, test = stream()
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    evaluator = ContinualEvaluator(test[:2], random_state=0)
+    with evaluator.task(0, model, optimizer):
+        loop(model, optimizer, *train[0])
+    other, twin = how(evaluator), copy.deepcopy(model)
+    second = torch.optim.SGD(twin.parameters(), lr=5.0)
+    with other.task(1, twin, second):
+        loop(twin, second, *train[1])
+    with evaluator.task(1, model, optimizer):
+        loop(model, optimizer, *train[1])
+    a, b = evaluator.result(), other.result()
+    assert a.accuracy.shape == b.accuracy.shape == (2, 6)
+    assert not np.array_equal(a.accuracy, b.accuracy, equal_nan=True)
+    assert answers(a)["every-update"] == "met"
+    assert set(answers(b).values()) == {"unchecked"}

@@ -268,4 +268,7 @@ def complete(curves: Curves) -> None:
         gone = np.isnan(curves.accuracy[i, start:])
         if gone.any():
             at = curves.times[start + int(gone.argmax())]
-            raise ValueError(f"curves: task {i + 1} has no value at iteration {at}")
+            raise ValueError(
+                f"curves: task {i + 1} has no value at iteration {at}; where old tasks are evaluated "
+                "less often than the new one, every= keeps the moments at which all are"
+            )

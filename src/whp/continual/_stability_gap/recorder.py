@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 import tempfile
@@ -153,6 +154,10 @@ class ContinualEvaluator(Watcher):
         self.looked = [0] * len(self.sets)
         self.whole_task_shown = False
 
+    def __copy__(self) -> ContinualEvaluator:
+        """Copies share no file, lest they write into each other's outcomes."""
+        return copy.deepcopy(self)
+
     # Around a loop
 
     def before_task(self, k: int) -> None:
@@ -168,6 +173,9 @@ class ContinualEvaluator(Watcher):
     def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Count the steps of the optimizer, to find updates that no evaluation followed.
 
+        A model that has grown since the last task ended, by outputs for new classes, is evaluated:
+        that is an update, which the recorder was told of.
+
         Raises
         ------
         ValueError
@@ -178,10 +186,17 @@ class ContinualEvaluator(Watcher):
         if own and not any(id(p) in own for g in optimizer.param_groups for p in g["params"]):
             raise ValueError(
                 "optimizer trains no parameter of model: it was made for another one, or before "
-                "the model was copied"
+                "the model was copied. Call after_step by hand for an average of models"
             )
         self.detach()
-        self._as_left(model)
+        if self._grown(model):
+            self.updates += 1
+            self.unwatched += 1
+            self.written = _written(model)
+            if self.updates % self.every == 0:
+                self._evaluate(model, self.written)
+        else:
+            self._as_left(model)
         self.handles = [
             optimizer.register_step_pre_hook(lambda *_: self._about_to_step(model)),
             optimizer.register_step_post_hook(lambda *_: self._has_stepped(model)),
@@ -203,6 +218,12 @@ class ContinualEvaluator(Watcher):
         self.stepped += 1
         self.written = _written(model)
 
+    def _grown(self, model: nn.Module) -> bool:
+        """Whether parameters have other shapes than at the end of the last task."""
+        if self.left is None or not self.ends or self.updates != self.ends[-1]:
+            return False
+        return [q.shape for q in self.left[1][1]] != [p.shape for p in model.parameters()]
+
     def _as_left(self, model: nn.Module) -> None:
         """Whether parameters and buffers are those that were evaluated last: weights are averaged,
         statistics of batches made anew, the best weights put back where a task ends.
@@ -210,11 +231,12 @@ class ContinualEvaluator(Watcher):
         if self.left is None or self.left[0] != self.updates:
             return  # updates that are not evaluated lie between
         _, (_, numbers), buffers = self.left
+        now = _written(model)
         if not (_alike(_numbers(model), numbers) and _same(_buffers(model), buffers)):
             self.unseen += 1
-            now = _written(model)
             self.left = self.updates, now, _buffers(model)
-            self.written = None if self.written is None else now
+        # A copy of the model, or one that was moved, is the same model if its numbers are.
+        self.written = None if self.written is None else now
 
     def watch(self, X: Tensor) -> None:
         """Show all rows that this task trains on: evaluation rows may not be among them."""
@@ -425,8 +447,8 @@ class ContinualEvaluator(Watcher):
     def _answers(self) -> tuple[Answer, ...]:
         """What is known of each condition; what was loaded was not seen here."""
         answers = (self._unseen(), self._subset(), self._every_update(), self._no_trace())
-        if self.loaded or type(self) is not ContinualEvaluator:
-            why = "a part of this recording was loaded, or made by a recorder of one's own"
+        if self.loaded or not made_here(self, ContinualEvaluator):
+            why = "a part of this recording was loaded or copied, or made by a recorder of one's own"
             kept = {c.name: c for c in th.ROWS}
             answers = tuple(
                 a if a.status is Status.VIOLATED else kept[a.name].unchecked(why) for a in answers
