@@ -324,3 +324,43 @@ def test_certificates_say_what_they_are_about():
     assert {str(c.scope) for c in made.certificates} == {"the population"}
     whole = stability_gap(np.round(A, 2), ENDS, n=100, n_total=200, target="set")
     assert {str(c.scope) for c in whole.certificates} == {"this run"}
+
+
+def by_rows():
+    """Two tasks whose rows are looked at after each of ten updates."""
+    rng = np.random.default_rng(0)
+    right = [rng.random((T, 300)) < 0.999 for T in (10, 5)]
+    lines = [
+        (u, f"task {i}", f"x{j}", bool(r[u - 1 - 5 * i, j]))
+        for i, r in enumerate(right)
+        for u in range(1 + 5 * i, 11)
+        for j in range(300)
+    ]
+    return pd.DataFrame(lines, columns=["iteration", "task", "row", "correct"]), right
+
+
+@pytest.mark.parametrize("how", [bool, int, float, str])
+def test_a_table_may_say_which_rows_were_right(how):
+    table, right = by_rows()
+    wanted = stability_gap(None, [5, 10], correct=right, windows=2).certificates[0]
+    shuffled = table.assign(correct=table["correct"].map(how)).sample(frac=1, random_state=0)
+    found = stability_gap(shuffled, windows=2).certificates[0]
+    assert found.verdict is wanted.verdict is Verdict.HOLDS
+    assert found.measured == wanted.measured
+    sparse = stability_gap(shuffled, [5, 10], every=5, windows=2)
+    assert (sparse.times.tolist(), sparse.seen_all) == ([5, 10], False)
+    assert sparse.certificates[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_rows_of_a_table_must_be_the_same_at_all_times():
+    table, right = by_rows()
+    other = table.copy()
+    other.loc[(other["iteration"] == 7) & (other["row"] == "x5"), "row"] = "y"
+    with pytest.raises(ValueError, match="other rows at iteration"):
+        stability_gap(other)
+    with pytest.raises(ValueError, match="a row twice"):
+        stability_gap(pd.concat([table, table[:1]]))
+    with pytest.raises(ValueError, match="0 and 1"):
+        stability_gap(table.assign(correct="maybe"))
+    with pytest.raises(TypeError, match="correct is a column"):
+        stability_gap(table, correct=right)

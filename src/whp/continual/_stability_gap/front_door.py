@@ -195,7 +195,9 @@ def stability_gap(
     curves : array_like (K, T), DataFrame or Recording
         Row i, column t: accuracy of task i after update t + 1, NaN before the task was seen. Or a
         table with a row an evaluation of a task: its iteration (updates done), task, accuracy and
-        perhaps ``n``. Or what :meth:`whp.continual.ContinualEvaluator.recording` gives.
+        perhaps ``n``; in place of the accuracy, a line for each evaluated row, ``row`` its name and
+        ``correct`` whether it was right, makes differences far more certain. Or what
+        :meth:`whp.continual.ContinualEvaluator.recording` gives.
     task_ends : sequence of int, optional
         Updates done when each task ended; from a table they are read, if tasks were evaluated from
         their own first update on only.
@@ -356,7 +358,10 @@ def _read(
         outcomes = Outcomes.of(correct)
     if isinstance(curves, pd.DataFrame):
         columns = {k: k if v is None else v for k, v in named.items()}
-        return from_table(curves, task_ends, every, columns), outcomes, None
+        log = from_table(curves, task_ends, every, columns)
+        if log.outcomes is not None and outcomes is not None:
+            raise TypeError("correct is a column of the table: leave it out")
+        return log, log.outcomes if outcomes is None else outcomes, None
     if curves is None and outcomes is None:
         raise TypeError("curves must be an array (tasks, updates) or a table, got None")
     if curves is None:

@@ -448,7 +448,9 @@ class ContinualEvaluator(Watcher):
         """What is known of each condition; what was loaded was not seen here."""
         answers = (self._unseen(), self._subset(), self._every_update(), self._no_trace())
         if self.loaded or not made_here(self, ContinualEvaluator):
-            why = "a part of this recording was loaded or copied, or made by a recorder of one's own"
+            why = (
+                "a part of this recording was loaded or copied, or made by a recorder of one's own"
+            )
             kept = {c.name: c for c in th.ROWS}
             answers = tuple(
                 a if a.status is Status.VIOLATED else kept[a.name].unchecked(why) for a in answers
