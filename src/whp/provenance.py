@@ -88,6 +88,8 @@ def _methods(made: type) -> frozenset[str]:
 def _arrays(value: Any) -> list[np.ndarray]:
     if isinstance(value, tuple | list):
         return [array for part in value for array in _arrays(part)]
+    if hasattr(value, "columns") and hasattr(value, "to_numpy"):  # a table: names and columns
+        return [np.asarray(value.columns, str), *(np.asarray(value[c]) for c in value.columns)]
     return [value] if isinstance(value, np.ndarray) else []
 
 

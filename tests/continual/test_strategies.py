@@ -8,7 +8,13 @@ from torch import nn
 
 from whp.certificate import Verdict
 from whp.continual import ContinualEvaluator, continual_fit
-from whp.continual.strategies import STRATEGIES, GradientEpisodicMemory, Memory, quadratic_programme
+from whp.continual.strategies import (
+    STRATEGIES,
+    ElasticWeights,
+    GradientEpisodicMemory,
+    Memory,
+    quadratic_programme,
+)
 
 ALL = [*STRATEGIES, "agem"]
 
@@ -111,3 +117,19 @@ def test_memory_is_shared_evenly():
     counts = torch.bincount(memory.rows()[1])
     assert counts.max() - counts.min() <= 1
     assert set(memory.rows(1)[1].tolist()) <= {2, 3}
+
+
+def test_elastic_weights_leave_statistics_of_batches_alone():
+    """The width of the outputs was looked up in training mode, which one row cannot be."""
+    train, _ = stream(2)
+    model = network(norm=True)
+    ends = []
+
+    class AtTheEnd(ElasticWeights):
+        def end(self, model, k, X, y):
+            before = [b.clone() for b in model.buffers()]
+            super().end(model, k, X, y)
+            ends.append(all(map(torch.equal, before, model.buffers())))
+
+    continual_fit(model, train, strategy=AtTheEnd(samples=8), scenario="task", epochs=1)
+    assert ends == [True, True]

@@ -327,7 +327,6 @@ class ElasticWeights(Quadratic):
         rest = {n: p.detach() for n, p in model.named_parameters() if not p.requires_grad} | dict(
             model.named_buffers()
         )
-        mask = self.mask(self._width(model, X))[k].to(X.device) if self.scenario == "task" else None
 
         def one(theta: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
             z = functional_call(model, theta | rest, (x[None],))
@@ -335,7 +334,8 @@ class ElasticWeights(Quadratic):
 
         total = [torch.zeros_like(p) for p in theta.values()]
         training = model.training
-        model.eval()
+        model.eval()  # a look at the width of the outputs must not move statistics of batches either
+        mask = self.mask(self._width(model, X))[k].to(X.device) if self.scenario == "task" else None
         for part in rows.split(32):
             grads = vmap(grad(one), in_dims=(None, 0, 0))(theta, X[part], y[part])
             total = [t + g.square().sum(dim=0) for t, g in zip(total, grads.values(), strict=True)]

@@ -57,7 +57,8 @@ class ContinualFit:
         Updates done when each task ended.
     gradients : DataFrame or None
         For every update, with ``record_gradients``: ``task``, ``step`` in it, norms ``plasticity`` and ``stability`` of the two
-        parts of the gradient with their weights, and the ``cosine`` between them.
+        parts of the gradient with their weights, the ``cosine`` between them, and the ``weight`` of the stability loss over
+        that of the other.
     strategy : type or None
         Class of the strategy; None if methods of the object were replaced.
     carried : bool
@@ -306,7 +307,12 @@ def _step(
             s = torch.cat([b * h.flatten() for h in held])
         norms = float(g.norm()), float(s.norm())
         cosine = float(g @ s) / (norms[0] * norms[1]) if min(norms) > 0 else 0.0
-        found = {"plasticity": norms[0], "stability": norms[1], "cosine": cosine}
+        found = {
+            "plasticity": norms[0],
+            "stability": norms[1],
+            "cosine": cosine,
+            "weight": 1.0 if held is None or not a else b / a,
+        }
     optimizer.step()
     learner.after_step(model, own)
     return found

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from whp.continual._stability_gap.counts import counted
+from whp.continual._stability_gap.counts import counted, half_a_digit
 
 
 def rows(n, T=40, seed=0):
@@ -37,8 +37,8 @@ def test_smoothing_is_found(weight):
 
 def test_a_model_that_stands_still_at_a_half_is_no_evidence():
     answer = counted([np.full(50, 0.5)], [10000])
-    assert answer.status == "not refuted"
-    assert "nothing" in answer.evidence
+    assert answer.status == "unchecked"
+    assert "so few digits" in answer.evidence
 
 
 def test_honest_rows_are_seldom_refuted():
@@ -49,3 +49,21 @@ def test_honest_rows_are_seldom_refuted():
         for n in (60, 64, 120)
     )
     assert refuted <= 9  # 300 at 1 %: more than 9 with probability 1e-3
+
+
+@pytest.mark.parametrize(("n", "digits"), [(2115, 3), (1501, 2), (99_991, 2)])
+def test_digits_that_leave_every_number_a_share_show_nothing(n, digits):
+    """Rounded to so few digits, smoothed accuracies look like shares of n rows too."""
+    values = rows(n)
+    smooth = values.copy()
+    for t in range(1, len(smooth)):
+        smooth[t] = 0.9 * smooth[t - 1] + 0.1 * smooth[t]
+    for seen in (values, smooth):
+        assert counted([np.round(seen, digits)], [n]).status == "unchecked"
+
+
+def test_one_value_does_not_show_how_many_digits_there_are():
+    """A task that is always right is no log of one digit."""
+    assert half_a_digit([np.ones(40)]) == pytest.approx(5e-4)
+    assert half_a_digit([np.array([1, 0.9, 0.8, 0.7])]) == pytest.approx(0.05)
+    assert half_a_digit([rows(123_457)]) < 1e-8

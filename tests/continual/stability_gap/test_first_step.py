@@ -11,6 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from whp.certificate import Verdict
 from whp.continual import ContinualEvaluator, continual_fit, stability_gap
+from whp.continual._stability_gap.first_step import conditions_of
 from whp.continual.strategies import STRATEGIES
 
 
@@ -193,3 +194,45 @@ def test_every_new_task_needs_its_first_step():
 def test_nothing_over_nothing_is_no_pull():
     table = pd.DataFrame({"task": [0, 1], "step": 0, "plasticity": [1.0, 0.0], "stability": 0.0})
     assert stability_gap(A, ENDS, grads=table).certificates[-1].measured.value == 0
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1e-5, 1e-4, 1e-3])
+def test_a_weak_anchor_is_not_at_rest(strength):
+    """One anchor a task pulls from the first step on, however little: that it did not was "held"."""
+    verdict = first_step_of(network(), "ewc", online=False, strength=strength, samples=8).verdict
+    assert verdict in (Verdict.FAILS, Verdict.VACUOUS, Verdict.INCONCLUSIVE)
+
+
+def test_rounding_of_a_strong_distillation_is_no_pull():
+    made = first_step_of(network(), "lwf", strength=1e4, lr=5e-6)
+    assert made.verdict is Verdict.INCONCLUSIVE
+    assert made.measured.low < 1e-6
+
+
+def test_weights_of_a_table_are_looked_at():
+    table = pd.DataFrame(
+        {
+            "task": [0, 1, 1],
+            "step": [0, 0, 1],
+            "plasticity": 1.0,
+            "stability": [0, 1e-6, 0.3],
+            "weight": [1, 1e-5, 1e-5],
+        }
+    )
+    made = stability_gap(A, ENDS, grads=table).certificates[-1]
+    assert (made.verdict, made.measured.high) == (Verdict.INCONCLUSIVE, pytest.approx(0.1))
+    for wrong in (-1.0, np.nan):
+        with pytest.raises(ValueError, match="weights"):
+            stability_gap(A, ENDS, grads=table.assign(weight=wrong))
+
+
+def test_a_table_altered_in_place_is_not_that_of_the_run():
+    train, _ = stream(2)
+    fit = continual_fit(
+        network(), train, strategy="ewc", record_gradients=True, random_state=0, epochs=1
+    )
+    assert str(conditions_of(fit)[1][0].status) == "met"
+    fit.gradients.loc[fit.gradients["step"] == 0, "stability"] = 0.0
+    assert str(conditions_of(fit)[1][0].status) == "met"  # it was zero before
+    fit.gradients.loc[fit.gradients["step"] == 1, "stability"] = 1.0
+    assert str(conditions_of(fit)[1][0].status) == "unchecked"

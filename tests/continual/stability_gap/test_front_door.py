@@ -195,6 +195,66 @@ def test_tasks_are_in_the_order_of_the_file():
     assert made.summary()["order_of_tasks"].startswith("00-19, 20-39")
 
 
+def from_the_start(names, steps=5):
+    """All tasks are evaluated from the first update on."""
+    T = len(names) * steps
+    rows = [
+        (u, n, 0.9 if u > steps * k else 0.05) for u in range(1, T + 1) for k, n in enumerate(names)
+    ]
+    table = pd.DataFrame(rows, columns=["iteration", "task", "accuracy"])
+    return table, [steps * (k + 1) for k in range(len(names))]
+
+
+def test_tasks_that_begin_at_once_need_rows_in_an_order():
+    """Shuffled rows gave them an order by chance, and a worst case of 0.05."""
+    names = [f"task{k + 1}" for k in range(12)]
+    table, ends = from_the_start(names)
+    for ordered in (
+        table,
+        table.sort_values("task", key=lambda t: t.str[4:].astype(int), kind="stable"),
+    ):
+        made = stability_gap(ordered, ends)
+        assert made.tasks == tuple(names)
+        assert made.wc_acc.value == pytest.approx(0.9)
+    for seed in range(20):
+        with pytest.raises(ValueError, match="in no order"):
+            stability_gap(table.sample(frac=1, random_state=seed), ends)
+    for by in (["iteration", "task"], ["task", "iteration"]):
+        with pytest.raises(ValueError, match="task10 before task2"):
+            stability_gap(table.sort_values(by), ends)
+    wide = table.pivot(index="iteration", columns="task", values="accuracy").reset_index()
+    with pytest.raises(ValueError, match="task10 before task2"):
+        stability_gap(wide, ends)
+    # Where each begins with its own first update, the order of rows does not matter.
+    staged = table[table["iteration"] > table["task"].str[4:].astype(int) * 5 - 5]
+    made = stability_gap(staged.sample(frac=1, random_state=0))
+    assert (made.tasks, made.task_ends.tolist()) == (tuple(names), ends)
+    assert made.summary()["updates_at_ends_of_tasks"].startswith("5, 10, 15")
+
+
+def test_two_numbers_of_rows_are_refused():
+    table = from_the_start(["a", "b"])[0].assign(n=500)
+    with pytest.raises(ValueError, match="column 'n'"):
+        stability_gap(table, [5, 10], n=5000)
+    assert stability_gap(table, [5, 10], n=500).acc.n == 500
+
+
+def test_the_digits_of_a_log_are_in_its_band():
+    """Whole percents of 99,991 rows: the truth may be half a percent away from what is written."""
+    rng = np.random.default_rng(0)
+    seen = rng.integers(80, 95, (2, 8)) / 100
+    seen[1, :4] = np.nan
+    made = stability_gap(seen, [4, 8], n=99_991)
+    off = np.nanmin(made.high - seen), np.nanmin(seen - made.low)
+    assert min(off) > 0.005
+    fine = stability_gap(np.where(np.isnan(seen), np.nan, seen + 1e-5), [4, 8], n=10**5)
+    assert np.nanmax(fine.high - fine.low) < 0.012
+    # In two digits, a hundred rows are all there is.
+    assert stability_gap(seen, [4, 8], n=100).low[0, 0] == pytest.approx(
+        stability_gap(seen.astype(np.float32), [4, 8], n=100).low[0, 0]
+    )
+
+
 def test_wrong_numbers_of_rows_are_found():
     rng = np.random.default_rng(0)
     curves = np.round(0.8 + 0.1 * rng.random((2, 40)), 2)
@@ -264,3 +324,43 @@ def test_certificates_say_what_they_are_about():
     assert {str(c.scope) for c in made.certificates} == {"the population"}
     whole = stability_gap(np.round(A, 2), ENDS, n=100, n_total=200, target="set")
     assert {str(c.scope) for c in whole.certificates} == {"this run"}
+
+
+def by_rows():
+    """Two tasks whose rows are looked at after each of ten updates."""
+    rng = np.random.default_rng(0)
+    right = [rng.random((T, 300)) < 0.999 for T in (10, 5)]
+    lines = [
+        (u, f"task {i}", f"x{j}", bool(r[u - 1 - 5 * i, j]))
+        for i, r in enumerate(right)
+        for u in range(1 + 5 * i, 11)
+        for j in range(300)
+    ]
+    return pd.DataFrame(lines, columns=["iteration", "task", "row", "correct"]), right
+
+
+@pytest.mark.parametrize("how", [bool, int, float, str])
+def test_a_table_may_say_which_rows_were_right(how):
+    table, right = by_rows()
+    wanted = stability_gap(None, [5, 10], correct=right, windows=2).certificates[0]
+    shuffled = table.assign(correct=table["correct"].map(how)).sample(frac=1, random_state=0)
+    found = stability_gap(shuffled, windows=2).certificates[0]
+    assert found.verdict is wanted.verdict is Verdict.HOLDS
+    assert found.measured == wanted.measured
+    sparse = stability_gap(shuffled, [5, 10], every=5, windows=2)
+    assert (sparse.times.tolist(), sparse.seen_all) == ([5, 10], False)
+    assert sparse.certificates[0].verdict is Verdict.INCONCLUSIVE
+
+
+def test_rows_of_a_table_must_be_the_same_at_all_times():
+    table, right = by_rows()
+    other = table.copy()
+    other.loc[(other["iteration"] == 7) & (other["row"] == "x5"), "row"] = "y"
+    with pytest.raises(ValueError, match="other rows at iteration"):
+        stability_gap(other)
+    with pytest.raises(ValueError, match="a row twice"):
+        stability_gap(pd.concat([table, table[:1]]))
+    with pytest.raises(ValueError, match="0 and 1"):
+        stability_gap(table.assign(correct="maybe"))
+    with pytest.raises(TypeError, match="correct is a column"):
+        stability_gap(table, correct=right)

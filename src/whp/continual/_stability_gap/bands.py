@@ -15,6 +15,7 @@ from scipy.stats import hypergeom
 
 __all__ = ["Target", "band", "count_interval", "paired_limits"]
 
+SINGLE = 1e-7  # single precision
 Target = str  # "population" or "set"
 
 
@@ -57,10 +58,27 @@ def _hypergeometric(found: np.ndarray, n: int, N: int, level: float) -> np.ndarr
 
 
 def band(
-    accuracy: np.ndarray, n: int, delta: float, n_total: int | None, target: Target
+    accuracy: np.ndarray,
+    n: int,
+    delta: float,
+    n_total: int | None,
+    target: Target,
+    half: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Limits for accuracies of one task, two-sided at `delta` for each."""
-    return count_interval(np.rint(accuracy * n), n, delta / 2, n_total, target)
+    """Limits for accuracies of one task, two-sided at `delta` for each.
+
+    `half` is what rounding to decimal places may have moved accuracies by: the limits are those of
+    all counts that the digits leave open.
+    """
+    counts = np.rint(accuracy * n)
+    low, high = count_interval(counts, n, delta / 2, n_total, target)
+    off = n * (half + SINGLE)
+    if off >= 0.5:
+        fewest = np.clip(np.minimum(counts, np.ceil(accuracy * n - off)), 0, n)
+        most = np.clip(np.maximum(counts, np.floor(accuracy * n + off)), 0, n)
+        low, _ = count_interval(fewest, n, delta / 2, n_total, target)
+        _, high = count_interval(most, n, delta / 2, n_total, target)
+    return low, high
 
 
 def paired_limits(

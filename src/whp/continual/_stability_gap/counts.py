@@ -10,11 +10,12 @@ import numpy as np
 from whp.certificate import Answer
 from whp.continual._stability_gap.theorems import COUNTS
 
-__all__ = ["counted"]
+__all__ = ["counted", "half_a_digit"]
 
 LEVEL = 0.01
 FEWEST = 5  # different counts: a model may stand still at a half
 DIGITS = 12
+FEW, USUAL = 3, 3  # values that show how many digits there are; digits of a log
 
 
 def _digits(values: np.ndarray) -> int:
@@ -24,6 +25,19 @@ def _digits(values: np.ndarray) -> int:
         if np.abs(scaled - np.rint(scaled)).max(initial=0.0) < 1e-9 * 10.0**d:
             return d
     return DIGITS
+
+
+def half_a_digit(rows: Sequence[np.ndarray]) -> float:
+    """How far rounding moved accuracies at most: half of the last decimal place of all of them.
+
+    One or two values, such as 1 or 0.5, do not show how many digits were written: three are assumed
+    where there may be fewer.
+    """
+    values = np.unique(np.concatenate([r.ravel() for r in rows]))
+    places = _digits(values)
+    if ((values > 0) & (values < 1)).sum() < FEW:
+        places = max(places, USUAL)
+    return 0.5 * 10.0**-places if places < DIGITS else 0.0
 
 
 def counted(rows: Sequence[np.ndarray], sizes: Sequence[int]) -> Answer:
@@ -42,11 +56,11 @@ def counted(rows: Sequence[np.ndarray], sizes: Sequence[int]) -> Answer:
     If n rows were looked at, no divisor g of n above 1 is favoured: m different counts other than
     0 and n are all multiples of g with probability about g^{−m}, and less without replacement.
     """
-    places = _digits(np.concatenate([r.ravel() for r in rows]))
+    half = half_a_digit(rows)
     found: dict[int, list[np.ndarray]] = {}
     for values, n in zip(rows, sizes, strict=True):
         scaled = np.asarray(values, float) * n
-        slack = 1e-6 + n * 1e-7 + (0.5 * n * 10.0**-places if places < DIGITS else 0.0)
+        slack = 1e-6 + n * 1e-7 + n * half
         off = np.abs(scaled - np.rint(scaled))
         if (off > slack).any():
             at = int(off.argmax())
@@ -56,7 +70,7 @@ def counted(rows: Sequence[np.ndarray], sizes: Sequence[int]) -> Answer:
                 f"{n}; smoothed or averaged ones are none",
             )
         found.setdefault(n, []).append(np.unique(np.rint(scaled).astype(np.int64)))
-    worst, most = 1.0, 0
+    worst, most, most_rows = 1.0, 0, max(sizes)
     for n, parts in found.items():
         counts = np.unique(np.concatenate(parts))
         inner = counts[(counts > 0) & (counts < n)]
@@ -69,6 +83,11 @@ def counted(rows: Sequence[np.ndarray], sizes: Sequence[int]) -> Answer:
                 f"all accuracies are multiples of {common / n:.4g}, as if from {n // common} "
                 f"rows, and n = {n} was given (p = {p:.2g})",
             )
+    if most_rows * half > 0.5 + 1e-9:  # in three digits, 1,000 rows are all there is
+        return COUNTS.unchecked(
+            f"with so few digits any number is a share of {most_rows:,} rows; smoothed or averaged "
+            "ones are none"
+        )
     factor = max(2, math.ceil(LEVEL ** (-1 / most))) if most >= FEWEST else 0
     sees = (
         f"accuracies of n/{factor} rows, or of fewer"

@@ -102,6 +102,7 @@ class StabilityGapResult(Result):
             "tasks": len(self.task_ends),
             "order_of_tasks": ", ".join(self.tasks),
             "updates": int(self.times[-1]),
+            "updates_at_ends_of_tasks": ", ".join(map(str, self.task_ends.tolist())),
             "mean_accuracy": str(self.acc),
             f"worst_case_accuracy{self._seen}": str(self.wc_acc),
         }
@@ -194,7 +195,9 @@ def stability_gap(
     curves : array_like (K, T), DataFrame or Recording
         Row i, column t: accuracy of task i after update t + 1, NaN before the task was seen. Or a
         table with a row an evaluation of a task: its iteration (updates done), task, accuracy and
-        perhaps ``n``. Or what :meth:`whp.continual.ContinualEvaluator.recording` gives.
+        perhaps ``n``; in place of the accuracy, a line for each evaluated row, ``row`` its name and
+        ``correct`` whether it was right, makes differences far more certain. Or what
+        :meth:`whp.continual.ContinualEvaluator.recording` gives.
     task_ends : sequence of int, optional
         Updates done when each task ended; from a table they are read, if tasks were evaluated from
         their own first update on only.
@@ -275,6 +278,10 @@ def stability_gap(
             raise ValueError(f"n must be the rows of correct, {outcomes.n}, or left out")
         n = outcomes.n
     rows = _sizes(log.n if n is None else n, "n", K)
+    if log.n is not None and rows != _sizes(log.n, "n", K):
+        raise ValueError(
+            f"n must be that of the table's column 'n', {tuple(log.n)}, or left out, got {rows}"
+        )
     total = _sizes(n_total, "n_total", K)
     _agree_in_size(rows, total, target)
     asked = _windows(windows)
@@ -304,6 +311,11 @@ def stability_gap(
         limits = replace(limits, n=None, outcomes=None)
         ends = [c for c in gaps.columns if c.endswith(("_low", "_high"))]
         gaps[ends] = np.nan
+    seen_all = log.gap is None
+    if any(a.status is Status.VIOLATED and a.name == th.EVERY_UPDATE.name for a in answers):
+        # A recorder that missed an update knows no more of it than a log with gaps.
+        seen_all = False
+        limits = replace(limits, dense=False)
     estimates: dict[str, Any] = limits.estimates(found, asked)
     low, high = limits.bands
     return StabilityGapResult(
@@ -321,7 +333,7 @@ def stability_gap(
         times=log.curves.times,
         task_ends=log.ends,
         tasks=log.names,
-        seen_all=log.gap is None,
+        seen_all=seen_all,
         low=low,
         high=high,
         certificates=tuple(certificates),
@@ -346,7 +358,10 @@ def _read(
         outcomes = Outcomes.of(correct)
     if isinstance(curves, pd.DataFrame):
         columns = {k: k if v is None else v for k, v in named.items()}
-        return from_table(curves, task_ends, every, columns), outcomes, None
+        log = from_table(curves, task_ends, every, columns)
+        if log.outcomes is not None and outcomes is not None:
+            raise TypeError("correct is a column of the table: leave it out")
+        return log, log.outcomes if outcomes is None else outcomes, None
     if curves is None and outcomes is None:
         raise TypeError("curves must be an array (tasks, updates) or a table, got None")
     if curves is None:
@@ -552,6 +567,9 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
         values = grads[needed].to_numpy(float)
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError("grads must hold finite numbers from 0 on")
+        weights = grads["weight"].to_numpy(float) if "weight" in grads else np.ones(1)
+        if not np.isfinite(weights).all() or (weights < 0).any():
+            raise ValueError("grads must hold finite weights from 0 on")
         first = grads.loc[grads["step"] == 0, "task"]
         if lacking := sorted(set(grads["task"]) - set(first) - {0}):
             raise ValueError(f"grads must have step 0 of every task, it lacks that of {lacking}")

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from whp.continual._stability_gap.bands import Target, band, paired_limits
+from whp.continual._stability_gap.counts import half_a_digit
 from whp.continual._stability_gap.metrics import Curves, Metrics, metrics, windowed
 from whp.continual._stability_gap.outcomes import Outcomes
 from whp.intervals import Estimate, exact
@@ -63,11 +64,14 @@ class Limits:
         if self.n is None:
             return A, A
         low, high = np.full_like(A, np.nan), np.full_like(A, np.nan)
+        # Outcomes are whole numbers of rows; of accuracies the digits may leave several open.
+        seen = [A[i, start:] for i, start in enumerate(self.curves.starts)]
+        half = 0.0 if self.outcomes is not None else half_a_digit(seen)
         pairs = int(np.isfinite(A).sum())
         for i, start in enumerate(self.curves.starts):
             total = None if self.n_total is None else self.n_total[i]
             low[i, start:], high[i, start:] = band(
-                A[i, start:], self.n[i], self.delta / pairs, total, self.target
+                seen[i], self.n[i], self.delta / pairs, total, self.target, half
             )
         return low, high
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,10 @@ from whp.text import nearest
 from whp.validate import as_floats
 
 __all__ = ["Log", "complete", "from_array", "from_outcomes", "from_table"]
+
+
+ROW, CORRECT = "row", "correct"
+TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 class Log:
@@ -33,7 +38,11 @@ class Log:
         Whether somebody says that nothing went unseen where the log shows that something did.
     n : list of int or None
         Rows of each task, where the log has them.
+    outcomes : Outcomes or None
+        Which rows were right, where the log has a line for each.
     """
+
+    outcomes: Outcomes | None = None
 
     def __init__(
         self,
@@ -148,9 +157,13 @@ def from_table(
     """From a log with a row an evaluation of a task.
 
     Tasks are in the order in which they first appear: by their first iteration, and among tasks
-    that were evaluated from the same iteration on, by their first row.
+    that were evaluated from the same iteration on, by their first row. Columns ``row`` and
+    ``correct`` in place of the accuracy say which rows were right.
     """
     iteration, task, accuracy = (columns[k] for k in ("iteration", "task", "accuracy"))
+    answers = None
+    if {iteration, task, ROW, CORRECT} <= set(table.columns) and accuracy not in table.columns:
+        answers, table = table, _shares(table, iteration, task, accuracy)
     if iteration in table.columns and not {task, accuracy} & set(table.columns):
         table = _long(table, iteration, task, accuracy)
     if missing := [c for c in columns.values() if c not in table.columns]:
@@ -174,6 +187,7 @@ def from_table(
     appeared = pd.Series(np.arange(len(rows))).groupby(rows["task"].to_numpy(), sort=False).min()
     first = rows.groupby("task", sort=False)["iteration"].min().loc[appeared.index]
     order = first.index[np.argsort(first.to_numpy(), kind="stable")]
+    _in_order(rows, first, order)
     first = first.loc[order]
     wide = rows.pivot(index="task", columns="iteration", values="accuracy").loc[order]
     A, times = wide.to_numpy(float, copy=True), wide.columns.to_numpy().astype(np.int64)
@@ -191,9 +205,79 @@ def from_table(
     A = _unlearnt(A, times, ends)
     names = [str(name) for name in order]
     log = Log(A, times, ends, names, every, _sizes_in(table, task, order))
+    if answers is not None:
+        log.outcomes = _answers(answers, iteration, task, order, log.curves)
     if "epoch" in iteration.lower() and log.gap is None:
         log.gap = (1, 2)  # an epoch is many updates
     return log
+
+
+def _in_order(rows: pd.DataFrame, first: pd.Series, order: Any) -> None:
+    """Refuses tasks that begin at once where the order of rows says nothing, or that of letters."""
+    for at, tied in first.groupby(first.to_numpy()):
+        names = [name for name in order if name in tied.index]
+        if len(names) < 2:
+            continue
+        here = rows[rows["task"].isin(names)]
+        # Every iteration lists them as the first one does, in a log by iterations or by tasks.
+        ranks = here["task"].map({name: k for k, name in enumerate(names)}).to_numpy()
+        by_time = np.argsort(here["iteration"].to_numpy(), kind="stable")
+        same = np.diff(here["iteration"].to_numpy()[by_time]) == 0
+        if (np.diff(ranks[by_time])[same] < 0).any():
+            raise ValueError(
+                f"curves: {len(names)} tasks begin at iteration {at}, and rows are in no order that "
+                "says which was learnt first: sort them so"
+            )
+        texts = [str(name) for name in names]
+        if texts == sorted(texts) and texts != (right := sorted(texts, key=_natural)):
+            k = next(k for k, (a, b) in enumerate(zip(texts, right, strict=True)) if a != b)
+            raise ValueError(
+                f"curves: {len(names)} tasks begin at iteration {at}, and stand in the order of "
+                f"letters, {texts[k]} before {right[k]}: sort rows as the tasks were learnt"
+            )
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sorts task2 before task10."""
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
+
+
+def _right(column: pd.Series) -> np.ndarray:
+    """0 and 1, or true and false."""
+    words = column.astype(str).str.strip().str.lower().map(TRUTHS)
+    if words.isna().any():
+        raise ValueError(f"curves must have 0 and 1, or true and false, in column {CORRECT!r}")
+    return words.to_numpy(bool)
+
+
+def _shares(table: pd.DataFrame, iteration: str, task: str, accuracy: str) -> pd.DataFrame:
+    """The accuracy of each evaluation, out of a table with a line for each row of it."""
+    if table[[iteration, task, ROW]].isna().any(axis=None):
+        raise ValueError(f"curves has no value in column {iteration!r}, {task!r} or {ROW!r}")
+    if table.duplicated([iteration, task, ROW]).any():
+        raise ValueError("curves has a row twice at the same iteration and task")
+    right = table[[iteration, task]].assign(**{accuracy: _right(table[CORRECT])})
+    return right.groupby([iteration, task], sort=False)[accuracy].mean().reset_index()
+
+
+def _answers(
+    table: pd.DataFrame, iteration: str, task: str, order: Any, curves: Curves
+) -> Outcomes:
+    """Which rows were right at each evaluation that is looked at; the same rows at all of them."""
+    right = table[[task, ROW]].assign(at=_numbers(table[iteration], iteration).astype(np.int64))
+    right["right"] = _right(table[CORRECT])
+    made = []
+    for name, start in zip(order, curves.starts, strict=True):
+        own = right[(right[task] == name) & right["at"].isin(curves.times[start:])]
+        wide = own.pivot(index="at", columns=ROW, values="right").reindex(curves.times[start:])
+        if (lacking := wide.isna().any(axis=1)).any():
+            raise ValueError(
+                f"curves: task {name} has other rows at iteration {lacking.idxmax()} than elsewhere; "
+                "look at the same rows at all times"
+            )
+        made.append(wide.to_numpy(bool))
+    return Outcomes.of(made)
 
 
 def _long(table: pd.DataFrame, iteration: str, task: str, accuracy: str) -> pd.DataFrame:
@@ -235,4 +319,7 @@ def complete(curves: Curves) -> None:
         gone = np.isnan(curves.accuracy[i, start:])
         if gone.any():
             at = curves.times[start + int(gone.argmax())]
-            raise ValueError(f"curves: task {i + 1} has no value at iteration {at}")
+            raise ValueError(
+                f"curves: task {i + 1} has no value at iteration {at}; where old tasks are evaluated "
+                "less often than the new one, every= keeps the moments at which all are"
+            )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,9 +25,13 @@ from whp.validate import as_choice, as_int
 
 __all__ = ["ContinualEvaluator"]
 
+WHOLE = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 IN_MEMORY = 256 << 20  # bytes of outcomes a task, before they go to a file
+COPIES = 0.01  # one copy is enough
 REPEATED = 0.05  # share of copies among evaluation rows that no independent draws have ...
-WIDE = 8  # ... where a row has so many numbers
+WIDE = 8  # ... where a row has so many numbers ...
+SOME = 1000  # rows are enough to see how many values there are
+BITS = 32  # ... that take so many values together: a few yes or no coincide by chance
 
 
 class ContinualEvaluator(Watcher):
@@ -92,9 +98,10 @@ class ContinualEvaluator(Watcher):
         self.scenario = as_choice(scenario, "scenario", ("class", "task", "domain"))
         rng = np.random.default_rng(random_state)
         self.grouped = groups is not None
+        self.whole, self.kept = self.sets, None  # all rows, and which of them stand for groups
         if groups is not None:
             kept = _one_a_group(groups, [len(y) for _, y in self.sets], rng)
-            self.sets = [(X[c], y[c]) for (X, y), c in zip(self.sets, kept, strict=True)]
+            self._keep(kept)
         sizes = [len(y) for _, y in self.sets]
         self.given = not isinstance(subset, int | np.integer)
         if self.given:
@@ -106,6 +113,11 @@ class ContinualEvaluator(Watcher):
         self.digest = _digest(self.own)
         self.predict = predict
         self.classes = [torch.unique(y) for _, y in self.sets]
+        for i, found in enumerate(self.classes):
+            if predict is None and self.scenario == "task" and len(found) < 2:
+                raise ValueError(
+                    f"eval_sets[{i}] has one class: among its own classes nothing can be wrong"
+                )
         self.files = [tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) for _ in self.sets]  # noqa: SIM115
         self.updates = 0
         self.evaluations = 0
@@ -114,8 +126,10 @@ class ContinualEvaluator(Watcher):
         self.full: list[tuple[int, int, float]] = []
         self.changed: set[str] = set()
         self.loaded = False
-        # Training rows: hashes of evaluation rows, of those trained on, of all that were shown.
-        self.hashes: dict[int, int] = {}
+        self.resumed = False
+        # Training rows: hashes of evaluation rows, by the number type in which both are compared,
+        # of those trained on, of all that were shown.
+        self.hashes: dict[torch.dtype, dict[int, int]] = {}
         self.trained_on: set[int] = set()
         self.shown: set[int] = set()
         self.unshown = 0
@@ -124,29 +138,65 @@ class ContinualEvaluator(Watcher):
         self.handles: list[Any] = []
         self.stepped = 0
         self.written: Any = None
+        self.left: Any = None  # what the last evaluation left
         self.unwatched = 0
         self.unseen = 0
         self._clear()
         register(self, "drawn")
+
+    def _keep(self, kept: Sequence[np.ndarray]) -> None:
+        """One row of each group stands for it."""
+        self.kept = list(kept)
+        self.sets = [(X[c], y[c]) for (X, y), c in zip(self.whole, kept, strict=True)]
 
     def _clear(self) -> None:
         self.least = [np.inf] * len(self.sets)
         self.looked = [0] * len(self.sets)
         self.whole_task_shown = False
 
+    def __copy__(self) -> ContinualEvaluator:
+        """Copies share no file, lest they write into each other's outcomes."""
+        return copy.deepcopy(self)
+
     # Around a loop
 
     def before_task(self, k: int) -> None:
         """Task `k` begins, counted from 0."""
         k = as_int(k, "k", low=0, high=len(self.sets) - 1)
+        if self.resumed and k == self.current:
+            raise ValueError(f"k: task {k} was begun before the recording was saved: use task({k})")
         if k != self.current + 1 or len(self.ends) != k:
             raise ValueError(f"k must be {len(self.ends)}, the next task, got {k}")
         self.current = k
         self._clear()
 
     def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Count the steps of the optimizer, to find updates that no evaluation followed."""
+        """Count the steps of the optimizer, to find updates that no evaluation followed.
+
+        A model that has grown since the last task ended, by outputs for new classes, is evaluated:
+        that is an update, which the recorder was told of.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer trains no parameter of the model: one made before the model was copied
+            trains another one.
+        """
+        own = {id(p) for p in model.parameters()}
+        if own and not any(id(p) in own for g in optimizer.param_groups for p in g["params"]):
+            raise ValueError(
+                "optimizer trains no parameter of model: it was made for another one, or before "
+                "the model was copied. Call after_step by hand for an average of models"
+            )
         self.detach()
+        if self._grown(model):
+            self.updates += 1
+            self.unwatched += 1
+            self.written = _written(model)
+            if self.updates % self.every == 0:
+                self._evaluate(model, self.written)
+        else:
+            self._as_left(model)
         self.handles = [
             optimizer.register_step_pre_hook(lambda *_: self._about_to_step(model)),
             optimizer.register_step_post_hook(lambda *_: self._has_stepped(model)),
@@ -161,12 +211,32 @@ class ContinualEvaluator(Watcher):
 
     def _about_to_step(self, model: nn.Module) -> None:
         if self.written is not None and self.stepped == 0:
-            self.unseen += not _unchanged(_written(model), self.written)
+            self.unseen += not _unchanged(model, self.written)
         self.unseen += self.stepped > 0
 
     def _has_stepped(self, model: nn.Module) -> None:
         self.stepped += 1
         self.written = _written(model)
+
+    def _grown(self, model: nn.Module) -> bool:
+        """Whether parameters have other shapes than at the end of the last task."""
+        if self.left is None or not self.ends or self.updates != self.ends[-1]:
+            return False
+        return [q.shape for q in self.left[1][1]] != [p.shape for p in model.parameters()]
+
+    def _as_left(self, model: nn.Module) -> None:
+        """Whether parameters and buffers are those that were evaluated last: weights are averaged,
+        statistics of batches made anew, the best weights put back where a task ends.
+        """
+        if self.left is None or self.left[0] != self.updates:
+            return  # updates that are not evaluated lie between
+        _, (_, numbers), buffers = self.left
+        now = _written(model)
+        if not (_alike(_numbers(model), numbers) and _same(_buffers(model), buffers)):
+            self.unseen += 1
+            self.left = self.updates, now, _buffers(model)
+        # A copy of the model, or one that was moved, is the same model if its numbers are.
+        self.written = None if self.written is None else now
 
     def watch(self, X: Tensor) -> None:
         """Show all rows that this task trains on: evaluation rows may not be among them."""
@@ -174,22 +244,28 @@ class ContinualEvaluator(Watcher):
         self.whole_task_shown = True
 
     def _compare(self, X: Tensor) -> None:
-        if not self.hashes:
+        # In the narrower of both types: training rows are often made float32, or float16, on the way.
+        kind = _narrower(X.dtype, self.sets[0][0].dtype)
+        if kind not in self.hashes:
+            self.hashes[kind] = {}
             for A, _ in self.sets:
-                for row in _hashes(A):
-                    self.hashes[row] = self.hashes.get(row, 0) + 1
+                for row in _hashes(A.to(kind)):
+                    self.hashes[kind][row] = self.hashes[kind].get(row, 0) + 1
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.ranks = max(self.ranks, torch.distributed.get_world_size() if distributed else 1)
-        rows = set(_hashes(X.detach().to(self.sets[0][0].dtype)))
+        rows = set(_hashes(X.detach().to(kind)))
         self.shown |= rows
-        self.trained_on |= rows & self.hashes.keys()
+        self.trained_on |= rows & self.hashes[kind].keys()
 
     @property
     def overlap(self) -> int | None:
         """Evaluation rows that were trained on, to the last bit; None if no row was shown."""
         if not self.shown and not self.trained_on:
             return None
-        return sum(self.hashes.get(row, 1) for row in self.trained_on)
+        return sum(
+            max((known.get(row, 0) for known in self.hashes.values()), default=0) or 1
+            for row in self.trained_on
+        )
 
     def after_step(self, model: nn.Module, batch: Tensor | None = None) -> None:
         """An update was made; `batch` are its rows, if evaluation rows are looked for in them."""
@@ -199,17 +275,19 @@ class ContinualEvaluator(Watcher):
             self._compare(batch)
         else:
             self.unshown += not self.whole_task_shown
+        fresh = False
         if self.handles:
             # Several steps before one evaluation were counted when they began.
-            changed = self.stepped != 0 and not _unchanged(_written(model), self.written)
+            changed = self.stepped != 0 and not _unchanged(model, self.written)
             self.unseen += changed
+            fresh = self.stepped != 0 and not changed
             self.unwatched += self.stepped == 0
         else:
             self.unwatched += 1
         self.stepped = 0
         self.updates += 1
         if self.updates % self.every == 0:
-            self._evaluate(model)
+            self._evaluate(model, self.written if fresh else None)
 
     def after_task(self, k: int, model: nn.Module) -> None:
         """Task `k` has ended."""
@@ -219,6 +297,8 @@ class ContinualEvaluator(Watcher):
             raise RuntimeError(f"task {k} had no update: call after_step(model) after each")
         if self.updates % self.every:
             self._evaluate(model)
+        elif not self.stepped:
+            self._as_left(model)
         self.unseen += self.stepped
         self.detach()
         self.ends.append(self.updates)
@@ -229,9 +309,13 @@ class ContinualEvaluator(Watcher):
     ) -> Iterator[None]:
         """The time of one task; each step of an optimizer is followed by an evaluation.
 
-        The loop need not know.
+        The loop need not know. Where a recording was loaded that was saved within this task, the
+        task goes on.
         """
-        self.before_task(k)
+        if self.resumed and k == self.current:
+            self.resumed = False
+        else:
+            self.before_task(k)
         handle = None
         if optimizer is not None:
             self.attach(model, optimizer)
@@ -253,8 +337,19 @@ class ContinualEvaluator(Watcher):
     ) -> Tensor:
         if self.predict is not None:
             parts = zip(tasks, X.split(list(sizes)), strict=True)
-            return torch.cat([self.predict(model, part.to(device), i) for i, part in parts])
+            found = [self.predict(model, part.to(device), i) for i, part in parts]
+            for part, n in zip(found, sizes, strict=True):
+                if tuple(part.shape) != (n,):
+                    raise ValueError(
+                        f"predict must give a label a row, shape ({n},), got {tuple(part.shape)}"
+                    )
+            return torch.cat(found)
         z = torch.cat([model(part.to(device)) for part in X.split(self.batch_size)])
+        if z.ndim != 2 or z.shape[1] < 2:
+            raise ValueError(
+                f"model must give a number for each class, shape (rows, classes), got "
+                f"{tuple(z.shape)}: pass predict, which makes labels of what it gives"
+            )
         if self.scenario == "task":
             # A small table, made where class numbers can index it, then moved.
             mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
@@ -287,16 +382,15 @@ class ContinualEvaluator(Watcher):
             for module, mode in modes:
                 module.training = mode
 
-    def _evaluate(self, model: nn.Module) -> None:
+    def _evaluate(self, model: nn.Module, written: Any = None) -> None:
+        """Looks at all tasks so far; `written` is what the parameters are, where it is known."""
         device = _device(model, self.own[0][0].device)
         if self.own[0][0].device != device:
             self.own = [(X.to(device), y.to(device)) for X, y in self.own]
         seen = range(self.current + 1)
         before = _state(model)
+        written = _written(model) if written is None else written
         found = self._right(model, [(i, *self.own[i]) for i in seen])
-        self.changed |= {
-            name for name, value in _state(model).items() if not _same(value, before[name])
-        }
         for i, right in zip(seen, found, strict=True):
             self.files[i].write(np.packbits(right).tobytes())
             accuracy = float(right.mean())
@@ -306,6 +400,13 @@ class ContinualEvaluator(Watcher):
                     self.looked[i] += 1
                     (whole,) = self._right(model, [(i, *self.sets[i])])
                     self.full.append((i, self.evaluations, float(whole.mean())))
+        self.changed |= {
+            name for name, value in _state(model).items() if not _same(value, before[name])
+        }
+        if not _unchanged(model, written):
+            self.changed.add("parameters")
+            written = _written(model)
+        self.left = self.updates, written, _buffers(model)
         self.evaluations += 1
 
     # What came out
@@ -346,8 +447,10 @@ class ContinualEvaluator(Watcher):
     def _answers(self) -> tuple[Answer, ...]:
         """What is known of each condition; what was loaded was not seen here."""
         answers = (self._unseen(), self._subset(), self._every_update(), self._no_trace())
-        if self.loaded or type(self) is not ContinualEvaluator:
-            why = "a part of this recording was loaded, or made by a recorder of one's own"
+        if self.loaded or not made_here(self, ContinualEvaluator):
+            why = (
+                "a part of this recording was loaded or copied, or made by a recorder of one's own"
+            )
             kept = {c.name: c for c in th.ROWS}
             answers = tuple(
                 a if a.status is Status.VIOLATED else kept[a.name].unchecked(why) for a in answers
@@ -357,16 +460,40 @@ class ContinualEvaluator(Watcher):
     def _unseen(self) -> Answer:
         rows = sum(len(y) for _, y in self.sets)
         if self.overlap:
-            return th.UNSEEN.check(False, f"{self.overlap} of {rows} rows were, to the last bit")
+            said = f"{self.overlap} of {rows} rows were, to the last bit"
+            by_chance = self._by_chance()
+            if self.overlap <= by_chance:
+                return th.UNSEEN.unchecked(
+                    f"{said}; as evaluation rows repeat each other, {by_chance:.0f} may by chance"
+                )
+            return th.UNSEEN.check(False, said)
         if self.overlap is None or self.unshown:
             return th.UNSEEN.unchecked(
                 f"rows of {self.unshown} of {self.updates} updates were not shown"
             )
         if self.ranks > 1:
             return th.UNSEEN.unchecked(f"only one of {self.ranks} ranks showed its training rows")
-        return th.UNSEEN.check(
-            True, f"none of {rows} is among {len(self.shown)} training rows, to the last bit"
+        return th.UNSEEN.tested(
+            1.0,
+            COPIES,
+            f"a copy of one of {rows} rows among {len(self.shown)} training rows; one that was "
+            "turned, cropped or made noisy looks like no copy",
         )
+
+    def _by_chance(self) -> float:
+        """How many evaluation rows may have a twin among the training rows, judging by how many
+        have one among the evaluation rows of their task: rows of a few words, or yes and no, do.
+        """
+        made = 0.0
+        for X, _ in self.sets:
+            if _bits_of(X) >= BITS:
+                continue
+            # Different rows cover a share of the law that grows no faster than their number.
+            counts = Counter(_hashes(X)).values()
+            twins = sum(c for c in counts if c > 1)
+            most = min(float(len(X)), twins * len(self.shown) / len(counts))
+            made += min(float(len(X)), most + 5 * most**0.5)  # both counts are noisy
+        return made
 
     def _subset(self) -> Answer:
         if _digest(self.own) != self.digest:
@@ -381,7 +508,7 @@ class ContinualEvaluator(Watcher):
     def _every_update(self) -> Answer:
         if self.unseen:
             return th.EVERY_UPDATE.check(
-                False, f"parameters were changed {self.unseen} times without an evaluation"
+                False, f"the model was changed {self.unseen} times without an evaluation"
             )
         if self.unwatched:
             return th.EVERY_UPDATE.unchecked(
@@ -405,7 +532,7 @@ class ContinualEvaluator(Watcher):
             return th.INDEPENDENT.unchecked("one row of each group was kept")
         worst = 0.0
         for X, _ in self.own:
-            if X[0].numel() >= WIDE:
+            if X[0].numel() >= WIDE and _bits_of(X) >= BITS:
                 worst = max(worst, 1 - len(set(_hashes(X))) / len(X))
         if worst > REPEATED:
             return th.INDEPENDENT.check(False, f"{worst:.0%} of a task's rows repeat another one")
@@ -418,10 +545,13 @@ class ContinualEvaluator(Watcher):
         arrays = []
         for file in self.files:
             file.seek(0)
-            arrays.append(torch.frombuffer(bytearray(file.read() or b"\0"), dtype=torch.uint8))
+            packed = np.frombuffer(file.read(), np.uint8)
+            arrays.append(torch.from_numpy(packed.copy()))
         return {
             "packed": arrays,
             "chosen": [torch.from_numpy(np.array(c)) for c in self.drawn],
+            "kept": None if self.kept is None else [torch.from_numpy(c) for c in self.kept],
+            "digest": self.digest.hex(),
             "updates": self.updates,
             "evaluations": self.evaluations,
             "current": self.current,
@@ -438,20 +568,29 @@ class ContinualEvaluator(Watcher):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave, on the same evaluation sets."""
-        if len(state["chosen"]) != len(self.sets) or any(
-            not len(c) or len(c) > len(y) or int(c.min()) < 0 or int(c.max()) >= len(y)
-            for c, (_, y) in zip(state["chosen"], self.sets, strict=True)
-        ):
-            raise ValueError("state belongs to other evaluation sets")
+        if "trained_on" not in state or "digest" not in state:
+            raise ValueError("state was recorded by an older version: record anew")
         if state["every"] != self.every:
             raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
-        if "trained_on" not in state:
-            raise ValueError("state was recorded by an older version: record anew")
+        drawn = tuple(c.cpu().numpy().copy() for c in state["chosen"])
+        kept = state["kept"]
+        if (kept is None) != (self.kept is None):
+            raise ValueError("state was recorded with groups, or without, and this one is not")
+        sets = self.sets
+        if kept is not None:
+            # Which row stands for a group was drawn there.
+            kept = [c.cpu().numpy().copy() for c in kept]
+            sets = _rows_of(self.whole, kept)
+        own = _rows_of(sets, drawn)
+        if own is None or _digest(own).hex() != state["digest"]:
+            raise ValueError("state belongs to other evaluation sets, or to other rows of them")
         forget(self)
         self.loaded = True
-        self.drawn = tuple(c.numpy().copy() for c in state["chosen"])
-        self.own = [(X[c], y[c]) for (X, y), c in zip(self.sets, self.drawn, strict=True)]
+        if kept is not None:
+            self._keep(kept)
+        self.drawn, self.own = drawn, own
         self.digest = _digest(self.own)
+        self.hashes = {}
         self.updates, self.evaluations = state["updates"], state["evaluations"]
         self.current, self.ends = state["current"], list(state["ends"])
         self.least, self.looked = list(state["least"]), list(state["looked"])
@@ -460,12 +599,13 @@ class ContinualEvaluator(Watcher):
         self.unshown, self.unwatched, self.unseen, whole = state["counts"]
         self.whole_task_shown = bool(whole)
         self.changed = set(state["changed"])
-        self.written = None
+        self.written = self.left = None
+        self.resumed = self.current == len(self.ends)
         for i, (file, packed) in enumerate(zip(self.files, state["packed"], strict=True)):
             file.seek(0)
             file.truncate()
             if i <= self.current:
-                file.write(packed.numpy().tobytes())
+                file.write(packed.cpu().numpy().tobytes())
 
 
 def _one_a_group(
@@ -501,6 +641,16 @@ def _given_rows(subset: Any, sizes: Sequence[int]) -> tuple[np.ndarray, ...]:
     return tuple(chosen)
 
 
+def _rows_of(sets: Any, numbers: Any) -> Any:
+    """These rows of each set, or None if there are no such rows."""
+    if sets is None or len(numbers) != len(sets):
+        return None
+    for c, (_, y) in zip(numbers, sets, strict=True):
+        if not len(c) or len(c) > len(y) or int(c.min()) < 0 or int(c.max()) >= len(y):
+            return None
+    return [(X[c], y[c]) for (X, y), c in zip(sets, numbers, strict=True)]
+
+
 def _device(model: nn.Module, otherwise: torch.device) -> torch.device:
     """Where the model lives."""
     for tensor in (*model.parameters(), *model.buffers()):
@@ -526,6 +676,26 @@ def _hashes(X: Tensor) -> list[int]:
     ]
 
 
+def _narrower(a: torch.dtype, b: torch.dtype) -> torch.dtype:
+    """Of two number types the one with fewer digits; whole numbers are taken as the other one."""
+    if not a.is_floating_point:
+        return b
+    return max(a, b, key=lambda d: torch.finfo(d).eps)
+
+
+def _bits_of(X: Tensor) -> float:
+    """Bits that tell rows apart, were their numbers independent of each other; at most BITS or so."""
+    flat = X[:SOME].detach().cpu().reshape(len(X[:SOME]), -1)
+    made = 0.0
+    for part in flat.split(64, dim=1):
+        ordered = part.float().sort(dim=0).values
+        different = 1 + (ordered[1:] != ordered[:-1]).sum(dim=0)
+        made += float(different.double().log2().sum())
+        if made >= BITS:
+            break
+    return made
+
+
 def _digest(sets: Sequence[tuple[Tensor, Tensor]]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for X, y in sets:
@@ -540,12 +710,37 @@ def _versions(model: nn.Module) -> Any:
 
 
 def _written(model: nn.Module) -> Any:
-    """Versions of the parameters, and their sums: writing to ``.data`` leaves the version."""
-    return _versions(model), [p.detach().sum() for p in model.parameters()]
+    """Versions and numbers of the parameters: writing to ``.data`` leaves the version.
+
+    A sum of the numbers would not do: it stays where a bias of logits is trained, whose gradient
+    adds up to 0.
+    """
+    return _versions(model), [_raw(p).clone() for p in model.parameters()]
 
 
-def _unchanged(a: Any, b: Any) -> bool:
-    return bool(a[0] == b[0] and all(map(torch.equal, a[1], b[1])))
+def _raw(p: Tensor) -> Tensor:
+    """The bits of a tensor as whole numbers, so that NaN is like NaN."""
+    p = p.detach()
+    if p.is_complex() or p.element_size() not in WHOLE:
+        return p
+    return p.view(WHOLE[p.element_size()])
+
+
+def _numbers(model: nn.Module) -> Any:
+    return [_raw(p) for p in model.parameters()]
+
+
+def _unchanged(model: nn.Module, written: Any) -> bool:
+    """Whether nobody wrote to the parameters, were it what stood there before."""
+    return bool(_versions(model) == written[0]) and _alike(_numbers(model), written[1])
+
+
+def _buffers(model: nn.Module) -> Any:
+    return [b.detach().clone() for b in model.buffers()]
+
+
+def _alike(a: Any, b: Any) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
 
 
 def _state(model: nn.Module) -> Any:
@@ -555,8 +750,7 @@ def _state(model: nn.Module) -> Any:
         "the generator of torch": torch.random.get_rng_state(),
         "the generator of numpy": (name, np.asarray(keys).tobytes(), rest),
         "the generator of Python": random.getstate(),
-        "buffers": [b.detach().clone() for b in model.buffers()],
-        "parameters": _versions(model),
+        "buffers": _buffers(model),
         "modes": [m.training for m in model.modules()],
     }
     device = _device(model, torch.device("cpu"))

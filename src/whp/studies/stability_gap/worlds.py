@@ -163,6 +163,16 @@ def just_below_the_demand(rng: Rng, strength: float) -> Instance:
     return rowwise(rng, A, 1000, gap=hidden(flipped(A, 0.02)) + 1e-6)
 
 
+@worlds.world(run=stability_gap, strengths=(99_991, 2115))
+def written_with_two_digits(rng: Rng, strength: float) -> Instance:
+    """Accuracies of so many rows in a log of whole percents, the demand just below what is hidden."""
+    A = dipping(0.08 + 0.04 * rng.random(), 6)
+    B, n = flipped(A, 0.002), int(strength)
+    seen = np.round(curves(outcomes(rng, A, n, 0.002)), 2)
+    given = {"curves": seen, "task_ends": ends_of(A), "n": n, "gap": hidden(B) - 0.001}
+    return Instance(given, judge(B, band=True))
+
+
 @worlds.world(run=stability_gap, strengths=(0.0, 0.15))
 def noisy_rows(rng: Rng, strength: float) -> Instance:
     """Three answers in ten are turned at random, 100 rows: minima are far too low."""
@@ -372,14 +382,27 @@ def rows_of_the_whole_set(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=stability_gap, breaks=t.COUNTS, strengths=(0.9, 0.6, 0.3))
 def smoothed_curves(rng: Rng, strength: float) -> Instance:
     """Each accuracy is mixed with those before by the strength, as a dashboard shows it."""
-    A = dipping(0.4, 10)
-    made = counted(rng, A, 500)
+    return smoothed(rng, dipping(0.4, 10), 500, strength)
+
+
+def smoothed(rng: Rng, A: np.ndarray, n: int, strength: float) -> Instance:
+    """Accuracies of n rows, each mixed with those before."""
+    made = counted(rng, A, n)
     seen = made.arguments["curves"].copy()
     for row in seen:
         known = np.flatnonzero(~np.isnan(row))
         for at in known[1:]:
             row[at] = strength * row[at - 1] + (1 - strength) * row[at]
     return Instance({**made.arguments, "curves": seen}, made.truths)
+
+
+@worlds.world(run=stability_gap, breaks=t.COUNTS, strengths=(0.9, 0.6), noticeable=False)
+def smoothed_and_rounded(rng: Rng, strength: float) -> Instance:
+    """The same of 2,115 rows, in three digits: any number is then a share of so many rows."""
+    A = dipping(0.2, 3)
+    made = smoothed(rng, A, 2115, strength)
+    seen = np.round(made.arguments["curves"], 3)
+    return Instance({**made.arguments, "curves": seen, "gap": 0.1}, made.truths)
 
 
 @worlds.world(run=stability_gap, breaks=t.EXACT, strengths=(100, 1000), noticeable=False)
@@ -587,6 +610,25 @@ def weights_averaged_in_between(rng: Rng, strength: float) -> Instance:
     return Instance({"right": recording(rng), "between": _dropped}, of_a_recording(0.0))
 
 
+def _best_put_back(model: Any, step: int) -> None:
+    if step == 4:  # the last update of a task
+        model.clock.data -= 1.0
+
+
+def _average_put_in(model: Any, step: int) -> None:
+    if (
+        step == 4 and float(model.clock.detach()) > 10
+    ):  # of the last task, after which nothing comes
+        model.clock.data += 0.25
+
+
+@worlds.world(run=recorded, breaks=t.EVERY_UPDATE, strengths=(1.0, 0.25))
+def changed_when_the_task_is_over(rng: Rng, strength: float) -> Instance:
+    """Weights from before are put back at each task's end, or others at the end of the last alone."""
+    between = _best_put_back if strength == 1.0 else _average_put_in
+    return Instance({"right": recording(rng), "between": between}, of_a_recording(0.0))
+
+
 class Meddler:
     """Does something at predictions from the given one on."""
 
@@ -631,7 +673,13 @@ def copied_rows(rng: Rng, strength: float) -> Instance:
 
 
 def trained(
-    strategy: str, layer: Any = None, *, momentum: float = 0.0, seed: int = 0, **options: Any
+    strategy: str,
+    layer: Any = None,
+    *,
+    momentum: float = 0.0,
+    seed: int = 0,
+    lr: float = 0.05,
+    **options: Any,
 ) -> Certificate:
     """Three short tasks of Gaussian classes, and what is said of their first steps."""
     import torch
@@ -656,7 +704,7 @@ def trained(
             strategy=strategy,
             batch_size=6,
             epochs=1,
-            lr=0.05,
+            lr=lr,
             momentum=momentum,
             reset_optimizer=not momentum,
             record_gradients=True,
@@ -706,6 +754,24 @@ worlds.mutant(
 def an_anchor_a_task(rng: Rng, strength: float) -> Instance:
     """Elastic weights with one anchor for each old task pull at the second switch."""
     return resting(rng, "ewc", None, online=False, strength=10.0, samples=4)
+
+
+@worlds.world(run=trained, strengths=(1e-3, 1e-4, 1e-5, 1e-6))
+def a_weak_anchor_a_task(rng: Rng, strength: float) -> Instance:
+    """The same with a small strength: its pull is small, and it is there from the first step on."""
+    options = {"online": False, "strength": strength, "samples": 4}
+    made = resting(rng, "ewc", **options)
+
+    def truths(c: Certificate) -> Truths:
+        return {"first-step": False if c.verdict is Verdict.HOLDS else None}
+
+    return Instance(made.arguments, truths)
+
+
+@worlds.world(run=trained, strengths=(1e3, 1e5))
+def strong_distillation(rng: Rng, strength: float) -> Instance:
+    """Distillation of a great strength: what rounding leaves of its gradient is multiplied by it."""
+    return resting(rng, "lwf", strength=strength, lr=0.05 / strength)
 
 
 @worlds.world(run=trained, expects=Verdict.VACUOUS, slow=True)
