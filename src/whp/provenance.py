@@ -53,7 +53,7 @@ def register(made: Any, *frozen: str) -> None:
         {
             name: _digest(value)
             for name, value in values.items()
-            if isinstance(value, np.ndarray | tuple | list)  # others hold no entries to change
+            if isinstance(value, tuple | list) or _arrays(value)  # others have no entries to change
         },
     )
 
