@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from whp.conditions import Test
 
-__all__ = ["hashes", "nearly_repeated", "neighbouring_pairs", "neighbours", "repeated"]
+__all__ = [
+    "distance_of_relatives",
+    "hashes",
+    "in_file_order",
+    "nearly_repeated",
+    "neighbouring_pairs",
+    "neighbours",
+    "repeated",
+    "whole_groups",
+]
 
-PERMUTATIONS = 1999
+PERMUTATIONS = 4999
+PAIRS = 1000
+SEARCHED = 16_384  # rows of the file among which the distance of relatives is looked for
+DIRECTIONS = 64  # random combinations of neurons that stand for all of them in the search
+FEWEST = 50  # pairs at a distance
 ENOUGH = 20  # permutations as good as the file's own order: there is nothing to see
 MOST_NEURONS = 2048
 NEAR, TENTH = 0.02, 10  # how much nearer than the tenth nearest row a copy is
 
 
 def neighbouring_pairs(
-    inside: np.ndarray, groups: np.ndarray | None, most: int, rng: np.random.Generator
+    inside: np.ndarray,
+    groups: np.ndarray | None,
+    most: int,
+    rng: np.random.Generator,
+    distance: int = 1,
 ) -> np.ndarray:
-    """Pairs of rows that follow each other in the file, of different groups, no row in two pairs.
+    """Pairs of rows at a distance in the file, of different groups, no row in two pairs.
 
     Parameters
     ----------
@@ -32,24 +50,26 @@ def neighbouring_pairs(
         At most so many pairs.
     rng : Generator
         Chooses among them.
+    distance : int
+        Of the two; 1 for rows that follow each other.
 
     Returns
     -------
     ndarray, shape (k, 2)
     """
-    rows = np.sort(inside)
+    rows = inside[np.lexsort((inside, inside % distance))]
     first, second = rows[:-1], rows[1:]
-    kept = second == first + 1
+    kept = second == first + distance
     if groups is not None:
         kept &= groups[first] != groups[second]
     starts = first[kept]
     # Of a run of neighbours every other pair: a row in two pairs could not be permuted.
-    run = np.cumsum(np.diff(starts, prepend=-2) != 1)
+    run = np.cumsum(np.diff(starts, prepend=-2 * distance) != distance)
     place = np.arange(len(starts)) - np.searchsorted(run, run)
     starts = starts[place % 2 == 0]
     if len(starts) > most:
         starts = np.sort(rng.choice(starts, most, replace=False))
-    return np.stack([starts, starts + 1], axis=1)
+    return np.stack([starts, starts + distance], axis=1)
 
 
 def neighbours(
@@ -94,6 +114,113 @@ def neighbours(
     return Test(
         p, f"{min(copies, 1):.2g} of all {k:,} pairs of neighbours being copies, nine times in ten"
     )
+
+
+def distance_of_relatives(
+    fires: np.ndarray, places: np.ndarray, least: int, rng: np.random.Generator
+) -> int:
+    """The distance in the file at which rows agree most beyond chance; 0 where none has enough pairs.
+
+    Parameters
+    ----------
+    fires : ndarray of bool, shape (k, M)
+        Which neurons fire on the rows looked at.
+    places : ndarray of int, shape (k,)
+        Where in the file they stand, no two in one place.
+    least : int
+        The smallest distance of interest.
+    rng : Generator
+        Of the combinations that stand for many neurons.
+    """
+    share = fires.mean(axis=0) if len(fires) else np.zeros(fires.shape[1])
+    kept = np.flatnonzero((share > 0) & (share < 1))
+    if not len(kept):
+        return 0
+    share = share[kept]
+    z = ((fires[:, kept] - share) / np.sqrt(share * (1 - share))).astype(np.float32)
+    if len(kept) > DIRECTIONS:
+        z = z @ rng.choice(np.float32([-1, 1]), (len(kept), DIRECTIONS))
+    span = int(np.ptp(places)) + 1
+    size = 1 << (2 * span - 1).bit_length()  # twice as long: no end meets the beginning
+    laid = np.zeros((z.shape[1] + 1, size), np.float32)
+    laid[:-1, places - places.min()] = z.T
+    laid[-1, places - places.min()] = 1
+    power = np.square(np.abs(np.fft.rfft(laid, axis=1)))
+    agree, pairs = (np.fft.irfft(p, size)[:span] for p in (power[:-1].sum(axis=0), power[-1]))
+    enough = pairs > FEWEST
+    enough[:least] = False
+    beyond = np.where(enough, agree / np.sqrt(np.maximum(pairs, 1)), -np.inf)
+    return int(np.argmax(beyond)) if enough.any() else 0
+
+
+def in_file_order(
+    fires: Callable[[np.ndarray], np.ndarray],
+    inside: np.ndarray,
+    groups: np.ndarray | None,
+    rng: np.random.Generator,
+) -> Test:
+    """Whether rows that stand next to each other in the file, or at some other distance, agree more than strangers.
+
+    Texts whose first tokens come first, then their second ones, and so on (batches of a network whose
+    first axis is the position) have relatives a batch apart. That distance is looked for among half of
+    the rows of a window and tested among the others; of groups one row each is looked at.
+
+    Parameters
+    ----------
+    fires : callable
+        From rows to which neurons fire on them, (k, M).
+    inside : ndarray of int
+        Rows that may be looked at.
+    groups : ndarray, shape (N,), optional
+        Group of every row of the file.
+    rng : Generator
+        Of what is looked at, and of the permutations.
+    """
+
+    def test(pairs: np.ndarray) -> Test:
+        return neighbours(fires(pairs[:, 0]), fires(pairs[:, 1]), rng, PERMUTATIONS)
+
+    near = test(neighbouring_pairs(inside, groups, PAIRS, rng))
+    rows, least = np.sort(inside), 2
+    places = rows
+    if groups is not None:
+        first = np.unique(groups, return_index=True)[1]
+        order = np.argsort(first)
+        places, least = np.flatnonzero(np.isin(first[order], inside)), 1
+        rows = first[order][places]
+    begin = int(rng.integers(max(1, int(places[-1]) - SEARCHED + 2))) if len(places) else 0
+    looked = (places >= begin) & (places < begin + SEARCHED) & (rng.random(len(places)) < 0.5)
+    some = np.flatnonzero(looked)
+    distance = (
+        distance_of_relatives(fires(rows[some]), places[some], least, rng) if len(some) else 0
+    )
+    if not distance:
+        return near
+    left = np.flatnonzero(~looked)
+    pairs = neighbouring_pairs(places[left], None, PAIRS, rng, distance)
+    far = test(rows[np.searchsorted(places, pairs)])
+    of = "rows" if groups is None else "groups"
+    told = f"at a distance of {distance:,} {of} {far.sees}"
+    if far.p < near.p:
+        return Test(min(1.0, 2 * far.p), told)
+    return Test(min(1.0, 2 * near.p), f"{near.sees}; {told}")
+
+
+def whole_groups(keys: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which groups there are, and a number of 64 bits for each, the same for groups of equal rows in any order.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64
+        Of rows, see :func:`hashes`.
+    groups : ndarray of int
+        Of rows.
+    """
+    kinds, place = np.unique(groups, return_inverse=True)
+    sums = np.zeros(len(kinds), np.uint64)
+    with np.errstate(over="ignore"):
+        np.add.at(sums, place, keys * (keys | np.uint64(1)))
+    return kinds, sums
 
 
 def hashes(rows: np.ndarray) -> np.ndarray:

@@ -185,17 +185,18 @@ def independence(test: Test, again: float, rows: int, grouped: bool) -> Answer:
     test : Test
         Of neighbours; of neighbouring groups where there are groups.
     again : float
-        Share of counted rows that are, or nearly are, there again. Between groups that may be right.
+        Share of counted rows that are, or nearly are, there again; of groups, of whole ones.
     rows : int
         How many are counted.
     grouped : bool
         Whether one row of each group is counted.
     """
-    if again > REPEATED and not grouped:
-        return INDEPENDENT.check(
-            False, f"{again:.1%} of {rows:,} rows are there more than once, to the bit or nearly"
-        )
     of = "groups" if grouped else "rows"
+    if again > REPEATED:
+        nearly = "with all their rows" if grouped else "to the bit or nearly"
+        return INDEPENDENT.check(
+            False, f"{again:.1%} of {rows:,} {of} are there more than once, {nearly}"
+        )
     if test.p < LEVEL:
         return INDEPENDENT.tested(test.p, LEVEL, test.sees)
     # Shuffled texts are exchangeable as independent rows are: no test tells one from the other.
