@@ -51,12 +51,12 @@ def test_relatives_are_looked_for_where_they_are(batch, neurons):
     inside = np.flatnonzero(rng.random(2000) < 0.9)
     places = np.flatnonzero(rng.random(2000) < 0.5)
     assert distance_of_relatives(fires[places], places, 2, rng) % batch == 0
-    found = in_file_order(lambda rows: fires[rows], inside, None, rng)
+    found, distance = in_file_order(lambda rows: fires[rows], inside, None, rng)
     assert found.p < 1e-3
-    assert found.sees.startswith("at a distance of")
+    assert distance % batch == 0
     cut = np.arange(2000) // 2  # texts in pairs of rows, and each pair a group of its own
     if batch == 8:
-        assert in_file_order(lambda rows: fires[rows], inside, cut, rng).p < 0.02
+        assert in_file_order(lambda rows: fires[rows], inside, cut, rng)[0].p < 0.02
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -70,7 +70,7 @@ def test_strangers_at_any_distance_are_not_refuted_at_any_level(grouped):
         if grouped:
             fires = np.where((rng.random(300) < 0.7)[:, None], fires[groups], fires)
         held = groups % 10 == 0 if grouped else np.arange(300) % 10 == 0
-        test = in_file_order(lambda rows, f=fires: f[rows], np.flatnonzero(~held), groups, rng)
+        test, _ = in_file_order(lambda rows, f=fires: f[rows], np.flatnonzero(~held), groups, rng)
         ps.append(test.p)
     for q in (0.05, 0.2, 0.5):
         assert np.mean(np.array(ps) <= q) <= q + 3 * np.sqrt(q * (1 - q) / 300)

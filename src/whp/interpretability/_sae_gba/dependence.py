@@ -158,7 +158,7 @@ def in_file_order(
     inside: np.ndarray,
     groups: np.ndarray | None,
     rng: np.random.Generator,
-) -> Test:
+) -> tuple[Test, int]:
     """Whether rows that stand next to each other in the file, or at some other distance, agree more than strangers.
 
     Texts whose first tokens come first, then their second ones, and so on (batches of a network whose
@@ -175,6 +175,13 @@ def in_file_order(
         Group of every row of the file.
     rng : Generator
         Of what is looked at, and of the permutations.
+
+    Returns
+    -------
+    Test
+        Of both distances together.
+    int
+        That of the two at which relatives agree most, in rows, or in groups where there are groups.
     """
 
     def test(pairs: np.ndarray) -> Test:
@@ -195,15 +202,13 @@ def in_file_order(
         distance_of_relatives(fires(rows[some]), places[some], least, rng) if len(some) else 0
     )
     if not distance:
-        return near
+        return near, 1
     left = np.flatnonzero(~looked)
     pairs = neighbouring_pairs(places[left], None, PAIRS, rng, distance)
     far = test(rows[np.searchsorted(places, pairs)])
-    of = "rows" if groups is None else "groups"
-    told = f"at a distance of {distance:,} {of} {far.sees}"
-    if far.p < near.p:
-        return Test(min(1.0, 2 * far.p), told)
-    return Test(min(1.0, 2 * near.p), f"{near.sees}; {told}")
+    told = far.sees.replace("of neighbours", f"{distance:,} apart")
+    both = Test(min(1.0, 2 * min(near.p, far.p)), f"{near.sees}, or {told}")
+    return both, distance if far.p < near.p else 1
 
 
 def whole_groups(keys: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

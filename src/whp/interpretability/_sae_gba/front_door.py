@@ -504,9 +504,11 @@ def _certified(
     shape = {"activation": plan.activation, "k": plan.k, "device": work.device}
     nets = [network_of(run, **shape) for run in runs]
     seen = measure(rows, outside, counted, scaling, nets, examples, rng)
-    test, again = look_at_rows(rows, work.inside, outside[counted], units, scaling, nets[0], rng)
+    test, distance, again = look_at_rows(
+        rows, work.inside, outside[counted], units, scaling, nets[0], rng
+    )
     answers = (
-        t.independence(test, again, int(counted.sum()), units is not None),
+        t.independence(test, again, int(counted.sum()), units is not None, distance),
         t.HELD_OUT.by_construction("this run held them back")
         if fresh
         else t.HELD_OUT.unchecked("the training, or its randomness, came from elsewhere"),
@@ -519,7 +521,9 @@ def _certified(
     )
     some = outside[: min(len(outside), LOOKED_AT)]
     chance = (
-        matched_chance((rows.take(some) - work.mean) / work.scale, mine, theirs[0], similarity, rng)
+        matched_chance(
+            (rows.take(some) - work.mean) / work.scale, mine, max(theirs, key=len), similarity, rng
+        )  # of runs with unlike numbers of live neurons the most come back to the one with most
         if theirs
         else Chance(0.0, 0.0, 0.0)
     )

@@ -204,10 +204,10 @@ def look_at_rows(
     scaling: Scaling,
     model: GBASparseAutoencoder,
     rng: np.random.Generator,
-) -> tuple[Test, float]:
-    """Whether relatives in the file agree more than strangers, and what share of counted rows is there again.
+) -> tuple[Test, int, float]:
+    """Whether relatives in the file agree more than strangers, at which distance, and what share is there again.
 
-    Of groups it is the share of those that are there again with all their rows.
+    The share is that of the rows that are counted, to the bit or nearly; of groups, with all their rows.
     """
     device = model.W.device
 
@@ -224,18 +224,18 @@ def look_at_rows(
         parts = np.array_split(chosen, max(1, len(chosen) // 8192))
         return np.concatenate([hashes(rows.take(p)) for p in parts])
 
-    test = in_file_order(fires, inside, groups, rng)
+    test, distance = in_file_order(fires, inside, groups, rng)
     if groups is not None:
         # A row may be there again in another text; a whole text is not, unless it was read twice.
         theirs = np.isin(groups, groups[counted])
         mine = np.flatnonzero(theirs)
         some = inside[np.isin(groups[inside], _few_groups(groups[inside], LOOKED_AT, rng))]
         sums = [whole_groups(keys(v), groups[v])[1] for v in (mine, some)]
-        return test, repeated(*sums)
+        return test, distance, repeated(*sums)
     some = _some(inside, LOOKED_AT, rng)
     few, many = _some(counted, NEAR_ROWS, rng), _some(inside, NEAR_OTHERS, rng)
     near = nearly_repeated(rows.take(few), rows.take(many))
-    return test, max(repeated(keys(counted), keys(some)), near)
+    return test, distance, max(repeated(keys(counted), keys(some)), near)
 
 
 def _few_groups(groups: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:

@@ -153,7 +153,7 @@ def of_rows(
 ) -> list[Certificate]:
     """What the front door does with neurons' firings on the rows of a file, a quarter of it held out."""
     inside, outside = _split(Rows(x), units, 0.25, rng)
-    test = in_file_order(lambda chosen: fires[chosen], inside, units, rng)
+    test, distance = in_file_order(lambda chosen: fires[chosen], inside, units, rng)
     if units is not None:
         again = repeated(*(whole_groups(hashes(x[v]), units[v])[1] for v in (outside, inside)))
         outside = outside[_one_a_group(units[outside], rng)]
@@ -162,7 +162,7 @@ def of_rows(
         again = max(again, nearly_repeated(x[outside][:200], x[inside]))
     grouped = units is not None
     answers = (
-        t.independence(test, again, len(outside), grouped),
+        t.independence(test, again, len(outside), grouped, distance),
         t.HELD_OUT.by_construction("held back"),
     )
     counted = fires[outside]
