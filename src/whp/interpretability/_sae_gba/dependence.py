@@ -25,6 +25,7 @@ PAIRS = 1000
 SEARCHED = 16_384  # rows of the file among which the distance of relatives is looked for
 DIRECTIONS = 64  # random combinations of neurons that stand for all of them in the search
 FEWEST = 50  # pairs at a distance
+REACH = 16  # multiples of it
 ENOUGH = 20  # permutations as good as the file's own order: there is nothing to see
 MOST_NEURONS = 2048
 NEAR, TENTH = 0.02, 10  # how much nearer than the tenth nearest row a copy is
@@ -36,6 +37,7 @@ def neighbouring_pairs(
     most: int,
     rng: np.random.Generator,
     distance: int = 1,
+    reach: int = 1,
 ) -> np.ndarray:
     """Pairs of rows at a distance in the file, of different groups, no row in two pairs.
 
@@ -52,6 +54,8 @@ def neighbouring_pairs(
         Chooses among them.
     distance : int
         Of the two; 1 for rows that follow each other.
+    reach : int
+        Up to so many distances apart, where rows in between are not among those given.
 
     Returns
     -------
@@ -59,17 +63,18 @@ def neighbouring_pairs(
     """
     rows = inside[np.lexsort((inside, inside % distance))]
     first, second = rows[:-1], rows[1:]
-    kept = second == first + distance
+    apart = second - first
+    kept = (apart > 0) & (apart % distance == 0) & (apart <= reach * distance)
     if groups is not None:
         kept &= groups[first] != groups[second]
-    starts = first[kept]
+    starts = np.flatnonzero(kept)
     # Of a run of neighbours every other pair: a row in two pairs could not be permuted.
-    run = np.cumsum(np.diff(starts, prepend=-2 * distance) != distance)
+    run = np.cumsum(np.diff(starts, prepend=-2) != 1)
     place = np.arange(len(starts)) - np.searchsorted(run, run)
     starts = starts[place % 2 == 0]
     if len(starts) > most:
         starts = np.sort(rng.choice(starts, most, replace=False))
-    return np.stack([starts, starts + distance], axis=1)
+    return np.stack([first[starts], second[starts]], axis=1)
 
 
 def neighbours(
@@ -139,18 +144,25 @@ def distance_of_relatives(
     share = share[kept]
     z = ((fires[:, kept] - share) / np.sqrt(share * (1 - share))).astype(np.float32)
     if len(kept) > DIRECTIONS:
-        z = z @ rng.choice(np.float32([-1, 1]), (len(kept), DIRECTIONS))
+        z = z @ rng.choice(np.array([-1, 1], np.float32), (len(kept), DIRECTIONS))
     span = int(np.ptp(places)) + 1
     size = 1 << (2 * span - 1).bit_length()  # twice as long: no end meets the beginning
     laid = np.zeros((z.shape[1] + 1, size), np.float32)
     laid[:-1, places - places.min()] = z.T
     laid[-1, places - places.min()] = 1
     power = np.square(np.abs(np.fft.rfft(laid, axis=1)))
-    agree, pairs = (np.fft.irfft(p, size)[:span] for p in (power[:-1].sum(axis=0), power[-1]))
-    enough = pairs > FEWEST
+    agree = np.fft.irfft(power[:-1].sum(axis=0), size)[:span]
+    pairs = np.fft.irfft(power[-1], size)[:span]
+    # Texts that come in turn agree at every multiple of the distance; together they show it best.
+    sums, counts = np.zeros(span), np.zeros(span)
+    for k in range(1, REACH + 1):
+        upto = -(-span // k)
+        sums[:upto] += agree[::k]
+        counts[:upto] += pairs[::k]
+    enough = counts > FEWEST
     enough[:least] = False
-    beyond = np.where(enough, agree / np.sqrt(np.maximum(pairs, 1)), -np.inf)
-    return int(np.argmax(beyond)) if enough.any() else 0
+    beyond = np.where(enough, sums / np.sqrt(np.maximum(counts, 1)), -np.inf)
+    return int(beyond.argmax()) if enough.any() else 0
 
 
 def in_file_order(
@@ -204,7 +216,7 @@ def in_file_order(
     if not distance:
         return near, 1
     left = np.flatnonzero(~looked)
-    pairs = neighbouring_pairs(places[left], None, PAIRS, rng, distance)
+    pairs = neighbouring_pairs(places[left], None, PAIRS, rng, distance, REACH)
     far = test(rows[np.searchsorted(places, pairs)])
     told = far.sees.replace("of neighbours", f"{distance:,} apart")
     both = Test(min(1.0, 2 * min(near.p, far.p)), f"{near.sees}, or {told}")

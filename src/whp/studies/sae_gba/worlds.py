@@ -266,7 +266,7 @@ def in_columns(rng: Rng, texts: int, copied: float, *, by_place: bool) -> Instan
     return Instance({**made.arguments, **changed}, made.truths)
 
 
-@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3, 0.1), broken_from=0.3)
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3, 0.1), broken_from=1.0)
 def places_before_texts(rng: Rng, strength: float) -> Instance:
     """Twenty texts, not declared, of which the first rows come first (batches with the place as first axis)."""
     return in_columns(rng, 20, strength, by_place=False)
