@@ -390,8 +390,11 @@ class _Plan:
         columns: dict[str, Column] = self.table.load(roles)
         rows = len(next(iter(columns.values())))
         if self.whole and self.wants[self.whole].kind == "activations":
-            # Beside activations stands what they are of (a token): it says so itself, and is named.
+            # Beside activations stands what they are of (a token, a number of its text): it is named.
             words = [n for n in self.features if columns[n].words_alone]
+            counts = [n for n in self.features if n not in words and _counting(columns[n])]
+            if len(words) + len(counts) < len(self.features):  # else whole numbers are all there is
+                words += counts
             if len(words) < len(self.features):
                 self.features = [n for n in self.features if n not in words]
                 self.left_out += words
@@ -451,6 +454,16 @@ class _Plan:
         remedy = f"\n  to go on: {', or '.join(ways)}" if ways else ""
         body = self.faults[0] if len(self.faults) == 1 else "\n  " + "\n  ".join(self.faults)
         raise ValueError(body + remedy)
+
+
+def _counting(column: Column) -> bool:
+    """Whether it holds whole numbers that are not all equal: ids, places, labels."""
+    whole: Any = column.whole
+    if whole is None and not column.declared:  # cells of a csv may have been read as floats at once
+        floats = column.floats
+        if floats is not None and (floats[:100] == floats[:100].round()).all():
+            whole = floats if (floats == floats.round()).all() else None
+    return whole is not None and len(whole) > 1 and bool((whole != whole[0]).any())
 
 
 def _several(names: Sequence[str]) -> str:

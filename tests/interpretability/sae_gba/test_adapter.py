@@ -67,3 +67,15 @@ def test_frequencies_fall_to_their_ceilings():
         rate = (net(x)[2] > 0).float().mean(dim=0)
     assert (rate <= 0.1).all()
     assert (rate > 0.05).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_bad_batch_does_not_cost_the_biases(bad):
+    biases = []
+    for first in (-1.0, bad):
+        b = torch.full((3,), -0.1)
+        adapter = BiasAdapter(b, [0.3] * 3, [0] * 3)
+        adapter.observe(torch.tensor([[first, 0.4, -0.2], [0.5, -0.3, -0.1]]))
+        adapter.step()
+        biases.append(b)
+    torch.testing.assert_close(*biases)

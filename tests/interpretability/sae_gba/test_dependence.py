@@ -2,11 +2,14 @@ import numpy as np
 import pytest
 
 from whp.interpretability._sae_gba.dependence import (
+    distance_of_relatives,
     hashes,
+    in_file_order,
     nearly_repeated,
     neighbouring_pairs,
     neighbours,
     repeated,
+    whole_groups,
 )
 
 
@@ -26,6 +29,62 @@ def test_pairs_are_neighbours_and_share_no_row():
     assert len(neighbouring_pairs(inside, np.zeros(15, int), 100, rng)) == 0
     every = neighbouring_pairs(np.arange(100), None, 1000, rng)
     assert np.unique(every).size == every.size == 100
+
+
+@pytest.mark.parametrize("distance", [2, 3, 7, 60])
+def test_pairs_at_a_distance_share_no_row(distance):
+    inside = np.flatnonzero(np.random.default_rng(0).random(500) < 0.8)
+    pairs = neighbouring_pairs(inside, None, 1000, np.random.default_rng(1), distance)
+    assert (pairs[:, 1] - pairs[:, 0] == distance).all()
+    assert np.isin(pairs, inside).all()
+    assert np.unique(pairs).size == pairs.size > 150
+
+
+@pytest.mark.parametrize("neurons", [12, 300])
+@pytest.mark.parametrize("batch", [8, 37, 500])
+def test_relatives_are_looked_for_where_they_are(batch, neurons):
+    """Rows of a batch's texts come in turn; each, one time in two, fires as its text does."""
+    rng = np.random.default_rng(0)
+    own, texts = rng.random((2000, neurons)) < 0.1, rng.random((batch, neurons)) < 0.1
+    alike = rng.random(2000) < 0.5
+    fires = np.where(alike[:, None], texts[np.arange(2000) % batch], own)
+    inside = np.flatnonzero(rng.random(2000) < 0.9)
+    places = np.flatnonzero(rng.random(2000) < 0.5)
+    assert distance_of_relatives(fires[places], places, 2, rng) % batch == 0
+    found, distance = in_file_order(lambda rows: fires[rows], inside, None, rng)
+    assert found.p < 1e-3
+    assert distance % batch == 0
+    cut = np.arange(2000) // 2  # texts in pairs of rows, and each pair a group of its own
+    if batch == 8:
+        assert in_file_order(lambda rows: fires[rows], inside, cut, rng)[0].p < 0.02
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_strangers_at_any_distance_are_not_refuted_at_any_level(grouped):
+    """Rows of a group that fire alike are none of each other's strangers, and do no harm."""
+    rng = np.random.default_rng(0)
+    ps = []
+    for _ in range(300):
+        groups = np.sort(rng.integers(0, 100, 300)) if grouped else None
+        fires = rng.random((300, 12)) < rng.uniform(0.02, 0.5, 12)
+        if grouped:
+            fires = np.where((rng.random(300) < 0.7)[:, None], fires[groups], fires)
+        held = groups % 10 == 0 if grouped else np.arange(300) % 10 == 0
+        test, _ = in_file_order(lambda rows, f=fires: f[rows], np.flatnonzero(~held), groups, rng)
+        ps.append(test.p)
+    for q in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(ps) <= q) <= q + 3 * np.sqrt(q * (1 - q) / 300)
+
+
+def test_whole_groups_are_known_again_in_any_order():
+    rng = np.random.default_rng(0)
+    keys = hashes(rng.normal(size=(30, 4)))
+    order = np.concatenate([np.arange(30), rng.permutation(10), rng.permutation(10)[:9]])
+    groups = np.concatenate([np.arange(30) // 10, np.full(10, 7), np.full(9, 8)])
+    kinds, sums = whole_groups(keys[order], groups)
+    assert kinds.tolist() == [0, 1, 2, 7, 8]
+    assert sums[0] == sums[3]
+    assert len(np.unique(sums)) == 4
 
 
 def test_strangers_are_not_refuted_at_any_level():

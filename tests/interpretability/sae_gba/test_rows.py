@@ -27,6 +27,64 @@ def test_files_are_read_as_arrays_are(tmp_path, dtype, ending):
     assert sorted(once[:, 0].tolist()) == sorted(A[inside, 0].astype(np.float32).tolist())
 
 
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_parts_of_a_memory_map_are_the_rows_of_the_part(tmp_path, mode):
+    """`offset` of a part of a map is that of the whole; rows of the file's beginning were read."""
+    A = np.random.default_rng(0).normal(size=(40, 50, 6)).astype(np.float32)
+    np.save(tmp_path / "acts.npy", A)
+    A.tofile(tmp_path / "acts.bin")
+    whole = np.load(tmp_path / "acts.npy", mmap_mode=mode)
+    plain = np.memmap(tmp_path / "acts.bin", np.float32, mode, offset=6 * 4 * 50, shape=(39, 50, 6))
+    flat, parts = A.reshape(-1, 6), whole.reshape(-1, 6)
+    for part, wanted in (
+        (parts[700:], flat[700:]),
+        (parts[700:][100:900], flat[800:1600]),
+        (whole[7], A[7]),
+        (plain[3], A[4]),
+        (parts[::3], flat[::3]),
+    ):
+        got = open_rows(part).take(np.arange(len(wanted)))
+        np.testing.assert_array_equal(got, wanted)
+    if mode != "r":
+        whole[20] = 5 * A[20]
+        np.testing.assert_array_equal(open_rows(whole[20]).take(np.arange(50)), 5 * A[20])
+
+
+def test_a_map_whose_file_is_another_now_is_read_from_memory(tmp_path):
+    A = np.random.default_rng(0).normal(size=(700, 6)).astype(np.float32)
+    np.save(tmp_path / "acts.npy", A)
+    kept = np.load(tmp_path / "acts.npy", mmap_mode="r")
+    np.save(tmp_path / "new.npy", 2 * A)
+    (tmp_path / "new.npy").replace(tmp_path / "acts.npy")
+    np.testing.assert_array_equal(open_rows(kept).take(np.arange(700)), A)
+
+
+def test_a_row_that_is_not_finite_is_named_when_it_is_read(tmp_path):
+    A = np.random.default_rng(0).normal(size=(5000, 6)).astype(np.float32)
+    A[3, 2] = np.nan
+    np.save(tmp_path / "acts.npy", A)
+    rows = open_rows(tmp_path / "acts.npy")  # 1,000 rows are looked at, this one is not
+    with pytest.raises(ValueError, match="infinity in row 3"):
+        rows.take(np.arange(5000))
+
+
+def test_whole_numbers_beside_activations_are_none(tmp_path):
+    A = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    table = pd.DataFrame(A, columns=list("abc"))
+    table["doc_id"] = np.arange(60) // 6
+    table.to_parquet(tmp_path / "acts.parquet")
+    table.to_csv(tmp_path / "acts.csv", index=False)
+    for ending in ("parquet", "csv"):
+        rows = open_rows(tmp_path / f"acts.{ending}")
+        np.testing.assert_allclose(rows.take(np.arange(60)), A, rtol=1e-6)
+    with pytest.raises(TypeError, match="whole numbers in column 'doc_id'"):
+        open_rows(table)
+    dead = table.drop(columns="doc_id").assign(d=0.0)  # a neuron that never fires is an activation
+    dead.to_csv(tmp_path / "dead.csv", index=False, float_format="%g")
+    assert open_rows(tmp_path / "dead.csv").shape == (60, 4)
+    assert open_rows(dead).shape == (60, 4)
+
+
 def test_bfloat16_tensors(tmp_path):
     from safetensors.torch import save_file as save_torch
 

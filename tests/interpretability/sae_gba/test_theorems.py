@@ -171,7 +171,8 @@ def test_independence_is_answered_by_what_was_seen():
     assert t.independence(seen, 0.0, 100, False).status is Status.UNCHECKED
     assert t.independence(Outcome(5e-4, "much"), 0.0, 100, True).status is Status.VIOLATED
     assert t.independence(seen, 0.05, 100, False).status is Status.VIOLATED
-    assert t.independence(seen, 0.05, 100, True).status is Status.UNCHECKED
+    assert t.independence(seen, 0.05, 100, True).status is Status.VIOLATED
+    assert t.independence(seen, 0.005, 100, True).status is Status.UNCHECKED
 
 
 # Coming back

@@ -72,10 +72,12 @@ class BiasAdapter:
 
     @torch.no_grad()
     def observe(self, preactivations: Tensor) -> None:
-        """Count a batch (n, M) of pre-activations, biases included."""
-        self.seen += len(preactivations)
-        self.fired += (preactivations > 0).sum(dim=0)
-        torch.maximum(self.most, preactivations.amax(dim=0).to(self.most.dtype), out=self.most)
+        """Count a batch (n, M) of pre-activations, biases included; NaN and infinity do not fire."""
+        # One of them in a bad batch would make the biases of a whole group NaN, for good.
+        values = torch.where(preactivations.isfinite(), preactivations, -torch.inf)
+        self.seen += len(values)
+        self.fired += (values > 0).sum(dim=0)
+        torch.maximum(self.most, values.amax(dim=0).to(self.most.dtype), out=self.most)
 
     @torch.no_grad()
     def step(self) -> None:

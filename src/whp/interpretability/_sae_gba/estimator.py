@@ -86,7 +86,9 @@ class SparseFeatureCoder(TransformerMixin, BaseEstimator):
         if len(X) > 1 and np.ptp(X, axis=0).max() == 0:
             raise ValueError("X must differ from row to row, got equal rows")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        training = Training(self.steps, self.batch_size, as_real(self.lr, "lr"))
+        lr = as_real(self.lr, "lr")
+        # The theorem's algorithm takes neither steps of Adam nor batches.
+        training = Training() if self.method == "ba" else Training(self.steps, self.batch_size, lr)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rows are few")
             self.features_ = sae_gba(

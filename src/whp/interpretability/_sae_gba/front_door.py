@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -172,6 +172,7 @@ def sae_gba(
     if method == "gba" and n_groups is None:
         plan = replace(plan, n_groups=min(plan.n_groups, M))
     _check_sizes(plan, M, N, training)
+    _refuse_ignored(method, training, checkpoint)
     every = training.every(plan.low, method == "gba")
     model_of_rows = _truth(truth, codes, N, d)
     units = (
@@ -204,7 +205,8 @@ def sae_gba(
             "neurons": M,
             "seeds": seeds,
             "root": root,
-            "activations": [N, d, digest(mean, inside, outside), scale],
+            "activations": [N, d, digest(mean, inside, outside, rows.take(_spread(N))), scale],
+            "preprocess": preprocess,
         }
         store = Checkpoint(Path(checkpoint), settings)
     work = _Work(rows, inside, mean, scale, M, plan, training, every, target, group, place, store)
@@ -263,6 +265,17 @@ def _plan(method: Method, given: dict[str, Any]) -> _Plan:
         chosen["k"] if method == "topk" else None,
         chosen["l1"] if method == "l1" else 0.0,
     )
+
+
+def _refuse_ignored(method: Method, training: Training, checkpoint: Any) -> None:
+    if method == "ba" and checkpoint is not None:
+        raise ValueError("checkpoint is of no use with method 'ba', which keeps none")
+    ignored = [f.name for f in fields(Training)]
+    if method != "ba":
+        ignored = [] if method == "gba" else ignored[ignored.index("adapt_every") :]
+    changed = [n for n in ignored if getattr(training, n) != getattr(USUAL, n)]
+    if changed:
+        raise ValueError(f"training: {changed[0]} is of no use with method {method!r}")
 
 
 def _check_sizes(plan: _Plan, M: int, N: int, training: Training) -> None:
@@ -348,6 +361,11 @@ def _split(
     most = min(share * N, HELD_OUT_ROWS)
     held[order[: min(max(1, int(np.searchsorted(sizes, most)) + 1), kinds - 1)]] = True
     return np.flatnonzero(~held[number]), np.flatnonzero(held[number])
+
+
+def _spread(N: int) -> np.ndarray:
+    """Rows by which activations are known again: neither their mean nor their number is their own."""
+    return np.unique(np.linspace(0, N - 1, 1000).astype(np.int64))
 
 
 def _one_a_group(units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -486,9 +504,11 @@ def _certified(
     shape = {"activation": plan.activation, "k": plan.k, "device": work.device}
     nets = [network_of(run, **shape) for run in runs]
     seen = measure(rows, outside, counted, scaling, nets, examples, rng)
-    test, again = look_at_rows(rows, work.inside, outside[counted], units, scaling, nets[0], rng)
+    test, distance, again = look_at_rows(
+        rows, work.inside, outside[counted], units, scaling, nets[0], rng
+    )
     answers = (
-        t.independence(test, again, int(counted.sum()), units is not None),
+        t.independence(test, again, int(counted.sum()), units is not None, distance),
         t.HELD_OUT.by_construction("this run held them back")
         if fresh
         else t.HELD_OUT.unchecked("the training, or its randomness, came from elsewhere"),
@@ -501,7 +521,9 @@ def _certified(
     )
     some = outside[: min(len(outside), LOOKED_AT)]
     chance = (
-        matched_chance((rows.take(some) - work.mean) / work.scale, mine, theirs[0], similarity, rng)
+        matched_chance(
+            (rows.take(some) - work.mean) / work.scale, mine, max(theirs, key=len), similarity, rng
+        )  # of runs with unlike numbers of live neurons the most come back to the one with most
         if theirs
         else Chance(0.0, 0.0, 0.0)
     )

@@ -12,10 +12,10 @@ import torch
 from whp.conditions import Test
 from whp.interpretability._sae_gba.dependence import (
     hashes,
+    in_file_order,
     nearly_repeated,
-    neighbouring_pairs,
-    neighbours,
     repeated,
+    whole_groups,
 )
 from whp.interpretability._sae_gba.network import GBASparseAutoencoder
 from whp.interpretability._sae_gba.rows import Rows
@@ -25,7 +25,6 @@ from whp.intervals import Estimate
 __all__ = ["HeldOut", "Scaling", "look_at_rows", "measure", "network_of"]
 
 CHUNK = 2048
-PAIRS = 1000
 LOOKED_AT = 200_000  # training rows among which those held out may be there again
 UNTRAINED = 2000
 NEAR_ROWS, NEAR_OTHERS = 1000, 20_000  # among which near-copies are looked for
@@ -205,22 +204,42 @@ def look_at_rows(
     scaling: Scaling,
     model: GBASparseAutoencoder,
     rng: np.random.Generator,
-) -> tuple[Test, float]:
-    """Whether neighbours in the file agree more than strangers, and how many counted rows are, or nearly are, there again."""
-    pairs = neighbouring_pairs(inside, groups, PAIRS, rng)
+) -> tuple[Test, int, float]:
+    """Whether relatives in the file agree more than strangers, at which distance, and what share is there again.
+
+    The share is that of the rows that are counted, to the bit or nearly; of groups, with all their rows.
+    """
     device = model.W.device
-    fires = []
-    for column in pairs.T:
-        x = scaling(rows.on(np.ascontiguousarray(column), device))
-        z, _ = model.codes((x - model.c) @ model.directions().T)
-        fires.append((z > 0).cpu().numpy())
+
+    def fires(chosen: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(chosen), len(model.b)), dtype=bool)
+        for start in range(0, len(chosen), CHUNK):
+            part = np.ascontiguousarray(chosen[start : start + CHUNK])
+            x = scaling(rows.on(part, device))
+            z, _ = model.codes((x - model.c) @ model.directions().T)
+            found[start : start + CHUNK] = (z > 0).cpu().numpy()
+        return found
+
+    def keys(chosen: np.ndarray) -> np.ndarray:
+        parts = np.array_split(chosen, max(1, len(chosen) // 8192))
+        return np.concatenate([hashes(rows.take(p)) for p in parts])
+
+    test, distance = in_file_order(fires, inside, groups, rng)
+    if groups is not None:
+        # A row may be there again in another text; a whole text is not, unless it was read twice.
+        theirs = np.isin(groups, groups[counted])
+        mine = np.flatnonzero(theirs)
+        some = inside[np.isin(groups[inside], _few_groups(groups[inside], LOOKED_AT, rng))]
+        sums = [whole_groups(keys(v), groups[v])[1] for v in (mine, some)]
+        return test, distance, repeated(*sums)
     some = _some(inside, LOOKED_AT, rng)
-    keys = [
-        np.concatenate([hashes(rows.take(p)) for p in np.array_split(v, max(1, len(v) // 8192))])
-        for v in (counted, some)
-    ]
-    near = 0.0
-    if groups is None:
-        few, many = _some(counted, NEAR_ROWS, rng), _some(inside, NEAR_OTHERS, rng)
-        near = nearly_repeated(rows.take(few), rows.take(many))
-    return neighbours(fires[0], fires[1], rng), max(repeated(*keys), near)
+    few, many = _some(counted, NEAR_ROWS, rng), _some(inside, NEAR_OTHERS, rng)
+    near = nearly_repeated(rows.take(few), rows.take(many))
+    return test, distance, max(repeated(keys(counted), keys(some)), near)
+
+
+def _few_groups(groups: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Groups drawn until they have so many rows."""
+    kinds, sizes = np.unique(groups, return_counts=True)
+    order = rng.permutation(len(kinds))
+    return kinds[order[: max(1, int((np.cumsum(sizes[order]) <= most).sum()))]]

@@ -92,7 +92,10 @@ class SparseFeatures(Result):
     figure_size: ClassVar[tuple[float, float]] = (6.4, 4.0)
 
     def _dense(self, X: np.ndarray) -> np.ndarray:
-        x = ((np.asarray(X, dtype=np.float64) - self.mean) / self.input_scale).astype(np.float32)
+        # Rounded first, as the rows were that trained it and that certificates count: far from zero a
+        # row of doubles is another one in float32.
+        single = np.asarray(X, dtype=np.float32).astype(np.float64)
+        x = ((single - self.mean) / self.input_scale).astype(np.float32)
         u = (x - self.center) @ self.decoder.T
         if self.k is not None:
             kept = np.argpartition(u, -self.k, axis=1)[:, -self.k :]

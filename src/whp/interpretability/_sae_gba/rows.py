@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,8 +59,13 @@ class Rows:
         raw = os.pread(file.fileno(), (stop - start) * width, self.offset + start * width)
         values = np.frombuffer(raw, self.dtype).reshape(-1, self.shape[1])
         if self.kind == "BF16":  # the upper half of a float32
-            return (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32)
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        values = values.astype(np.float32, copy=False)
+        # Only some rows are looked at before the training; nan does not fire, and would be counted so.
+        if not np.isfinite(values).all():
+            bad = start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise ValueError(f"activations must be finite, got NaN or infinity in row {bad}")
+        return values
 
     @property
     def tensor(self) -> bool:
@@ -152,6 +158,7 @@ def open_rows(value: Any) -> Rows:
     if value is None:
         raise TypeError("activations must be an array of numbers or a file, got None")
     value = as_frame(value)
+    _refuse_counts(value)
     shape = getattr(value, "shape", ())
     dtype = getattr(value, "dtype", None)
     if len(shape) == 3:
@@ -162,14 +169,14 @@ def open_rows(value: Any) -> Rows:
                 f"activations must be a matrix of floats, got {value.dtype} of shape {value.shape}"
             )
         rows = Rows(
-            None,
-            Path(value.filename),
-            int(value.offset),
-            value.dtype,
-            (value.shape[0], value.shape[1]),
+            None, Path(value.filename), _place(value), value.dtype, (value.shape[0], value.shape[1])
         )
-        _sample(rows)
-        return rows
+        if value.mode != "c" and Path(value.filename).is_file():
+            some = _sample(rows)
+            if np.array_equal(rows.take(some), value[some].astype(np.float32)):
+                return rows
+        # What was written into a private copy is not in the file, and the file may be another by now.
+        value = np.array(value)
     detach = getattr(value, "detach", None)
     if detach is not None:
         return _from_tensor(detach())
@@ -183,11 +190,32 @@ def open_rows(value: Any) -> Rows:
     return Rows(matrix)
 
 
+def _refuse_counts(value: Any) -> None:
+    """Ids, labels and places that stand beside activations in a data frame are none of them."""
+    kinds = getattr(value, "dtypes", None)
+    if kinds is None or not hasattr(value, "columns"):
+        return
+    counts = [str(name) for name, kind in kinds.items() if getattr(kind, "kind", "f") in "iub"]
+    if counts and len(counts) < len(kinds):
+        raise TypeError(
+            f"activations must be floats, got whole numbers in column {counts[0]!r}: leave it out, or "
+            "pass it as groups if it says which text a row is of"
+        )
+
+
+def _place(value: np.memmap) -> int:
+    """Where in the file a map begins: that of its first row, which `offset` of a part of a map is not."""
+    whole: Any = value._mmap  # type: ignore[attr-defined]
+    first = np.frombuffer(whole, np.uint8).ctypes.data
+    return value.offset - value.offset % mmap.ALLOCATIONGRANULARITY + value.ctypes.data - first
+
+
 def _folded(shape: Any) -> str:
     first, second, d = (int(n) for n in shape)
     return (
         f"activations has shape ({first}, {second}, {d}); reshape to ({first * second}, {d}) and "
-        f"pass groups=np.repeat(np.arange({first}), {second})"
+        f"pass groups=np.repeat(np.arange({first}), {second}) if the first axis is the text; if it is "
+        f"the position, groups=np.tile(np.arange({second}), {first})"
     )
 
 
@@ -228,16 +256,16 @@ def _from_table(path: Path) -> Any:
         raise ValueError(f"activations: {error}") from error
 
 
-def _sample(rows: Rows) -> None:
-    """Look at some rows of a file before hours are spent on it."""
+def _sample(rows: Rows) -> np.ndarray:
+    """Look at some rows of a file before hours are spent on it, and say which."""
     if not len(rows) or not rows.shape[1]:
         raise ValueError(f"activations must not be empty, got shape {rows.shape}")
-    some = rows.take(np.unique(np.linspace(0, len(rows) - 1, 1000).astype(np.int64)))
-    if not np.isfinite(some).all():
-        raise ValueError("activations must be finite, got NaN or infinity")
+    looked = np.unique(np.linspace(0, len(rows) - 1, 1000).astype(np.int64))
+    some = rows.take(looked)
     _ranged(some, float(np.abs(some).max()))
     if len(some) > 1 and np.ptp(some, axis=0).max() == 0:
         raise ValueError("activations must differ from row to row, got equal rows")
+    return looked
 
 
 def _from_file(path: Path) -> Rows:

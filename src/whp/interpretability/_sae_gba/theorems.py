@@ -177,31 +177,39 @@ THEOREMS = (RECOVERY, FREQUENCY, CAME_BACK, CONSISTENCY, UNIQUE_CODE)
 MODEL = (EXPLAINED_BY, NONNEGATIVE, ALIKE, APART)
 
 
-def independence(test: Test, again: float, rows: int, grouped: bool) -> Answer:
-    """Whether counted rows are independent, by neighbours in the file and rows that are there again.
+def independence(test: Test, again: float, rows: int, grouped: bool, distance: int = 1) -> Answer:
+    """Whether counted rows are independent, by relatives in the file and rows that are there again.
 
     Parameters
     ----------
     test : Test
-        Of neighbours; of neighbouring groups where there are groups.
+        Of rows at a distance in the file; of groups where there are groups.
     again : float
-        Share of counted rows that are, or nearly are, there again. Between groups that may be right.
+        Share of counted rows that are, or nearly are, there again; of groups, of whole ones.
     rows : int
         How many are counted.
     grouped : bool
         Whether one row of each group is counted.
+    distance : int
+        At which distance in the file rows or groups agree most.
     """
-    if again > REPEATED and not grouped:
-        return INDEPENDENT.check(
-            False, f"{again:.1%} of {rows:,} rows are there more than once, to the bit or nearly"
-        )
     of = "groups" if grouped else "rows"
+    if again > REPEATED:
+        nearly = "with all their rows" if grouped else "to the bit or nearly"
+        return INDEPENDENT.check(
+            False, f"{again:.1%} of {rows:,} {of} are there more than once, {nearly}"
+        )
+    where = f"neighbouring {of}" if distance == 1 else f"{of} at a distance of {distance:,}"
     if test.p < LEVEL:
-        return INDEPENDENT.tested(test.p, LEVEL, test.sees)
-    # Shuffled texts are exchangeable as independent rows are: no test tells one from the other.
+        return INDEPENDENT.check(
+            False, f"{where} in the file agree more than strangers (p = {test.p:.2g} < {LEVEL:g})"
+        )
+    # Shuffled texts are exchangeable as independent rows are: no test tells one from the other. And
+    # what places of texts have in common looks, from outside, as what texts have in common.
+    told = "; nor of places declared as groups" if grouped else ""
     return INDEPENDENT.unchecked(
-        f"neighbouring {of} of the file agree no more than strangers (p = {test.p:.2g}; would have "
-        f"seen {test.sees}); of texts that were shuffled nothing shows"
+        f"neighbouring {of} of the file, and those at one other distance, agree no more than strangers "
+        f"(p = {test.p:.2g}; would have seen {test.sees}); of texts that were shuffled nothing shows{told}"
     )
 
 

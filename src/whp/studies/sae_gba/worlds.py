@@ -21,10 +21,10 @@ from whp.interpretability._sae_gba import theorems as t
 from whp.interpretability._sae_gba.chance import Chance, matched_chance
 from whp.interpretability._sae_gba.dependence import (
     hashes,
+    in_file_order,
     nearly_repeated,
-    neighbouring_pairs,
-    neighbours,
     repeated,
+    whole_groups,
 )
 from whp.interpretability._sae_gba.front_door import _one_a_group, _split, sae_gba
 from whp.interpretability._sae_gba.rows import Rows
@@ -153,16 +153,16 @@ def of_rows(
 ) -> list[Certificate]:
     """What the front door does with neurons' firings on the rows of a file, a quarter of it held out."""
     inside, outside = _split(Rows(x), units, 0.25, rng)
-    pairs = neighbouring_pairs(inside, units, 1000, rng)
-    test = neighbours(fires[pairs[:, 0]], fires[pairs[:, 1]], rng)
+    test, distance = in_file_order(lambda chosen: fires[chosen], inside, units, rng)
     if units is not None:
+        again = repeated(*(whole_groups(hashes(x[v]), units[v])[1] for v in (outside, inside)))
         outside = outside[_one_a_group(units[outside], rng)]
-    again = repeated(hashes(x[outside]), hashes(x[inside]))
-    if units is None:
+    else:
+        again = repeated(hashes(x[outside]), hashes(x[inside]))
         again = max(again, nearly_repeated(x[outside][:200], x[inside]))
     grouped = units is not None
     answers = (
-        t.independence(test, again, len(outside), grouped),
+        t.independence(test, again, len(outside), grouped, distance),
         t.HELD_OUT.by_construction("held back"),
     )
     counted = fires[outside]
@@ -251,6 +251,42 @@ def near_copies_in_any_order(rng: Rng, strength: float) -> Instance:
 def groups_shuffled(rng: Rng, strength: float) -> Instance:
     """Groups of five rows that fire alike but are far apart, not declared, and shuffled: nothing shows them."""
     return file_of(rng, 2000, 5, strength, told=False, mixed=True, apart=1.0)
+
+
+def in_columns(rng: Rng, texts: int, copied: float, *, by_place: bool) -> Instance:
+    """2,000 rows of so many texts, the first row of each, then the second of each, and so on.
+
+    With `by_place` what is declared are places in the text, which all texts have in common.
+    """
+    made = file_of(rng, 2000, 2000 // texts, copied, told=False)
+    order = np.argsort(np.arange(2000) % (2000 // texts), kind="stable")
+    changed = {"fires": made.arguments["fires"][order]}
+    if by_place:
+        changed["units"] = np.arange(2000) // texts
+    return Instance({**made.arguments, **changed}, made.truths)
+
+
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3, 0.1), broken_from=1.0)
+def places_before_texts(rng: Rng, strength: float) -> Instance:
+    """Twenty texts, not declared, of which the first rows come first (batches with the place as first axis)."""
+    return in_columns(rng, 20, strength, by_place=False)
+
+
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.3), noticeable=False)
+def places_declared_as_groups(rng: Rng, strength: float) -> Instance:
+    """The same, declared by place instead of text: what texts do there, places do in a right file."""
+    return in_columns(rng, 20, strength, by_place=True)
+
+
+@worlds.world(run=of_rows, breaks=t.INDEPENDENT, strengths=(1.0, 0.1))
+def texts_read_again(rng: Rng, strength: float) -> Instance:
+    """400 groups of five rows; that share of them is one of forty, under a number of its own."""
+    made = file_of(rng, 2000, 5, 0.0, told=True)
+    old = rng.integers(0, 40, 400)
+    source = np.where(rng.random(400) < strength, old, np.arange(400))
+    rows = (5 * source[:, None] + np.arange(5)).ravel()
+    fires, x = (made.arguments[name][rows] for name in ("fires", "x"))
+    return Instance({**made.arguments, "fires": fires, "x": x}, made.truths)
 
 
 # Codes
@@ -642,9 +678,10 @@ def features_that_lean(rng: Rng, strength: float) -> Instance:
 
 def trained(X: np.ndarray, n_neurons: int, **options: Any) -> Any:
     """A training of some steps."""
-    steps = options.pop("steps", 2)
-    training = Training(steps=steps, batch_size=options.pop("batch_size", 32), lr=3e-3)
-    return sae_gba(X, n_neurons, training=training, **options)
+    if options.get("method") != "ba":
+        steps, size = options.pop("steps", 2), options.pop("batch_size", 32)
+        options["training"] = Training(steps=steps, batch_size=size, lr=3e-3)
+    return sae_gba(X, n_neurons, **options)
 
 
 def found_by_world(V: np.ndarray) -> Callable[[Any], Truths]:
