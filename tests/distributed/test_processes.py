@@ -1,5 +1,7 @@
+import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import time
 
@@ -7,7 +9,7 @@ import pytest
 import ranks
 
 from whp.distributed.links import shaped_link, why_not
-from whp.distributed.processes import Crew, Died, quiet_store, run_ranks
+from whp.distributed.processes import Crew, Died, interrupted_once, quiet_store, run_ranks
 from whp.distributed.timeline import Event, draw_timeline
 
 
@@ -56,6 +58,25 @@ def test_messages_deaths_and_nothing_left():
         pids = [one.pid, two.pid]
     assert all(gone(pid) for pid in pids)
     assert not [p for p in multiprocessing.active_children() if p.name in ("one", "two")]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_impatience_does_not_skip_the_cleaning_up(own):
+    told = []
+    handler = (lambda *_: told.append("own")) if own else signal.default_int_handler
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), interrupted_once():
+            try:
+                signal.raise_signal(signal.SIGINT)
+                told.append("not interrupted")
+            finally:
+                signal.raise_signal(signal.SIGINT)  # nobody ignores it yet
+                told.append("cleaned")
+        assert signal.getsignal(signal.SIGINT) is handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == (["own", "not interrupted", "own", "cleaned"] if own else ["cleaned"])
 
 
 def test_workers_die_with_the_process_that_started_them(tmp_path):

@@ -29,6 +29,7 @@ __all__ = [
     "Crew",
     "Died",
     "Worker",
+    "interrupted_once",
     "join_group",
     "leave_group",
     "quiet_store",
@@ -55,6 +56,32 @@ def undisturbed() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def interrupted_once() -> Iterator[None]:
+    """The first Ctrl-C interrupts the block, and those after it, which come of impatience, do not.
+
+    Between an interruption and the cleaning up after it lies a moment in which a second one would
+    skip that, and :func:`undisturbed` has not begun. Another handler than Python's own is left alone.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    interrupted = False
+
+    def first(*_: object) -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 from whp.distributed._in_memory_fault_tolerance import client
 from whp.distributed._in_memory_fault_tolerance.rank import Setting, rank_main
 from whp.distributed._in_memory_fault_tolerance.theorems import Failure, same
-from whp.distributed.processes import Crew, Died, Worker, quiet_store, undisturbed
+from whp.distributed.processes import Crew, Died, Worker, interrupted_once, quiet_store, undisturbed
 from whp.distributed.timeline import Event
 from whp.progress import track
 
@@ -322,7 +322,7 @@ def train(
         Let ranks that lost somebody hand their live copy to the newcomer, where all are at one step.
     """
     store = quiet_store()
-    with Crew() as crew:
+    with interrupted_once(), Crew() as crew:
         coordinator = _Coordinator(
             crew, replace(setting, port=store.port), kills, tuple(nodes), replica
         )

@@ -23,7 +23,7 @@ from whp.distributed._in_memory_fault_tolerance.errors import (
     UnrecoverableError,
 )
 from whp.distributed._in_memory_fault_tolerance.memory import Mark
-from whp.distributed.processes import Crew, Died, Worker, quiet_store, undisturbed
+from whp.distributed.processes import Crew, Died, Worker, interrupted_once, quiet_store, undisturbed
 from whp.validate import as_int
 
 __all__ = ["Launched", "launch", "status"]
@@ -207,7 +207,7 @@ def launch(
     if parity >= nproc:
         raise ValueError(f"parity must be less than nproc, got {parity} and {nproc}")
     name = run or f"r{secrets.token_hex(3)}"
-    with client.alone(f"launch-{directory}-{name}", 0.5) as holder:
+    with interrupted_once(), client.alone(f"launch-{directory}-{name}", 0.5) as holder:
         if holder:
             raise RunInUseError(
                 f"process {holder} has launched run {name}; end it, or give this one another name"
