@@ -198,3 +198,13 @@ def test_a_hostile_node_name_from_a_file_shows_as_text(browser, tmp_path, capsys
     assert "labels.csv" in capsys.readouterr().out
     browser.get((tmp_path / "o" / "report.html").as_uri())
     assert browser.get_log("browser") == []
+
+
+def test_ticks_of_a_short_logarithmic_axis_are_numbers():
+    def draw(figure):
+        figure.subplots().set(xscale="log", yscale="log", xlim=(400, 9000), ylim=(1e-6, 1e6))
+
+    text = svg(draw, salt="a")
+    assert ">1,000</text>" in text
+    assert ">5,000</text>" in text
+    assert "mathdefault" in text  # powers of ten where the axis is long

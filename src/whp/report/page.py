@@ -18,6 +18,7 @@ from whp.experiment.findings import Published
 from whp.result import PALETTE
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Card", "page", "svg"]
@@ -118,6 +119,8 @@ def svg(
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure)
+        for ax in figure.axes:
+            _plain_ticks(ax)
         out = io.StringIO()
         figure.savefig(
             out,
@@ -130,6 +133,20 @@ def svg(
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img"', text, count=1)
     prefix = hashlib.sha256(salt.encode()).hexdigest()[:8]
     return re.sub(r'((?:\bid="|xlink:href="#|href="#|url\(#))', rf"\g<1>{prefix}-", text)
+
+
+def _plain_ticks(ax: Axes) -> None:
+    """Ticks of a short logarithmic axis as plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() == "log" and low > 0 and high < 100 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(
+                FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
+            )
+            axis.set_minor_formatter(NullFormatter())
 
 
 def page(cards: Sequence[Card], *, title: str = "whp", lead: str = "") -> str:

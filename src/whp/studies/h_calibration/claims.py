@@ -290,7 +290,7 @@ def _draw_segments(records: pd.DataFrame, ax: Axes) -> None:
     colours = (PALETTE["ours"], PALETTE["other"])
     for colour, (n, group) in zip(colours, select(records, "segments").groupby("n"), strict=False):
         cells = group.groupby("segments")["ece"].mean()
-        ax.plot(cells.index, cells, "o-", color=colour, label=f"{n} rows")
+        ax.plot(cells.index, cells, "o-", color=colour, label=f"{n:,.0f} rows")
     ax.set(xscale="log", xlabel="segments of the map", ylabel="ECE on test rows")
     ax.legend(frameon=False)
 

@@ -10,6 +10,7 @@ import pandas as pd
 from whp.experiment.measures import largest, mean, measure, paired, share
 from whp.experiment.study import Claim, NotTested, select
 from whp.intervals import paired as difference
+from whp.result import PALETTE
 from whp.studies.hierarchical_communities.experiments import GRIDS, THRESHOLDS, study
 
 if TYPE_CHECKING:
@@ -296,11 +297,11 @@ def _draw_threshold(records: pd.DataFrame, ax: Axes) -> None:
 
 
 def _draw_school(records: pd.DataFrame, ax: Axes) -> None:
-    for way, group in select(records, "school", data="primary").groupby("way"):
+    for i, (way, group) in enumerate(select(records, "school", data="primary").groupby("way")):
         cells = group.groupby("least")["leaf"].mean()
-        ax.plot(cells.index, cells, "o-", label=str(way))
+        mark = "o" if i < len(PALETTE) else "s"  # colours come round again
+        ax.plot(cells.index, cells, f"{mark}-", label=str(way))
     ax.set(xscale="log", xlabel="contacts that make an edge", ylabel="AMI with the ten classes")
-    ax.set_xticks(THRESHOLDS, [str(t) for t in THRESHOLDS])
     ax.legend(frameon=False, fontsize=8)
 
 

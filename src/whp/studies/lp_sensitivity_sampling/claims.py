@@ -236,7 +236,7 @@ def _draw_sizes(records: pd.DataFrame, ax: Axes) -> None:
     cells = select(records, "sizes").groupby("rows")["distortion"].median()
     ax.plot(cells.index, cells, "o-", color=PALETTE["ours"], label="randhie, p = 1.5")
     line = cells.iloc[0] * np.sqrt(cells.index[0] / cells.index)
-    ax.plot(cells.index, line, "--", color=PALETTE["quiet"], label="m^{−1/2}")
+    ax.plot(cells.index, line, "--", color=PALETTE["quiet"], label="1/√m")
     ax.set(xscale="log", yscale="log", xlabel="rows kept", ylabel="worst distortion found")
     ax.legend(frameon=False)
 
