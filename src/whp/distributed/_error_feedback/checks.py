@@ -58,8 +58,9 @@ def client_smooth(run: Run) -> Answer:
 def gradients_of_f(run: Run) -> Answer:
     """Whether f changed as its gradients at both ends of a step allow, and both come out again the same.
 
-    φ(s) = ⟨∇f(x + sΔ), Δ⟩ is M-Lipschitz on [0, 1] with M = L‖Δ‖², so that ∫φ is within
-    M/4 − (φ(1) − φ(0))²/(4M) of (φ(0) + φ(1))/2.
+    Of an L-smooth f, f(y) − f(x) is within (L/4)‖y − x‖² − ‖∇f(y) − ∇f(x)‖²/(4L) of
+    ½⟨∇f(x) + ∇f(y), y − x⟩, and for two points there is such an f wherever that is so (Taylor,
+    Hendrickx, Glineur 2017, theorem 4).
     """
     t = run.trace
     if (t.again > 2 * run.clients_off[0] * EDGE).any() or t.f_again > 2 * run.f_off[0]:
@@ -72,8 +73,7 @@ def gradients_of_f(run: Run) -> Answer:
     if not len(t.gamma):
         return c.GRADIENTS.unchecked("no step was made")
     L = max(run.terms.smoothness.L, run.largest_change)
-    room = np.maximum(L * EDGE * t.moved**2, np.abs(t.after - t.before))
-    curved = room / 4 - (t.after - t.before) ** 2 / (4 * np.where(room > 0, room, 1.0))
+    curved = np.maximum((L * EDGE) * t.moved**2 - run.mean_changes**2 / (L * EDGE), 0.0) / 4
     rounding = (
         run.f_off[1:]
         + run.f_off[:-1]

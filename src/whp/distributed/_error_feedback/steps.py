@@ -24,6 +24,7 @@ Function = Callable[[np.ndarray], Any]
 WITHOUT_SHIFTS = ("EF14", "DCGD")
 SORTED_BELOW = 512  # rows of fewer entries are sorted together, longer ones one by one
 FAR = 1e100  # a run whose ‖∇f‖² grows by this is over
+LARGEST = 1e100  # of gradients: their squares, and what is made of those, must be finite
 
 
 @dataclass(eq=False)
@@ -124,7 +125,8 @@ class Loop:
         """∇f_i(x), shape (n, d)."""
         rows = []
         for i, g in enumerate(self.grads):
-            row = np.array(g(x), dtype=np.float64)  # a copy: some return one buffer each time
+            # copies: some return one buffer each time, and some work on what they are given
+            row = np.array(g(x.copy()), dtype=np.float64)
             if row.shape != x.shape:
                 raise ValueError(
                     f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
@@ -136,7 +138,7 @@ class Loop:
         """f_i(x), shape (n,); NaN without f."""
         if self.f is None:
             return np.full(len(self.grads), math.nan)
-        return np.array([float(g(x)) for g in self.f])
+        return np.array([float(g(x.copy())) for g in self.f])
 
     def distance(self, shifts: np.ndarray, gradients: np.ndarray) -> float:
         """G of the analysis that is used."""
@@ -205,6 +207,11 @@ class Loop:
         first_values = values = self.values(x)
         if (bad := ~np.isfinite(true).all(axis=1)).any():
             raise ValueError(f"grads: client {int(bad.argmax())} returned NaN or infinity at x0")
+        if (top := np.abs(true).max(axis=1)).max() > LARGEST:
+            raise ValueError(
+                f"grads: client {int(top.argmax())} returned {top.max():.3g} at x0, which has no "
+                "square; measure f in a larger unit"
+            )
         if self.f is not None and (bad := ~np.isfinite(values)).any():
             raise ValueError(f"f: client {int(bad.argmax())} returned NaN or infinity at x0")
         first, target = true, self._target(x, true, rng)
@@ -259,7 +266,7 @@ class Loop:
                 break
             if callback is not None:
                 try:
-                    callback(t, x)
+                    callback(t, shown(x))
                 except StopIteration:
                     message, complete = "stopped by callback", False
                     break
@@ -328,9 +335,12 @@ class Loop:
             if guarded and streak == 10:
                 gamma, streak = 2 * gamma, 0
         again, f_again = np.zeros(n), 0.0
-        if certify:
-            again = np.sqrt(((self.gradients(self.x0) - first) ** 2).sum(axis=1))
-            f_again = abs(float((self.values(self.x0) - first_values).mean()))
+        # twice: a loader that comes round may give the first batch once, and not two times running
+        for _ in range(2 if certify else 0):
+            off = np.sqrt(((self.gradients(self.x0) - first) ** 2).sum(axis=1))
+            again = np.maximum(again, off)
+            f_off = abs(float((self.values(self.x0) - first_values).mean()))
+            f_again = max(f_again, f_off)
         trace = Trace(
             f=np.array(notes.f),
             gradient2=np.array(notes.gradient2),
@@ -391,13 +401,20 @@ class Loop:
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.terms.method != "EF21-SGD":
             return true
-        rows = [np.array(g(x, rng), dtype=np.float64) for g in self.noisy]
+        rows = [np.array(g(x.copy(), rng), dtype=np.float64) for g in self.noisy]
         for i, row in enumerate(rows):
             if row.shape != x.shape:
                 raise ValueError(
                     f"noisy_grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
                 )
         return np.stack(rows)
+
+
+def shown(x: np.ndarray) -> np.ndarray:
+    """The point as a callback may see it: one that is changed there would be another method's."""
+    seen = x.view()
+    seen.flags.writeable = False
+    return seen
 
 
 def _diverged(gradients: np.ndarray, x: np.ndarray) -> str:

@@ -101,8 +101,8 @@ BEST_RUN = Theorem(
 )
 CONTRACTION = Theorem(
     "contraction",
-    claim="at every step that was looked at the compressor kept ‖C(v) − v‖² ≤ (1 − α)‖v‖², α the least "
-    "of all parameters; of the steps of the optimizer nothing is said",
+    claim="at every step that was looked at the compressor of this rank kept ‖C(v) − v‖² ≤ (1 − α)‖v‖², "
+    "α the least of all parameters; of the steps of the optimizer nothing is said",
     quantity="largest ‖C(v) − v‖²/‖v‖² of a parameter",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -114,8 +114,8 @@ CONTRACTION = Theorem(
 INVARIANT = Theorem(
     "invariant",
     claim="whenever shifts were averaged anew, the average that every rank keeps was that of the ranks' "
-    "shifts, to 1e-5 of its norm",
-    quantity="largest relative distance of the two averages",
+    "shifts, to 1e-5 of the mean of their norms",
+    quantity="largest distance of a rank's average to that of the shifts, over the mean of their norms",
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("error-feedback#invariant"),

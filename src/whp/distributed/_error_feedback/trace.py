@@ -21,6 +21,7 @@ __all__ = ["Noise", "Run", "Terms", "Trace", "f_rounding", "in_single"]
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
+NOTHING = 1e-150  # lengths whose squares are rounded to few digits, or to 0
 
 
 def in_single(values: np.ndarray) -> np.ndarray:
@@ -300,20 +301,23 @@ class Run:
         return float(t.gamma @ self.gradient2_off[:-1] / t.gamma.sum())
 
     @cached_property
+    def mean_changes(self) -> np.ndarray:
+        """‖∇f(x^{t+1}) − ∇f(x^t)‖, less what rounding can make, shape (T,)."""
+        off = self.gradient_off[1:] + self.gradient_off[:-1]
+        return np.maximum(self.trace.mean_change - off, 0.0)
+
+    @cached_property
     def largest_change(self) -> float:
         """Largest ‖∇f(x) − ∇f(y)‖/‖x − y‖ of two consecutive points, less what rounding can make."""
-        t = self.trace
-        went = t.moved > 0
-        if not went.any():
-            return 0.0
-        off = (self.gradient_off[1:] + self.gradient_off[:-1])[went]
-        return float(np.maximum((t.mean_change[went] - off) / t.moved[went], 0.0).max())
+        moved = self.trace.moved
+        went = moved > NOTHING
+        return float((self.mean_changes[went] / moved[went]).max(initial=0.0))
 
     @cached_property
     def largest_changes(self) -> np.ndarray:
         """The same of each client, shape (n,)."""
         t = self.trace
-        went = t.moved > 0
+        went = t.moved > NOTHING
         if not went.any():
             return np.zeros(t.norms.shape[1])
         off = (self.clients_off[1:] + self.clients_off[:-1])[went]
