@@ -116,7 +116,7 @@ class EF21State:
         self._met = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_names"}
+        return {k: v for k, v in self.__dict__.items() if k != "_names"} | {"_met": False}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -344,7 +344,9 @@ def ef21_hook(state, bucket):
     if not state._met:
         state._meet(bucket.buffer().device)
     scale = state.scale
-    scaled = scale != 1.0 or state.scaler is not None
+    # a scaler that is switched off skips no step: infinity would go into the model
+    watched = state.scaler is not None and getattr(state.scaler, "is_enabled", lambda: True)()
+    scaled = scale != 1.0 or watched
     targets, dense = state._targets(large, scale), [g.float() / scale for _, g in small]
     buffer, last = bucket.buffer(), bucket.is_last()
     state.bytes_dense += 4 * buffer.numel()

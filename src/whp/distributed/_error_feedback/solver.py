@@ -11,7 +11,7 @@ from scipy.optimize import OptimizeResult
 
 from whp.certificate import Certificate
 from whp.distributed._error_feedback.compressors import Compressor, TopK, contracts_by_construction
-from whp.distributed._error_feedback.steps import Function, Loop
+from whp.distributed._error_feedback.steps import LARGEST, Function, Loop
 from whp.distributed._error_feedback.stepsizes import (
     Smoothness,
     estimated_smoothness,
@@ -54,6 +54,7 @@ def ef21(
     variance: Any = None,
     momentum: float | None = None,
     callback: Callable[[int, np.ndarray], Any] | None = None,
+    rounding: float = 0.0,
     rng: np.random.Generator | int | None = None,
 ) -> OptimizeResult:
     """Minimise f = (1/n) Σ f_i from compressed differences of the clients' gradients (error feedback).
@@ -106,7 +107,11 @@ def ef21(
         η of v_i ← (1 − η) v_i + η ∇f_i, which is compressed in the gradient's place; without a
         certificate here.
     callback : callable, optional
-        ``callback(t, x)`` before each step; StopIteration ends the run.
+        ``callback(t, x)`` before each step; StopIteration ends the run, and x is read-only.
+    rounding : float
+        Relative rounding of gradients and values, at most 1e-6: 1.2e-7 where they are worked out in
+        float32 and something is added in float64 afterwards. Numbers that are float32 as they come
+        are taken for that by themselves. Half precision is too coarse for what is checked.
     rng : Generator or int, optional
         Source of randomness.
 
@@ -139,6 +144,7 @@ def ef21(
     as_choice(init, "init", ("compress", "dense", "zero"))
     T, tol = as_int(T, "T", low=1), as_real(tol, "tol", low=0)
     f_inf = as_real(f_inf, "f_inf", open_ends=True)
+    rounding = as_real(rounding, "rounding", low=0, high=1e-6)
     if f is not None and len(f) != n:
         raise ValueError(f"f must have {n} entries, one a client, got {len(f)}")
     if method == "EF21-SGD" and (noisy_grads is None or len(noisy_grads) != n):
@@ -166,6 +172,11 @@ def ef21(
     if (clients <= 0).any():
         worst = int(np.argmin(clients))
         raise ValueError(f"smoothness must be positive, client {worst} has {clients[worst]:g}")
+    if clients.max() > LARGEST:
+        raise ValueError(
+            f"smoothness of client {int(clients.argmax())} is {clients.max():g}, which has no square; "
+            "measure f in a larger unit"
+        )
     if not isinstance(step, str):
         step = as_real(step, "step", low=0, high=math.inf, open_ends=True)
     elif step == "auto":
@@ -216,6 +227,7 @@ def ef21(
             else None,
             "nothing is compressed" if gd else contracts_by_construction(compressor, rng),
             gd or compressor.deterministic,
+            rounding,
         )
         certify = f is not None and momentum is None and method not in ("EF14", "DCGD")
         loop = Loop(grads, noisy_grads, f, x0, compressor, terms, p, owned, momentum, tol)
@@ -279,7 +291,7 @@ def in_expectation(results: Sequence[Any], *, delta: float = 0.05) -> tuple[Cert
 
 def _same_problem(one: Run, two: Run) -> bool:
     a, b = one.terms, two.terms
-    settings = ("alpha", "f_inf", "method", "step", "init", "participation")
+    settings = ("alpha", "f_inf", "method", "step", "init", "participation", "rounding")
     return (
         all(getattr(a, s) == getattr(b, s) for s in settings)
         and a.smoothness.L == b.smoothness.L

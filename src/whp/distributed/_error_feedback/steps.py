@@ -15,10 +15,18 @@ from whp.distributed._error_feedback.compressors import (
     NaturalDeterministic,
     TopK,
 )
-from whp.distributed._error_feedback.trace import Noise, Terms, Trace, f_rounding, in_single
+from whp.distributed._error_feedback.trace import (
+    DOUBLE,
+    NOTHING,
+    Noise,
+    Terms,
+    Trace,
+    f_rounding,
+    in_single,
+)
 from whp.progress import track
 
-__all__ = ["Function", "Loop", "Outcome"]
+__all__ = ["LARGEST", "Function", "Loop", "Outcome"]
 
 Function = Callable[[np.ndarray], Any]
 WITHOUT_SHIFTS = ("EF14", "DCGD")
@@ -174,7 +182,8 @@ class Loop:
                 sent += payload.nbytes
         size = (part**2).sum(axis=1)
         left = ((out[chosen] - part) ** 2).sum(axis=1)
-        return out, sent, left[size > 0] / size[size > 0]
+        told = size > NOTHING**2  # smaller squares have lost their digits
+        return out, sent, left[told] / size[told]
 
     def run(
         self,
@@ -394,8 +403,10 @@ class Loop:
         )
         norms = float(np.sqrt((gradients**2).sum(axis=1)).mean())
         size, d = math.sqrt(float(x @ x)), len(x)
-        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size)
-        slack += f_rounding(d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1])
+        eps = max(DOUBLE, self.terms.rounding)
+        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size, eps)
+        last = float(notes.norms[-1].mean())
+        slack += f_rounding(d, notes.magnitude[-1], last, notes.size[-1], eps)
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:

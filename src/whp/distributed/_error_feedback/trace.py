@@ -17,7 +17,16 @@ from whp.distributed._error_feedback.stepsizes import (
     weighted_mean,
 )
 
-__all__ = ["Noise", "Run", "Terms", "Trace", "f_rounding", "in_single"]
+__all__ = [
+    "DOUBLE",
+    "NOTHING",
+    "Noise",
+    "Run",
+    "Terms",
+    "Trace",
+    "f_rounding",
+    "in_single",
+]
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
@@ -30,10 +39,9 @@ def in_single(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32) == values
 
 
-def f_rounding(d: int, magnitude: Any, norms: Any, size: Any, single: bool = False) -> Any:
-    """How far rounding may move f: its terms are of the size of f_i and of ‖∇f_i‖‖x‖."""
-    eps = SINGLE if single else DOUBLE
-    return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size)
+def f_rounding(d: int, magnitude: Any, norms: Any, size: Any, eps: float = DOUBLE) -> Any:
+    """How far rounding by `eps` may move f: its terms are of the size of f_i and of ‖∇f_i‖‖x‖."""
+    return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size) + NOTHING**2
 
 
 def promised(gamma: np.ndarray, gradient2: np.ndarray) -> np.ndarray:
@@ -144,6 +152,8 @@ class Terms:
         Why the compressor contracts, if it is one of the library's.
     deterministic : bool
         Whether the compressor draws nothing.
+    rounding : float
+        Of gradients and values, relatively, where it is more than they show themselves.
     """
 
     smoothness: Smoothness
@@ -159,6 +169,7 @@ class Terms:
     spread: tuple[float, float] | None = None
     known: str = ""
     deterministic: bool = True
+    rounding: float = 0.0
 
     @cached_property
     def own(self) -> Constants:
@@ -233,7 +244,7 @@ class Run:
     def clients_off(self) -> np.ndarray:
         """Rounding of each ∇f_i, shape (T + 1, n)."""
         t = self.trace
-        eps = np.where(t.single, SINGLE, DOUBLE)
+        eps = np.maximum(np.where(t.single, SINGLE, DOUBLE), self.terms.rounding)
         return self.many * eps * (t.norms + self.terms.smoothness.clients * t.size[:, None])
 
     @cached_property
@@ -245,14 +256,15 @@ class Run:
     def f_off(self) -> np.ndarray:
         """Rounding of f, shape (T + 1,)."""
         t = self.trace
-        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, t.single_f)
+        eps = max(SINGLE if t.single_f else DOUBLE, self.terms.rounding)
+        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, eps)
 
     @cached_property
     def G_off(self) -> np.ndarray:
         """Rounding of G, shape (T + 1,)."""
         t = self.trace
         squared = (self.clients_off**2) @ self.terms.coefficients
-        return 2 * np.sqrt(t.G * squared) + squared + self.many * DOUBLE * t.G
+        return 2 * np.sqrt(t.G) * np.sqrt(squared) + squared + self.many * DOUBLE * t.G
 
     @cached_property
     def gradient2_off(self) -> np.ndarray:
@@ -328,7 +340,8 @@ def settings_of(run: Run) -> dict[str, Any]:
     """What goes into the inputs of a certificate."""
     t, terms = run.trace, run.terms
     known = terms.smoothness
-    return {
+    told = {"rounding": terms.rounding} if terms.rounding else {}
+    return told | {
         "T": len(t.gamma),
         "γ": float(t.gamma[0]),
         "largest γ of the theorem": terms.longest,
