@@ -141,7 +141,7 @@ class EF21State:
             "local": {k: v.clone() for k, v in self._local.items()},
             "average": {k: v.clone() for k, v in self._average.items()},
             "velocity": {k: v.clone() for k, v in self._velocity.items()},
-            "record": {name: getattr(self, name) for name in RECORD},
+            "record": self._record(),
         }
 
     def load_state_dict(self, state: dict[str, Any], reset: bool = False) -> None:
@@ -190,6 +190,9 @@ class EF21State:
             }
             for part in parts
         )
+
+    def _record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in RECORD}
 
     def _recall(self, state: dict[str, Any]) -> None:
         """What was seen before it was saved, so that a certificate that failed does not hold now."""

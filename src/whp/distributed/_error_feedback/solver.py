@@ -129,7 +129,8 @@ def ef21(
         If an argument is not what is accepted; the message names it and the client.
     """
     generator = np.random.default_rng(rng)
-    x0 = as_vector(x0, "x0", dtype=np.float64)
+    # copies of all that is kept: certificates are made later, and callers change their arrays
+    x0 = as_vector(x0, "x0", dtype=np.float64).copy()
     d = len(x0)
     if callable(grads):
         n = as_int(n, "n (clients, since grads is one callable)", low=1)
@@ -157,7 +158,7 @@ def ef21(
         raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
     gd = method == "GD"
     alpha = 1.0 if gd else as_real(compressor.alpha(d), "compressor.alpha", low=0, high=1)
-    p = np.broadcast_to(np.asarray(participation, dtype=float), (n,))
+    p = np.broadcast_to(np.array(participation, dtype=float), (n,))
     if not ((p > 0) & (p <= 1)).all():
         raise ValueError(f"participation must be in (0, 1], got {p.min():g} to {p.max():g}")
     if method != "EF21-PP" and (p < 1).any():
@@ -168,7 +169,7 @@ def ef21(
         clients = estimated_smoothness(grads, x0, generator)
         clients = np.maximum(clients, max(clients.max() * 1e-6, np.finfo(float).tiny))
     else:
-        clients = as_vector(smoothness, "smoothness", size=n, dtype=np.float64)
+        clients = as_vector(smoothness, "smoothness", size=n, dtype=np.float64).copy()
     if (clients <= 0).any():
         worst = int(np.argmin(clients))
         raise ValueError(f"smoothness must be positive, client {worst} has {clients[worst]:g}")
@@ -184,7 +185,7 @@ def ef21(
     else:
         as_choice(step, "step", STEPS)
     mu = None if mu is None else as_real(mu, "mu", low=0, high=math.inf, open_ends=True)
-    owned = None if supports is None else np.asarray(supports, dtype=bool)
+    owned = None if supports is None else np.array(supports, dtype=bool)
     if owned is not None and owned.shape != (n, d):
         raise ValueError(f"supports must be ({n}, {d}), a row a client, got {owned.shape}")
     if owned is not None and not owned.any(axis=1).all():
@@ -339,7 +340,7 @@ def _weights(weights: Any, known: Smoothness, owned: np.ndarray | None) -> np.nd
                 raise ValueError("weights='optimal' needs supports")
             return optimal_weights(owned, known.clients)
         return known.clients / known.clients.sum() if weights == "smoothness" else np.full(n, 1 / n)
-    w = as_vector(weights, "weights", size=n, dtype=np.float64)
+    w = as_vector(weights, "weights", size=n, dtype=np.float64).copy()
     if (w <= 0).any():
         raise ValueError(f"weights must be positive, client {int(w.argmin())} has {w.min():g}")
     if abs(w.sum() - 1) > 1e-9:
