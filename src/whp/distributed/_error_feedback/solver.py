@@ -22,7 +22,7 @@ from whp.distributed._error_feedback.stepsizes import (
     stepsize,
 )
 from whp.distributed._error_feedback.theorems import of_run, of_runs
-from whp.distributed._error_feedback.trace import Run, Terms
+from whp.distributed._error_feedback.trace import COARSE, Run, Terms
 from whp.validate import as_choice, as_fraction, as_int, as_real, as_vector
 
 __all__ = ["METHODS", "ef21", "in_expectation"]
@@ -145,7 +145,7 @@ def ef21(
     as_choice(init, "init", ("compress", "dense", "zero"))
     T, tol = as_int(T, "T", low=1), as_real(tol, "tol", low=0)
     f_inf = as_real(f_inf, "f_inf", open_ends=True)
-    rounding = as_real(rounding, "rounding", low=0, high=1e-6)
+    rounding = as_real(rounding, "rounding", low=0, high=COARSE)
     if f is not None and len(f) != n:
         raise ValueError(f"f must have {n} entries, one a client, got {len(f)}")
     if method == "EF21-SGD" and (noisy_grads is None or len(noisy_grads) != n):

@@ -16,6 +16,7 @@ from whp.distributed._error_feedback.compressors import (
     TopK,
 )
 from whp.distributed._error_feedback.trace import (
+    COARSE,
     DOUBLE,
     NOTHING,
     Noise,
@@ -56,6 +57,7 @@ class Notes:
     noise: list[np.ndarray] = field(default_factory=list)
     along: list[np.ndarray] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
+    slopes: list[tuple[float, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,6 +266,8 @@ class Loop:
             noise_sums = noise_sums + off
 
         note(values, true, gamma)
+        if certify:
+            notes.slopes += self._slopes(x, true, notes)
         if noisy:
             drawn(target, true)
         floor, streak, message = gamma, 0, "all steps were made"
@@ -338,6 +342,9 @@ class Loop:
                 contraction = max(contraction, float(lost.max()))
                 notes.lost.append(float(lost.mean()))
             note(values, true, gamma)
+            made = len(notes.gamma)
+            if certify and made & (made - 1) == 0:  # at steps 1, 2, 4, 8 and so on
+                notes.slopes += self._slopes(x, true, notes)
             if noisy:
                 drawn(target, true)
             streak += 1
@@ -372,6 +379,7 @@ class Loop:
             f_again=f_again,
             d=d,
             source=source,
+            slopes=np.array(notes.slopes).reshape(-1, 4),
             noise=Noise(np.array(notes.noise), np.array(notes.along)) if noisy else None,
         )
         history = {
@@ -408,6 +416,28 @@ class Loop:
         last = float(notes.norms[-1].mean())
         slack += f_rounding(d, notes.magnitude[-1], last, notes.size[-1], eps)
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
+
+    def _slopes(
+        self, x: np.ndarray, gradients: np.ndarray, notes: Notes
+    ) -> list[tuple[float, ...]]:
+        """Rows of ``Trace.slopes``: f along its gradient, and along a direction that was drawn.
+
+        Nothing where the gradient is too small for its difference of values to be seen.
+        """
+        t, mean = len(notes.gamma), gradients.mean(axis=0)
+        norm, L = math.sqrt(float(mean @ mean)), self.terms.smoothness.L
+        norms = float(notes.norms[-1].mean())
+        off = f_rounding(len(x), notes.magnitude[-1], norms, notes.size[-1], COARSE)
+        h = math.sqrt(2 * off / L)  # where curvature and rounding weigh the same
+        if not (NOTHING < h * L < norm / 2):
+            return []
+        u = np.random.default_rng(t).standard_normal(len(x))
+        rows = []
+        for way in (mean / norm, u / math.sqrt(float(u @ u))):
+            rose = self.values(x + h * way) - self.values(x - h * way)
+            if np.isfinite(rose).all():
+                rows.append((float(t), h, float(rose.mean()) / (2 * h), float(mean @ way)))
+        return rows
 
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.terms.method != "EF21-SGD":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from whp.distributed._error_feedback.stepsizes import (
 )
 
 __all__ = [
+    "COARSE",
     "DOUBLE",
     "NOTHING",
     "Noise",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
+COARSE = 1e-6  # the most that `rounding` may be
 EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
 NOTHING = 1e-150  # lengths whose squares are rounded to few digits, or to 0
 
@@ -104,6 +106,9 @@ class Trace:
     source : str
         State of the generator at the start.
     noise : Noise, optional
+    slopes : ndarray, shape (P, 4)
+        Differences of f at some points: the step t, half of their length h,
+        (f(x^t + hu) − f(x^t − hu))/(2h) of a direction u, and ⟨∇f(x^t), u⟩.
     """
 
     f: np.ndarray
@@ -128,6 +133,7 @@ class Trace:
     d: int
     source: str = ""
     noise: Noise | None = None
+    slopes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +264,12 @@ class Run:
         t = self.trace
         eps = max(SINGLE if t.single_f else DOUBLE, self.terms.rounding)
         return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, eps)
+
+    @cached_property
+    def f_coarse(self) -> np.ndarray:
+        """Rounding of f if some of it is in float32, which not every value shows, shape (T + 1,)."""
+        t = self.trace
+        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, COARSE)
 
     @cached_property
     def G_off(self) -> np.ndarray:
