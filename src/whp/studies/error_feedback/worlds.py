@@ -554,7 +554,7 @@ def tampered(problem: Quadratics, change: Callable[[np.ndarray], np.ndarray]) ->
 
 
 @worlds.world(
-    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.5, 0.9), broken_from=0.5, rising=False
+    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.9, 0.98), broken_from=0.98, rising=False
 )
 def gradients_too_small(rng: Rng, strength: float) -> Instance:
     """Gradients are multiplied by so much (½ forgotten, a mean for a sum), nothing compressed."""
@@ -566,7 +566,7 @@ def gradients_too_small(rng: Rng, strength: float) -> Instance:
 
 @worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.5, 0.9), rising=False)
 def gradients_too_small_for_top_k(rng: Rng, strength: float) -> Instance:
-    """The same with Top-3 of 6: short steps show a tenth."""
+    """The same with Top-3 of 6."""
     problem = drawn(rng)
     grads = tampered(problem, lambda g: strength * g)
     arguments = {"problem": problem, "compressor": TopK(3), "grads": grads}
@@ -593,7 +593,7 @@ def hooked(problem: Quadratics, hook: Callable[[Any], Any]) -> list[Any]:
 
 
 @worlds.world(
-    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.2, 0.7), broken_from=0.2, rising=False
+    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.7, 0.9), broken_from=0.7, rising=False
 )
 def a_hook_that_clips(rng: Rng, strength: float) -> Instance:
     """``register_hook`` clamps gradients to that share of the largest first entry; nothing compressed."""
@@ -604,7 +604,7 @@ def a_hook_that_clips(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge(problem))
 
 
-@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.5, 0.75), broken_from=0.5, rising=False)
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.5, 0.9), rising=False)
 def a_hook_that_halves(rng: Rng, strength: float) -> Instance:
     """``register_hook`` multiplies by so much, as for an average over two processes."""
     problem = drawn(rng)
@@ -613,7 +613,7 @@ def a_hook_that_halves(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge(problem))
 
 
-@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.3, 0.1, 0.01), broken_from=0.1)
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.3, 0.1, 0.01))
 def a_decay_left_out(rng: Rng, strength: float) -> Instance:
     """f has a ridge penalty of that share of L, which its gradients leave out; nothing compressed."""
     made = drawn(rng)
