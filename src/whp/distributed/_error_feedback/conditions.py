@@ -33,7 +33,8 @@ CLIENTS = Condition(
 GRADIENTS = Condition(
     "gradients-of-f",
     "grads are the gradients of f, and the same whenever they are asked for",
-    remedy="both must be means (or both sums) over the same rows; minibatches are method='EF21-SGD'.",
+    remedy="both must be means (or both sums) over the same rows, without hooks that change gradients; "
+    "minibatches are method='EF21-SGD'; for parts in float32, rounding=1.2e-7.",
 )
 CONTRACTS = Condition(
     "contracts",

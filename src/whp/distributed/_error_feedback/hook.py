@@ -145,7 +145,7 @@ class EF21State:
         }
 
     def load_state_dict(self, state: dict[str, Any], reset: bool = False) -> None:
-        """Continue from what this rank saved.
+        """Continue from what this rank saved; every rank has to, at the same step.
 
         Parameters
         ----------
@@ -181,6 +181,7 @@ class EF21State:
                     f"{sizes.get(name, 'none')}"
                 )
         self.step = int(state["step"])
+        self._met = False
         self._recall(state)
         self._local, self._average, self._velocity = (
             {
