@@ -105,7 +105,8 @@ def opposite(rank, load=None):
     state = EF21State(module, compressor=BlockTopK(0.1), dense_below=10, resync_every=199)
     ddp.register_comm_hook(state, ef21_hook)
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
-    target = 1.0 - 2.0 * rank  # the best weights are 0, where each gradient is far from it
+    # the best weights are the mean of the targets, where each rank's gradient is far from 0
+    target = torch.randn(64, 32, generator=torch.Generator().manual_seed(rank))
     saved = {}
     for t in range(200):
         if t in (10, 199):
