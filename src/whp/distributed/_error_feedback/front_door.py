@@ -204,7 +204,7 @@ def error_feedback(
     if standardise:
         spread = A.std(axis=0)
         # of equal entries the mean is off by rounding, which is not to be blown up to a column of ones
-        constant = (A == A[:1]).all(axis=0)
+        constant = np.ptp(A, axis=0) == 0
         A = np.where(constant, 0.0, (A - A.mean(axis=0)) / np.where(constant, 1.0, spread))
     A = np.column_stack([A, np.ones(len(A))])
     labels, names = _owners(A, clients, n_clients)

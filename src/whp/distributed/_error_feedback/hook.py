@@ -355,9 +355,7 @@ def ef21_hook(state, bucket):
     buffer, last = bucket.buffer(), bucket.is_last()
     state.bytes_dense += 4 * buffer.numel()
     finite, begun = True, False
-    if new := [
-        pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._local
-    ]:
+    if new := [pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._local]:
         if state.init == "dense":
             begun = finite = state._begin([item for item, _ in new], [target for _, target in new])
         for (name, g), _ in new if not begun else ():
