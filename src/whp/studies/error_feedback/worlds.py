@@ -674,7 +674,7 @@ def a_least_value_too_high(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge(problem))
 
 
-@worlds.world(run=once, breaks=c.LOWER, strengths=(0.5, 0.2, 0.05), noticeable=False)
+@worlds.world(run=once, breaks=c.LOWER, strengths=(0.5, 0.2, 0.05), broken_from=1)
 def another_run_for_the_least(rng: Rng, strength: float) -> Instance:
     """f* is taken from a run that was not at the end, above it by that share; few steps, L far too large.
 
