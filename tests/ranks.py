@@ -97,6 +97,28 @@ def wrong_loads(rank):
     return found
 
 
+def opposite(rank, load=None):
+    """Steps of ranks whose gradients cancel in the end; at the last, rank 1 may load another one."""
+    torch.manual_seed(0)
+    module = torch.nn.Linear(64, 32, bias=False)
+    ddp = DistributedDataParallel(module)
+    state = EF21State(module, compressor=BlockTopK(0.1), dense_below=10, resync_every=199)
+    ddp.register_comm_hook(state, ef21_hook)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    # the best weights are the mean of the targets, where each rank's gradient is far from 0
+    target = torch.randn(64, 32, generator=torch.Generator().manual_seed(rank))
+    saved = {}
+    for t in range(200):
+        if t in (10, 199):
+            saved[t] = state.state_dict()
+        if load is not None and t == 199:
+            state.load_state_dict(saved[load if rank == 1 else t])
+        optimizer.zero_grad()
+        (1000 * (ddp(torch.eye(64)) - target).square().mean()).backward()
+        optimizer.step()
+    return state.certificates, float(module.weight.grad.norm())
+
+
 def refuse(rank):
     """Raise on one rank."""
     if rank == 1:

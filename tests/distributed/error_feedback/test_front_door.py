@@ -161,3 +161,15 @@ def test_an_ordinary_run_holds():
         "holds, given 1 unchecked",
     ]
     assert made.speedup > 1.3
+
+
+def test_a_constant_column_is_left_at_zero():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 2))
+    y = X[:, 0] > 0
+    plain = error_feedback(X, y, n_clients=3, steps=20, compare=False)
+    for value in (0.1, 1e9 + 0.1):  # whose mean is off by rounding
+        more = np.column_stack([X, np.full(200, value)])
+        found = error_feedback(more, y, n_clients=3, steps=20, compare=False)
+        assert found.x[2] == 0
+        assert np.isclose(found.L, plain.L, rtol=1e-6)

@@ -1,4 +1,6 @@
+import copy
 import math
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,102 @@ def test_reports_count_what_was_looked_at(alone):
     assert invariant.inputs["times averaged anew"] == 2
     assert contraction.verdict == invariant.verdict == "holds"
     assert "of the steps of the optimizer nothing is said" in contraction.claim
+
+
+class Boasts(TopK):
+    """States more than it keeps."""
+
+    def alpha(self, d):
+        return 0.9
+
+
+def steps(module, ddp, many):
+    for _ in range(many):
+        module.zero_grad()
+        ddp(torch.randn(8, 64)).square().mean().backward()
+
+
+def test_what_failed_before_a_checkpoint_fails_after_it(alone):
+    module, ddp, state = wrapped(compressor=Boasts(5), check_every=1)
+    steps(module, ddp, 5)
+    assert state.certificates[0].verdict == "fails"
+    _, _, later = wrapped(compressor=Boasts(5), check_every=1)
+    later.load_state_dict(state.state_dict())
+    assert later.certificates == state.certificates
+    assert later.report() == state.report()
+    old = state.state_dict()
+    del old["record"]  # as saved by an earlier release
+    _, _, later = wrapped(compressor=Boasts(5))
+    later.load_state_dict(old)
+    assert later.certificates[0].verdict == "unmeasured"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_state_is_copied_with_its_model_and_not_without(alone, copied):
+    module, ddp, state = wrapped()
+    steps(module, ddp, 2)
+    other, its = copied((module, state))
+    again = torch.nn.parallel.DistributedDataParallel(other)
+    again.register_comm_hook(its, ef21_hook)
+    steps(other, again, 1)
+    assert its.step == 3
+    again = torch.nn.parallel.DistributedDataParallel(copied(module))
+    again.register_comm_hook(its, ef21_hook)
+    with pytest.raises(RuntimeError, match="of another model"):
+        steps(again.module, again, 1)
+
+
+def test_a_scaler_that_is_switched_off_lets_no_infinity_through(alone):
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    module, ddp, state = wrapped(scaler=scaler)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    for bad in (False, True, False):
+        optimizer.zero_grad()
+        X = torch.full((8, 64), np.nan) if bad else torch.randn(8, 64)
+        scaler.scale(ddp(X).square().mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert state.skipped
+    assert torch.isfinite(module.weight).all()
+
+
+def test_a_small_parameter_may_be_compressed_after_a_checkpoint(alone):
+    module, ddp, state = wrapped(dense_below=4000)
+    steps(module, ddp, 2)
+    other, again, later = wrapped(dense_below=40)
+    later.load_state_dict(state.state_dict())
+    steps(other, again, 2)
+    assert set(later._local) == {"weight"}
+
+
+def test_a_compressor_that_sends_nan_spoils_nothing_and_is_told(alone):
+    class Spoils(TopK):
+        spoilt = False
+
+        def difference(self, gradient, shift):
+            values, indices, good = super().difference(gradient, shift)
+            return values * (math.nan if self.spoilt else 1.0), indices, good
+
+    compressor = Spoils(5)
+    module, ddp, state = wrapped(compressor=compressor, check_every=1)
+    steps(module, ddp, 3)
+    compressor.spoilt = True
+    steps(module, ddp, 1)
+    compressor.spoilt = False
+    steps(module, ddp, 2)
+    assert all(torch.isfinite(v).all() for v in state._average.values())
+    assert state.certificates[0].verdict == "fails"
+
+
+def test_shifts_that_cancel_are_averaged_as_well_as_others():
+    (_, invariant), norm = run_ranks(ranks.opposite, 2)[0]
+    assert norm < 0.1
+    assert invariant.verdict == "holds"
+
+
+def test_ranks_that_load_different_steps_are_told():
+    with pytest.raises(Exception, match="different steps"):
+        run_ranks(ranks.opposite, 2, 10)
 
 
 def test_a_hook_takes_nothing_that_draws():

@@ -3,7 +3,7 @@ import pytest
 from feedback_problem import GRADS, PROBLEM, VALUES, breast_cancer, named
 
 from whp.certificate import Verdict
-from whp.distributed import Identity, NaturalDeterministic, TopK, ef21
+from whp.distributed import Identity, NaturalDeterministic, TopK, ef21, in_expectation
 
 
 def test_worked_example():
@@ -137,3 +137,39 @@ def test_gradients_may_come_in_one_buffer():
 
     shared = ef21(gradient, [3, 3], n=2, T=50, **PROBLEM)
     assert (shared.x == ef21(GRADS, [3, 3], T=50, **PROBLEM).x).all()
+
+
+def test_what_callers_change_afterwards_changes_nothing():
+    L, x0, w = np.array([2.0, 10.0]), np.array([3.0, 3.0]), np.array([0.25, 0.75])
+    told = PROBLEM | {"smoothness": L, "weights": w, "T": 300, "method": "EF21-PP"}
+    runs = [ef21(GRADS, x0, participation=0.5, rng=seed, **told) for seed in range(20)]
+    before = in_expectation(runs)
+    for array in (L, x0, w):
+        array *= 0.1
+    assert in_expectation(runs) == before
+    assert runs[0].smoothness.clients.tolist() == [2.0, 10.0]
+
+
+def test_a_callback_cannot_move_the_run():
+    with pytest.raises(ValueError, match="read-only"):
+        ef21(GRADS, [3, 3], T=3, callback=lambda t, x: np.clip(x, 0, 1, out=x), **PROBLEM)
+
+    def worked_on(g):
+        def gradient(x):
+            made = g(x)
+            x *= 0  # its own copy
+            return made
+
+        return gradient
+
+    plain = ef21(GRADS, [3, 3], T=20, **PROBLEM)
+    assert ef21([worked_on(g) for g in GRADS], [3, 3], T=20, **PROBLEM).x.tolist() == (
+        plain.x.tolist()
+    )
+
+
+def test_numbers_without_squares_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"smoothness of client 1 is 1e\+150"):
+        ef21(GRADS, [3, 3], **PROBLEM | {"smoothness": [2, 1e150]})
+    with pytest.raises(ValueError, match="grads: client 0 returned"):
+        ef21([lambda x: 1e150 * x, GRADS[1]], [3, 3], **PROBLEM)

@@ -21,17 +21,20 @@ __all__ = [
 SMOOTH = Condition(
     "f-smooth",
     "f is L-smooth",
-    remedy="hand in a larger L, or leave it out: the mean of the L_i always serves.",
+    remedy="hand in a larger L, or leave it out: the mean of the L_i always serves; for gradients that are "
+    "partly of float32, rounding=1.2e-7.",
 )
 CLIENTS = Condition(
     "clients-smooth",
     "each f_i is L_i-smooth",
-    remedy="hand in larger constants, or smoothness='estimate'.",
+    remedy="hand in larger constants, or smoothness='estimate'; for gradients that are partly of float32, "
+    "rounding=1.2e-7.",
 )
 GRADIENTS = Condition(
     "gradients-of-f",
     "grads are the gradients of f, and the same whenever they are asked for",
-    remedy="both must be means (or both sums) over the same rows; minibatches are method='EF21-SGD'.",
+    remedy="both must be means (or both sums) over the same rows, without hooks that change gradients; "
+    "minibatches are method='EF21-SGD'; for parts in float32, rounding=1.2e-7.",
 )
 CONTRACTS = Condition(
     "contracts",

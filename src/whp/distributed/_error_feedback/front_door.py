@@ -203,7 +203,9 @@ def error_feedback(
     generator = np.random.default_rng(rng)
     if standardise:
         spread = A.std(axis=0)
-        A = (A - A.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        # of equal entries the mean is off by rounding, which is not to be blown up to a column of ones
+        constant = np.ptp(A, axis=0) == 0
+        A = np.where(constant, 0.0, (A - A.mean(axis=0)) / np.where(constant, 1.0, spread))
     A = np.column_stack([A, np.ones(len(A))])
     labels, names = _owners(A, clients, n_clients)
     model = LinearModel(in_groups(A, target, labels), loss, reg, bool(by_size), own=step == "rf")

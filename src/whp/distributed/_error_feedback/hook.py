@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,19 @@ from whp.distributed._error_feedback.compressors import (
 from whp.validate import as_choice, as_int, as_real
 
 __all__ = ["EF21State", "ef21_hook"]
+
+# what certificates and reports are made of
+RECORD = (
+    "_contraction",
+    "_looked",
+    "_drift",
+    "_resynced",
+    "_alpha",
+    "skipped",
+    "bytes_sent",
+    "bytes_dense",
+)
+EXACT = 1 << 24  # whole numbers below it are exact in float32
 
 
 class EF21State:
@@ -89,8 +103,8 @@ class EF21State:
         self.group = process_group
         self.scaler, self.loss_scale = scaler, 1.0
         inner = getattr(model, "module", model)
-        self._names = {id(p): name for name, p in inner.named_parameters()}
-        self._kept = list(inner.parameters())  # ids stay theirs
+        self._kept = dict(inner.named_parameters())  # ids stay theirs
+        self._names = {id(p): name for name, p in self._kept.items()}
         self._local: dict[str, torch.Tensor] = {}
         self._average: dict[str, torch.Tensor] = {}
         self._velocity: dict[str, torch.Tensor] = {}
@@ -99,9 +113,26 @@ class EF21State:
         self._looked = self._resynced = 0
         self._drift: float | None = None
         self._alpha = 1.0
+        self._met = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_names"} | {"_met": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # a copy's parameters are other objects; copied together with their model they are its own
+        self._names = {id(p): name for name, p in self._kept.items()}
+
+    def _name(self, parameter: torch.nn.Parameter) -> str:
+        if id(parameter) not in self._names:
+            raise RuntimeError(
+                "this EF21State is of another model: make one for this model and load state_dict "
+                "into it, or copy state and model together"
+            )
+        return self._names[id(parameter)]
 
     def state_dict(self) -> dict[str, Any]:
-        """This rank's state: tensors, numbers and strings."""
+        """This rank's state, and what its certificates rest on: tensors, numbers and strings."""
         return {
             "world_size": dist.get_world_size(self.group),
             "rank": dist.get_rank(self.group),
@@ -110,10 +141,11 @@ class EF21State:
             "local": {k: v.clone() for k, v in self._local.items()},
             "average": {k: v.clone() for k, v in self._average.items()},
             "velocity": {k: v.clone() for k, v in self._velocity.items()},
+            "record": self._record(),
         }
 
     def load_state_dict(self, state: dict[str, Any], reset: bool = False) -> None:
-        """Continue from what this rank saved.
+        """Continue from what this rank saved; every rank has to, at the same step.
 
         Parameters
         ----------
@@ -132,24 +164,52 @@ class EF21State:
             "rank": (state["rank"], dist.get_rank(self.group)),
             "compressor": (state["compressor"], repr(self.compressor)),
         }
+        parts = ("local", "average", "velocity")
         for name, (saved, here) in mine.items():
             if saved != here:
                 if reset:
                     self._local, self._average, self._velocity = {}, {}, {}
+                    if state["compressor"] == repr(self.compressor):
+                        self._recall(state)  # of the same compressor
                     return
                 raise ValueError(f"EF21 state saved for {name} {saved}, got {here}; use reset=True")
-        sizes = {self._names[id(p)]: p.numel() for p in self._kept}
-        for name, tensor in state["average"].items():
+        sizes = {name: p.numel() for name, p in self._kept.items()}
+        for name, tensor in (pair for part in parts for pair in state[part].items()):
             if sizes.get(name) != tensor.numel():
                 raise ValueError(
                     f"EF21 state holds {name!r} of {tensor.numel()} entries, the model has "
                     f"{sizes.get(name, 'none')}"
                 )
         self.step = int(state["step"])
+        self._met = False
+        self._recall(state)
         self._local, self._average, self._velocity = (
-            {k: v.clone() for k, v in state[part].items()}
-            for part in ("local", "average", "velocity")
+            {
+                # where the parameter is: what is loaded may lie on the device it was saved from
+                k: v.to(self._kept[k].device, torch.float32, copy=True)
+                for k, v in state[part].items()
+            }
+            for part in parts
         )
+
+    def _record(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in RECORD}
+
+    def _recall(self, state: dict[str, Any]) -> None:
+        """What was seen before it was saved, so that a certificate that failed does not hold now."""
+        for name, value in state.get("record", {}).items():
+            if name in RECORD:
+                setattr(self, name, value)
+
+    def _meet(self, device: torch.device) -> None:
+        """See that all ranks begin from the same step, or replicas would part in silence."""
+        self._met = True
+        mine = torch.tensor([self.step, len(self._local)], device=device)
+        everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(self.group))]
+        dist.all_gather(everyone, mine, group=self.group)
+        found = [tuple(int(v) for v in other) for other in everyone]
+        if len(set(found)) > 1:
+            raise RuntimeError(apart([step for step, _ in found]))
 
     def report(self) -> dict[str, Any]:
         """How it goes: steps, bytes, what was skipped, and the certificates."""
@@ -210,14 +270,19 @@ class EF21State:
         return True
 
     def _resync(self, names: list[str]) -> None:
-        """Average the shifts anew, and note how far rounding had taken the average."""
-        mean = torch.cat([self._local[name] for name in names])
-        dist.all_reduce(mean, group=self.group)
-        mean /= dist.get_world_size(self.group)
-        self.bytes_sent += 4 * mean.numel()
+        """Average the shifts anew, and note how far rounding had taken the average of any rank."""
+        own = torch.cat([self._local[name] for name in names])
+        # shifts of ranks that differ cancel: the average may be 0, and its rounding is theirs
+        total = torch.cat([own, own.norm()[None]])
+        dist.all_reduce(total, group=self.group)
+        total /= dist.get_world_size(self.group)
+        mean, norm = total[:-1], total[-1]
         old = torch.cat([self._average[name] for name in names])
-        off = float((old - mean).norm() / mean.norm().clamp_min(1e-30))
-        self._drift, self._resynced = max(off, self._drift or 0.0), self._resynced + 1
+        apart_by = ((old - mean).norm() / norm.clamp_min(1e-30))[None]
+        dist.all_reduce(apart_by, op=dist.ReduceOp.MAX, group=self.group)
+        self.bytes_sent += 4 * (total.numel() + 1)
+        off = float(apart_by)
+        self._drift, self._resynced = worse(off, self._drift), self._resynced + 1
         for name, part in zip(
             names, mean.split([self._local[name].numel() for name in names]), strict=True
         ):
@@ -228,7 +293,20 @@ class EF21State:
     ) -> None:
         seen = contraction_of(delta, values, indices)
         if seen is not None:
-            self._contraction = max(seen, self._contraction or 0.0)
+            self._contraction = worse(seen, self._contraction)
+
+
+def worse(seen: float, before: float | None) -> float:
+    """The larger one; what is no number is as large as can be."""
+    return math.inf if math.isnan(seen) else max(seen, before or 0.0)
+
+
+def apart(steps: list[int]) -> str:
+    """What to say when ranks are not at one step."""
+    return (
+        f"ranks hold EF21 state of different steps or parameters, {steps}: load the checkpoints of "
+        "one step on every rank, and the model's with them"
+    )
 
 
 def contraction_of(
@@ -262,20 +340,22 @@ def ef21_hook(state, bucket):
     """
     size = dist.get_world_size(state.group)
     items = [
-        (state._names[id(p)], g.reshape(-1))
+        (state._name(p), g.reshape(-1))
         for p, g in zip(bucket.parameters(), bucket.gradients(), strict=True)
     ]
     small = [(name, g) for name, g in items if g.numel() < state.dense_below]
     large = [(name, g) for name, g in items if g.numel() >= state.dense_below]
+    if not state._met:
+        state._meet(bucket.buffer().device)
     scale = state.scale
-    scaled = scale != 1.0 or state.scaler is not None
+    # a scaler that is switched off skips no step: infinity would go into the model
+    watched = state.scaler is not None and getattr(state.scaler, "is_enabled", lambda: True)()
+    scaled = scale != 1.0 or watched
     targets, dense = state._targets(large, scale), [g.float() / scale for _, g in small]
     buffer, last = bucket.buffer(), bucket.is_last()
     state.bytes_dense += 4 * buffer.numel()
     finite, begun = True, False
-    if new := [
-        pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._average
-    ]:
+    if new := [pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._local]:
         if state.init == "dense":
             begun = finite = state._begin([item for item, _ in new], [target for _, target in new])
         for (name, g), _ in new if not begun else ():
@@ -289,12 +369,12 @@ def ef21_hook(state, bucket):
     for (name, g), target in zip(large, targets, strict=True):
         state._alpha = min(state._alpha, state.compressor.alpha(g.numel()))
         values, indices, good = _difference(state.compressor, target, state._local[name])
-        finite = finite and good
+        finite = finite and good and bool(torch.isfinite(values).all())
         messages.append((values, indices))
         if looks and good:
             state._measure(target - state._local[name], values, indices)
     finite = finite and all(bool(torch.isfinite(g).all()) for g in dense)
-    flag = torch.tensor([0.0 if finite else 1.0], device=buffer.device)
+    flag = torch.tensor([float(state.step % EXACT), 0.0 if finite else 1.0], device=buffer.device)
     parts = (
         [v for v, _ in messages]
         + [i.int().view(torch.float32) for _, i in messages if i is not None]
@@ -311,6 +391,8 @@ def ef21_hook(state, bucket):
 
     def finish(_: Any) -> torch.Tensor:
         rows = received.view(size, -1)
+        if bool((rows[:, -2] != rows[0, -2]).any()):
+            raise RuntimeError(apart([int(step) for step in rows[:, -2]]))
         clean = bool((rows[:, -1] == 0).all())
         if clean:
             for rank in range(size):

@@ -11,7 +11,7 @@ from scipy.optimize import OptimizeResult
 
 from whp.certificate import Certificate
 from whp.distributed._error_feedback.compressors import Compressor, TopK, contracts_by_construction
-from whp.distributed._error_feedback.steps import Function, Loop
+from whp.distributed._error_feedback.steps import LARGEST, Function, Loop
 from whp.distributed._error_feedback.stepsizes import (
     Smoothness,
     estimated_smoothness,
@@ -22,7 +22,7 @@ from whp.distributed._error_feedback.stepsizes import (
     stepsize,
 )
 from whp.distributed._error_feedback.theorems import of_run, of_runs
-from whp.distributed._error_feedback.trace import Run, Terms
+from whp.distributed._error_feedback.trace import COARSE, Run, Terms
 from whp.validate import as_choice, as_fraction, as_int, as_real, as_vector
 
 __all__ = ["METHODS", "ef21", "in_expectation"]
@@ -54,6 +54,7 @@ def ef21(
     variance: Any = None,
     momentum: float | None = None,
     callback: Callable[[int, np.ndarray], Any] | None = None,
+    rounding: float = 0.0,
     rng: np.random.Generator | int | None = None,
 ) -> OptimizeResult:
     """Minimise f = (1/n) Σ f_i from compressed differences of the clients' gradients (error feedback).
@@ -106,7 +107,11 @@ def ef21(
         η of v_i ← (1 − η) v_i + η ∇f_i, which is compressed in the gradient's place; without a
         certificate here.
     callback : callable, optional
-        ``callback(t, x)`` before each step; StopIteration ends the run.
+        ``callback(t, x)`` before each step; StopIteration ends the run, and x is read-only.
+    rounding : float
+        Relative rounding of gradients and values, at most 1e-6: 1.2e-7 where they are worked out in
+        float32 and something is added in float64 afterwards. Numbers that are float32 as they come
+        are taken for that by themselves. Half precision is too coarse for what is checked.
     rng : Generator or int, optional
         Source of randomness.
 
@@ -124,7 +129,8 @@ def ef21(
         If an argument is not what is accepted; the message names it and the client.
     """
     generator = np.random.default_rng(rng)
-    x0 = as_vector(x0, "x0", dtype=np.float64)
+    # copies of all that is kept: certificates are made later, and callers change their arrays
+    x0 = as_vector(x0, "x0", dtype=np.float64).copy()
     d = len(x0)
     if callable(grads):
         n = as_int(n, "n (clients, since grads is one callable)", low=1)
@@ -139,6 +145,7 @@ def ef21(
     as_choice(init, "init", ("compress", "dense", "zero"))
     T, tol = as_int(T, "T", low=1), as_real(tol, "tol", low=0)
     f_inf = as_real(f_inf, "f_inf", open_ends=True)
+    rounding = as_real(rounding, "rounding", low=0, high=COARSE)
     if f is not None and len(f) != n:
         raise ValueError(f"f must have {n} entries, one a client, got {len(f)}")
     if method == "EF21-SGD" and (noisy_grads is None or len(noisy_grads) != n):
@@ -151,7 +158,7 @@ def ef21(
         raise TypeError(f"compressor must be a Compressor, got {type(compressor).__name__}")
     gd = method == "GD"
     alpha = 1.0 if gd else as_real(compressor.alpha(d), "compressor.alpha", low=0, high=1)
-    p = np.broadcast_to(np.asarray(participation, dtype=float), (n,))
+    p = np.broadcast_to(np.array(participation, dtype=float), (n,))
     if not ((p > 0) & (p <= 1)).all():
         raise ValueError(f"participation must be in (0, 1], got {p.min():g} to {p.max():g}")
     if method != "EF21-PP" and (p < 1).any():
@@ -162,10 +169,15 @@ def ef21(
         clients = estimated_smoothness(grads, x0, generator)
         clients = np.maximum(clients, max(clients.max() * 1e-6, np.finfo(float).tiny))
     else:
-        clients = as_vector(smoothness, "smoothness", size=n, dtype=np.float64)
+        clients = as_vector(smoothness, "smoothness", size=n, dtype=np.float64).copy()
     if (clients <= 0).any():
         worst = int(np.argmin(clients))
         raise ValueError(f"smoothness must be positive, client {worst} has {clients[worst]:g}")
+    if clients.max() > LARGEST:
+        raise ValueError(
+            f"smoothness of client {int(clients.argmax())} is {clients.max():g}, which has no square; "
+            "measure f in a larger unit"
+        )
     if not isinstance(step, str):
         step = as_real(step, "step", low=0, high=math.inf, open_ends=True)
     elif step == "auto":
@@ -173,7 +185,7 @@ def ef21(
     else:
         as_choice(step, "step", STEPS)
     mu = None if mu is None else as_real(mu, "mu", low=0, high=math.inf, open_ends=True)
-    owned = None if supports is None else np.asarray(supports, dtype=bool)
+    owned = None if supports is None else np.array(supports, dtype=bool)
     if owned is not None and owned.shape != (n, d):
         raise ValueError(f"supports must be ({n}, {d}), a row a client, got {owned.shape}")
     if owned is not None and not owned.any(axis=1).all():
@@ -216,6 +228,7 @@ def ef21(
             else None,
             "nothing is compressed" if gd else contracts_by_construction(compressor, rng),
             gd or compressor.deterministic,
+            rounding,
         )
         certify = f is not None and momentum is None and method not in ("EF14", "DCGD")
         loop = Loop(grads, noisy_grads, f, x0, compressor, terms, p, owned, momentum, tol)
@@ -279,7 +292,7 @@ def in_expectation(results: Sequence[Any], *, delta: float = 0.05) -> tuple[Cert
 
 def _same_problem(one: Run, two: Run) -> bool:
     a, b = one.terms, two.terms
-    settings = ("alpha", "f_inf", "method", "step", "init", "participation")
+    settings = ("alpha", "f_inf", "method", "step", "init", "participation", "rounding")
     return (
         all(getattr(a, s) == getattr(b, s) for s in settings)
         and a.smoothness.L == b.smoothness.L
@@ -327,7 +340,7 @@ def _weights(weights: Any, known: Smoothness, owned: np.ndarray | None) -> np.nd
                 raise ValueError("weights='optimal' needs supports")
             return optimal_weights(owned, known.clients)
         return known.clients / known.clients.sum() if weights == "smoothness" else np.full(n, 1 / n)
-    w = as_vector(weights, "weights", size=n, dtype=np.float64)
+    w = as_vector(weights, "weights", size=n, dtype=np.float64).copy()
     if (w <= 0).any():
         raise ValueError(f"weights must be positive, client {int(w.argmin())} has {w.min():g}")
     if abs(w.sum() - 1) > 1e-9:

@@ -15,15 +15,25 @@ from whp.distributed._error_feedback.compressors import (
     NaturalDeterministic,
     TopK,
 )
-from whp.distributed._error_feedback.trace import Noise, Terms, Trace, f_rounding, in_single
+from whp.distributed._error_feedback.trace import (
+    COARSE,
+    DOUBLE,
+    NOTHING,
+    Noise,
+    Terms,
+    Trace,
+    f_rounding,
+    in_single,
+)
 from whp.progress import track
 
-__all__ = ["Function", "Loop", "Outcome"]
+__all__ = ["LARGEST", "Function", "Loop", "Outcome"]
 
 Function = Callable[[np.ndarray], Any]
 WITHOUT_SHIFTS = ("EF14", "DCGD")
 SORTED_BELOW = 512  # rows of fewer entries are sorted together, longer ones one by one
 FAR = 1e100  # a run whose ‖∇f‖² grows by this is over
+LARGEST = 1e100  # of gradients: their squares, and what is made of those, must be finite
 
 
 @dataclass(eq=False)
@@ -47,6 +57,7 @@ class Notes:
     noise: list[np.ndarray] = field(default_factory=list)
     along: list[np.ndarray] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
+    slopes: list[tuple[float, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +135,8 @@ class Loop:
         """∇f_i(x), shape (n, d)."""
         rows = []
         for i, g in enumerate(self.grads):
-            row = np.array(g(x), dtype=np.float64)  # a copy: some return one buffer each time
+            # copies: some return one buffer each time, and some work on what they are given
+            row = np.array(g(x.copy()), dtype=np.float64)
             if row.shape != x.shape:
                 raise ValueError(
                     f"grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
@@ -136,7 +148,7 @@ class Loop:
         """f_i(x), shape (n,); NaN without f."""
         if self.f is None:
             return np.full(len(self.grads), math.nan)
-        return np.array([float(g(x)) for g in self.f])
+        return np.array([float(g(x.copy())) for g in self.f])
 
     def distance(self, shifts: np.ndarray, gradients: np.ndarray) -> float:
         """G of the analysis that is used."""
@@ -172,7 +184,8 @@ class Loop:
                 sent += payload.nbytes
         size = (part**2).sum(axis=1)
         left = ((out[chosen] - part) ** 2).sum(axis=1)
-        return out, sent, left[size > 0] / size[size > 0]
+        told = size > NOTHING**2  # smaller squares have lost their digits
+        return out, sent, left[told] / size[told]
 
     def run(
         self,
@@ -205,6 +218,11 @@ class Loop:
         first_values = values = self.values(x)
         if (bad := ~np.isfinite(true).all(axis=1)).any():
             raise ValueError(f"grads: client {int(bad.argmax())} returned NaN or infinity at x0")
+        if (top := np.abs(true).max(axis=1)).max() > LARGEST:
+            raise ValueError(
+                f"grads: client {int(top.argmax())} returned {top.max():.3g} at x0, which has no "
+                "square; measure f in a larger unit"
+            )
         if self.f is not None and (bad := ~np.isfinite(values)).any():
             raise ValueError(f"f: client {int(bad.argmax())} returned NaN or infinity at x0")
         first, target = true, self._target(x, true, rng)
@@ -248,6 +266,8 @@ class Loop:
             noise_sums = noise_sums + off
 
         note(values, true, gamma)
+        if certify:
+            notes.slopes += self._slopes(x, true, notes)
         if noisy:
             drawn(target, true)
         floor, streak, message = gamma, 0, "all steps were made"
@@ -259,7 +279,7 @@ class Loop:
                 break
             if callback is not None:
                 try:
-                    callback(t, x)
+                    callback(t, shown(x))
                 except StopIteration:
                     message, complete = "stopped by callback", False
                     break
@@ -322,15 +342,21 @@ class Loop:
                 contraction = max(contraction, float(lost.max()))
                 notes.lost.append(float(lost.mean()))
             note(values, true, gamma)
+            made = len(notes.gamma)
+            if certify and made & (made - 1) == 0:  # at steps 1, 2, 4, 8 and so on
+                notes.slopes += self._slopes(x, true, notes)
             if noisy:
                 drawn(target, true)
             streak += 1
             if guarded and streak == 10:
                 gamma, streak = 2 * gamma, 0
         again, f_again = np.zeros(n), 0.0
-        if certify:
-            again = np.sqrt(((self.gradients(self.x0) - first) ** 2).sum(axis=1))
-            f_again = abs(float((self.values(self.x0) - first_values).mean()))
+        # twice: a loader that comes round may give the first batch once, and not two times running
+        for _ in range(2 if certify else 0):
+            off = np.sqrt(((self.gradients(self.x0) - first) ** 2).sum(axis=1))
+            again = np.maximum(again, off)
+            f_off = abs(float((self.values(self.x0) - first_values).mean()))
+            f_again = max(f_again, f_off)
         trace = Trace(
             f=np.array(notes.f),
             gradient2=np.array(notes.gradient2),
@@ -353,6 +379,7 @@ class Loop:
             f_again=f_again,
             d=d,
             source=source,
+            slopes=np.array(notes.slopes).reshape(-1, 4),
             noise=Noise(np.array(notes.noise), np.array(notes.along)) if noisy else None,
         )
         history = {
@@ -384,20 +411,51 @@ class Loop:
         )
         norms = float(np.sqrt((gradients**2).sum(axis=1)).mean())
         size, d = math.sqrt(float(x @ x)), len(x)
-        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size)
-        slack += f_rounding(d, notes.magnitude[-1], float(notes.norms[-1].mean()), notes.size[-1])
+        eps = max(DOUBLE, self.terms.rounding)
+        slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size, eps)
+        last = float(notes.norms[-1].mean())
+        slack += f_rounding(d, notes.magnitude[-1], last, notes.size[-1], eps)
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
+
+    def _slopes(
+        self, x: np.ndarray, gradients: np.ndarray, notes: Notes
+    ) -> list[tuple[float, ...]]:
+        """Rows of ``Trace.slopes``: f along its gradient, and along a direction that was drawn.
+
+        Nothing where the gradient is too small for its difference of values to be seen.
+        """
+        t, mean = len(notes.gamma), gradients.mean(axis=0)
+        norm, L = math.sqrt(float(mean @ mean)), self.terms.smoothness.L
+        norms = float(notes.norms[-1].mean())
+        off = f_rounding(len(x), notes.magnitude[-1], norms, notes.size[-1], COARSE)
+        h = math.sqrt(2 * off / L)  # where curvature and rounding weigh the same
+        if not (NOTHING < h * L < norm / 2):
+            return []
+        u = np.random.default_rng(t).standard_normal(len(x))
+        rows = []
+        for way in (mean / norm, u / math.sqrt(float(u @ u))):
+            rose = self.values(x + h * way) - self.values(x - h * way)
+            if np.isfinite(rose).all():
+                rows.append((float(t), h, float(rose.mean()) / (2 * h), float(mean @ way)))
+        return rows
 
     def _target(self, x: np.ndarray, true: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if self.terms.method != "EF21-SGD":
             return true
-        rows = [np.array(g(x, rng), dtype=np.float64) for g in self.noisy]
+        rows = [np.array(g(x.copy(), rng), dtype=np.float64) for g in self.noisy]
         for i, row in enumerate(rows):
             if row.shape != x.shape:
                 raise ValueError(
                     f"noisy_grads: client {i} returned shape {row.shape} for x of shape {x.shape}"
                 )
         return np.stack(rows)
+
+
+def shown(x: np.ndarray) -> np.ndarray:
+    """The point as a callback may see it: one that is changed there would be another method's."""
+    seen = x.view()
+    seen.flags.writeable = False
+    return seen
 
 
 def _diverged(gradients: np.ndarray, x: np.ndarray) -> str:

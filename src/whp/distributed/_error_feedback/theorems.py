@@ -67,7 +67,7 @@ LYAPUNOV = Theorem(
 LINEAR_RATE = Theorem(
     "linear-rate",
     claim="f(x^T) − f* is at most (1 − γμ)^T (f(x⁰) − f* + γ/θ·G⁰), up to rounding",
-    quantity="f(x^T) − f*",
+    quantity="f(x^T) − f*, with the least f* that μ allows",
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("error-feedback#linear-rate", extends=f"{PAPER}, Theorem 4"),
@@ -101,8 +101,8 @@ BEST_RUN = Theorem(
 )
 CONTRACTION = Theorem(
     "contraction",
-    claim="at every step that was looked at the compressor kept ‖C(v) − v‖² ≤ (1 − α)‖v‖², α the least "
-    "of all parameters; of the steps of the optimizer nothing is said",
+    claim="at every step that was looked at the compressor of this rank kept ‖C(v) − v‖² ≤ (1 − α)‖v‖², "
+    "α the least of all parameters; of the steps of the optimizer nothing is said",
     quantity="largest ‖C(v) − v‖²/‖v‖² of a parameter",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -114,8 +114,8 @@ CONTRACTION = Theorem(
 INVARIANT = Theorem(
     "invariant",
     claim="whenever shifts were averaged anew, the average that every rank keeps was that of the ranks' "
-    "shifts, to 1e-5 of its norm",
-    quantity="largest relative distance of the two averages",
+    "shifts, to 1e-5 of the mean of their norms",
+    quantity="largest distance of a rank's average to that of the shifts, over the mean of their norms",
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("error-feedback#invariant"),
@@ -207,6 +207,19 @@ def rate(start: float, gamma: float, mu: float, T: int) -> float:
     return start * math.exp(T * math.log1p(-min(gamma * mu, 1 - 1e-16)))
 
 
+def least_value(run: Run, mu: float) -> tuple[float, float]:
+    """The least f* that μ allows at the points of the run, at most f_inf, and its rounding.
+
+    A larger f* makes the claim weaker, and an f_inf that is too high would make it stronger than
+    what is true.
+    """
+    t = run.trace
+    room = run.f_off + run.gradient2_off / (2 * mu) + 4e-16 * abs(run.terms.f_inf)
+    lowest = t.f - t.gradient2 / (2 * mu) - room
+    at = int(lowest.argmax())
+    return min(float(lowest[at]), run.terms.f_inf), float(room[at])
+
+
 def linear_rate(run: Run) -> Certificate:
     """Of the last point, where μ was given."""
     t, terms = run.trace, run.terms
@@ -214,17 +227,23 @@ def linear_rate(run: Run) -> Certificate:
     assert mu is not None
     T, gamma = len(t.gamma), float(t.gamma[0])
     off = float(run.f_off[-1]) + 4e-16 * abs(terms.f_inf)
-    start = float(
-        t.f[0] - terms.f_inf + run.f_off[0] + gamma / terms.theta * (t.G[0] + run.G_off[0])
-    )
+    least, room = least_value(run, mu)
+    start = float(t.f[0] - least + run.f_off[0] + gamma / terms.theta * (t.G[0] + run.G_off[0]))
     longest = terms.longest_polyak(mu)
     return LINEAR_RATE(
-        bound=rate(start, gamma, mu, T) * EDGE + 2 * off,
+        bound=rate(start, gamma, mu, T) * EDGE + 2 * off + room,
         confidence=1.0,
-        trivial=max(float(t.f[0] - terms.f_inf), 0.0),
-        measured=exact(float(t.f[-1] - terms.f_inf), off),
+        trivial=max(float(t.f[0] - least), 0.0),
+        measured=exact(float(t.f[-1] - least), off),
         answers=[*whole(run, longest, excused=False), checks.polyak(run)],
-        inputs={"μ": mu, "γ": gamma, "largest γ of the theorem": longest, "T": T, "Ψ⁰": start},
+        inputs={
+            "μ": mu,
+            "γ": gamma,
+            "largest γ of the theorem": longest,
+            "T": T,
+            "Ψ⁰": start,
+            "f* at least": least,
+        },
     )
 
 

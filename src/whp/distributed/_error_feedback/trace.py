@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +17,22 @@ from whp.distributed._error_feedback.stepsizes import (
     weighted_mean,
 )
 
-__all__ = ["Noise", "Run", "Terms", "Trace", "f_rounding", "in_single"]
+__all__ = [
+    "COARSE",
+    "DOUBLE",
+    "NOTHING",
+    "Noise",
+    "Run",
+    "Terms",
+    "Trace",
+    "f_rounding",
+    "in_single",
+]
 
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
+COARSE = 1e-6  # the most that `rounding` may be
 EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
+NOTHING = 1e-150  # lengths whose squares are rounded to few digits, or to 0
 
 
 def in_single(values: np.ndarray) -> np.ndarray:
@@ -29,10 +41,9 @@ def in_single(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32) == values
 
 
-def f_rounding(d: int, magnitude: Any, norms: Any, size: Any, single: bool = False) -> Any:
-    """How far rounding may move f: its terms are of the size of f_i and of ‖∇f_i‖‖x‖."""
-    eps = SINGLE if single else DOUBLE
-    return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size)
+def f_rounding(d: int, magnitude: Any, norms: Any, size: Any, eps: float = DOUBLE) -> Any:
+    """How far rounding by `eps` may move f: its terms are of the size of f_i and of ‖∇f_i‖‖x‖."""
+    return (4 + math.sqrt(d)) * eps * (2 * magnitude + norms * size) + NOTHING**2
 
 
 def promised(gamma: np.ndarray, gradient2: np.ndarray) -> np.ndarray:
@@ -95,6 +106,9 @@ class Trace:
     source : str
         State of the generator at the start.
     noise : Noise, optional
+    slopes : ndarray, shape (P, 4)
+        Differences of f at some points: the step t, half of their length h,
+        (f(x^t + hu) − f(x^t − hu))/(2h) of a direction u, and ⟨∇f(x^t), u⟩.
     """
 
     f: np.ndarray
@@ -119,6 +133,7 @@ class Trace:
     d: int
     source: str = ""
     noise: Noise | None = None
+    slopes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +158,8 @@ class Terms:
         Why the compressor contracts, if it is one of the library's.
     deterministic : bool
         Whether the compressor draws nothing.
+    rounding : float
+        Of gradients and values, relatively, where it is more than they show themselves.
     """
 
     smoothness: Smoothness
@@ -158,6 +175,7 @@ class Terms:
     spread: tuple[float, float] | None = None
     known: str = ""
     deterministic: bool = True
+    rounding: float = 0.0
 
     @cached_property
     def own(self) -> Constants:
@@ -232,7 +250,7 @@ class Run:
     def clients_off(self) -> np.ndarray:
         """Rounding of each ∇f_i, shape (T + 1, n)."""
         t = self.trace
-        eps = np.where(t.single, SINGLE, DOUBLE)
+        eps = np.maximum(np.where(t.single, SINGLE, DOUBLE), self.terms.rounding)
         return self.many * eps * (t.norms + self.terms.smoothness.clients * t.size[:, None])
 
     @cached_property
@@ -244,14 +262,21 @@ class Run:
     def f_off(self) -> np.ndarray:
         """Rounding of f, shape (T + 1,)."""
         t = self.trace
-        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, t.single_f)
+        eps = max(SINGLE if t.single_f else DOUBLE, self.terms.rounding)
+        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, eps)
+
+    @cached_property
+    def f_coarse(self) -> np.ndarray:
+        """Rounding of f if some of it is in float32, which not every value shows, shape (T + 1,)."""
+        t = self.trace
+        return f_rounding(t.d, t.magnitude, t.norms.mean(axis=1), t.size, COARSE)
 
     @cached_property
     def G_off(self) -> np.ndarray:
         """Rounding of G, shape (T + 1,)."""
         t = self.trace
         squared = (self.clients_off**2) @ self.terms.coefficients
-        return 2 * np.sqrt(t.G * squared) + squared + self.many * DOUBLE * t.G
+        return 2 * np.sqrt(t.G) * np.sqrt(squared) + squared + self.many * DOUBLE * t.G
 
     @cached_property
     def gradient2_off(self) -> np.ndarray:
@@ -300,20 +325,23 @@ class Run:
         return float(t.gamma @ self.gradient2_off[:-1] / t.gamma.sum())
 
     @cached_property
+    def mean_changes(self) -> np.ndarray:
+        """‖∇f(x^{t+1}) − ∇f(x^t)‖, less what rounding can make, shape (T,)."""
+        off = self.gradient_off[1:] + self.gradient_off[:-1]
+        return np.maximum(self.trace.mean_change - off, 0.0)
+
+    @cached_property
     def largest_change(self) -> float:
         """Largest ‖∇f(x) − ∇f(y)‖/‖x − y‖ of two consecutive points, less what rounding can make."""
-        t = self.trace
-        went = t.moved > 0
-        if not went.any():
-            return 0.0
-        off = (self.gradient_off[1:] + self.gradient_off[:-1])[went]
-        return float(np.maximum((t.mean_change[went] - off) / t.moved[went], 0.0).max())
+        moved = self.trace.moved
+        went = moved > NOTHING
+        return float((self.mean_changes[went] / moved[went]).max(initial=0.0))
 
     @cached_property
     def largest_changes(self) -> np.ndarray:
         """The same of each client, shape (n,)."""
         t = self.trace
-        went = t.moved > 0
+        went = t.moved > NOTHING
         if not went.any():
             return np.zeros(t.norms.shape[1])
         off = (self.clients_off[1:] + self.clients_off[:-1])[went]
@@ -324,7 +352,8 @@ def settings_of(run: Run) -> dict[str, Any]:
     """What goes into the inputs of a certificate."""
     t, terms = run.trace, run.terms
     known = terms.smoothness
-    return {
+    told = {"rounding": terms.rounding} if terms.rounding else {}
+    return told | {
         "T": len(t.gamma),
         "γ": float(t.gamma[0]),
         "largest γ of the theorem": terms.longest,

@@ -6,6 +6,7 @@ never from what it was told or noted; shifts are made again by a loop of a few l
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -316,6 +317,41 @@ def single_precision(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge(problem))
 
 
+@worlds.world(run=once, strengths=(150, 40))
+def a_ridge_added_in_double_precision(rng: Rng, strength: float) -> Instance:
+    """Gradients in float32 and a penalty in float64: no number shows what its rounding is, so it is told."""
+    made = drawn(rng, n=2, d=4)
+    problem = Quadratics(made.H + 0.01 * np.eye(4), made.b, made.x0)
+    grads = [lambda x, g=g: g(x).astype(np.float32).astype(float) + 0.01 * x for g in made.grads()]
+    arguments = {
+        "problem": problem,
+        "grads": grads,
+        "compressor": TopK(3),
+        "T": int(strength),
+        "mu": problem.mu,
+        "rounding": 1.2e-7,
+    }
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once)
+def to_nothing(rng: Rng, strength: float) -> Instance:
+    """The optimum is 0, and the run goes on until its squares are too small to be numbers."""
+    problem = flat(float(np.exp(rng.standard_normal())), rng.standard_normal(2))
+    arguments = {
+        "problem": problem,
+        "compressor": Identity(),
+        "T": 300,
+        "mu": problem.mu,
+        "step": 0.9 / problem.L,
+        "init": "dense",
+    }
+    judged = judge(problem)
+    return Instance(
+        arguments, lambda went: {k: v for k, v in judged(went).items() if k != "linear-rate"}
+    )
+
+
 @worlds.world(run=once, strengths=(0, 1))
 def one_step_of_the_linear_rate(rng: Rng, strength: float) -> Instance:
     """f = ½‖x‖² with L = 100 handed in, one step; or (1) two."""
@@ -518,13 +554,88 @@ def tampered(problem: Quadratics, change: Callable[[np.ndarray], np.ndarray]) ->
 
 
 @worlds.world(
-    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.5, 0.9), broken_from=0.5, rising=False
+    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.9, 0.98), broken_from=0.98, rising=False
 )
 def gradients_too_small(rng: Rng, strength: float) -> Instance:
     """Gradients are multiplied by so much (½ forgotten, a mean for a sum), nothing compressed."""
     problem = drawn(rng)
     grads = tampered(problem, lambda g: strength * g)
     arguments = {"problem": problem, "compressor": Identity(), "grads": grads}
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.5, 0.9), rising=False)
+def gradients_too_small_for_top_k(rng: Rng, strength: float) -> Instance:
+    """The same with Top-3 of 6."""
+    problem = drawn(rng)
+    grads = tampered(problem, lambda g: strength * g)
+    arguments = {"problem": problem, "compressor": TopK(3), "grads": grads}
+    return Instance(arguments, judge(problem))
+
+
+def hooked(problem: Quadratics, hook: Callable[[Any], Any]) -> list[Any]:
+    """Gradients of torch, of parameters with ``register_hook(hook)``, as a training script has."""
+    import torch
+
+    def gradient(H: np.ndarray, b: np.ndarray) -> Any:
+        A, c = torch.from_numpy(H), torch.from_numpy(b)
+
+        def of(x: np.ndarray) -> np.ndarray:
+            p = torch.from_numpy(x).requires_grad_()
+            p.register_hook(hook)
+            (p @ A @ p / 2 - c @ p).backward()
+            assert p.grad is not None
+            return p.grad.numpy()
+
+        return of
+
+    return [gradient(H, b) for H, b in zip(problem.H, problem.b, strict=True)]
+
+
+@worlds.world(
+    run=once, breaks=c.GRADIENTS, strengths=(0.1, 0.7, 0.9), broken_from=0.7, rising=False
+)
+def a_hook_that_clips(rng: Rng, strength: float) -> Instance:
+    """``register_hook`` clamps gradients to that share of the largest first entry; nothing compressed."""
+    problem = drawn(rng)
+    most = strength * float(np.abs(problem.gradients(problem.x0[None])).max())
+    grads = hooked(problem, lambda g: g.clamp(-most, most))
+    arguments = {"problem": problem, "compressor": Identity(), "grads": grads, "T": 10}
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.5, 0.9), rising=False)
+def a_hook_that_halves(rng: Rng, strength: float) -> Instance:
+    """``register_hook`` multiplies by so much, as for an average over two processes."""
+    problem = drawn(rng)
+    grads = hooked(problem, lambda g: strength * g)
+    arguments = {"problem": problem, "compressor": Identity(), "grads": grads, "T": 10}
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(0.3, 0.1, 0.01))
+def a_decay_left_out(rng: Rng, strength: float) -> Instance:
+    """f has a ridge penalty of that share of L, which its gradients leave out; nothing compressed."""
+    made = drawn(rng)
+    weight = strength * made.L
+    problem = Quadratics(made.H + weight * np.eye(6), made.b, made.x0)
+    arguments = {"problem": problem, "compressor": Identity(), "grads": made.grads()}
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once, breaks=c.GRADIENTS, strengths=(1, 0.1, 0.01))
+def a_loader_that_comes_round(rng: Rng, strength: float) -> Instance:
+    """Three batches in turn, which differ by so much; asked after the run, the first one is due again."""
+    problem = drawn(rng)
+    off = strength * rng.standard_normal((3, *problem.b.shape))
+    off -= off.mean(axis=0)
+
+    def turning(i: int, g: Any) -> Any:
+        batches = itertools.cycle(off[:, i])
+        return lambda x: g(x) + next(batches)
+
+    grads = [turning(i, g) for i, g in enumerate(problem.grads())]
+    arguments = {"problem": problem, "compressor": TopK(3), "grads": grads}
     return Instance(arguments, judge(problem))
 
 
@@ -560,6 +671,25 @@ def a_least_value_too_high(rng: Rng, strength: float) -> Instance:
     problem = drawn(rng)
     f_inf = problem.best + strength * problem.start
     arguments = {"problem": problem, "compressor": TopK(3), "f_inf": f_inf}
+    return Instance(arguments, judge(problem))
+
+
+@worlds.world(run=once, breaks=c.LOWER, strengths=(0.5, 0.2, 0.05), broken_from=1)
+def another_run_for_the_least(rng: Rng, strength: float) -> Instance:
+    """f* is taken from a run that was not at the end, above it by that share; few steps, L far too large.
+
+    Nothing contradicts it: what the linear rate says must be true all the same.
+    """
+    problem = drawn(rng)
+    arguments = {
+        "problem": problem,
+        "compressor": Identity(),
+        "f_inf": problem.best + strength * problem.start,
+        "mu": problem.mu,
+        "L": 20 * problem.L,
+        "smoothness": 20 * problem.clients,
+        "T": 3,
+    }
     return Instance(arguments, judge(problem))
 
 
@@ -860,6 +990,36 @@ def gradients_that_are_sent(rng: Rng, strength: float) -> Instance:
     return Instance(
         {"v": v, "compressor": TopK(k), "d": d},
         lambda made: {"contraction": ratio <= made[0].bound},
+    )
+
+
+def pickled(v: np.ndarray, stated: float) -> tuple[Certificate, ...]:
+    """What is said of a compressor that boasts, after a checkpoint: the numbers of ``state_dict``."""
+    import torch
+
+    from whp.distributed._error_feedback.hook import EF21State
+
+    def state() -> EF21State:
+        return EF21State(torch.nn.Linear(2, 2), compressor=Boasts(20, stated))
+
+    first, later = state(), state()
+    first._alpha, first._looked = stated, 1
+    values, indices, _ = first.compressor.difference(v, np.zeros_like(v))
+    first._measure(
+        torch.from_numpy(v), torch.from_numpy(values), torch.from_numpy(np.asarray(indices))
+    )
+    later._recall({"record": first._record()})
+    return later.certificates[:1]
+
+
+@worlds.world(run=pickled, expects=Verdict.FAILS, strengths=(0.9, 0.7))
+def a_checkpoint_forgets_nothing(rng: Rng, strength: float) -> Instance:
+    """Top-20 of 200 states that α; what was seen before a checkpoint is said after it."""
+    v = rng.standard_normal(200).astype(np.float32)
+    squares = np.sort(v.astype(np.float64) ** 2)
+    ratio = float(squares[:180].sum() / squares.sum())
+    return Instance(
+        {"v": v, "stated": strength}, lambda made: {"contraction": ratio <= made[0].bound}
     )
 
 
