@@ -68,6 +68,22 @@ def test_bad_curves_are_named(change, named):
         fit_forgetting_curve(**(good | change))
 
 
+def test_a_demand_is_decided_by_the_interval_of_the_best_one():
+    I, t = np.repeat([75.0, 150, 300, 600, 1200], 6), np.tile([0.0, 10, 30, 100, 300, 1000], 5)  # noqa: E741
+    seen = np.random.default_rng(0).binomial(2000, curve(I, t)) / 2000
+    told = fit_forgetting_curve(I, t, seen).certificates[0]
+    assert told.verdict is Verdict.UNMEASURED
+    for within, verdict in (
+        (1.01 * told.bound, Verdict.HOLDS),
+        (0.99 * told.bound, Verdict.INCONCLUSIVE),
+        (20.0, Verdict.VACUOUS),  # all that were tried
+    ):
+        certificate = fit_forgetting_curve(I, t, seen, within=within).certificates[0]
+        assert (certificate.verdict, certificate.bound) == (verdict, within)
+    with pytest.raises(ValueError, match=r"within must be in \(1, inf\), got 1"):
+        fit_forgetting_curve(I, t, seen, within=1)
+
+
 def test_flat_data_have_no_best_interval():
     I, t = np.repeat([15.0, 60, 240, 960], 5), np.tile([10.0, 30, 100, 300, 1000], 4)  # noqa: E741
     R = curve(I, t, c=0.0)

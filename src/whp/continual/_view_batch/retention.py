@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from whp.certificate import Certificate, Status
 from whp.continual._view_batch import theorems as th
 from whp.intervals import Estimate
-from whp.validate import as_vector
+from whp.validate import as_real, as_vector
 
 __all__ = ["ForgettingCurve", "fit_forgetting_curve"]
 
@@ -111,7 +111,13 @@ def _fit(
 
 
 def fit_forgetting_curve(
-    interval: Any, elapsed: Any, retention: Any, *, n: Any = None, groups: Any = None
+    interval: Any,
+    elapsed: Any,
+    retention: Any,
+    *,
+    n: Any = None,
+    groups: Any = None,
+    within: float | None = None,
 ) -> ForgettingCurve:
     """Fit the paper's model of retention by weighted least squares.
 
@@ -123,6 +129,10 @@ def fit_forgetting_curve(
         Rows behind each share; weights are their roots.
     groups : array-like, optional
         Points that belong together, e.g. by their seed; by default each point is independent.
+    within : float, optional
+        A factor above 1 by which the best interval may differ from the fitted one, each plus one: a
+        demand that ``best-interval`` decides. Without it the certificate says which factor is sure.
+
     Returns
     -------
     ForgettingCurve
@@ -147,6 +157,7 @@ def fit_forgetting_curve(
     rows = np.ones(len(I)) if n is None else as_vector(n, "n", size=len(I))
     if rows.min() <= 0:
         raise ValueError(f"n must be above 0, got {rows.min():g}")
+    within = None if within is None else as_real(within, "within", low=1, open_ends=True)
     weight = np.sqrt(rows / rows.max())
     labels = np.arange(len(I))
     if groups is not None:
@@ -174,6 +185,7 @@ def fit_forgetting_curve(
         LEVEL,
         determined,
         {"c": float(theta[2]), "points": len(I), "groups": int(labels.max()) + 1},
+        within,
     )
     broken = [a for a in certificate.conditions if a.status is Status.VIOLATED]
     reason = "; ".join(f"not so: {a.statement} ({a.evidence})" for a in broken)

@@ -385,7 +385,7 @@ BEST_INTERVAL = Theorem(
     scope=FITTED,
     source=Derived("view-batch#best-interval", extends=f"the retention model of {PAPER}"),
     conditions=(CURVED, DETERMINED, INSIDE, FORM, POINTS),
-    needs="runs at the fitted interval and beside it.",
+    needs="within=, the factor that would do: it is then decided by the interval of I*.",
     remedy="more rows, or more intervals near the best one.",
 )
 
@@ -398,8 +398,9 @@ def best_interval(
     level: float,
     determined: Answer,
     inputs: Mapping[str, Scalar],
+    within: float | None = None,
 ) -> Certificate:
-    """How sharply a fit says which interval is best.
+    """How sharply a fit says which interval is best, or whether as sharply as is demanded.
 
     Parameters
     ----------
@@ -411,21 +412,27 @@ def best_interval(
         Least and largest interval in the data.
     determined : Answer
         To DETERMINED.
+    within : float, optional
+        The demand, a factor.
     """
     low, high = ends
     factor = math.inf
     if low > -1 and math.isfinite(high):
         factor = max((high + 1) / (best + 1), (best + 1) / (low + 1))
-    within = tried[0] <= low and high <= tried[1]
+    inside = tried[0] <= low and high <= tried[1]
+    known = None
+    if within is not None:  # the best interval is anywhere between the ends
+        known = Estimate.between(1.0, factor, value=1.0, level=level, method="sandwich")
     return BEST_INTERVAL(
-        bound=factor,
+        bound=factor if within is None else within,
         confidence=level,
+        measured=known,
         trivial=(tried[1] + 1) / (tried[0] + 1),
         answers=(
             CURVED.check(curvature[0] > 0, f"c in [{curvature[0]:.3g}, {curvature[1]:.3g}]"),
             determined,
             INSIDE.check(
-                within, f"[{low:.4g}, {high:.4g}]; {tried[0]:g} to {tried[1]:g} were tried"
+                inside, f"[{low:.4g}, {high:.4g}]; {tried[0]:g} to {tried[1]:g} were tried"
             ),
             FORM.unchecked("a few intervals cannot tell one smooth curve from another"),
             POINTS.unchecked("shares do not show which test rows and trainings they come from"),

@@ -785,17 +785,20 @@ def judge_best(best: float | None) -> Callable[[Any], Truths]:
         if best is None:
             return {"best-interval": False}
         factor = max((best + 1) / (given.value + 1), (given.value + 1) / (best + 1))
-        covered = given.low <= best <= given.high and factor <= curve.certificates[0].bound
-        return {"best-interval": bool(covered)}
+        certificate = curve.certificates[0]
+        covered = certificate.measured is not None or given.low <= best <= given.high
+        return {"best-interval": bool(covered and factor <= certificate.bound)}
 
     return truths
 
 
-def fitted(interval: Array, elapsed: Array, retention: Array, n: Array) -> Any:
+def fitted(
+    interval: Array, elapsed: Array, retention: Array, n: Array, within: float | None = None
+) -> Any:
     """The fit."""
     from whp.continual import fit_forgetting_curve
 
-    return fit_forgetting_curve(interval, elapsed, retention, n=n)
+    return fit_forgetting_curve(interval, elapsed, retention, n=n, within=within)
 
 
 def retained(
@@ -825,6 +828,13 @@ def a_best_interval(rng: Rng, strength: float) -> Instance:
 def a_sharp_best_interval(rng: Rng, strength: float) -> Instance:
     """It falls off twice as fast around 200 steps."""
     return retained(rng, 200, 0.3, 1000)
+
+
+@worlds.world(run=fitted, strengths=(2, 1.3))
+def a_demand(rng: Rng, strength: float) -> Instance:
+    """The same from 20,000 test rows, and the best interval is wanted to that factor."""
+    made = retained(rng, 200, 0.3, 20_000)
+    return Instance({**made.arguments, "within": strength}, made.truths)
 
 
 @worlds.world(run=fitted, breaks=t.CURVED, strengths=(400, 5000), rising=False)
