@@ -11,12 +11,7 @@ import torch
 from pipelines import VOCAB, D, batch, make, parts, same
 from torch import nn
 
-from whp.distributed import (
-    PipelineTrainer,
-    Simulator,
-    UnrecoverableStageError,
-    descent_with_jumps,
-)
+from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError, descent_with_jumps
 from whp.distributed._checkfree.compute import digest
 from whp.distributed.char_lm import Embed, Head, cross_entropy
 

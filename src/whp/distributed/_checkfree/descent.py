@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -255,9 +255,9 @@ def _real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
-def _grads(parameters: list[Tensor]) -> list[Tensor]:
+def _grads(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
 
 
-def _anyhow(parameters: list[Tensor]) -> list[Tensor]:
+def _anyhow(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [torch.randn_like(p) for p in parameters]

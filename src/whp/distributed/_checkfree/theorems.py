@@ -278,15 +278,7 @@ FASTER = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("checkfree#beats-redundancy", extends=f"{PAPER}, Table 2"),
-    conditions=(
-        INDEPENDENT_FAILURES,
-        ALL_RECOVERIES,
-        ALIKE,
-        LONGEST,
-        ANY_MOMENT,
-        REACHED,
-        RATIO,
-    ),
+    conditions=(INDEPENDENT_FAILURES, ALL_RECOVERIES, ALIKE, LONGEST, ANY_MOMENT, REACHED, RATIO),
     needs="more recoveries, or more pairs of runs.",
     remedy="compute twice, or keep checkpoints.",
 )
@@ -807,7 +799,10 @@ def beats_redundancy(
     value, low, high = (
         time_factor(r, p, s, t)
         for r, p, s in zip(
-            (ratio.value, max(ratio.low, 0.0), ratio.high), (P.value, P.low, P.high), ends, strict=True
+            (ratio.value, max(ratio.low, 0.0), ratio.high),
+            (P.value, P.low, P.high),
+            ends,
+            strict=True,
         )
     )
     measured = Estimate.between(
@@ -859,7 +854,9 @@ def _independent(log: np.ndarray) -> Answer:
     """By two tests at half the level each: of neighbours, and of stretches of the log."""
     ones = int(log.sum())
     if min(ones, log.size - ones) < 10:
-        return INDEPENDENT_FAILURES.unchecked("fewer than ten iterations with, or without, a failure")
+        return INDEPENDENT_FAILURES.unchecked(
+            "fewer than ten iterations with, or without, a failure"
+        )
     p = min(1.0, 2 * min(runs_test(log), stretches_test(log)))
     share = ones / log.size
     apart = 2.5 * math.sqrt(2 * STRETCHES / log.size * share * (1 - share))

@@ -85,9 +85,7 @@ class Vault:
     """
 
     def __init__(
-        self,
-        directory: Path | None,
-        temporary: tempfile.TemporaryDirectory[str] | None = None,
+        self, directory: Path | None, temporary: tempfile.TemporaryDirectory[str] | None = None
     ) -> None:
         self.directory, self.temporary = directory, temporary
         self.token = secrets.token_hex(4)

@@ -774,9 +774,7 @@ def a_little_more_than_the_longest_seen(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, covers(1.2 * (1 + 0.5 * (mean / 0.1 + 0.5)), 4.0))
 
 
-@worlds.world(
-    run=t.beats_redundancy, breaks=t.ANY_MOMENT, strengths=(1.0, 0.75), noticeable=False
-)
+@worlds.world(run=t.beats_redundancy, breaks=t.ANY_MOMENT, strengths=(1.0, 0.75), noticeable=False)
 def failures_late_in_an_iteration(rng: Rng, strength: float) -> Instance:
     """Stages die when memory is fullest, at that share of an iteration, in every second one."""
     return cost(rng, P=0.5, hang=0.0, n=4000, wasted=strength, spread=0.001)
