@@ -28,10 +28,10 @@ def _kinds() -> tuple[Any, Any]:
 
         def __init__(self, d: int) -> None:
             super().__init__()
-            self.inner, self.outer = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+            self.inner, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
         def forward(self, x: Any) -> Any:
-            return x + self.outer(torch.tanh(self.inner(x)))
+            return x + self.out(torch.tanh(self.inner(x)))
 
     class Shift(nn.Module):
         """x + b, perhaps with dropout of what is added."""
