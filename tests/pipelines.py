@@ -79,3 +79,17 @@ class Deadly(nn.Module):
         if self.dies and x.shape[0] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return self.block(x)
+
+
+class Turning(nn.Module):
+    """An embedding with tables that are no real numbers: turns, and a whole number beyond doubles."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+        self.register_buffer("turns", torch.polar(torch.ones(4), torch.arange(4.0)))
+        self.register_buffer("key", torch.tensor(2**60 + 1))
+        self.register_buffer("mask", torch.tensor([True, False, True, True]))
+
+    def forward(self, x):
+        return self.layer(x) * self.turns.imag * self.mask

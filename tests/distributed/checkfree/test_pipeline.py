@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from pipelines import VOCAB, D, Deadly, Slow, alive, batch, make, parts, same, worse
+from pipelines import VOCAB, D, Deadly, Slow, Turning, alive, batch, make, parts, same, worse
 from torch import nn
 
 from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError, recover
@@ -323,10 +323,10 @@ def test_double_precision_and_running_means_are_carried():
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     with make(PipelineTrainer, mode="checkpoint", checkpoint_dir=tmp_path) as tr:
         tr.step(batch(0))
-        path = tmp_path / "stage-3-0.pt"
+        (path,) = tmp_path.glob("stage-3-0-*.pt")
         path.write_bytes(path.read_bytes()[:-100] + bytes(100))
         tr.kill(3)
-        with pytest.raises(UnrecoverableStageError, match=r"stage-3-0.pt is not what was written"):
+        with pytest.raises(UnrecoverableStageError, match=r"stage-3-0-\w+.pt is not what was"):
             tr.step(batch(1))
 
 
@@ -434,3 +434,51 @@ def test_odd_microbatches_are_told_and_bad_batches_named():
     factories = (lambda: parts()[0], [lambda: Block(D, 2, 8)] * 4, lambda: parts()[2])
     one, two = make(Simulator, factories), make(Simulator, factories)
     assert not same(one.state_dict(), two.state_dict())
+
+
+def test_buffers_of_every_kind_come_back_from_a_copy():
+    torch.manual_seed(0)
+    blocks = [nn.Linear(4, 4) for _ in range(4)]
+    x, y = torch.randn(8, 3), torch.randn(8, 1)
+    model = Turning(), blocks, nn.Linear(4, 1), nn.MSELoss()
+    with PipelineTrainer(*model, microbatches=2, audit=True) as tr:
+        tr.step((x, y))
+        before = tr.state_dict()
+        tr.kill(0)
+        tr.step((x, y))
+        after = tr.state_dict()
+        assert not same(before, after, [f"embed.{k}" for k in ("turns", "key", "mask")])
+        assert tr.certificates()[1].verdict == "holds"
+
+
+GUARD = """
+import torch
+class Guarded(torch.optim.SGD):
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.shape == (1, 4) and p.grad.abs().max() > 100:
+                    raise FloatingPointError("too large a step")
+        return super().step(closure)
+"""
+
+
+@pytest.mark.parametrize("kind", [Simulator, PipelineTrainer])
+def test_an_optimizer_that_raises_on_one_stage_costs_one_update(kind):
+    """Others have stepped, so the iteration counts; training goes on, and the certificate says what is missing."""
+    space = {"__name__": "made_in_a_test"}
+    exec(GUARD, space)
+    torch.manual_seed(0)
+    blocks = [nn.Linear(4, 4) for _ in range(4)]
+    x, y = torch.randn(8, 3), torch.randn(8, 1)
+    given = {"microbatches": 2, "clip": None, "lr": 1e-6, "optimizer": space["Guarded"]}
+    with kind(nn.Linear(3, 4), blocks, nn.Linear(4, 1), nn.MSELoss(), **given) as tr:
+        tr.step((x, y))
+        with pytest.raises((RuntimeError, FloatingPointError), match="too large a step"):
+            tr.step((x, 1e6 * y))
+        assert [tr.step((x, y)).iteration for _ in range(2)] == [2, 3]
+        assert tr.committed == [0, 1, 2, 3]
+        assert tr.state_dict()
+        c = tr.certificates()[3]
+        assert c.verdict == "fails"
+        assert 1 <= c.inputs["updates too many or too few"] <= 2  # and that of the head's copy

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from pipelines import D, batch, make, parts
 
 from whp.distributed import Simulator, UnrecoverableStageError, recover
+from whp.distributed._checkfree.audit import mixture
 from whp.distributed._checkfree.recovery import copies, neighbour_weights, plan, twin
 from whp.distributed.char_lm import Block
 
@@ -137,3 +138,12 @@ def test_masks_and_counters_are_copied():
     made = recover(a, b, 1, 1)
     assert made["m"].tolist() == [True, False]
     assert made["n"] == 3
+
+
+def test_large_norms_are_weights_too():
+    """Their sum is beyond floats."""
+    near = {"w": torch.ones(2)}, {"w": torch.zeros(2)}
+    assert recover(*near, 1.5e308, 0.5e308)["w"].tolist() == pytest.approx([0.75, 0.75])
+    assert mixture((1.5e308, 0.5e308), "grad") == pytest.approx((0.75, 0.25))
+    with pytest.raises(ValueError, match="eps"):
+        recover(*near, 1, 2, eps=-5)

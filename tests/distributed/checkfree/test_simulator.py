@@ -1,12 +1,18 @@
 import copy
 import math
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pipelines import VOCAB, D, batch, make, parts, same
 from torch import nn
 
-from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError
+from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError, descent_with_jumps
+from whp.distributed._checkfree.compute import digest
 from whp.distributed.char_lm import Embed, Head, cross_entropy
 
 
@@ -204,3 +210,148 @@ def test_a_frozen_layer_stays_as_it_was():
     sim._sites[2].calls["2"][1].eval()
     sim.evaluate([batch(0)])
     assert [m.training for m in sim._sites[2].calls["2"].modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_what_is_counted_survives_any_copy(way):
+    sim = make(Simulator, audit=True, optimizer=torch.optim.SGD)
+    sim.step(batch(0))
+    other = way(sim)
+    sim.step(batch(1))
+    for t in (1, 2):
+        other.step(batch(t))
+    for trainer, n in ((sim, 2), (other, 3)):
+        c = trainer.certificates()[3]
+        assert (str(c.verdict), c.inputs["updates of units"]) == ("holds", 8 * n)
+
+
+def test_a_step_that_calls_the_one_it_inherits_is_one_update():
+    """Both have hooks, once the class that is inherited from was used by anybody."""
+    torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+
+    class Upon(torch.optim.SGD):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    sim = make(Simulator, optimizer=Upon)
+    sim.step(batch(0))
+    sim.step(batch(1))
+    assert sim.certificates()[3].verdict == "holds"
+    sim._sites[2].units["2"].optimizer.step()
+    assert sim.certificates()[3].verdict == "fails"
+
+
+@pytest.mark.parametrize("where", [None, "shared"])
+def test_checkpoints_are_a_trainers_own(where, tmp_path):
+    """Trainers that share a directory, and copies of one, go back to what they saved themselves."""
+    given = {"fallback": "checkpoint", "checkpoint_every": 2}
+    if where:
+        given["checkpoint_dir"] = tmp_path
+    first = make(Simulator, **given)
+    start = first.state_dict()
+    first.step(batch(0))
+    copied = copy.deepcopy(first)
+    other = make(Simulator, parts(seed=1), **given)
+    for t in range(1, 6):  # saves, and removes what it saved before
+        first.step(batch(t))
+        other.step(batch(t))
+    first.close()
+    for stage in (2, 3):
+        copied.kill(stage)
+    copied.marks()
+    assert copied.recoveries[0].how == "rolled back"
+    assert copied.iteration == 0
+    assert not same(start, copied.state_dict())
+
+
+def test_a_rule_that_makes_no_average_is_remembered():
+    sim = make(Simulator, audit=True, rule="random")
+    for t, rule in enumerate(("grad", "grad", "grad")):
+        sim.step(batch(t))
+        sim.kill(2)
+        sim.marks()
+        sim.replace_rule(rule)
+    assert sim.certificates()[0].verdict == "void"
+    with pytest.raises(AttributeError):
+        sim.audit = False
+
+
+def test_weights_that_are_not_finite_are_what_the_formula_gives():
+    sim = make(Simulator, audit=True)
+    for stage in (1, 3):
+        next(iter(sim._sites[stage].units[str(stage)].parameters)).data[0] = math.nan
+    sim.kill(2)
+    sim.marks()
+    assert sim.certificates()[0].verdict == "holds"
+
+
+class Extra(nn.Linear):
+    """A layer with a state that is no tensor."""
+
+    def get_extra_state(self):
+        return {"scale": 3}
+
+    def set_extra_state(self, state):
+        self.scale = state["scale"]
+
+
+def test_extra_state_is_copied():
+    torch.manual_seed(0)
+    blocks = [Extra(4, 4) for _ in range(4)]
+    sim = Simulator(nn.Linear(3, 4), blocks, nn.Linear(4, 1), nn.MSELoss(), audit=True)
+    sim.step((torch.randn(8, 3), torch.randn(8, 1)))
+    sim.kill(2)
+    sim.kill(0)
+    sim.marks()
+    assert sim.state_dict()["stages.2._extra_state"] == {"scale": 3}
+    assert {str(c.verdict) for c in sim.certificates()} == {"holds"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda s: s["kept"][1].add_(1e-7), lambda s: s["table"].__setitem__(5000, 1.0)],
+    ids=["list", "array"],
+)
+def test_a_digest_sees_into_lists_and_arrays(change):
+    state = {"kept": [torch.zeros(9), torch.ones(9)], "table": np.zeros(10_000)}
+    before = digest(state)
+    assert digest(copy.deepcopy(state)) == before
+    change(state)
+    assert digest(state) != before
+
+
+def test_another_device_is_pretended():
+    script = Path(__file__).with_name("on_a_device.py")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["recover", "grad", "random"]
+
+
+@pytest.mark.gpu
+def test_stages_are_lost_and_regained_on_a_device():
+    if not torch.cuda.is_available():
+        pytest.skip("no device")
+    torch.manual_seed(0)
+    model = nn.Linear(3, 4), [nn.Linear(4, 4) for _ in range(5)], nn.Linear(4, 1)
+    ends, blocks = (model[0].cuda(), model[2].cuda()), [b.cuda() for b in model[1]]
+    x, y = torch.randn(8, 3).cuda(), torch.randn(8, 1).cuda()
+    sim = Simulator(ends[0], blocks, ends[1], nn.MSELoss(), microbatches=2, audit=True)
+    for lost in ((), (2,), (0,), (4,)):
+        for stage in lost:
+            sim.kill(stage)
+        sim.step((x, y))
+    assert all(v.is_cuda for v in sim.state_dict().values())
+    assert {str(c.verdict) for c in sim.certificates()} == {"holds"}
+    plain = Simulator(
+        ends[0],
+        blocks,
+        ends[1],
+        nn.MSELoss(),
+        optimizer=torch.optim.SGD,
+        clip=None,
+        lr_boost=1.0,
+        lr=1e-2,
+        microbatches=2,
+    )
+    c = descent_with_jumps(plain, (x, y), 6, floor=0.0, kills={2: [2]})
+    assert c.verdict in ("holds", "vacuous")

@@ -1,3 +1,4 @@
+import itertools
 import math
 import pickle
 
@@ -184,4 +185,66 @@ def test_runs_of_failures():
     assert t.runs_test(rng.random(2000) < 0.05) > 0.01
     clustered = np.repeat(rng.random(200) < 0.05, 10)
     assert t.runs_test(clustered) < 1e-6
-    assert math.isnan(t.runs_test(np.zeros(100, dtype=bool)))
+    assert t.runs_test(np.zeros(100, dtype=bool)) == 1
+
+
+@pytest.mark.parametrize("ones", [1, 3, 5])
+def test_the_law_of_runs_is_that_of_all_orders(ones):
+    """Against counting every order of a short log."""
+    n = 8
+    logs = [np.isin(np.arange(n), at) for at in itertools.combinations(range(n), ones)]
+    runs = [int(x[0]) + int((x[1:] & ~x[:-1]).sum()) for x in logs]
+    for x, seen in zip(logs, runs, strict=True):
+        low, high = np.mean([r <= seen for r in runs]), np.mean([r >= seen for r in runs])
+        assert t.runs_test(x) == pytest.approx(min(1.0, 2 * min(low, high)))
+
+
+def test_neighbours_among_rare_failures_are_no_cluster():
+    """Ten in a thousand: two of them are neighbours in one log of twelve."""
+    x = np.zeros(1000, dtype=bool)
+    x[50:950:100] = x[51] = True
+    assert t.runs_test(x) > 0.1
+    assert t.stretches_test(x) > 0.1
+    x[:] = False
+    x[500:510] = True
+    assert max(t.runs_test(x), t.stretches_test(x)) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"failed": [3, 17, 250]}, "failed must say of each iteration"),
+        ({"failed": [0, 2, 1]}, "failed must say of each iteration"),
+        ({"failed": [0.0, math.nan, 1.0]}, "failed must say of each iteration"),
+        ({"failed": ["0", "1"]}, "failed must hold real numbers"),
+        ({"failed": []}, "at least one iteration"),
+        ({"seconds": ["0,3"]}, "seconds must hold real numbers"),
+        ({"delta": 1.5}, "delta"),
+        ({"delta": math.nan}, "delta"),
+        ({"ratio": 1.4}, "ratio must be an Estimate"),
+        ({"ratio": Estimate(-1.4, -1.5, -1.3, 0.99, 10, "t")}, "ratio must be positive"),
+    ],
+)
+def test_arguments_of_the_cost_are_named(change, named):
+    failed = log()
+    given = {"ratio": ratio(1.4), "failed": failed, "seconds": np.full(int(failed.sum()), 0.3)}
+    # The type checker of the tests may be first.
+    with pytest.raises((TypeError, ValueError), match=f"{named}|Type-check error"):
+        beats_redundancy(**(given | COST | change))
+
+
+def test_the_longest_that_was_seen_bounds_nothing():
+    failed = log()
+    seconds = np.random.default_rng(0).uniform(0.1, 0.5, int(failed.sum()))
+    c = beats_redundancy(ratio(1.4), failed, seconds, **COST | {"longest": float(seconds.max())})
+    assert c.verdict is Verdict.VOID
+
+
+def test_a_claim_on_all_recoveries_is_measured_by_all_or_not_at_all():
+    blind = {"difference": None, "spread": None, "changed": None, "compared": None}
+    two = [recovered(), recovered(**blind)]
+    assert t.rebuilt(two).verdict is Verdict.UNMEASURED
+    assert t.untouched(two).verdict is Verdict.UNMEASURED
+    ends = [recovered(ends=1, ends_changed=0, ends_compared=1), recovered(ends=1)]
+    assert t.ends_restored(ends).verdict is Verdict.UNMEASURED
+    assert t.rebuilt([recovered(rule="zero", difference=None), recovered()]).verdict is Verdict.VOID

@@ -22,15 +22,22 @@ def mixture(norms: Sequence[float], rule: str) -> tuple[float, ...]:
     """Shares of the sources of a rebuilt stage: one for a copy, two that add up to one."""
     if len(norms) == 1:
         return (1.0,)
-    before, after = (n + ADDED for n in norms)
     usable = all(math.isfinite(n) and n >= 0 for n in norms)
     if rule == "uniform" or not usable:
         return 0.5, 0.5
+    before, after = ((n + ADDED) / max(1.0, *norms) for n in norms)
     return before / (before + after), after / (before + after)
 
 
-def _number(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+def _number(value: Any) -> bool:
+    return isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Of counters, masks and extra state."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return torch.equal(a.cpu(), b.cpu())
+    return bool(a == b)
 
 
 def _double(tensor: Tensor) -> Tensor:
@@ -46,7 +53,9 @@ def _in_digits(difference: Tensor, sources: list[Tensor], kind: torch.dtype) -> 
     size = torch.stack([s.abs() for s in sources]).amax(dim=0)
     info = torch.finfo(kind)
     digit = (size * info.eps).clamp_min(info.smallest_normal * info.eps)
-    off = (difference.abs() / digit).nan_to_num(nan=math.inf, posinf=math.inf)
+    # No difference is none, even from something infinite.
+    off = torch.where(difference == 0, 0.0, difference.abs() / digit)
+    off = off.nan_to_num(nan=math.inf, posinf=math.inf)
     return float(off.max())
 
 
@@ -62,16 +71,20 @@ def rebuilt_differs(
     worst = 0.0
     for name, got in made.items():
         parts = [state[name] for state in near]
-        if any(p.shape != got.shape for p in parts):
+        if any(getattr(p, "shape", ()) != getattr(got, "shape", ()) for p in parts):
             return math.inf
         if not _number(parts[0]):
-            worst = max(worst, 0.0 if torch.equal(got.cpu(), parts[0].cpu()) else math.inf)
+            worst = max(worst, 0.0 if _same(got, parts[0]) else math.inf)
             continue
         wide = [_double(p) for p in parts]
         wanted = torch.zeros_like(wide[0])
         for share, part in zip(shares, wide, strict=True):
             wanted += share * part
-        worst = max(worst, _in_digits(_double(got) - wanted, wide, parts[0].dtype))
+        made_here = _double(got)
+        # Where training has diverged the formula gives NaN or infinity, and so must what was made.
+        same = (made_here == wanted) | (made_here.isnan() & wanted.isnan())
+        off = torch.where(same, torch.zeros_like(wanted), made_here - wanted)
+        worst = max(worst, _in_digits(off, wide, parts[0].dtype))
     return worst
 
 

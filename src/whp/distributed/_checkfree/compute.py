@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ __all__ = [
     "Setting",
     "Stage",
     "Unit",
+    "as_bytes",
     "device_of",
     "digest",
     "draws_of_its_own",
@@ -116,6 +118,12 @@ def draws_of_its_own(device: torch.device) -> Iterator[None]:
         yield
 
 
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Its bytes on the processor, of whatever kind its numbers are."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return plain.contiguous().reshape(-1).view(torch.uint8)
+
+
 def digest(tensors: Mapping[Any, Any]) -> str:
     """Of names and bytes of all tensors and numbers in a nested mapping."""
     made = hashlib.blake2b(digest_size=16)
@@ -124,11 +132,15 @@ def digest(tensors: Mapping[Any, Any]) -> str:
         if isinstance(value, Mapping):
             for k in sorted(value, key=str):
                 add(f"{name}.{k}", value[k])
+        elif isinstance(value, list | tuple):  # Shampoo and SOAP keep lists of tensors
+            made.update(f"{name} {len(value)}".encode())
+            for i, part in enumerate(value):
+                add(f"{name}.{i}", part)
         elif isinstance(value, Tensor):
             made.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            made.update(
-                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-            )
+            made.update(as_bytes(value).numpy().data)
+        elif isinstance(value, np.ndarray):  # its repr leaves out most of it
+            made.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
         else:
             made.update(f"{name} {value!r}".encode())
 
@@ -178,6 +190,7 @@ class Unit:
         self.whole_norm = 0.0  # the same before clipping
         self.factor = 1.0  # of the learning rate, in the iteration at hand
         self.since = self.steps = 0
+        self._depth = 0  # of calls of step within each other
         self.committed: tuple[str, ...] = ()
         self.new_buffers: Tensor | None = None  # of a copy: its owner's, until both commit
         self.fresh_optimizer()
@@ -189,23 +202,28 @@ class Unit:
         self.optimizer = self.setting.optimizer(self.parameters, lr) if self.parameters else None
         for group in self.optimizer.param_groups if self.optimizer else ():
             group["initial_lr"] = group["lr"]
+        self._count_steps()
+
+    def _count_steps(self) -> None:
         if self.optimizer is not None:
+            self.optimizer.register_step_pre_hook(self._steps)
             self.optimizer.register_step_post_hook(self._stepped)
 
-    def _stepped(self, *_: Any) -> None:
-        self.steps += 1
+    def _steps(self, *_: Any) -> None:
+        self._depth += 1
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Unit:
-        made = object.__new__(type(self))
-        memo[id(self)] = made
-        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
-        if made.optimizer is not None:  # a copied optimizer has lost its hooks
-            made.optimizer.register_step_post_hook(made._stepped)
-        return made
+    def _stepped(self, *_: Any) -> None:
+        # Hooks are called again within a step that calls its base class's, which is one update.
+        self._depth -= 1
+        self.steps += self._depth == 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._count_steps()  # a copied or unpickled optimizer has lost its hooks
 
     def digests(self) -> tuple[str, str]:
-        """Of its weights, and of its optimizer's state."""
-        state = self.optimizer.state_dict()["state"] if self.optimizer else {}
+        """Of its weights, and of its optimizer's state and settings."""
+        state = self.optimizer.state_dict() if self.optimizer else {}
         return digest(self.weights()), digest(state)
 
     def mark(self) -> None:
@@ -251,6 +269,7 @@ class Unit:
         else:
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.factor
+            self._depth = 0
             self.optimizer.step()
         if self.new_buffers is not None:
             self._take_buffers(self.new_buffers)
@@ -259,16 +278,18 @@ class Unit:
         self.mark()
 
     def buffers(self) -> Tensor | None:
-        """Running means and counters in one vector; None without any."""
-        parts = [b.detach().reshape(-1).double().cpu() for b in self.module.buffers()]
+        """Running means, counters and tables as bytes in one vector; None without any."""
+        parts = [as_bytes(b) for b in self.module.buffers()]
         return torch.cat(parts) if parts else None
 
     @torch.no_grad()
     def _take_buffers(self, vector: Tensor) -> None:
         at = 0
         for b in self.module.buffers():
-            b.copy_(vector[at : at + b.numel()].view_as(b))
-            at += b.numel()
+            size = b.numel() * b.element_size()
+            # A copy: a part of the vector may begin where such numbers must not.
+            b.copy_(vector[at : at + size].clone().view(b.dtype).view(b.shape))
+            at += size
 
     def discard(self) -> None:
         """Forget gradients."""
@@ -289,7 +310,10 @@ class Unit:
 
     def weights(self) -> dict[str, Tensor]:
         """State of the module."""
-        return {k: v.detach() for k, v in self.module.state_dict().items()}
+        return {
+            k: v.detach() if isinstance(v, Tensor) else v
+            for k, v in self.module.state_dict().items()
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything that training changes."""
@@ -453,15 +477,27 @@ class Stage:
         self.pending = True
 
     def commit(self) -> None:
-        """Step everything, copies too."""
-        for unit in self.units.values():
-            unit.commit()
+        """Step everything, copies too.
+
+        Others have stepped: if an optimizer raises here, that unit misses its update, which its
+        count shows, and the stage is where all others are.
+        """
+        units = [*self.units.values()]
         if self.setting.replicas == "full":
-            for unit in self.copies.values():
+            units += self.copies.values()
+        error: BaseException | None = None
+        for unit in units:
+            try:
                 unit.commit()
+            except BaseException as raised:
+                unit.discard()
+                unit.mark()
+                error = error or raised
         self.iteration += 1
         self.pending = False
         self._clear()
+        if error is not None:
+            raise error
 
     def discard(self) -> None:
         """Forget a batch that was not committed, and what it did to running means."""

@@ -495,8 +495,8 @@ class PipelineTrainer(Trainer):
         audited = self.audit and bool(lost) and not rolled
         averages = self._averages(transfers) if audited else []
         before = self._weights({s for t in averages for s in t.sources})
-        for rank in lost:
-            self._failures[rank] = self._failures.get(rank, 0) + 1
+        # Counted once this turn is complete: more may die meanwhile, and these are lost once.
+        failures = self._failures | {rank: self._failures.get(rank, 0) + 1 for rank in lost}
         if rolled:
             assert self._vault is not None
             states = {r: self._vault.read(r) for r in range(stages)}
@@ -504,7 +504,7 @@ class PipelineTrainer(Trainer):
             self._ask({r: ("load", states[r]) for r in range(stages)})
             top, self._norms = self._vault.iteration, list(self._vault.norms)
         if transfers or rolled:
-            order = ("rebuild", (top, transfers, self._failures))
+            order = ("rebuild", (top, transfers, failures))
             self._ask(dict.fromkeys(range(stages), order))
         marks = self._ask_all("marks", audited)
         seen: dict[str, Any] = {}
@@ -526,6 +526,7 @@ class PipelineTrainer(Trainer):
             if not rolled:
                 self._regained(transfers)
         self._lost -= lost
+        self._failures = failures
         self._rolling = False
         self._pool += [self._start() for _ in range(self.spares - len(self._pool))]
         return loss, known

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from whp.validate import as_choice
+from whp.validate import as_choice, as_real
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ __all__ = [
     "Transfer",
     "UnrecoverableStageError",
     "averaged",
+    "copied",
     "copies",
     "neighbour_weights",
     "plan",
@@ -58,8 +60,11 @@ def neighbour_weights(
             stacklevel=3,
         )
         return 0.5, 0.5
-    total = w_prev + w_next + 2 * eps
-    return ((w_prev + eps) / total, (w_next + eps) / total) if total > 0 else (0.5, 0.5)
+    before, after = w_prev + eps, w_next + eps
+    if not (larger := max(before, after)) > 0:
+        return 0.5, 0.5
+    before, after = before / larger, after / larger  # a sum of large norms is infinite
+    return before / (before + after), after / (before + after)
 
 
 def recover(
@@ -96,7 +101,7 @@ def recover(
     Returns
     -------
     dict of str to Tensor
-        Real and complex tensors averaged, others copied from the stage before.
+        Real and complex tensors averaged, others and extra state copied from the stage before.
 
     Raises
     ------
@@ -106,8 +111,9 @@ def recover(
     as_choice(rule, "rule", ("grad", "uniform", "copy", "zero"))
     if next_sd is not None:
         same_shapes(prev_sd, next_sd, stage)
-    a, b = neighbour_weights(w_prev, w_next, rule, eps)
-    found = {k: v.clone() for k, v in prev_sd.items()}
+    added = as_real(eps, "eps", low=0)
+    a, b = neighbour_weights(float(w_prev), float(w_next), rule, added)
+    found = {k: copied(v) for k, v in prev_sd.items()}
     if next_sd is not None and b != 0:
         found |= {k: _mixed(a, v, b, next_sd[k]) for k, v in prev_sd.items() if averaged(v)}
     if rule == "zero":
@@ -121,9 +127,18 @@ def recover(
     return found
 
 
-def averaged(tensor: Tensor) -> bool:
-    """Whether a tensor has a mean: counters, masks and tables of whole numbers have none."""
-    return tensor.is_floating_point() or tensor.is_complex()
+def averaged(value: Any) -> bool:
+    """Whether it has a mean: counters, masks and a module's extra state have none."""
+    import torch
+
+    return isinstance(value, torch.Tensor) and (value.is_floating_point() or value.is_complex())
+
+
+def copied(value: Any) -> Any:
+    """A tensor's clone, or a copy of a module's extra state."""
+    import torch
+
+    return value.clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
 
 
 def _mixed(a: float, v: Tensor, b: float, w: Tensor) -> Tensor:
@@ -150,8 +165,9 @@ def same_shapes(
     if odd := set(prev_sd) ^ set(next_sd):
         raise ValueError(f"{who}: only one of them has {sorted(odd)[0]!r}")
     for k, v in prev_sd.items():
-        if v.shape != next_sd[k].shape:
-            raise ValueError(f"{who}: {k!r} is {tuple(v.shape)} vs {tuple(next_sd[k].shape)}")
+        here, there = (getattr(s, "shape", ()) for s in (v, next_sd[k]))
+        if here != there:
+            raise ValueError(f"{who}: {k!r} is {tuple(here)} vs {tuple(there)}")
 
 
 def twin(stage: int, stages: int) -> int | None:
@@ -235,6 +251,10 @@ class Recovery:
     ends_changed, ends_compared : int or None
         With audit: units restored from copies (embedding, head, redundant stages) that are not what
         their lost owner last committed, bit for bit, of how many.
+    rule : str
+        By which stages were rebuilt.
+    ends : int
+        Units restored from copies, compared or not.
     reason : str
         Why it could not be rebuilt from neighbours.
     """
@@ -254,6 +274,8 @@ class Recovery:
     reason: str = ""
     ends_changed: int | None = None
     ends_compared: int | None = None
+    rule: str = ""
+    ends: int = 0
 
 
 def plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Collection, Iterable
@@ -25,6 +26,7 @@ from whp.distributed._checkfree.recovery import (
     SMALL,
     Recovery,
     Transfer,
+    copied,
     neighbour_weights,
     recover,
     sources,
@@ -65,14 +67,24 @@ class Simulator(Trainer):
             with draws_of_its_own(self.device):
                 loss = self._run(xs, ys, shares)
         except BaseException:
-            for site in self._sites:
-                if site.iteration == done:  # nobody has stepped, and nobody will on this batch
+            if any(site.iteration > done for site in self._sites):
+                # Some have stepped, so that all must: whose optimizer raised has missed its update.
+                for site in self._sites:
+                    if site.iteration == done:
+                        with contextlib.suppress(Exception):
+                            site.commit()
+                self._stepped(done)
+            else:
+                for site in self._sites:
                     site.discard()
             raise
-        self.iteration += 1
+        self._stepped(done)
+        return StepResult(done, loss, tuple(self._norms), recoveries)
+
+    def _stepped(self, done: int) -> None:
+        self.iteration = done + 1
         self.committed.append(done)
         self._norms = [s.units[str(s.rank)].new_norm for s in self._sites]
-        return StepResult(done, loss, tuple(self._norms), recoveries)
 
     @property
     def device(self) -> torch.device:
@@ -144,7 +156,7 @@ class Simulator(Trainer):
 
     def _weights(self, ranks: Collection[int]) -> dict[int, dict[str, Tensor]]:
         return {
-            r: {k: v.clone() for k, v in self._sites[r].units[str(r)].weights().items()}
+            r: {k: copied(v) for k, v in self._sites[r].units[str(r)].weights().items()}
             for r in ranks
         }
 

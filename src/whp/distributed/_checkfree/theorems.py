@@ -15,7 +15,7 @@ from whp.conditions import exchangeable
 from whp.intervals import Estimate, exact, proportion
 from whp.provenance import made_here
 from whp.theorem import AT_MOST, ON_AVERAGE, POPULATION, THIS_RUN, Condition, Derived, Theorem
-from whp.validate import as_int, as_real
+from whp.validate import as_floats, as_fraction, as_int, as_real
 
 if TYPE_CHECKING:
     from whp.distributed._checkfree.recovery import Recovery
@@ -24,6 +24,7 @@ __all__ = [
     "ALIKE",
     "ALL_JUMPS",
     "ALL_RECOVERIES",
+    "ANY_MOMENT",
     "COPY_LEFT",
     "DESCENT",
     "DESCENT_ON_AVERAGE",
@@ -36,6 +37,7 @@ __all__ = [
     "INDEPENDENT_FAILURES",
     "INDEPENDENT_RUNS",
     "JUMPS_ADD_UP",
+    "LONGEST",
     "NEIGHBOURS",
     "NEVER_BACK",
     "NOISE",
@@ -66,6 +68,7 @@ EDGE = 1 + 1e-9  # 1/L times L is not 1 in floating point
 DIGITS = 4.0  # two products and a sum, each within half a digit of the larger neighbour, and shares
 BOLDNESS = 0.9  # windows differ little where the range of their losses is wide
 EPS = float(np.finfo(float).eps)
+STRETCHES = 10  # of a log of failures, compared with each other
 
 # Recoveries
 
@@ -88,8 +91,9 @@ NEVER_BACK = Condition(
 )
 RECOVERED = Theorem(
     "recovered-weights",
-    claim="every weight of a rebuilt stage is (ω₋W₋ + ω₊W₊)/(ω₋ + ω₊) of its neighbours, or its twin's "
-    "weight, up to the rounding of one such sum",
+    claim="every weight of a rebuilt stage is (ω₋W₋ + ω₊W₊)/(ω₋ + ω₊) of its neighbours, or the weight "
+    "that is copied (a twin's, or with rule='copy' that of the stage before), up to the rounding of one "
+    "such sum",
     quantity="largest difference from the formula, in last digits of the larger neighbour",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -245,6 +249,17 @@ ALIKE = Condition(
     "recoveries take times that do not depend on each other, early ones as late ones",
     remedy="give a log of one kind of times: a week of hangs is a law of its own.",
 )
+LONGEST = Condition(
+    "longest-known",
+    "no recovery can take longer than the longest that was stated, which was known before the log",
+    remedy="give the timeout and the time that a new process may take to start, not the longest seen.",
+)
+ANY_MOMENT = Condition(
+    "any-moment",
+    "failures strike at any moment of an iteration alike, so that half of it is lost on average",
+    remedy="where stages die late in an iteration, as for want of memory, add up to half an iteration "
+    "to each of the seconds.",
+)
 REACHED = Condition(
     "reached",
     "CheckFree reached the target in every run",
@@ -263,7 +278,7 @@ FASTER = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("checkfree#beats-redundancy", extends=f"{PAPER}, Table 2"),
-    conditions=(INDEPENDENT_FAILURES, ALL_RECOVERIES, ALIKE, REACHED, RATIO),
+    conditions=(INDEPENDENT_FAILURES, ALL_RECOVERIES, ALIKE, LONGEST, ANY_MOMENT, REACHED, RATIO),
     needs="more recoveries, or more pairs of runs.",
     remedy="compute twice, or keep checkpoints.",
 )
@@ -284,9 +299,13 @@ def rebuilt(
 ) -> Certificate:
     """Whether rebuilt weights are the formula's; void where a stage could not be rebuilt."""
     checked = [r for r in recoveries if r.difference is not None]
+    # A claim on every rebuilt stage is measured by all of them, or not at all.
+    missed = sum(any(r.sources) and r.difference is None for r in recoveries if r.how == "rebuilt")
     strange = [r for r in recoveries if r.reason or r.how in ("random", "rolled back")]
-    if rule in ("zero", "random") and recoveries:
-        answer = NEIGHBOURS.check(False, f"rule={rule!r} makes no average")
+    # The rule may have been another when a stage was lost.
+    odd = [a for a in (r.rule or rule for r in recoveries) if a in ("zero", "random")]
+    if odd:
+        answer = NEIGHBOURS.check(False, f"rule={odd[0]!r} makes no average")
     elif strange:
         why = strange[0].reason or f"stages {strange[0].stages} were {strange[0].how}"
         answer = NEIGHBOURS.check(False, why)
@@ -298,9 +317,11 @@ def rebuilt(
         bound=DIGITS,
         confidence=1.0,
         trivial=max((float(r.spread or 0.0) for r in checked), default=math.inf),
-        measured=exact(max(float(r.difference or 0.0) for r in checked)) if checked else None,
+        measured=exact(max(float(r.difference or 0.0) for r in checked))
+        if checked and not missed
+        else None,
         answers=(answer,),
-        inputs={"recoveries": len(recoveries), "checked": len(checked)},
+        inputs={"recoveries": len(recoveries), "checked": len(checked), "not checked": missed},
     )
 
 
@@ -308,15 +329,19 @@ def ends_restored(recoveries: Sequence[Recovery], *, mode: str = "checkfree+") -
     """Whether what was restored from copies is what was lost."""
     checked = [r for r in recoveries if r.ends_changed is not None]
     compared = sum(r.ends_compared or 0 for r in checked)
+    restored = sum(r.ends for r in recoveries)
     lost = [r for r in recoveries if r.reason or r.how in ("random", "rolled back")]
     evidence = f"mode={mode!r}, {len(lost)} recoveries otherwise than from neighbours and copies"
     return ENDS_RESTORED(
         bound=0.0,
         confidence=1.0,
         trivial=float(compared) if checked else math.inf,
-        measured=exact(float(sum(r.ends_changed or 0 for r in checked))) if checked else None,
+        # All of them: what a stage last committed is not known if it died before it could tell.
+        measured=exact(float(sum(r.ends_changed or 0 for r in checked)))
+        if checked and compared >= restored
+        else None,
         answers=(COPY_LEFT.check(not lost, evidence),),
-        inputs={"recoveries": len(recoveries), "compared": compared},
+        inputs={"recoveries": len(recoveries), "restored": restored, "compared": compared},
     )
 
 
@@ -333,7 +358,9 @@ def untouched(recoveries: Sequence[Recovery]) -> Certificate:
         bound=0.0,
         confidence=1.0,
         trivial=float(compared) if checked else math.inf,
-        measured=exact(float(sum(r.changed or 0 for r in checked))) if checked else None,
+        measured=exact(float(sum(r.changed or 0 for r in checked)))
+        if checked and len(checked) == len(recoveries)
+        else None,
         answers=(_never_back(recoveries),),
         inputs={"stages compared": compared},
     )
@@ -489,6 +516,8 @@ class Path:
         Whether steps were plain, and of one objective, with the numbers; None if nobody looked.
     rounding : float
         How far a value of h may be off, as a share of the largest.
+    first : float, optional
+        h(θ₀), if there was a jump before the first gradient.
     """
 
     before: np.ndarray
@@ -502,18 +531,26 @@ class Path:
     plain: tuple[bool, str] | None = None
     objective: tuple[bool, str] | None = None
     rounding: float = 8 * EPS
+    first: float | None = None
+
+    @property
+    def start(self) -> float:
+        """h(θ₀)."""
+        return float(self.before[0]) if self.first is None else self.first
 
     @property
     def scale(self) -> float:
         """The largest value of h."""
-        return float(np.abs(np.concatenate([self.before, self.after])).max(initial=0.0))
+        return float(np.abs([self.start, *self.before, *self.after]).max())
 
 
 def _looked(condition: Condition, seen: tuple[bool, str] | None, why: str) -> Answer:
     return condition.unchecked(why) if seen is None else condition.check(*seen)
 
 
-def _step(fastest: float, steepest: float, L: float | None) -> Answer:
+def _step(slowest: float, fastest: float, steepest: float, L: float | None) -> Answer:
+    if not 0 <= slowest <= fastest < math.inf:
+        return STEP.check(False, f"learning rates from {slowest:.4g} to {fastest:.4g}")
     known = "L is not known" if L is None else f"γL = {fastest * L:.4g}"
     seen = f"{known}; gradients of the run ask for γL ≥ {fastest * steepest:.4g}"
     if max(steepest, L or 0.0) * fastest > EDGE:
@@ -539,7 +576,9 @@ def _floor(least: float, floor: float, room: float) -> Answer:
 
 
 def descent_bound(room: float, jumps: float, rate: float, steps: int) -> float:
-    """2(h(θ₀) − h_inf + ΣJ)/(γT)."""
+    """2(h(θ₀) − h_inf + ΣJ)/(γT); nothing is promised of a rate of 0."""
+    if not rate > 0:
+        return math.inf
     return 2 * (room + jumps) / (rate * steps)
 
 
@@ -564,14 +603,20 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
     if not T:
         raise ValueError("a path must have at least one step")
     total = float(path.jumps.sum())
-    finite = bool(np.isfinite([*path.before, *path.after, *path.squares, total]).all())
+    seen = [path.start, *path.before, *path.after, *path.squares, total]
+    finite = bool(np.isfinite(seen).all())
     unit = path.rounding * path.scale
-    room = float(path.before[0]) - floor
-    radius = 2 * unit * (T + 2) / (path.slowest * T)  # of the sum of all differences of h
-    between = float((path.before[1:] - path.after[:-1]).sum()) if T > 1 else 0.0
+    room = path.start - floor
+    radius = 0.0  # of the sum of all differences of h
+    if path.slowest > 0:
+        radius = 2 * unit * (T + 2) / (path.slowest * T)
+    between = float(path.before[0]) - path.start
+    between += float((path.before[1:] - path.after[:-1]).sum())
     slack = 4 * unit * (T + 1)
     adds = finite and abs(between - total) <= slack and len(path.jumps) == path.recoveries
-    L = 1 / path.fastest if smoothness is None else smoothness
+    L = smoothness
+    if L is None:
+        L = 1 / path.fastest if path.fastest > 0 else math.inf
     gaps = float((path.before - floor).mean())
     mean = float(path.squares.mean()) if finite else math.inf
     return DESCENT(
@@ -580,7 +625,7 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
         trivial=2 * L * max(gaps, 0.0) + 2 * L * unit if finite else math.inf,
         measured=exact(mean, 8 * EPS * mean) if finite else exact(math.inf),
         answers=(
-            _step(path.fastest, path.steepest, smoothness),
+            _step(path.slowest, path.fastest, path.steepest, smoothness),
             _smooth(path.steepest, smoothness),
             _looked(PLAIN, path.plain, "nobody looked at the optimizer"),
             _looked(OBJECTIVE, path.objective, "nobody looked at rows and losses"),
@@ -589,7 +634,7 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
                 f"{len(path.jumps)} jumps of {path.recoveries} recoveries, sum {total:.6g}; h itself "
                 f"was moved by {between:.6g}",
             ),
-            _floor(float(min(path.before.min(), path.after.min())), floor, unit),
+            _floor(float(min(path.start, path.before.min(), path.after.min())), floor, unit),
         ),
         inputs={
             "T": T,
@@ -660,7 +705,7 @@ def descent_on_average(
         trivial=trivial,
         measured=measured,
         answers=(
-            _step(fast, steep, smoothness),
+            _step(slow, fast, steep, smoothness),
             _smooth(steep, smoothness),
             _looked(PLAIN, plain, "nobody looked at the optimizer"),
             _floor(lowest, floor, 8 * EPS * first.scale),
@@ -705,11 +750,12 @@ def beats_redundancy(
         Iterations to the target with CheckFree over those without failures, N_cf/N_0, with its
         interval over pairs of runs, at level 1 − delta/3 or more.
     failed : array-like of bool, shape (iterations,)
-        Which iterations of a log saw a failure.
+        Which iterations of a log saw a failure: one entry an iteration, true or false, or 1 or 0.
     seconds : array-like of float
         Time of each of their recoveries, in order.
     longest : float
-        What no recovery can exceed: the timeout, and the start of a process. Known before.
+        What no recovery can exceed: the timeout, and the start of a process. Known before: the
+        longest of `seconds` is no such number.
     iteration_seconds : float
         t_it.
     redundancy : float
@@ -718,15 +764,29 @@ def beats_redundancy(
         Runs with CheckFree that reached the target, and all of them.
     delta : float
         Failure probability of all three intervals together.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not what is accepted; the message names it.
     """
-    log = np.asarray(failed, dtype=bool).ravel()
-    times = np.asarray(seconds, dtype=float).ravel()
+    if not isinstance(ratio, Estimate):
+        raise TypeError(
+            f"ratio must be an Estimate, with its interval over pairs of runs, got {type(ratio).__name__}"
+        )
+    if not ratio.value > 0:
+        raise ValueError(f"ratio must be positive, got {ratio.value:g}")
+    delta = as_fraction(delta, "delta")
+    log = as_log(failed)
+    times = as_floats(seconds, "seconds").ravel()
     t = as_real(iteration_seconds, "iteration_seconds", low=0, open_ends=True)
     top = as_real(longest, "longest", low=0, open_ends=True)
     rho = as_real(redundancy, "redundancy", low=1)
     there, runs = as_int(reached[0], "reached", low=0), as_int(reached[1], "reached", low=1)
-    if not log.size:
-        raise ValueError("failed must hold at least one iteration")
     if ratio.level < 1 - delta / 3 - 1e-12:
         raise ValueError(f"ratio must have an interval at level {1 - delta / 3:.4g} or more")
     P = proportion(int(log.sum()), log.size, level=1 - delta / 3)
@@ -739,32 +799,37 @@ def beats_redundancy(
     value, low, high = (
         time_factor(r, p, s, t)
         for r, p, s in zip(
-            (ratio.value, ratio.low, ratio.high), (P.value, P.low, P.high), ends, strict=True
+            (ratio.value, max(ratio.low, 0.0), ratio.high),
+            (P.value, P.low, P.high),
+            ends,
+            strict=True,
         )
     )
     measured = Estimate.between(
         low, high, value=value, level=1 - delta, method="Bonferroni of three"
     )
-    p, alike = runs_test(log), exchangeable(times)
+    alike = exchangeable(times)
+    largest = times.max(initial=0.0)
     return FASTER(
         bound=rho,
         confidence=1.0,
         trivial=time_factor(max(ratio.high, 1.0), 1.0, top, t),
         measured=measured,
         answers=(
-            INDEPENDENT_FAILURES.tested(
-                p, 0.01, "failures that follow each other five times as often as by chance"
-            )
-            if math.isfinite(p)
-            else INDEPENDENT_FAILURES.unchecked("fewer than ten failures"),
+            _independent(log),
             ALL_RECOVERIES.check(
                 all_there,
                 f"{len(times)} times of {int(log.sum())} failures, longest "
-                f"{times.max(initial=0.0):.3g} of {top:.3g} s",
+                f"{largest:.3g} of {top:.3g} s",
             ),
             ALIKE.tested(alike.p, 0.01, alike.sees)
             if times.size >= 20 and inside
-            else ALIKE.unchecked("fewer than 20 recoveries"),
+            else ALIKE.unchecked("fewer than 20 recoveries, or not all of their times"),
+            # A bound that the log itself has chosen is one that the next recovery exceeds.
+            LONGEST.check(False, f"{top:.6g} s is the longest of these very times")
+            if times.size and largest == top
+            else LONGEST.unchecked(f"{top:.3g} s is the caller's; {largest:.3g} s were seen"),
+            ANY_MOMENT.unchecked("a log of iterations does not show when in one a stage was lost"),
             REACHED.check(there == runs, f"{there} of {runs} runs"),
             RATIO.unchecked(f"{ratio.method} of {ratio.n} pairs"),
         ),
@@ -772,18 +837,73 @@ def beats_redundancy(
     )
 
 
+def as_log(failed: Any) -> np.ndarray:
+    """Whether each iteration saw a failure; numbers of iterations and counts are refused."""
+    log = as_floats(failed, "failed").ravel()
+    if not log.size:
+        raise ValueError("failed must hold at least one iteration")
+    if wrong := log[~np.isin(log, (0.0, 1.0))].tolist():
+        raise ValueError(
+            "failed must say of each iteration whether it saw a failure, true or false, 1 or 0, "
+            f"got {wrong[0]:g}"
+        )
+    return log == 1
+
+
+def _independent(log: np.ndarray) -> Answer:
+    """By two tests at half the level each: of neighbours, and of stretches of the log."""
+    ones = int(log.sum())
+    if min(ones, log.size - ones) < 10:
+        return INDEPENDENT_FAILURES.unchecked(
+            "fewer than ten iterations with, or without, a failure"
+        )
+    p = min(1.0, 2 * min(runs_test(log), stretches_test(log)))
+    share = ones / log.size
+    apart = 2.5 * math.sqrt(2 * STRETCHES / log.size * share * (1 - share))
+    return INDEPENDENT_FAILURES.tested(
+        p, 0.01, f"{_following(log)}; a tenth of the log failing {apart:.2g} more often or less"
+    )
+
+
+def _following(log: np.ndarray) -> str:
+    """What the test of neighbours sees: from which share on failures that follow one show."""
+    ones, n = int(log.sum()), log.size
+    share = ones / n
+    # Runs of failures are hypergeometric; with a share f of followers there are (1 - f) of them.
+    spread = math.sqrt(ones * (n - ones + 1) / n * (1 - (n - ones + 1) / n) * (n - ones) / (n - 1))
+    least = share + (2.8 + 1.3) * max(spread, 0.5) / ones
+    if least >= 1:
+        return "no dependence of one iteration on the one before"
+    return f"an iteration after a failure failing with probability {least:.2g}, not {share:.2g}"
+
+
+def stretches_test(log: np.ndarray) -> float:
+    """p-value of how far tenths of the log differ in failures, given how many there are.
+
+    Among all orders the counts of tenths are multivariate hypergeometric.
+    """
+    ones = int(log.sum())
+    edges = np.linspace(0, log.size, STRETCHES + 1).astype(int)
+    sizes = np.diff(edges)
+    counts = np.add.reduceat(log.astype(int), edges[:-1])
+    drawn = np.random.default_rng(0).multivariate_hypergeometric(
+        sizes, ones, size=9999, method="marginals"
+    )
+    seen = (counts**2 / sizes).sum()
+    return float((1 + ((drawn**2 / sizes).sum(axis=1) >= seen * (1 - 1e-12)).sum()) / 10000)
+
+
 def runs_test(log: np.ndarray) -> float:
-    """Two-sided p-value of the number of runs of like iterations (Wald and Wolfowitz); NaN for few failures."""
-    from scipy.stats import norm
+    """Two-sided p-value of the number of runs of failures, given how many failures there are.
+
+    Exact: all orders being alike, r runs are r of the n₀ + 1 places between and beside the other
+    iterations, and their number is hypergeometric. The normal law is far off where failures are rare.
+    """
+    from scipy.stats import hypergeom
 
     ones = int(log.sum())
-    zeros = log.size - ones
-    if min(ones, zeros) < 10:
-        return math.nan
-    n = ones + zeros
-    runs = 1 + int((log[1:] != log[:-1]).sum())
-    mean = 1 + 2 * ones * zeros / n
-    variance = (mean - 1) * (mean - 2) / (n - 1)
-    if variance <= 0:
-        return math.nan
-    return float(2 * norm.sf(abs(runs - mean) / math.sqrt(variance)))
+    if not 0 < ones < log.size:
+        return 1.0
+    runs = int(log[0]) + int((log[1:] & ~log[:-1]).sum())
+    law = hypergeom(log.size, log.size - ones + 1, ones)
+    return float(min(1.0, 2 * min(law.cdf(runs), law.sf(runs - 1))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -74,10 +75,20 @@ class Vault:
     ----------
     directory : Path or None
         None keeps it in memory.
+    temporary : TemporaryDirectory, optional
+        That directory, if it is this vault's alone.
+
+    Notes
+    -----
+    Files have a name of their own a vault: trainers that share a directory, and copies of one, must
+    not overwrite or remove what another goes back to.
     """
 
-    def __init__(self, directory: Path | None) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path | None, temporary: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
+        self.directory, self.temporary = directory, temporary
+        self.token = secrets.token_hex(4)
         self.iteration = -1
         self.norms: list[float] = []
         self._kept: dict[int, bytes] = {}
@@ -85,7 +96,33 @@ class Vault:
 
     def _path(self, rank: int, iteration: int) -> Path:
         assert self.directory is not None
-        return self.directory / f"stage-{rank}-{iteration}.pt"
+        return self.directory / f"stage-{rank}-{iteration}-{self.token}.pt"
+
+    @classmethod
+    def temporarily(cls) -> Vault:
+        """In a directory that goes when this is closed."""
+        made = tempfile.TemporaryDirectory(prefix="whp-checkfree-")
+        return cls(Path(made.name), made)
+
+    def close(self) -> None:
+        """Remove a temporary directory."""
+        if self.temporary is not None:
+            self.temporary.cleanup()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "directory": self.directory,
+            "temporary": self.temporary is not None,
+            "iteration": self.iteration,
+            "norms": self.norms,
+            "states": {rank: self.read(rank) for rank in self._digests},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        made = Vault.temporarily() if state["temporary"] else Vault(state["directory"])
+        self.__dict__.update(made.__dict__)
+        if state["states"]:
+            self.save(state["iteration"], state["states"], state["norms"])
 
     def save(self, iteration: int, states: Mapping[int, bytes], norms: Sequence[float]) -> None:
         """Keep these, whole or not at all: if a disk is full, what was saved before is still there."""
@@ -278,22 +315,20 @@ class Trainer(ABC):
         self.iteration = 0
         self.recoveries: list[Recovery] = []
         self.committed: list[int] = []  # numbers of iterations, in order
-        self.audit = bool(audit)
         self._norms = [0.0] * len(blocks)  # of the stages' last gradients
         self._miscounted = 0  # updates too many or too few, of units that are lost
         self._failures: dict[int, int] = {}
         self._lost: set[int] = set()
         self._vault: Vault | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if mode == "checkpoint" or fallback in ("snapshot", "checkpoint"):
-            directory = None
-            if mode == "checkpoint" or fallback == "checkpoint":
-                if checkpoint_dir is None:
-                    self._temporary = tempfile.TemporaryDirectory(prefix="whp-checkfree-")
-                    checkpoint_dir = self._temporary.name
+        if mode == "checkpoint" or fallback == "checkpoint":
+            if checkpoint_dir is None:
+                self._vault = Vault.temporarily()
+            else:
                 directory = Path(checkpoint_dir)
                 directory.mkdir(parents=True, exist_ok=True)
-            self._vault = Vault(directory)
+                self._vault = Vault(directory)
+        elif fallback == "snapshot":
+            self._vault = Vault(None)
 
     # What a trainer does, where processes and simulator differ
 
@@ -321,6 +356,11 @@ class Trainer(ABC):
 
     # What they share
 
+    @property
+    def audit(self) -> bool:
+        """Whether recoveries are measured: set at the start, as digests are taken from then on."""
+        return self.setting.audit
+
     def state_dict(self) -> dict[str, Tensor]:
         """All weights: ``embed.…``, ``stages.0.…`` to the last, ``head.…``."""
         found: dict[str, Tensor] = {}
@@ -333,9 +373,9 @@ class Trainer(ABC):
 
     def close(self) -> None:
         """Let go of everything."""
-        if self._temporary is not None:
-            self._temporary.cleanup()
-            self._temporary = None
+        if getattr(self, "_vault", None) is not None:
+            assert self._vault is not None
+            self._vault.close()
 
     def __enter__(self) -> Any:
         return self
@@ -489,6 +529,8 @@ class Trainer(ABC):
             self.iteration,
             tuple(t.sources for t in made),
             tuple(tuple(self._norms[s] for s in t.sources) for t in made),
+            rule=self.setting.rule,
+            ends=sum(t.how == "restore" for t in transfers),
             **more,
         )
         self.recoveries.append(found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,10 +28,10 @@ def _kinds() -> tuple[Any, Any]:
 
         def __init__(self, d: int) -> None:
             super().__init__()
-            self.inner, self.outer = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
+            self.inner, self.out = nn.Linear(d, d, bias=False), nn.Linear(d, d, bias=False)
 
         def forward(self, x: Any) -> Any:
-            return x + self.outer(torch.tanh(self.inner(x)))
+            return x + self.out(torch.tanh(self.inner(x)))
 
     class Shift(nn.Module):
         """x + b, perhaps with dropout of what is added."""
@@ -80,7 +82,7 @@ def _whole(sim: Any) -> dict[str, dict[str, Any]]:
         name: {
             "weights": {k: v.detach().clone() for k, v in unit.module.state_dict().items()},
             "moments": {
-                i: {k: v.clone() for k, v in moments.items()}
+                i: {k: copy.deepcopy(v) for k, v in moments.items()}
                 for i, moments in unit.optimizer.state_dict()["state"].items()
             },
         }
@@ -94,6 +96,8 @@ def _equal(a: Any, b: Any) -> bool:
 
     if isinstance(a, Mapping):
         return set(a) == set(b) and all(_equal(v, b[k]) for k, v in a.items())
+    if isinstance(a, list):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
@@ -113,6 +117,10 @@ def simulated(
     audit: bool = True,
     tamper: Callable[[Any, int], None] | None = None,
     twice: int | None = None,
+    later: str | None = None,
+    pickled: bool = False,
+    inherits: bool = False,
+    lists: bool = False,
 ) -> Simulated:
     """Five stages x + W tanh(V x), killed on the way.
 
@@ -124,13 +132,30 @@ def simulated(
         Called between a kill and the recovery.
     twice : int, optional
         A stage whose optimizer steps twice in the second iteration.
+    later : str, optional
+        The rule after the first kill.
+    pickled : bool
+        Whether the pipeline is pickled and unpickled before each iteration.
+    inherits, lists : bool
+        Whether the optimizer's step calls that of Adam, and whether it keeps lists of tensors.
     """
     import torch
     from torch import nn
 
     from whp.distributed import Simulator
+    from whp.distributed._checkfree.pipeline import _pickler
 
     Bent, _ = _kinds()
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # from now on its step calls hooks
+
+    class Upon(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            told = super().step(closure)
+            for moments in self.state.values() if lists else ():
+                moments.setdefault("kept", [torch.zeros(2), torch.ones(2)])
+            return told
+
+    optimizer = Upon if inherits or lists else torch.optim.Adam
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kind = torch.float64 if double else torch.float32
@@ -142,6 +167,7 @@ def simulated(
         stages,
         ends[1],
         nn.functional.mse_loss,
+        optimizer=optimizer,
         lr=1e-2,
         microbatches=2,
         mode=mode,
@@ -155,6 +181,8 @@ def simulated(
     norms = [0.0] * 5
     since = dict.fromkeys([*map(str, range(5)), "embed", "head"], 0)
     for t in range(steps):
+        if pickled:
+            sim = pickle.loads(_pickler()(sim))
         lost = sorted(kills.get(t, ()))
         if lost:
             before = _whole(sim)
@@ -163,6 +191,8 @@ def simulated(
             if tamper is not None:
                 tamper(sim, t)
             sim.marks()  # recovers
+            if later is not None:
+                sim.replace_rule(later)
             after = _whole(sim)
             if mode.startswith("checkfree") and rule != "random":
                 for s in lost:
@@ -239,6 +269,7 @@ def shifted(
     drift: float = 0.0,
     raised: float = 0.0,
     known: bool = True,
+    passed: float = 1.0,
 ) -> Shifted:
     """Learning rate q/L, L = 4, on eight rows; the minimum is known in closed form.
 
@@ -252,6 +283,8 @@ def shifted(
         By which share of h(θ₀) − h_inf the lower bound is too high.
     known : bool
         Whether L is handed in.
+    passed : float
+        Share of the gradient that goes backward.
     """
     import torch
     from torch import nn
@@ -270,7 +303,8 @@ def shifted(
     def loss(out: Any, target: Any) -> Any:
         nonlocal calls
         calls += 1
-        return (1 + drift * calls) * (out - target).square().sum(dim=1).mean() / 2
+        value = (1 + drift * calls) * (out - target).square().sum(dim=1).mean() / 2
+        return value if passed == 1 else passed * value + ((1 - passed) * value).detach()
 
     def sgd(parameters: Any, lr: float) -> torch.optim.Optimizer:
         if adam:

@@ -104,6 +104,32 @@ def the_first_stage_in_plain_mode(rng: Rng, strength: float) -> Instance:
     return pipeline(rng, "recovered-weights", mode="checkfree", kills={2: (0,)})
 
 
+@worlds.world(run=simulated, breaks=t.NEIGHBOURS, slow=True)
+def a_rule_that_was_another(rng: Rng, strength: float) -> Instance:
+    """A stage is lost under rule='zero', another under the average that came later."""
+    return Instance(
+        {
+            "seed": int(rng.integers(1 << 31)),
+            "kills": {1: (2,), 2: (2,)},
+            "rule": "zero",
+            "later": "grad",
+        },
+        lambda run: {"recovered-weights": False},
+    )
+
+
+@worlds.world(run=simulated, slow=True)
+def trainers_that_were_unpickled(rng: Rng, strength: float) -> Instance:
+    """The pipeline is saved and loaded before each step."""
+    return pipeline(rng, pickled=True)
+
+
+@worlds.world(run=simulated, slow=True)
+def an_optimizer_on_top_of_another(rng: Rng, strength: float) -> Instance:
+    """Its step calls the one that it inherits, which has hooks of its own."""
+    return pipeline(rng, inherits=True)
+
+
 @worlds.world(run=simulated, breaks=t.COPY_LEFT)
 def first_twins_lost_together(rng: Rng, strength: float) -> Instance:
     """And with them the embedding and its copy."""
@@ -129,6 +155,17 @@ def back_to_a_checkpoint(rng: Rng, strength: float) -> Instance:
     return pipeline(
         rng, "others-untouched", "each-iteration-once", kills={2: (2,)}, mode="checkpoint"
     )
+
+
+@worlds.world(run=simulated, expects=Verdict.FAILS)
+def a_survivor_whose_lists_move(rng: Rng, strength: float) -> Instance:
+    """Its optimizer keeps a list of tensors, as Shampoo does, one of which moves in its last digits."""
+
+    def tamper(sim: Any, at: int) -> None:
+        for moments in sim._sites[3].units["3"].optimizer.state.values():
+            moments["kept"][1] += 1e-6
+
+    return pipeline(rng, "others-untouched", kills={2: (1,)}, tamper=tamper, lists=True)
 
 
 def _moved(share: float) -> Callable[[Any, int], None]:
@@ -480,6 +517,18 @@ def a_loss_that_drifts(rng: Rng, strength: float) -> Instance:
     return on_shifts(rng, drift=strength, q=0.2, known=False)
 
 
+@worlds.world(run=shifted, breaks=t.OBJECTIVE, strengths=(0.3, 0.9, 1.1))
+def a_gradient_of_another_loss(rng: Rng, strength: float) -> Instance:
+    """What goes backward is that share of the gradient, as behind a straight-through estimator."""
+    return on_shifts(rng, passed=strength)
+
+
+@worlds.world(run=shifted)
+def a_loss_before_the_first_step(rng: Rng, strength: float) -> Instance:
+    """A stage is lost before any gradient was taken."""
+    return on_shifts(rng, kills={0: (2,), 3: (1,)})
+
+
 @worlds.world(run=shifted, breaks=t.FLOOR, strengths=(0.9, 0.5))
 def a_floor_above_the_minimum(rng: Rng, strength: float) -> Instance:
     """h_inf is that share of the way from the minimum to the start."""
@@ -611,6 +660,7 @@ def cost(
     reached: tuple[int, int] = (10, 10),
     shift: float = 0.0,
     rho: float = 1.9,
+    wasted: float = 0.5,
 ) -> Instance:
     """A log, recovery times of which a share hangs for twelve seconds, and a ratio of iterations."""
     log = log_of(rng, P, P if follow is None else follow, n)
@@ -620,7 +670,7 @@ def cost(
 
     half = float(norm.ppf((1 + LEVEL) / 2)) * spread
     value = ratio + spread * float(rng.normal()) + shift
-    true = ratio * (1 + P * (mean + 0.5))
+    true = ratio * (1 + P * (mean + wasted))
     arguments = {
         "ratio": Estimate.between(
             value - half, value + half, value=value, level=LEVEL, n=10, method="normal"
@@ -647,6 +697,12 @@ def short_logs(rng: Rng, strength: float) -> Instance:
     return cost(rng, n=100)
 
 
+@worlds.world(run=t.beats_redundancy, strengths=(0.01, 0.02))
+def failures_that_are_rare(rng: Rng, strength: float) -> Instance:
+    """Ten or twenty in a thousand iterations, where two that are neighbours prove nothing."""
+    return cost(rng, P=strength)
+
+
 @worlds.world(run=t.beats_redundancy)
 def many_failures(rng: Rng, strength: float) -> Instance:
     """Half of all iterations see a failure, none of which hangs."""
@@ -670,6 +726,64 @@ def a_night_of_failures(rng: Rng, strength: float) -> Instance:
         "seconds": rng.uniform(0.1, 0.5, int(calm.sum())),
     }
     return Instance(arguments, covers(1.2 * (1 + 0.02 * 0.8), 1.9))
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.INDEPENDENT_FAILURES, strengths=(0.2, 0.1))
+def failures_that_grow_more(rng: Rng, strength: float) -> Instance:
+    """One in fifty iterations at first, that share in the second half of the log."""
+    log = rng.random(1000) < np.repeat([0.02, strength], 500)
+    return with_log(rng, log, (0.02 + strength) / 2)
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.INDEPENDENT_FAILURES)
+def storms_in_which_most_go_well(rng: Rng, strength: float) -> Instance:
+    """Stretches of a hundred iterations with one failure in four, four hundred apart."""
+    stormy = np.tile(np.repeat([False, True], [400, 100]), 2)
+    log = rng.random(1000) < np.where(stormy, 0.25, 0.01)
+    return with_log(rng, log, 0.8 * 0.01 + 0.2 * 0.25)
+
+
+def with_log(rng: Rng, log: np.ndarray, P: float) -> Instance:
+    """An instance with this log, in which no recovery hangs."""
+    made = cost(rng, P=0.02)
+    arguments = dict(made.arguments) | {
+        "failed": log,
+        "seconds": rng.uniform(0.1, 0.5, int(log.sum())),
+    }
+    return Instance(arguments, covers(1.2 * (1 + P * 0.8), 1.9))
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.LONGEST)
+def the_longest_that_was_seen(rng: Rng, strength: float) -> Instance:
+    """No recovery is taken to be longer than those of the log."""
+    made = cost(rng, P=0.5, hang=0.01, n=200)
+    arguments = dict(made.arguments) | {"longest": float(made.arguments["seconds"].max())}
+    return Instance(arguments, made.truths)
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.LONGEST, noticeable=False)
+def a_little_more_than_the_longest_seen(rng: Rng, strength: float) -> Instance:
+    """The same with a tenth added, iterations of a tenth of a second, and one hang in a hundred."""
+    made = cost(rng, P=0.5, hang=0.01, n=200)
+    arguments = dict(made.arguments) | {
+        "longest": 1.1 * float(made.arguments["seconds"].max()),
+        "iteration_seconds": 0.1,
+        "redundancy": 4.0,
+    }
+    mean = 12.0 * 0.01 + 0.3 * 0.99
+    return Instance(arguments, covers(1.2 * (1 + 0.5 * (mean / 0.1 + 0.5)), 4.0))
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ANY_MOMENT, strengths=(1.0, 0.75), noticeable=False)
+def failures_late_in_an_iteration(rng: Rng, strength: float) -> Instance:
+    """Stages die when memory is fullest, at that share of an iteration, in every second one."""
+    return cost(rng, P=0.5, hang=0.0, n=4000, wasted=strength, spread=0.001)
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.ANY_MOMENT, noticeable=False)
+def failures_that_take_two_iterations(rng: Rng, strength: float) -> Instance:
+    """What is repeated is the iteration at hand and, half of the time, the one before."""
+    return cost(rng, P=0.5, hang=0.0, n=4000, wasted=1.0, spread=0.001)
 
 
 @worlds.world(run=t.beats_redundancy, breaks=t.ALL_RECOVERIES)
