@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whp.distributed._in_memory_fault_tolerance.shards import compare, flatten, unflatten
+from whp.distributed._in_memory_fault_tolerance.errors import StateMismatchError
+from whp.distributed._in_memory_fault_tolerance.shards import Flat, compare, flatten, unflatten
 
 __all__ = ["apply", "changing", "checked", "collect", "load", "schedules", "shape_of"]
+
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")  # as torch's norms name them
 
 
 def checked(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,14 +70,22 @@ def apply(objects: Mapping[str, Any], state: Mapping[str, Any]) -> None:
             thing.load_state_dict(state[name])
 
 
-def changing(objects: Mapping[str, Any]) -> set[int]:
-    """Storages that a forward pass writes, so that they cannot be copied while one runs."""
+def changing(objects: Mapping[str, Any], flat: Flat) -> set[int]:
+    """Storages that a forward pass writes, so that they cannot be copied while one runs.
+
+    Buffers of modules, and of state dicts that come without their module, running statistics by their names.
+    """
     modules = [thing for thing in objects.values() if isinstance(thing, nn.Module)]
-    return {
+    known = {
         b.untyped_storage().data_ptr()
         for module in modules
         for b in module.buffers()
         if b.layout is torch.strided
+    }
+    return known | {
+        e.tensor.untyped_storage().data_ptr()
+        for e in flat.extents
+        if e.name.rpartition(".")[2] in RUNNING
     }
 
 
@@ -110,6 +121,10 @@ def load(objects: Mapping[str, Any], stream: np.ndarray, head: Mapping[str, Any]
         f"{name}.state." for name, thing in objects.items() if hasattr(thing, "param_groups")
     )
     compare(head["manifest"], flatten(collect(objects)).manifest, lazy)
+    if new := sorted(set(objects) - set(head["plain"])):
+        raise StateMismatchError(
+            f"the saved state is another's: {', '.join(new[:3])} present and not saved"
+        )
     state = unflatten(stream, head["manifest"], head["plain"])
     apply(objects, state)
     expected, loaded = flatten(state), flatten(collect(objects))

@@ -427,7 +427,7 @@ worlds.mutant(
     "rollback-length",
     "the lag counted once",
     target=f"{HOME}.theorems:rollback_bound",
-    change=lambda f: lambda every, lag, step: f(every, lag, step) / 2,
+    change=lambda f: lambda *reckoned: f(*reckoned) / 2,
     world=at_the_worst_moment,
 )
 
