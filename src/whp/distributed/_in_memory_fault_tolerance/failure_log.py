@@ -137,6 +137,8 @@ class FailureLog:
             If a node is in no group or in two, or a moment was not watched.
         """
         length = as_real(window, "window", low=0, high=1e12, open_ends=True)
+        if not (math.isfinite(start) and math.isfinite(stop)):
+            raise ValueError(f"start and stop must be moments in seconds, got {start} and {stop}")
         windows = int((stop - start) // length)
         if windows < 1:
             raise ValueError(f"start and stop must be a window of {length:g} s apart at least")

@@ -225,7 +225,7 @@ def _past(session: Session) -> _Past:
     stats = session.stats
     outlive = ("torn", "unfenced", "abandoned", "keepers_lost", "longest_period", "longest_stride")
     for name in outlive:
-        setattr(stats, name, max(getattr(stats, name), *(s[name] for s in everyone)))
+        setattr(stats, name, max(getattr(stats, name), *(s.get(name, 0) for s in everyone)))
     return _Past(
         max(s["step"] for s in everyone),
         max(s["begun"] for s in everyone),

@@ -528,7 +528,7 @@ def _apart(hosts: Sequence[Sequence[str]] | None, n: int, m: int, groups: int) -
     return APART.check(True, f"{sum(map(len, hosts))} members, as many hosts a group as members")
 
 
-def _machines(hosts: Sequence[str | int]) -> list[str]:
+def _machines(hosts: Sequence[object]) -> list[str]:
     """Names of machines as DNS reads them: without a user, a port, slots; short where somebody else's is short.
 
     Raises
