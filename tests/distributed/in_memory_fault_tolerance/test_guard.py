@@ -697,3 +697,21 @@ def test_a_state_of_each_rank_is_not_taken_for_one_of_all(memory, sharded):
     found = run_ranks(ranks.other_kind, 2, str(memory), sharded)
     assert all("StateMismatchError" in told for told in found)
     assert all(f"give sharded={sharded}" in told for told in found)
+
+
+def test_a_disk_that_takes_nothing_is_told_once_and_nothing_is_left(memory, tmp_path):
+    weights = torch.zeros(10)
+    options = {"every": 1, "smp_dir": memory, "verbose": False, "run": "full"}
+    guard = SnapshotGuard({"w": weights}, persist_dir=tmp_path, persist_every=1, **options)
+    guard.restore()
+    (tmp_path / "full").write_text("stands where the folder would")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for step in range(6):
+            guard.pre_step()
+            guard.post_step(step)
+            time.sleep(0.05)
+    assert len(told) == 1
+    assert "could not be written" in str(told[0].message)
+    assert guard.stats_.versions >= 4, "memory is kept all the same"
+    guard.close()

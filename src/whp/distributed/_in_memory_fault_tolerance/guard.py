@@ -207,7 +207,7 @@ class SnapshotGuard:
         self._copier: threading.Thread | None = None
         self._copying: Copy | None = None
         self._fenced = True
-        self._broken = ""
+        self._broken = self._disk_fault = ""
         self._began = self._last = 0.0
         self._size, self._sent = 0, 0.0
         self._steps: list[float] = []
@@ -514,6 +514,12 @@ class SnapshotGuard:
     def _agree(self, step: int, flat: Flat) -> bool:
         """One round among the ranks: whether a new snapshot may begin, after healing what broke since the last."""
         told, session = self._status(), self.session
+        if (fault := told.get("disk_fault", "")) and fault != self._disk_fault:
+            warnings.warn(
+                f"a snapshot could not be written to {fault}. What is on disk is older than persist_every= says",
+                stacklevel=4,
+            )
+            self._disk_fault = fault
         state = {h["version"]: h["state"] for h in told["held"]}
         age = time.perf_counter() - self._began if session.flying else 0.0
         costs = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -48,12 +49,26 @@ def _opened(content: bytes) -> dict[str, Any]:
 
 
 def write(holding: Holding, version: int) -> None:
-    """Write this member's part of a committed version, and say so to the coordinator."""
+    """Write this member's part of a committed version, and say so to the coordinator.
+
+    Where it cannot be written (a full disk) nothing of it stays, and the trainer is told: its next snapshot asks.
+    """
+    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
+    try:
+        _part(holding, version, folder)
+    except OSError as error:
+        for left in folder.glob(f"member-{holding.member}.*"):
+            left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless others' parts are in it
+        holding.disk_fault = f"{folder.parent}: {error.strerror or error}"
+
+
+def _part(holding: Holding, version: int, folder: Path) -> None:
     slot = holding.slot_of(version)
     if slot is None:
         return
     head = slot.heads[holding.member]
-    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
     folder.mkdir(parents=True, exist_ok=True)
     content = slot.data.copy()
     if slot.version != version:
