@@ -12,7 +12,7 @@ from torch.utils.data import (
     RandomSampler,
 )
 
-from whp.distributed import ResumableLoader
+from whp.distributed import ResumableLoader, StateMismatchError
 from whp.distributed._in_memory_fault_tolerance.generators import random_states, set_random_states
 
 
@@ -142,3 +142,17 @@ def test_a_stream_leaves_the_generators_of_training_alone():
     next(batches)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 4}, {"dataset": range(30)}])
+def test_a_position_in_another_loader_is_refused(change):
+    options = {"dataset": range(20), "batch_size": 2}
+    data = ResumableLoader(DataLoader(**options))
+    batches = iter(data)
+    next(batches)
+    with pytest.raises(StateMismatchError, match="1 batches into an epoch of 10 batches of 2 rows"):
+        ResumableLoader(DataLoader(**options | change)).load_state_dict(data.state_dict())
+    list(batches)
+    later = ResumableLoader(DataLoader(**options | change))
+    later.load_state_dict(data.state_dict())  # between two epochs
+    assert later.epoch == 1

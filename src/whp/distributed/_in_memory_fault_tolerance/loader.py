@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from whp.distributed._in_memory_fault_tolerance.errors import StateMismatchError
 from whp.distributed._in_memory_fault_tolerance.generators import random_states, set_random_states
 
 __all__ = ["ResumableLoader"]
@@ -170,12 +171,40 @@ class ResumableLoader:
                 if name in states["own"]:
                     generator.set_state(torch.from_numpy(states["own"][name]))
 
+    def _shape(self) -> tuple[int | None, int | None]:
+        """Batches of an epoch and rows of a batch, where they are known."""
+        try:
+            length = len(self.loader)
+        except TypeError:
+            length = None
+        size = self.loader.batch_size
+        if size is None:
+            size = getattr(self.loader.batch_sampler, "batch_size", None)
+        return length, size if isinstance(size, int) else None
+
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is."""
-        return {"epoch": self.epoch, "taken": self.taken, "beginning": self._beginning}
+        return {
+            "epoch": self.epoch,
+            "taken": self.taken,
+            "beginning": self._beginning,
+            "batches": self._shape(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there at the next ``iter``."""
+        """Go on from there at the next ``iter``.
+
+        Raises
+        ------
+        StateMismatchError
+            If an epoch is under way and the loader has another number or size of batches: other rows would be skipped.
+        """
+        had, has = state.get("batches"), self._shape()
+        if had is not None and state["taken"] and tuple(had) != has:
+            raise StateMismatchError(
+                f"the saved position is {state['taken']} batches into an epoch of {_shown(*had)}, and this loader has "
+                f"{_shown(*has)}"
+            )
         self.epoch, self.taken = int(state["epoch"]), int(state["taken"])
         self._beginning = state["beginning"]
         self._resumed = self._beginning is not None
@@ -184,3 +213,8 @@ class ResumableLoader:
 def _here(states: Mapping[str, Any]) -> dict[str, Any]:
     """Those of this processor: a stream draws from these, and setting a device's would wait for it."""
     return {name: states[name] for name in ("torch", "numpy", "python")}
+
+
+def _shown(length: int | None, size: int | None) -> str:
+    """The shape of an epoch in words."""
+    return f"{'?' if length is None else length} batches of {'?' if size is None else size} rows"
