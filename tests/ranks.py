@@ -190,6 +190,32 @@ def own_shards(rank, place, lose):
     return start, good, source
 
 
+def other_kind(rank, place, sharded):
+    """A run whose ranks have states of their own, or one state, is taken up as the other; the error."""
+    import time
+
+    from whp.distributed import SnapshotGuard
+
+    weights = torch.full((1000,), float(rank if sharded else 0))
+    options = {"every": 1, "run": "otherkind", "smp_dir": place, "verbose": False}
+    guard = SnapshotGuard({"w": weights}, dist.group.WORLD, sharded=sharded, **options)
+    guard.restore()
+    for step in range(3):
+        guard.pre_step()
+        guard.post_step(step)
+        time.sleep(0.1)
+    guard.abandon()
+    dist.barrier()
+    again = SnapshotGuard({"w": weights}, dist.group.WORLD, sharded=not sharded, **options)
+    try:
+        told = f"began at {again.restore()}"
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+    dist.barrier()
+    again.close()
+    return told
+
+
 def bucket_layouts(rank):
     """Layout of the buckets in each step, and how far the hook's average is from that of the shifts, relatively."""
     module = net()

@@ -91,6 +91,30 @@ def test_a_part_of_the_stream_is_watched_alone():
     np.testing.assert_array_equal(into, flat.stream()[:half])
 
 
+def test_what_a_device_has_yet_to_write_is_waited_for_before_anything_is_copied():
+    order = []
+    flat = flatten(numbers())
+    flat.settle = lambda: order.append("settle")
+    whole = flat.copy_range
+    flat.copy_range = lambda *a, **k: (order.append("copy"), whole(*a, **k))
+    Copy(flat, 0, np.zeros(flat.size, dtype=np.uint8))
+    assert order[:2] == ["settle", "copy"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a device")
+def test_running_statistics_that_a_device_has_yet_to_write_are_not_copied_before():
+    big = torch.randn(6000, 6000, device="cuda")
+    running = torch.zeros(1000, device="cuda")
+    flat = flatten({"r": running})
+    into = np.zeros(flat.size, dtype=np.uint8)
+    for _ in range(20):
+        big = big @ big * 1e-4  # keeps the device behind
+    running.fill_(1.0)
+    Copy(flat, 0, into, {running.untyped_storage().data_ptr()}).take()
+    assert (into.view(np.float32)[:1000] == 1).all()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a device")
 @pytest.mark.parametrize("how", [None, "data"])

@@ -203,3 +203,30 @@ def test_a_rhythm_of_days_or_weeks_is_seen(period, seen):
     log = FailureLog.from_counts(counts, 8, seconds=300.0)
     assert (log.windows_test().p < 1e-6) == seen
     assert FailureLog.from_counts(counts, 8).windows_test().p > 0.01, "no length, no rhythm"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window": [5, 5], "group": [0, 0], "count": [1, 1]}, "got one twice"),
+        ({"window": [5, 6], "group": [0], "count": [1]}, "one length|Type-check"),
+    ],
+)
+def test_an_entry_is_a_window_of_a_group(change, message):
+    cells = {name: np.array(values) for name, values in change.items()}
+    with pytest.raises((TypeError, ValueError), match=message):
+        FailureLog(8, 1, 100, **cells)
+    assert FailureLog(8, 2, 100, np.array([5, 5]), np.array([0, 1]), np.array([2, 1])).pairs == 1
+
+
+def test_a_node_in_two_racks_is_refused(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("time,node,rack\n5,a,r1\n50,a,r2\n")
+    with pytest.raises(ValueError, match="node a is in racks r1 and r2"):
+        read_log(path, nodes=2, window=10, start="0", stop="100")
+
+
+def test_a_time_without_an_end_is_refused():
+    options = {"window": 10.0, "start": 0.0, "stop": math.nan}
+    with pytest.raises(ValueError, match="start and stop must be moments"):
+        FailureLog.from_events([3.0], ["n0"], NODES, **options)

@@ -67,7 +67,12 @@ def test_the_slow_tier_is_published_whole_and_restores(loop, tmp_path):
     newest = max(p for p in (disk / "disk").glob("version-*") if p.suffix != ".incomplete")
     with (newest / "member-0.bin").open("r+b") as file:
         file.write(b"\xff\x00\xff")
-    assert loop.run("disk", disk=str(disk)) == 1, "a damaged part is refused"
+    assert loop.run("disk", disk=str(disk)) == 0
+    assert loop.lines()[-2]["step"] < 19, "the version before is taken where the newest is damaged"
+    for part in (disk / "disk").glob("version-*/member-0.bin"):
+        with part.open("r+b") as file:
+            file.truncate(8)
+    assert loop.run("disk", disk=str(disk)) == 1, "damaged parts are refused"
     end_keepers("disk", loop.memory)
 
 
@@ -491,3 +496,222 @@ def test_a_scheduler_that_is_stepped_after_the_copy_is_told(memory, where):
                 scheduler.step()
     told = [w for w in heard if "one step behind" in str(w.message)]
     assert len(told) == (where == "after")
+
+
+def test_a_step_that_was_half_done_is_no_live_state(memory):
+    weights = torch.zeros(100)
+    guard = kept("halfway", memory, weights, verbose=False)
+    guard.pre_step()
+    weights.fill_(4.0)  # the optimizer has written, and the end of the step was not seen
+    start = guard.restore(live=True)
+    assert (start, guard.report_.source) == (3, "smp")
+    assert bool((weights == 3).all())
+    assert guard.restore(live=True) == 3
+    guard.close()
+
+
+def test_a_restore_that_is_refused_leaves_nothing_of_the_one_before(memory):
+    guard = kept("refused", memory, torch.zeros(100), verbose=False)
+    assert guard.restore() == 3
+    assert guard.certificates()[0].verdict is Verdict.HOLDS
+    os.kill(guard.smp.found.pid, signal.SIGKILL)
+    while client.alive(guard.smp.found.pid):
+        time.sleep(0.01)
+    with pytest.raises(UnrecoverableError):
+        guard.restore()
+    assert guard.certificates()[0].verdict is Verdict.UNMEASURED
+    guard.close()
+
+
+def test_a_fault_of_one_restore_is_not_forgotten_with_the_next(memory):
+    bad = [True]
+    weights = torch.zeros(4)
+    number = [0]
+    pair = (lambda: number[0], lambda told: number.__setitem__(0, told + bad[0]))
+    options = {"every": 1, "smp_dir": memory, "verbose": False}
+    guard = SnapshotGuard({"w": weights, "n": pair}, run="twice", **options)
+    guard.restore()
+    guard.pre_step()
+    guard.post_step(0)
+    guard._fence()
+    time.sleep(0.05)
+    guard.restore()
+    assert guard.certificates()[0].verdict is Verdict.FAILS
+    bad[0] = False
+    guard.restore()
+    assert guard.report_.digest_ok
+    assert guard.certificates()[0].verdict is Verdict.FAILS
+    guard.close()
+
+
+@pytest.mark.parametrize(("every", "stride"), [((30, 3), 1), ((8, 8), 4)])
+def test_lost_work_is_held_against_how_it_was_saved(memory, every, stride):
+    weights, state = torch.zeros(100), {}
+    state["w"] = weights
+
+    def walked(guard, first, count):
+        for i in range(first, first + count):
+            guard.pre_step()
+            weights.fill_(i + 1.0)
+            time.sleep(0.002)
+            guard.post_step(stride * (i + 1) - 1)
+
+    options = {"smp_dir": memory, "run": "paced", "verbose": False}
+    guard = SnapshotGuard(state, every=every[0], **options)
+    guard.restore()
+    walked(guard, 0, 29)
+    guard.abandon()
+    guard = SnapshotGuard(state, every=every[1], **options)
+    walked(guard, guard.restore() // stride, 8)
+    assert guard.stats_.longest_period == every[0]
+    assert guard.stats_.longest_stride == stride
+    rollback = guard.certificates(steps=10_000)[1]
+    assert rollback.verdict is Verdict.HOLDS
+    assert rollback.bound >= every[0] + stride - 1
+    guard.close()
+
+
+@pytest.mark.parametrize("mode", ["overlap", "sync"])
+def test_the_first_snapshot_is_not_among_the_stalls(memory, mode):
+    values = torch.zeros(1 << 16)
+    guard = kept("first", memory, values, steps=6, mode=mode, verbose=False)
+    assert (guard.stats_.begun, len(guard.stats_.stalls_ms)) == (6, 5)
+    assert guard.stats_.watched_ms > sum(guard.stats_.stalls_ms)
+    guard.close()
+
+
+def test_a_fork_does_not_end_its_parents_keeper(memory):
+    guard = kept("forked", memory, torch.zeros(10), verbose=False)
+    child = os.fork()
+    if not child:
+        guard.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert guard.smp.query()["held"]
+    guard.close()
+
+
+def test_what_is_new_in_the_state_is_refused_before_anything_is_filled(memory):
+    weights = torch.zeros(10)
+    kept("grown", memory, weights, verbose=False).abandon()
+    other = torch.full((10,), 7.0)
+    state = {"x": other, "epoch": (lambda: 0, lambda told: None)}
+    guard = SnapshotGuard(state, smp_dir=memory, run="grown", verbose=False)
+    with pytest.raises(StateMismatchError, match="epoch present and not saved"):
+        guard.restore()
+    assert bool((other == 7).all())
+    guard.close()
+
+
+@pytest.mark.parametrize("damage", ["a digit", "half a header", "no data"])
+def test_a_damaged_version_on_disk_is_passed_over_and_its_number_not_used_again(
+    memory, tmp_path, damage
+):
+    weights, rate = torch.zeros(10), [0.125]
+    pair = (lambda: rate[0], lambda told: rate.__setitem__(0, told))
+    options = {"every": 1, "smp_dir": memory, "verbose": False, "run": "digits"}
+    options |= {"persist_dir": tmp_path, "persist_every": 1}
+
+    def written(guard, first):
+        for step in range(first, first + 2):
+            guard.pre_step()
+            weights.fill_(step + 1.0)
+            guard.post_step(step)
+            deadline = time.monotonic() + 5
+            while not any((tmp_path / "digits").glob(f"version-{step + 1:08d}")):
+                time.sleep(0.01)
+                assert time.monotonic() < deadline, "a version is not written"
+
+    guard = SnapshotGuard({"w": weights, "lr": pair}, **options)
+    guard.restore()
+    written(guard, 0)
+    guard.close()
+    folder = tmp_path / "digits" / "version-00000002"
+    head = (folder / "member-0.json").read_text()
+    if damage == "a digit":
+        (folder / "member-0.json").write_text(head.replace("0.125", "0.925"))
+    elif damage == "half a header":
+        (folder / "member-0.json").write_text(head[: len(head) // 2])
+    else:
+        (folder / "member-0.bin").unlink()
+    guard = SnapshotGuard({"w": weights, "lr": pair}, **options)
+    assert guard.restore() == 1
+    assert "Passed over" in guard.report_.said
+    assert rate == [0.125]
+    written(guard, 2)  # as versions 3 and 4: number 2 is taken
+    guard.close()
+
+
+@pytest.mark.filterwarnings("error:the snapshot of step")
+def test_running_statistics_of_a_state_dict_alone_are_copied_at_once(memory):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 2048), torch.nn.BatchNorm1d(2048))
+    pair = (lambda: model.state_dict(), model.load_state_dict)
+    guard = SnapshotGuard({"m": pair}, every=1, smp_dir=memory, run="norms", verbose=False)
+    for step in range(guard.restore(), 10):
+        model(torch.randn(16, 8))
+        guard.pre_step()
+        guard.post_step(step)
+    assert guard.stats_.torn == 0
+    guard.close()
+
+
+def cyclic(optimizer):
+    return torch.optim.lr_scheduler.CyclicLR(optimizer, 0.01, 0.1, step_size_up=3)
+
+
+def chained(optimizer):
+    return torch.optim.lr_scheduler.ChainedScheduler(
+        [torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)], optimizer
+    )
+
+
+@pytest.mark.parametrize("schedule", [cyclic, chained])
+def test_schedulers_that_take_their_state_apart_are_restored(memory, schedule):
+    def parts():
+        model, _ = small()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        scheduler = schedule(optimizer)
+        return {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+
+    options = {"every": 1, "smp_dir": memory, "run": "cycles", "verbose": False}
+    state = parts()
+    guard = SnapshotGuard(state, **options)
+    for step in range(guard.restore(), 3):
+        state["model"](torch.randn(4, 8)).sum().backward()
+        guard.pre_step()
+        state["optimizer"].step()
+        state["scheduler"].step()
+        guard.post_step(step)
+    guard._fence()
+    time.sleep(0.05)
+    guard.abandon()
+    guard = SnapshotGuard(parts(), **options)
+    assert guard.restore() == 3
+    assert guard.certificates()[0].verdict is Verdict.HOLDS
+    guard.close()
+
+
+@pytest.mark.parametrize("sharded", [True, False])
+def test_a_state_of_each_rank_is_not_taken_for_one_of_all(memory, sharded):
+    found = run_ranks(ranks.other_kind, 2, str(memory), sharded)
+    assert all("StateMismatchError" in told for told in found)
+    assert all(f"give sharded={sharded}" in told for told in found)
+
+
+def test_a_disk_that_takes_nothing_is_told_once_and_nothing_is_left(memory, tmp_path):
+    weights = torch.zeros(10)
+    options = {"every": 1, "smp_dir": memory, "verbose": False, "run": "full"}
+    guard = SnapshotGuard({"w": weights}, persist_dir=tmp_path, persist_every=1, **options)
+    guard.restore()
+    (tmp_path / "full").write_text("stands where the folder would")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for step in range(6):
+            guard.pre_step()
+            guard.post_step(step)
+            time.sleep(0.05)
+    assert len(told) == 1
+    assert "could not be written" in str(told[0].message)
+    assert guard.stats_.versions >= 4, "memory is kept all the same"
+    guard.close()

@@ -3,9 +3,16 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+)
 
-from whp.distributed import ResumableLoader
+from whp.distributed import ResumableLoader, StateMismatchError
 from whp.distributed._in_memory_fault_tolerance.generators import random_states, set_random_states
 
 
@@ -19,9 +26,26 @@ class Augmented(Dataset):
         return i + float(torch.rand(())) * 0.1 + random.random() * 0.01 + np.random.random() * 1e-3
 
 
+class Stream(IterableDataset):
+    """Rows in an order that is drawn while training draws, too."""
+
+    def __iter__(self):
+        held = []
+        for i in range(20):
+            held.append(i)
+            if len(held) > 5:
+                yield held.pop(int(torch.randint(len(held), ()))) + random.random()
+        yield from held
+
+
 def loaders(kind, workers=0):
     rows = Augmented()
     options = {"batch_size": 3, "num_workers": workers}
+    if kind == "a stream that draws":
+        return DataLoader(Stream(), **options)
+    if kind == "batches of a sampler with a generator":
+        drawn = RandomSampler(rows, generator=torch.Generator().manual_seed(4))
+        return DataLoader(rows, batch_sampler=BatchSampler(drawn, 3, False), num_workers=workers)
     if kind == "shuffled":
         return DataLoader(rows, shuffle=True, **options)
     if kind == "in order":
@@ -50,7 +74,14 @@ def walked(data, epochs, stop=None, drawn=None):
     return drawn, state
 
 
-KINDS = ("shuffled", "in order", "own generator", "distributed")
+KINDS = (
+    "batches of a sampler with a generator",
+    "a stream that draws",
+    "shuffled",
+    "in order",
+    "own generator",
+    "distributed",
+)
 
 
 @pytest.mark.parametrize("stop", [1, 4, 7, 9])
@@ -82,3 +113,46 @@ def test_only_loaders_are_taken():
     with pytest.raises((TypeError, Exception), match="DataLoader"):
         ResumableLoader([1, 2])
     assert len(ResumableLoader(loaders("in order"))) == 7
+
+
+def test_workers_that_live_on_are_refused():
+    loader = DataLoader(Augmented(), num_workers=1, persistent_workers=True)
+    with pytest.raises(ValueError, match="persistent_workers=False"):
+        ResumableLoader(loader)
+
+
+def test_a_sampler_inside_a_batch_sampler_is_told_the_epoch():
+    sampler = DistributedSampler(Augmented(), num_replicas=2, rank=0)
+    data = ResumableLoader(
+        DataLoader(Augmented(), batch_sampler=BatchSampler(sampler, 2, drop_last=False))
+    )
+    first = list(sampler)
+    for _ in range(2):
+        list(data)
+    assert sampler.epoch == 1
+    assert list(sampler) != first
+
+
+def test_a_stream_leaves_the_generators_of_training_alone():
+    data = ResumableLoader(loaders("a stream that draws"))
+    seeded()
+    batches = iter(data)
+    next(batches)
+    before = torch.get_rng_state(), random.getstate()
+    next(batches)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 4}, {"dataset": range(30)}])
+def test_a_position_in_another_loader_is_refused(change):
+    options = {"dataset": range(20), "batch_size": 2}
+    data = ResumableLoader(DataLoader(**options))
+    batches = iter(data)
+    next(batches)
+    with pytest.raises(StateMismatchError, match="1 batches into an epoch of 10 batches of 2 rows"):
+        ResumableLoader(DataLoader(**options | change)).load_state_dict(data.state_dict())
+    list(batches)
+    later = ResumableLoader(DataLoader(**options | change))
+    later.load_state_dict(data.state_dict())  # between two epochs
+    assert later.epoch == 1

@@ -182,3 +182,13 @@ def test_every_tensor_is_looked_at(number):
 def test_conjugate_views_are_refused():
     with pytest.raises(TypeError, match="conjugate or negative"):
         flatten({"x": torch.ones(3, dtype=torch.complex64).conj()})
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ma.array([1, 2], mask=[False, True]), np.ones((1, 1)).view(np.matrix)],
+    ids=["masked", "matrix"],
+)
+def test_arrays_that_are_more_than_their_numbers_are_refused(array):
+    with pytest.raises(TypeError, match=r"n must be plain data, got a (MaskedArray|matrix)"):
+        to_plain(array, "n")

@@ -253,3 +253,37 @@ def test_a_state_from_disk_does_not_say_that_few_were_lost():
 
 def test_sums_are_not_called_repeatable_where_none_was_compared():
     assert status(same_as_undisturbed(0, 5, (0, 0)), "repeatable-sums") is Status.UNCHECKED
+
+
+def test_numbers_that_grow_by_more_than_one_are_counted():
+    assert rollback_bound(5, 3.3, 1.0, 1) == 9
+    assert rollback_bound(20, 3.3, 1.0, 8) == 32 + 32
+    assert rollback_bound(20, 0.5, 1.0, 8) == 27 + 8
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "apart"),
+    [
+        ("gpu1:29500", "gpu1:29501", False),
+        ("gpu1", "GPU1.cluster.example.", False),
+        ("root@gpu1", "gpu1 slots=4", False),
+        ("localhost", "127.0.0.1", False),
+        ("a.cluster", "a.other", True),
+        ("10.0.0.1", "10.0.0.2", True),
+        ("fe80::1", "fe80::2", True),
+    ],
+)
+def test_a_host_is_known_by_its_other_names(one, two, apart):
+    made = survival(None, n=3, m=1, window=1.0, rate=1e-6, hosts=[[one, two, "x"]])
+    assert made.conditions[0].status is (Status.MET if apart else Status.VIOLATED)
+
+
+@pytest.mark.parametrize("name", ["", " ", ":1"])
+def test_what_is_no_name_of_a_host_is_refused(name):
+    with pytest.raises((TypeError, ValueError), match="hosts must be names"):
+        survival(None, n=2, m=1, window=1.0, rate=1e-6, hosts=[[name, "x"]])
+
+
+def test_a_version_from_disk_says_nothing_of_memory():
+    failure = altered(source="persist", restored_step=-1, last_step=90)
+    assert rollback([failure], PACE, 100, 1).verdict is Verdict.UNMEASURED

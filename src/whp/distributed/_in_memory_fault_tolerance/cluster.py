@@ -111,7 +111,8 @@ def _of_all(one: dict[str, Any], other: dict[str, Any], leads: bool) -> dict[str
     if not one or not other:
         return one or other
     joint = dict(other if leads else one)
-    for name in ("torn", "unfenced", "longest_lag_ms", "abandoned", "keepers_lost"):
+    worst = ("torn", "unfenced", "abandoned", "keepers_lost")
+    for name in (*worst, "longest_lag_ms", "longest_period", "longest_stride"):
         joint[name] = max(one[name], other[name])
     steps = [s["shortest_step_ms"] for s in (one, other) if s["shortest_step_ms"]]
     joint["shortest_step_ms"] = min(steps, default=0.0)

@@ -54,6 +54,7 @@ class Copy:
             for i, e in enumerate(flat.extents)
             if i not in self.skip and not e.tensor.is_inference()
         ]
+        flat.settle()
         flat.copy_range(start, into, only=self.skip)
         flat.clear_gaps(start, into)
         self.places = flat.places(start, len(into), self.skip)

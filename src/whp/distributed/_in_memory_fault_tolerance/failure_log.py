@@ -39,7 +39,8 @@ class FailureLog:
     Raises
     ------
     ValueError
-        If more members are lost than a group has, or a window is not one of those that were watched.
+        If more members are lost than a group has, a window is not one of those that were watched, or one of a group comes
+        twice.
     """
 
     n: int
@@ -55,12 +56,29 @@ class FailureLog:
     def __post_init__(self) -> None:
         for name in ("n", "groups", "windows"):
             as_int(getattr(self, name), name, low=1)
+        for name in ("window", "group", "count"):
+            values = np.asarray(getattr(self, name))
+            if values.ndim != 1 or (values.size and values.dtype.kind not in "iu"):
+                raise TypeError(
+                    f"{name} must be a row of whole numbers, got {values.dtype} of shape {values.shape}"
+                )
+            object.__setattr__(self, name, values.astype(np.int64))
+        lengths = {len(self.window), len(self.group), len(self.count)}
+        if len(lengths) > 1:
+            raise ValueError(
+                f"window, group and count must be of one length, got {len(self.window)}, {len(self.group)} and {len(self.count)}"
+            )
         if len(self.count) and (self.count.min() < 1 or self.count.max() > self.n):
             raise ValueError(f"count must be in 1..{self.n}, got {self.count.max()}")
         for name, most in (("window", self.windows), ("group", self.groups)):
             values = getattr(self, name)
             if len(values) and (values.min() < 0 or values.max() >= most):
                 raise ValueError(f"{name} must be in 0..{most - 1}, got {values.max()}")
+        if len(np.unique(self.window * self.groups + self.group)) < len(self.count):
+            # One entry a loss would hide every pair: no window would have lost two.
+            raise ValueError(
+                "window and group must name a window of a group once, with how many were lost in count; got one twice"
+            )
 
     @classmethod
     def from_counts(cls, counts: Any, n: int, *, seconds: float | None = None) -> FailureLog:
@@ -119,6 +137,8 @@ class FailureLog:
             If a node is in no group or in two, or a moment was not watched.
         """
         length = as_real(window, "window", low=0, high=1e12, open_ends=True)
+        if not (math.isfinite(start) and math.isfinite(stop)):
+            raise ValueError(f"start and stop must be moments in seconds, got {start} and {stop}")
         windows = int((stop - start) // length)
         if windows < 1:
             raise ValueError(f"start and stop must be a window of {length:g} s apart at least")

@@ -207,16 +207,19 @@ class SnapshotGuard:
         self._copier: threading.Thread | None = None
         self._copying: Copy | None = None
         self._fenced = True
-        self._broken = ""
+        self._broken = self._disk_fault = ""
         self._began = self._last = 0.0
         self._size, self._sent = 0, 0.0
         self._steps: list[float] = []
         self._done_here = 0
-        self._watched_from = 0.0
+        self._watched_from = self._watched_before = 0.0
         self.live: recovery.Live = None
+        self._writing = False  # between pre_step() and post_step() the optimizer writes
+        self._failures: list[Failure] = []
         self._schedule: tuple[int, ...] = ()
         self._stepped_first: bool | None = None
         self._closed = False
+        self._process = os.getpid()
         atexit.register(self._at_exit)
 
     @property
@@ -249,7 +252,8 @@ class SnapshotGuard:
             Memory, then disk; one of them alone; or begin anew and forget what is held.
         live : bool
             This process did not die and still holds the state as its last :meth:`post_step` left it. If all such ranks are at one
-            step, the others take their copy, which is newer than any snapshot and costs one broadcast.
+            step, the others take their copy, which is newer than any snapshot and costs one broadcast. A rank that was stopped
+            after :meth:`pre_step` and before :meth:`post_step` may have stepped its optimizer, and counts as dead.
 
         Returns
         -------
@@ -265,8 +269,14 @@ class SnapshotGuard:
         """
         as_choice(source, "source", ("auto", "smp", "persist", "fresh"))
         self._fence()
-        mine = self.live if live and not changing(self.state) else None
-        self.report_, self.live = recovery.restore(self.session, self.state, source, mine)
+        whole = live and not self._writing
+        whole = whole and not changing(self.state, flatten(collect(self.state)))
+        self.report_ = None  # what an earlier restore did says nothing of one that is refused
+        self.report_, self.live = recovery.restore(
+            self.session, self.state, source, self.live if whole else None
+        )
+        self._writing = False
+        self._failures += _failure(self.report_)
         self._schedule, self._stepped_first = schedules(self.state), None
         step = self.report_.step
         self.due = step + self.period if step >= 0 else 0
@@ -309,6 +319,7 @@ class SnapshotGuard:
             self._copying = None
             self.stats_.fence_waits += waited
             self.stats_.add_stall(time.perf_counter() - start)
+        self._writing = True
 
     def _look_at_schedules(self) -> None:
         """Warn once of a scheduler that is stepped after post_step(): its step is not in the copy.
@@ -352,22 +363,24 @@ class SnapshotGuard:
                 f"step must grow, got {step} after {before}: number the steps of all epochs, from what restore() returns"
             )
         now = time.perf_counter()
+        if not self._watched_from and self.stats_.begun:  # from the end of the first snapshot on
+            self._watched_from, self._watched_before = now, self.stats_.watched_ms
         missed, self._fenced = not self._fenced, True
         with contextlib.suppress(*GONE):  # a keeper that has just died is replaced below
-            self._record(int(step), now - self._last if self._last else 0.0, missed)
+            seconds, stride = (now - self._last, int(step) - before) if self._last else (0.0, 1)
+            self._record(int(step), seconds, stride, missed)
         self._last = now
-        self.live = (int(step), random_states())
+        self.live, self._writing = (int(step), random_states()), False
         self._schedule = schedules(self.state)
         if step >= self.due:
             self._snapshot(int(step))
         if self._done_here < 3:  # allocation is not part of a step
             self._last += time.perf_counter() - now
         if self._watched_from:
-            self.stats_.watched_ms = 1e3 * (time.perf_counter() - self._watched_from)
-        elif self.stats_.copies_ms:
-            self._watched_from = time.perf_counter()
+            here = 1e3 * (time.perf_counter() - self._watched_from)
+            self.stats_.watched_ms = self._watched_before + here
 
-    def _record(self, step: int, seconds: float, missed: bool) -> None:
+    def _record(self, step: int, seconds: float, stride: int, missed: bool) -> None:
         """Write down what has to outlive this process, in memory that the keeper holds."""
         marks, stats = self.session.keeper.marks(), self.stats_
         marks["step"] = step
@@ -379,6 +392,12 @@ class SnapshotGuard:
             self._steps = [*self._steps[-30:], seconds]
             shortest = marks["shortest_step"]
             marks["shortest_step"] = min(shortest or 1 << 62, int(1e9 * seconds))
+        for name, value in (("longest_stride", stride), ("longest_period", self.period)):
+            value = max(getattr(stats, name), value, marks[name])
+            marks[name] = value
+            setattr(stats, name, value)
+        for name in ("abandoned", "keepers_lost"):
+            marks[name] = max(marks[name], getattr(stats, name))
         stats.shortest_step_ms = marks["shortest_step"] / 1e6
         stats.longest_lag_ms = marks["longest_lag"] / 1e6
 
@@ -395,7 +414,9 @@ class SnapshotGuard:
         keep : bool
             Leave the copies in memory for a later process, instead of unlinking them.
         """
-        if self._closed:
+        if (
+            self._closed or os.getpid() != self._process
+        ):  # a fork has a copy, and the memory is not its own
             return
         self._closed = True
         atexit.unregister(self._at_exit)
@@ -429,7 +450,7 @@ class SnapshotGuard:
     def certificates(
         self, *, budget: float = 0.05, steps: int | None = None
     ) -> tuple[Certificate, ...]:
-        """What is promised of this process's restore and of its snapshots so far.
+        """What is promised of this process's restores and of its snapshots so far.
 
         Parameters
         ----------
@@ -438,22 +459,8 @@ class SnapshotGuard:
         steps : int, optional
             Of the whole run, to tell whether a bound on lost steps says anything; by default those done so far.
         """
-        r, stats = self.report_, self.stats_
-        failures = []
-        if r is not None and (r.source != "fresh" or r.begun):
-            failures.append(
-                Failure(
-                    (),
-                    r.rebuilt_nodes,
-                    r.last_step,
-                    r.step,
-                    r.source != "fresh",
-                    r.digest_ok,
-                    r.version,
-                    source=r.source,
-                    seconds=r.seconds,
-                )
-            )
+        stats = self.stats_
+        failures = self._failures if self.report_ is not None else []
         done = 1 + (self.live[0] if self.live is not None else -1)
         watch = Watch(self.mode, stats.torn, stats.unfenced, type(self) is SnapshotGuard)
         known = tuple(f for f in failures if f.last_step >= 0)
@@ -507,6 +514,12 @@ class SnapshotGuard:
     def _agree(self, step: int, flat: Flat) -> bool:
         """One round among the ranks: whether a new snapshot may begin, after healing what broke since the last."""
         told, session = self._status(), self.session
+        if (fault := told.get("disk_fault", "")) and fault != self._disk_fault:
+            warnings.warn(
+                f"a snapshot could not be written to {fault}. What is on disk is older than persist_every= says",
+                stacklevel=4,
+            )
+            self._disk_fault = fault
         state = {h["version"]: h["state"] for h in told["held"]}
         age = time.perf_counter() - self._began if session.flying else 0.0
         costs = {
@@ -576,7 +589,7 @@ class SnapshotGuard:
         self.stats_.begun += 1
         into = smp.begin(version, length)
         at = 0 if self.sharded else self.rank * length
-        copying = Copy(flat, at, into, changing(self.state))
+        copying = Copy(flat, at, into, changing(self.state, flat))
         header = {
             "version": version,
             "step": step,
@@ -630,6 +643,25 @@ class SnapshotGuard:
             self._broken = str(error)
         finally:
             copying.over.set()
+
+
+def _failure(r: Report) -> list[Failure]:
+    """What a start recovered from, if it was not the first of its run."""
+    if r.source == "fresh" and not r.begun:
+        return []
+    return [
+        Failure(
+            (),
+            r.rebuilt_nodes,
+            r.last_step,
+            r.step,
+            r.source != "fresh",
+            r.digest_ok,
+            r.version,
+            source=r.source,
+            seconds=r.seconds,
+        )
+    ]
 
 
 def _yield_to_trainer() -> None:

@@ -30,6 +30,7 @@ class Holding(Lines):
         self.on_disk: dict[int, set[int]] = {}
         self.floor = 0  # no version up to here will be written any more
         self.persist: dict[str, Any] = {}
+        self.disk_fault = ""  # why a version could not be written
 
     def slot_of(self, version: int) -> Slot | None:
         """The buffer of a version, if it is held."""

@@ -346,6 +346,7 @@ class Keeper(Holding):
             "about": self.about,
             "mark": {"path": str(self.mark.path), **self.mark.all()},
             "timings": self.timings,
+            "disk_fault": self.disk_fault,
         }
 
     def on_fetch(self, said: dict[str, Any]) -> np.ndarray:

@@ -66,7 +66,8 @@ def read_log(
     Raises
     ------
     ValueError
-        If the time that was watched is not given, a column or a cell is missing, or a group has more nodes than `nodes`.
+        If the time that was watched is not given, a column or a cell is missing, a group has more nodes than `nodes`, or a
+        node is in two racks.
     """
     if start is None or stop is None:
         raise ValueError(
@@ -116,6 +117,13 @@ def read_log(
     ]
     full += [[f"\0\0{g}.{i}" for i in range(nodes)] for g in range(len(full), groups)]
     racks = columns.get("rack")
+    in_rack: dict[str, str] = {}
+    for name, rack in zip(named, racks or [], strict=False):
+        if rack and in_rack.setdefault(name, rack) != rack:
+            shown = name.partition("\0")[2]
+            raise ValueError(
+                f"{path.name}: node {shown} is in racks {in_rack[name]} and {rack}; one of them decides with whom it goes"
+            )
     return FailureLog.from_events(
         list(np.asarray(times, float)),
         named,
@@ -123,5 +131,5 @@ def read_log(
         window=window,
         start=seconds(start, "--from"),
         stop=seconds(stop, "--to"),
-        racks=None if racks is None else {n: r for n, r in zip(named, racks, strict=True) if r},
+        racks=in_rack,
     )

@@ -99,10 +99,26 @@ class Mark:
         Versions that were begun and committed.
     longest_lag, shortest_step : int
         Nanoseconds from the beginning of a version to its commit, at most, and of an iteration, at least; 0: none yet.
+    longest_period, longest_stride : int
+        Iterations between snapshots, and between the numbers of two steps that follow each other, at most.
+    abandoned, keepers_lost : int
+        Snapshots that were given up, and keepers that died while the trainer lived.
     """
 
-    FIELDS = ("step", "torn", "unfenced", "begun", "committed", "longest_lag", "shortest_step")
-    SIZE = 64
+    FIELDS = (
+        "step",
+        "torn",
+        "unfenced",
+        "begun",
+        "committed",
+        "longest_lag",
+        "shortest_step",
+        "longest_period",
+        "longest_stride",
+        "abandoned",
+        "keepers_lost",
+    )
+    SIZE = 128
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path

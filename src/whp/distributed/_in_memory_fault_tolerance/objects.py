@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from whp.distributed._in_memory_fault_tolerance.shards import compare, flatten, unflatten
+from whp.distributed._in_memory_fault_tolerance.errors import StateMismatchError
+from whp.distributed._in_memory_fault_tolerance.shards import Flat, compare, flatten, unflatten
 
 __all__ = ["apply", "changing", "checked", "collect", "load", "schedules", "shape_of"]
+
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")  # as torch's norms name them
 
 
 def checked(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,21 +70,29 @@ def apply(objects: Mapping[str, Any], state: Mapping[str, Any]) -> None:
             thing.load_state_dict(state[name])
 
 
-def changing(objects: Mapping[str, Any]) -> set[int]:
-    """Storages that a forward pass writes, so that they cannot be copied while one runs."""
+def changing(objects: Mapping[str, Any], flat: Flat) -> set[int]:
+    """Storages that a forward pass writes, so that they cannot be copied while one runs.
+
+    Buffers of modules, and of state dicts that come without their module, running statistics by their names.
+    """
     modules = [thing for thing in objects.values() if isinstance(thing, nn.Module)]
-    return {
+    known = {
         b.untyped_storage().data_ptr()
         for module in modules
         for b in module.buffers()
         if b.layout is torch.strided
+    }
+    return known | {
+        e.tensor.untyped_storage().data_ptr()
+        for e in flat.extents
+        if e.name.rpartition(".")[2] in RUNNING
     }
 
 
 def schedules(objects: Mapping[str, Any]) -> tuple[int, ...]:
     """How often each scheduler of learning rates was stepped."""
     return tuple(
-        thing.last_epoch
+        getattr(thing, "last_epoch", -1)  # one that only chains others counts no steps itself
         for thing in objects.values()
         if isinstance(thing, torch.optim.lr_scheduler.LRScheduler)
     )
@@ -110,15 +121,22 @@ def load(objects: Mapping[str, Any], stream: np.ndarray, head: Mapping[str, Any]
         f"{name}.state." for name, thing in objects.items() if hasattr(thing, "param_groups")
     )
     compare(head["manifest"], flatten(collect(objects)).manifest, lazy)
+    if new := sorted(set(objects) - set(head["plain"])):
+        raise StateMismatchError(
+            f"the saved state is another's: {', '.join(new[:3])} present and not saved"
+        )
     state = unflatten(stream, head["manifest"], head["plain"])
+    # Before it is handed out: objects keep what they are given, and some take it apart (CyclicLR).
+    expected = flatten(state)
+    plain, one = _settled(expected.plain), expected.stream()
     apply(objects, state)
-    expected, loaded = flatten(state), flatten(collect(objects))
-    if _settled(expected.plain) != _settled(loaded.plain):
+    loaded = flatten(collect(objects))
+    if plain != _settled(loaded.plain):
         return False
     if expected.fingerprint == loaded.fingerprint:
-        return bool(np.array_equal(expected.stream(), loaded.stream()))
+        return bool(np.array_equal(one, loaded.stream()))
     wanted, found = ({e[0]: e for e in flat.manifest} for flat in (expected, loaded))
-    one, two = expected.stream(), loaded.stream()
+    two = loaded.stream()
     return wanted.keys() == found.keys() and all(
         torch.equal(_bits(one, wanted[name]), _bits(two, found[name])) for name in wanted
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from whp.distributed._in_memory_fault_tolerance.wire import Kind
 if TYPE_CHECKING:
     from whp.distributed._in_memory_fault_tolerance.holding import Holding
 
-__all__ = ["newest", "publish", "read", "set_aside", "write"]
+__all__ = ["publish", "published", "read", "set_aside", "write"]
 
 KEPT = 2
 
@@ -30,19 +32,49 @@ def _write(path: Path, content: Any) -> None:
     draft.rename(path)
 
 
+def _sealed(head: dict[str, Any]) -> bytes:
+    """A header with its checksum: step, learning rates and generators are in it, and a changed digit is still JSON."""
+    text = json.dumps(head)
+    return json.dumps({"head": text, "crc": zlib.crc32(text.encode())}).encode()
+
+
+def _opened(content: bytes) -> dict[str, Any]:
+    """What was sealed; headers of earlier versions had no checksum."""
+    told = json.loads(content)
+    if "head" not in told:
+        return told
+    if zlib.crc32(told["head"].encode()) != told["crc"]:
+        raise ValueError("its checksum is not the one that was written")
+    return json.loads(told["head"])
+
+
 def write(holding: Holding, version: int) -> None:
-    """Write this member's part of a committed version, and say so to the coordinator."""
+    """Write this member's part of a committed version, and say so to the coordinator.
+
+    Where it cannot be written (a full disk) nothing of it stays, and the trainer is told: its next snapshot asks.
+    """
+    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
+    try:
+        _part(holding, version, folder)
+    except OSError as error:
+        for left in folder.glob(f"member-{holding.member}.*"):
+            left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # unless others' parts are in it
+        holding.disk_fault = f"{folder.parent}: {error.strerror or error}"
+
+
+def _part(holding: Holding, version: int, folder: Path) -> None:
     slot = holding.slot_of(version)
     if slot is None:
         return
     head = slot.heads[holding.member]
-    folder = Path(holding.persist["directory"]) / f"version-{version:08d}.incomplete"
     folder.mkdir(parents=True, exist_ok=True)
     content = slot.data.copy()
     if slot.version != version:
         return
     _write(folder / f"member-{holding.member}.bin", content)
-    _write(folder / f"member-{holding.member}.json", json.dumps(head).encode())
+    _write(folder / f"member-{holding.member}.json", _sealed(head))
     said = {"version": version, "member": holding.member}
     for coordinator in range(holding.group.n):
         if coordinator == holding.member:
@@ -64,17 +96,18 @@ def publish(holding: Holding, version: int, member: int) -> None:
     draft = root / f"version-{version:08d}.incomplete"
     if draft.exists():
         draft.rename(root / f"version-{version:08d}")
-    published = sorted(p for p in root.glob("version-*") if p.suffix != ".incomplete")
     for old in [
-        *published[:-KEPT],
+        *published(root)[KEPT:],
         *(p for p in root.glob("version-*.incomplete") if p.name < draft.name),
     ]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest(directory: Path) -> Path | None:
-    """Folder of the newest published version."""
-    return max((p for p in directory.glob("version-*") if p.suffix != ".incomplete"), default=None)
+def published(directory: Path) -> list[Path]:
+    """Folders of the published versions, the newest first."""
+    return sorted(
+        (p for p in directory.glob("version-*") if p.suffix != ".incomplete"), reverse=True
+    )
 
 
 def set_aside(directory: Path) -> str:
@@ -105,10 +138,13 @@ def read(folder: Path, member: int) -> tuple[dict[str, Any], np.ndarray]:
     Raises
     ------
     ValueError
-        If its checksum is not the one that was taken when it was copied.
+        If a file is missing or damaged, or its checksum is not the one that was taken when it was copied.
     """
-    head = json.loads((folder / f"member-{member}.json").read_text())
-    data = np.fromfile(folder / f"member-{member}.bin", dtype=np.uint8)
+    try:
+        head = _opened((folder / f"member-{member}.json").read_bytes())
+        data = np.fromfile(folder / f"member-{member}.bin", dtype=np.uint8)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{folder}: part {member} is damaged: {error}") from error
     if len(data) != head["length"] or checksums(data, len(head["crc"])) != head["crc"]:
         raise ValueError(
             f"{folder}: part {member} is damaged, its checksum is not the one taken at the snapshot"

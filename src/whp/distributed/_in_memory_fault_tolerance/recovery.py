@@ -15,7 +15,11 @@ import numpy as np
 
 from whp.distributed._in_memory_fault_tolerance import client, persistence
 from whp.distributed._in_memory_fault_tolerance.codes import ErasureGroup
-from whp.distributed._in_memory_fault_tolerance.errors import RunInUseError, UnrecoverableError
+from whp.distributed._in_memory_fault_tolerance.errors import (
+    RunInUseError,
+    StateMismatchError,
+    UnrecoverableError,
+)
 from whp.distributed._in_memory_fault_tolerance.generators import set_random_states
 from whp.distributed._in_memory_fault_tolerance.memory import State, checksums
 from whp.distributed._in_memory_fault_tolerance.objects import collect, load
@@ -219,8 +223,9 @@ def _past(session: Session) -> _Past:
     own = {**told["mark"], "replaces": told["replaces"], "about": told["about"]}
     everyone = session.ranks.tell(own)
     stats = session.stats
-    stats.torn = max(stats.torn, *(s["torn"] for s in everyone))
-    stats.unfenced = max(stats.unfenced, *(s["unfenced"] for s in everyone))
+    outlive = ("torn", "unfenced", "abandoned", "keepers_lost", "longest_period", "longest_stride")
+    for name in outlive:
+        setattr(stats, name, max(getattr(stats, name), *(s.get(name, 0) for s in everyone)))
     return _Past(
         max(s["step"] for s in everyone),
         max(s["begun"] for s in everyone),
@@ -267,19 +272,14 @@ def restore(
         note = _other_arguments(session, head)
         kind = "erasure" if rebuilt else "smp"
         return report(kind, version, head["step"], version, digest, good, note), None
-    folder = (
-        persistence.newest(Path(session.persist["directory"]))
-        if session.persist and source in ("auto", "persist")
-        else None
-    )
-    have = session.ranks.tell({"folder": folder.name if folder else ""})
-    if folder is not None and all(s["folder"] == folder.name for s in have):
-        head, good = _from_disk(session, objects, folder)
+    on_disk = _on_disk(session) if session.persist and source in ("auto", "persist") else None
+    if on_disk is not None:
+        head, good, passed = _from_disk(session, objects, *on_disk)
         if why:
             begin_anew(session, found.floor)
         number = int(head["version"])
         session.next_version = max(session.next_version, number + 1)
-        note = _other_arguments(session, head)
+        note = ". ".join(filter(None, (passed, _other_arguments(session, head))))
         return report("persist", number, head["step"], 0, "", good, note), None
     if why or (past.replaces and source == "auto"):
         lost = ", ".join(map(str, past.replaces))
@@ -335,6 +335,7 @@ def _from_memory(
     shard = smp.view(held["path"], held["size"])[: held["length"]].copy()
     heads = smp.heads(version)
     head = heads[session.rank]
+    _alike(session, head)
     intact = checksums(shard, len(head["crc"])) == head["crc"]
     stream = shard if session.sharded else session.ranks.shards(shard)
     good = load(objects, stream[: head["size"]], head)
@@ -345,20 +346,68 @@ def _from_memory(
     return head, digest, intact and good
 
 
-def _from_disk(
-    session: Session, objects: Mapping[str, Any], folder: Path
-) -> tuple[dict[str, Any], bool]:
+def _on_disk(session: Session) -> tuple[dict[str, Any], np.ndarray, str] | None:
+    """This member's part of the newest version of which all parts are undamaged, and a word on those that were passed over.
+
+    Raises
+    ------
+    ValueError
+        If there are versions and all are damaged.
+    """
+    assert session.persist is not None
+    passed: list[str] = []
+    folders = {p.name: p for p in persistence.published(Path(session.persist["directory"]))}
+    everywhere = [set(s["folders"]) for s in session.ranks.tell({"folders": list(folders)})]
+    begun = [int(name.partition("-")[2]) for name in set().union(*everywhere)]
+    # A damaged version keeps its place on disk, and the next ones must not have its number.
+    session.next_version = max([session.next_version, *(1 + number for number in begun)])
+    for name in sorted(set.intersection(*everywhere), reverse=True):
+        found, fault = None, ""
+        try:
+            found = _part(session, folders[name])
+        except ValueError as error:
+            fault = str(error)
+        faults = [s["fault"] for s in session.ranks.tell({"fault": fault}) if s["fault"]]
+        if found is not None and not faults:
+            return *found, ". ".join(f"Passed over: {why}" for why in passed)
+        passed += faults[:1]
+    if passed:
+        raise ValueError(passed[0])
+    return None
+
+
+def _part(session: Session, folder: Path) -> tuple[dict[str, Any], np.ndarray]:
     if (folder / f"member-{session.n}.json").exists() or not (
         folder / f"member-{session.n - 1}.json"
     ).exists():
         raise ValueError(
             f"{folder} is of another number of ranks than this group's {session.n}: restart with as many"
         )
-    head, shard = persistence.read(folder, session.rank)
+    return persistence.read(folder, session.rank)
+
+
+def _from_disk(
+    session: Session,
+    objects: Mapping[str, Any],
+    head: dict[str, Any],
+    shard: np.ndarray,
+    passed: str,
+) -> tuple[dict[str, Any], bool, str]:
+    _alike(session, head)
     stream = shard if session.sharded else session.ranks.shards(shard)
     good = load(objects, stream[: head["size"]], head)
     set_random_states(from_plain(head["rng"]))
-    return head, good
+    return head, good, passed
+
+
+def _alike(session: Session, head: Mapping[str, Any]) -> None:
+    """Refuse parts of one state as wholes, and wholes as parts: each rank would be given the first one's."""
+    if bool(head.get("sharded", session.sharded)) != session.sharded:
+        kinds = {True: "a state of its own on each rank", False: "one state of all ranks"}
+        raise StateMismatchError(
+            f"what is held is {kinds[not session.sharded]}, and this run has {kinds[session.sharded]}: "
+            f"give sharded={not session.sharded}"
+        )
 
 
 def _living(session: Session, live: Live) -> tuple[int, int] | None:

@@ -52,12 +52,15 @@ class Extent:
         One-dimensional uint8 view of the storage.
     tensor : Tensor
         The tensor whose version counter tells whether it was changed.
+    name : str
+        Its name; of several in one storage the first.
     """
 
     offset: int
     size: int
     source: Tensor = field(repr=False)
     tensor: Tensor = field(repr=False)
+    name: str = ""
 
 
 @dataclass(eq=False)
@@ -82,7 +85,7 @@ class Flat:
     plain: Any
     size: int
     _pinned: Any = None
-    _side: Any = None
+    _sides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -148,6 +151,11 @@ class Flat:
             more = [more[int(i)] for i in chosen]
         return found + more
 
+    def settle(self) -> None:
+        """Wait for what the caller's streams have yet to write: the copy's own streams do not wait for them."""
+        for device in {e.source.device for e in self.extents if e.source.device.type == "cuda"}:
+            torch.cuda.current_stream(device).synchronize()
+
     def look(self, places: list[Place]) -> list[bytes]:
         """Bytes at these places, one transfer a device."""
         by_device: dict[str, list[int]] = {}
@@ -172,15 +180,18 @@ class Flat:
         return seen
 
     def _from_device(self, piece: Tensor, into: np.ndarray) -> None:
-        """Through pinned memory, on a stream of its own, so that the copy and the next step overlap."""
+        """Through pinned memory, on a stream of its device's own, so that the copy and the next step overlap."""
         if self._pinned is None:
             self._pinned = torch.empty(BUCKET, dtype=torch.uint8, pin_memory=True)
-            self._side = torch.cuda.Stream(piece.device)
-        with torch.cuda.stream(self._side):
+        device = str(piece.device)
+        if device not in self._sides:
+            self._sides[device] = torch.cuda.Stream(piece.device)
+        side = self._sides[device]  # another device's would be waited for in vain
+        with torch.cuda.stream(side):
             for at in range(0, len(piece), BUCKET):
                 part = piece[at : at + BUCKET]
                 self._pinned[: len(part)].copy_(part, non_blocking=True)
-                self._side.synchronize()
+                side.synchronize()
                 into[at : at + len(part)] = self._pinned[: len(part)].numpy()
 
     def clear_gaps(self, start: int, into: np.ndarray) -> None:
@@ -222,6 +233,9 @@ def to_plain(value: Any, name: str, tensors: list[tuple[str, Tensor]] | None = N
     if isinstance(value, np.generic):
         return to_plain(np.asarray(value), name, tensors) | {"scalar": True}
     if isinstance(value, np.ndarray):
+        if not isinstance(value, np.memmap) and type(value) is not np.ndarray:
+            # A mask, the sides of a matrix: what makes the class more than its numbers would be lost.
+            raise TypeError(f"{name} must be plain data, got a {type(value).__name__}")
         if value.dtype.hasobject or value.dtype.names:
             raise TypeError(f"{name} must be plain data, got an array of {value.dtype}")
         raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
@@ -354,13 +368,13 @@ def flatten(state: Mapping[str, Any]) -> Flat:
         if local.is_contiguous() and shared[key] == 1:
             source = _raw(local)
             manifest[i] = [*entry, end]
-            extents.append(Extent(end, len(source), source, tensor))
+            extents.append(Extent(end, len(source), source, tensor, name))
             end += -(-len(source) // ALIGN) * ALIGN
             continue
         if key not in placed:
             source = _whole(widest[key])
             placed[key] = end
-            extents.append(Extent(end, len(source), source, tensor))
+            extents.append(Extent(end, len(source), source, tensor, name))
             end += -(-len(source) // ALIGN) * ALIGN
         offset = placed[key] + local.storage_offset() * local.element_size()
         manifest[i] = [

@@ -75,8 +75,11 @@ class Stats:
         processes that died are counted, too.
     keepers_lost, longest_period : int
         Keepers that died and were replaced; largest number of iterations between snapshots.
+    longest_stride : int
+        Largest difference between the numbers of two steps that follow each other.
     longest_lag_ms, shortest_step_ms : float
-        Longest time to a commit and shortest iteration of the whole run, those of processes that died, too.
+        Longest time to a commit and shortest iteration of the whole run, those of processes that died, too. So are all other
+        extremes, and snapshots that were given up.
     """
 
     n: int = 1
@@ -98,12 +101,13 @@ class Stats:
     unfenced: int = 0
     keepers_lost: int = 0
     longest_period: int = 0
+    longest_stride: int = 1
     longest_lag_ms: float = 0.0
     shortest_step_ms: float = 0.0
 
     def begin_stall(self, seconds: float) -> None:
         """The first half of a snapshot's stall; the first snapshot's, which allocates, is not typical and not counted."""
-        if self.copies_ms:
+        if self.begun > 1:
             self.stalls_ms.append(1e3 * seconds)
 
     def add_stall(self, seconds: float) -> None:

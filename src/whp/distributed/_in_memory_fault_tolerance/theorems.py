@@ -55,6 +55,7 @@ __all__ = [
 
 PAPER = "Wang et al. 2023"
 SLUG = "in-memory-fault-tolerance"
+LOOPBACK = "localhost"
 CRY_WOLF = 0.01  # level of the tests of a failure log
 
 FEW = Condition(
@@ -302,6 +303,9 @@ class Pace:
         Keepers that died with their record.
     given_up : int
         Snapshots that were torn or given up.
+    stride : int
+        Largest difference between the numbers of two iterations that follow each other: where batches are numbered and
+        gradients are accumulated, as many as one step takes.
     """
 
     every: int
@@ -311,6 +315,7 @@ class Pace:
     shortest: float | None = None
     lost_records: int = 0
     given_up: int = 0
+    stride: int = 1
 
     @classmethod
     def of(cls, stats: Stats, every: int) -> Pace:
@@ -319,12 +324,13 @@ class Pace:
         step = stats.shortest_step_ms / 1e3
         given_up = stats.torn + stats.abandoned
         period = max(every, stats.longest_period)
-        return cls(period, lag, step, lag, step or None, stats.keepers_lost, given_up)
+        lost, stride = stats.keepers_lost, stats.longest_stride
+        return cls(period, lag, step, lag, step or None, lost, given_up, stride)
 
     @property
     def bound(self) -> float:
         """Iterations that a failure can cost."""
-        return rollback_bound(self.every, self.lag, self.step)
+        return rollback_bound(self.every, self.lag, self.step, self.stride)
 
     @property
     def extremes(self) -> Answer:
@@ -342,12 +348,16 @@ class Pace:
         return EXTREMES.check(True, f"{reckoned}, which nothing on record goes beyond")
 
 
-def rollback_bound(every: int, lag: float, step: float) -> float:
-    """Iterations that can be lost: max(every, ⌈lag/τ⌉) + ⌈lag/τ⌉; infinite while no iteration was timed."""
+def rollback_bound(every: int, lag: float, step: float, stride: int = 1) -> float:
+    """Iterations that can be lost: max(every, ⌈lag/τ⌉) + ⌈lag/τ⌉; infinite while no iteration was timed.
+
+    Where numbers grow by up to `stride`, a snapshot that is due begins up to ``stride - 1`` numbers later, and each iteration
+    counts as so many.
+    """
     if step <= 0:
         return math.inf
-    late = math.ceil(lag / step)
-    return float(max(every, late) + late)
+    late = stride * math.ceil(lag / step)
+    return float(max(every + stride - 1, late) + late)
 
 
 def _few(failures: Sequence[Failure], m: int) -> Answer:
@@ -431,7 +441,12 @@ def rollback(failures: Sequence[Failure], pace: Pace, steps: int, m: int) -> Cer
     m : int
         Losses that the code survives.
     """
-    lost = [f.last_step - f.restored_step for f in failures if f.recovered or len(f.members) <= m]
+    # From disk it goes back by the period of the disk, of which nothing is promised.
+    lost = [
+        f.last_step - f.restored_step
+        for f in failures
+        if (f.recovered or len(f.members) <= m) and f.source != "persist"
+    ]
     return ROLLBACK(
         bound=pace.bound,
         confidence=1.0,
@@ -503,7 +518,7 @@ def _apart(hosts: Sequence[Sequence[str]] | None, n: int, m: int, groups: int) -
     if sizes != [n] * groups:
         raise ValueError(f"hosts must name {n} hosts for each of {groups} groups, got {sizes[:4]}")
     for g, group in enumerate(hosts):
-        names = [str(host).strip().rstrip(".").casefold() for host in group]  # as DNS reads them
+        names = _machines(group)
         host, shared = Counter(names).most_common(1)[0]
         if shared > 1:
             cost = (
@@ -511,6 +526,29 @@ def _apart(hosts: Sequence[Sequence[str]] | None, n: int, m: int, groups: int) -
             )
             return APART.check(False, f"{shared} members of group {g} share host {host}{cost}")
     return APART.check(True, f"{sum(map(len, hosts))} members, as many hosts a group as members")
+
+
+def _machines(hosts: Sequence[object]) -> list[str]:
+    """Names of machines as DNS reads them: without a user, a port, slots; short where somebody else's is short.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is no name.
+    """
+    names = []
+    for host in hosts:
+        if not isinstance(host, str | int):
+            raise TypeError(f"hosts must be names, got {host!r}")
+        name = (str(host).split() or [""])[0].split("@")[-1].casefold()
+        if name.count(":") == 1:
+            name = name.split(":")[0]
+        name = name.split("/")[0].rstrip(".")
+        if not name:
+            raise ValueError(f"hosts must be names, got {host!r}")
+        names.append(LOOPBACK if name in ("127.0.0.1", "::1", "localhost") else name)
+    short = {name for name in names if "." not in name}
+    return [first if (first := name.split(".")[0]) in short else name for name in names]
 
 
 def largest_rate(losses: int, chances: int, delta: float) -> float:

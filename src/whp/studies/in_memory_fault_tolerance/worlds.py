@@ -190,6 +190,18 @@ def shared_host(rng: Rng, strength: float) -> Instance:
     return judged({"m": 1, "hosts": names}, truth, counts, 8)
 
 
+ALIASES = ("gpu1", "gpu1:29500", "GPU1.cluster.example.", "root@gpu1", "gpu1/0", "gpu1 slots=8")
+
+
+@worlds.world(run=theorems.survival, breaks=APART)
+def one_host_by_other_names(rng: Rng, strength: float) -> Instance:
+    """Two of eight members live on one host, which a list of hosts names in two ways."""
+    one, two = rng.choice(len(ALIASES), 2, replace=False)
+    names = [[ALIASES[one], ALIASES[two], *(f"n{i}" for i in range(6))]]
+    counts = rng.binomial(6, 0.01, 3000) + 2 * (rng.random(3000) < 0.01)
+    return judged({"m": 1, "hosts": names}, 0.99 * alive(binom(6, 0.01), 1), counts, 8)
+
+
 @worlds.world(run=theorems.survival, breaks=APART)
 def shared_host_and_a_correlation_by_hand(rng: Rng, strength: float) -> Instance:
     """All members on one host, no log, and a correlation of a millionth that the user gave."""
@@ -351,22 +363,29 @@ worlds.mutant(
 
 
 def loses(
-    rng: Rng, every: int, lags: np.ndarray, taus: np.ndarray, *, worst: bool, kept: Any = None
+    rng: Rng,
+    every: int,
+    lags: np.ndarray,
+    taus: np.ndarray,
+    *,
+    worst: bool,
+    kept: Any = None,
+    stride: int = 1,
 ) -> list[Failure]:
     """A run of len(taus) iterations with snapshots: failures of three kills, each by itself.
 
     Snapshot i takes lags[i] to its commit. One that `kept` denies is thrown away. Kills come at uniform times, or just before a
-    commit.
+    commit. Numbers of iterations grow by `stride`.
     """
     ends = np.cumsum(taus)
     due, last_commit, done = 0, -1.0, []
     for step, end in enumerate(ends):
-        if step < due or end < last_commit:
+        if stride * step < due or end < last_commit:
             continue
         commit = float(end + lags[len(done)])
         good = kept is None or bool(kept[len(done)])
         done.append((step, commit if good else np.inf))
-        due, last_commit = step + every, commit
+        due, last_commit = stride * step + every, commit
     commits = np.array([c for _, c in done])
     steps = np.array([s for s, _ in done])
     finite = commits[np.isfinite(commits) & (commits < ends[-1])]
@@ -378,7 +397,8 @@ def loses(
         finished = int(np.searchsorted(ends, at, side="right")) - 1
         held = steps[commits <= at]
         restored = int(held.max()) if len(held) else -1
-        failures.append(Failure((0,), (), finished, restored, restored >= 0, True))
+        numbers = stride * finished, stride * restored
+        failures.append(Failure((0,), (), *numbers, restored >= 0, True))
     return failures
 
 
@@ -423,11 +443,20 @@ def wandering(rng: Rng, strength: float) -> Instance:
     return costly(loses(rng, 4, lags, taus, worst=True), extremes(4, lags, taus), STEPS)
 
 
+@worlds.world(run=theorems.rollback, strengths=(4, 32))
+def batches_numbered(rng: Rng, strength: float) -> Instance:
+    """Gradients of so many batches are accumulated, and the batches are numbered."""
+    lags, taus = np.full(STEPS, 3.3), np.ones(STEPS)
+    stride = int(strength)
+    failures = loses(rng, 20, lags, taus, worst=True, stride=stride)
+    return costly(failures, extremes(20, lags, taus, stride=stride), stride * STEPS)
+
+
 worlds.mutant(
     "rollback-length",
     "the lag counted once",
     target=f"{HOME}.theorems:rollback_bound",
-    change=lambda f: lambda every, lag, step: f(every, lag, step) / 2,
+    change=lambda f: lambda *reckoned: f(*reckoned) / 2,
     world=at_the_worst_moment,
 )
 
@@ -957,6 +986,38 @@ def ended(write: Any, mode: str = "overlap") -> Instance:
 def guard_at_rest(rng: Rng, strength: float) -> Instance:
     """The ordinary loop: a snapshot each step, a second process goes on."""
     return ended(nothing)
+
+
+def stopped(after: str, steps: int) -> Played:
+    """A loop whose step fails before or after the optimizer wrote, and which goes on with ``restore(live=True)``."""
+    weights = torch.zeros(1 << 10)
+    options: dict[str, Any] = {"every": 1, "verbose": False, "linger": 30.0}
+    guard = SnapshotGuard({"w": weights}, run=f"world{secrets.token_hex(4)}", **options)
+    guard.restore()
+    for step in range(steps):
+        guard.pre_step()
+        weights += 1
+        guard.post_step(step)
+    if after != "backward":
+        guard.pre_step()
+    if after == "step":
+        weights += 1
+    start = guard.restore(live=True)
+    certificates = guard.certificates()
+    guard.close()
+    return Played(certificates[:1], [float(start), weights.clone()])
+
+
+@worlds.world(run=stopped, slow=True, seeds=20)
+def stopped_in_a_step(rng: Rng, strength: float) -> Instance:
+    """Another rank's death is noticed in backward(), at the fence, or once the optimizer has written."""
+
+    def truths(made: Any) -> dict[str, bool | None]:
+        start, weights = made.given
+        return {"bit-exact-recovery": bool((weights == start).all())}
+
+    after = str(rng.choice(["backward", "fence", "step"]))
+    return Instance({"after": after, "steps": int(rng.integers(2, 6))}, truths)
 
 
 @worlds.world(run=guarded, slow=True, seeds=20)
