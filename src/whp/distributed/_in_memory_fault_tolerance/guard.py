@@ -414,9 +414,8 @@ class SnapshotGuard:
         keep : bool
             Leave the copies in memory for a later process, instead of unlinking them.
         """
-        if (
-            self._closed or os.getpid() != self._process
-        ):  # a fork has a copy, and the memory is not its own
+        # A fork has a copy of this object, and the memory is its parent's.
+        if self._closed or os.getpid() != self._process:
             return
         self._closed = True
         atexit.unregister(self._at_exit)
