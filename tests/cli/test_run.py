@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -228,6 +229,14 @@ class Broken(Exception):
     pass
 
 
+@pytest.fixture
+def own_interrupts():
+    """Let an interrupted command end without taking Ctrl-C from the tests after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -240,7 +249,7 @@ class Broken(Exception):
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_bad_input_is_one_line(error, code, capsys, monkeypatch):
+def test_bad_input_is_one_line(error, code, capsys, monkeypatch, own_interrupts):
     def broken(tokens):
         def application(tokens):
             raise error

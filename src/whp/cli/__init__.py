@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = application(tokens)(tokens)
     except KeyboardInterrupt:
+        # Impatience may repeat it, and must not break off what is said and ended now.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         complain("interrupted; what had finished is kept")
         code = 130
     except BrokenPipeError:  # the reader of a pipe has seen enough
