@@ -214,6 +214,23 @@ def test_without_groups_every_class_is_held_back_alike():
     np.testing.assert_allclose(np.bincount(a.y[chosen]), np.bincount(a.y) / 3, atol=1)
 
 
+@pytest.mark.parametrize("share", [0.1, 1 / 3])
+@pytest.mark.parametrize("rare", [0, 2])
+def test_a_rare_class_is_held_back_as_often_as_any(share, rare):
+    y = np.full(300, 1)
+    y[7] = rare
+    g = np.random.default_rng(0)
+    held = sum(held_back(Rows(np.zeros((300, 3)), y), share, g)[7] for _ in range(2000))
+    assert abs(held / 2000 - share) < 4 * np.sqrt(share / 2000)
+
+
+def test_ids_that_differ_prove_no_rows_new():
+    a, b = rows(ids=np.arange(400).astype(str)), rows(seed=1, ids=np.arange(400, 800).astype(str))
+    found = answer(a, b, "unused-rows")
+    assert found.status is Status.UNCHECKED
+    assert "0.00% of the certified rows share ids" in found.evidence
+
+
 def test_one_law_is_tested_and_says_what_it_would_have_seen():
     a, b = rows(1000), rows(1000, 1)
     same = answer(a, b, "one-law")
