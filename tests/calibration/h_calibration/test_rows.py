@@ -143,6 +143,21 @@ def test_rows_of_the_fit_in_another_order_do_not_certify_it():
     assert answer(one, other, "unused-rows").status is Status.UNCHECKED
 
 
+@pytest.mark.parametrize("few", [10, 20, 40])
+def test_rounded_scores_of_a_small_fit_tie_with_others_by_nature(few):
+    for seed in range(20):
+        _, z, y = law(np.random.default_rng(seed), (1, 1), few + 500)
+        P = np.round(np.exp(standardise(z / 2)), 2) + 1e-3
+        parts = [Rows(np.log(P[part]), y[part]) for part in (slice(few), slice(few, None))]
+        assert answer(*parts, "unused-rows").status is Status.UNCHECKED
+        again = np.arange(few).repeat(2)
+        fit = rows(few, seed)
+        copied = answer(fit, fit.take(again), "unused-rows")
+        assert copied.status is Status.VIOLATED or (
+            answer(fit, fit.take(again), "no-near-copies").status is Status.VIOLATED
+        )
+
+
 @pytest.mark.parametrize("kind", [float, int, str, object])
 def test_ids_are_the_same_whatever_their_type(kind):
     _, z, y = law(np.random.default_rng(0), (0.5,) * 3, 400)

@@ -19,9 +19,7 @@ from whp.certificate import Answer, Status
 __all__ = ["Rows", "answers", "held_back"]
 
 REPEATED = 0.01  # share of rows from which repeats void a certificate
-TIED_AGAIN = (
-    0.05  # share of certified rows that may tie with the fit, beside ten times its own ties
-)
+TIED_AGAIN = 0.05  # share of certified rows that may tie with the fit, beside what ties by nature
 SHIFT_LEVEL = 0.01
 COPY_LEVEL = 0.001
 # Tied rows that differ in class less often than this share of what is expected are copies.
@@ -155,7 +153,10 @@ def _again(fit: Rows, certify: Rows) -> Answer | None:
     mine, theirs = codes[: len(fit.y)], codes[len(fit.y) :]
     ties = 1 - len(np.unique(mine)) / len(mine)
     share = float(np.isin(theirs, mine).mean())
-    if share <= TIED_AGAIN + 10 * ties:
+    # A fit of few rows shows few ties: as many certified rows would tie with others of these.
+    beside = (np.bincount(theirs)[theirs] - 1) / max(1, len(theirs) - 1)
+    alike = float((1 - (1 - beside) ** len(mine)).mean())
+    if share <= TIED_AGAIN + max(10 * ties, 2 * alike):
         return None
     return UNUSED.check(
         False,
