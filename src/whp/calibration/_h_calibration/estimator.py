@@ -103,7 +103,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         given = self.get_params(deep=False)
         for name in [k for k in vars(self) if k.endswith("_") and k not in given]:
             delattr(self, name)  # names of columns, say, that the rows of this fit do not have
-        vars(self).update({k: v for k, v in vars(made).items() if k not in given})
+        self.__dict__ |= {k: v for k, v in vars(made).items() if k not in given}
         return self
 
     def _fit(self, X: Any, y: Any, groups: Any, other: dict[str, Any]) -> HCalibrator:
