@@ -62,6 +62,21 @@ def test_copies_exact_and_near():
     assert copies([[1.0]]) == (0, 0)
 
 
+@pytest.mark.parametrize("width", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("n", [200, 20_000])
+def test_rows_that_lie_dense_are_no_copies_and_copies_among_them_are_found(width, n):
+    g = np.random.default_rng(n)
+    usual = g.random(n) < 0.95
+    rows = np.where(usual, width * g.normal(size=n), g.normal(size=n))
+    within = min(1e-6, 1e-3 / n)
+    assert copies(rows, within=within)[1] < 0.01
+    again = np.append(rows, rows[: n // 5] + within / 100 * g.random(n // 5))
+    assert copies(again, within=within)[1] > 0.2
+    # Scores of many classes may lie on a curve.
+    curve = np.column_stack([rows, rows**2, np.sin(rows)])
+    assert copies(curve, within=within)[1] < 0.01
+
+
 def test_scale():
     assert finite_scale([1.0, -2.0])[0]
     assert finite_scale(np.zeros(3))[0]

@@ -187,6 +187,38 @@ def test_a_bool_is_a_class_of_two():
     assert classes_of([True, False], np.zeros((2, 2)), (False, True)) == [1, 0]
 
 
+@pytest.mark.parametrize(
+    "names", [("p_1", "p_0"), ("1", "0"), ("True", "False"), ("p_True", "p_False")]
+)
+@pytest.mark.parametrize("labels", [[True, False], [1, 0], [1.0, 0.0], ["1", "0"]])
+def test_true_and_false_are_one_and_zero(names, labels):
+    assert classes_of(np.array(labels), frame(*names)) == [0, 1]
+    assert classes_of(np.array(labels), frame(*names[::-1])) == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["p_0", "prob_0", "logit0", "score_False", "P_0"])
+def test_one_column_named_after_the_first_class_is_refused(name):
+    for labels in ([0, 1], [False, True], ["0", "1"]):
+        with pytest.raises(
+            ValueError, match=f"the one column, {name}, bears the name of the first"
+        ):
+            as_classes(np.array(labels), "y", 2, frame(name), None, 2)
+    assert list(as_classes([0, 1], "y", 2, frame(name), (1, 0), 2)) == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["0", "score", "p_1", "p", "logit", "p_10"])
+def test_one_column_of_another_name_is_the_second_class(name):
+    assert list(as_classes([0, 1], "y", 2, frame(name), None, 2)) == [0, 1]
+
+
+def test_one_column_named_after_a_class_fits_classes():
+    y = np.array(["benign", "malignant"])
+    for name in ("p_malignant", "malignant"):
+        assert list(as_classes(y, "y", 2, frame(name), ("benign", "malignant"), 2)) == [0, 1]
+        with pytest.raises(ValueError, match="bears the name of the first"):
+            as_classes(y, "y", 2, frame(name), ("malignant", "benign"), 2)
+
+
 def test_the_order_of_named_columns_does_not_matter():
     _, z, y = law(np.random.default_rng(0), [0.5] * 4, 500)
     names = np.array(["ant", "bee", "cat", "dog"])

@@ -14,6 +14,8 @@ import numpy as np
 
 __all__ = ["Test", "copies", "dependence_within_groups", "exchangeable", "finite_scale", "same_law"]
 
+CHANCE = 0.001  # level at which near pairs are more than the density of the rows explains
+
 
 @dataclass(frozen=True)
 class Test:
@@ -95,10 +97,12 @@ def copies(rows: Any, labels: Any = None, *, within: float = 1e-6) -> tuple[floa
     Returns
     -------
     exact, near : float
-        Near copies do not count exact ones. Where many rows tie exactly (rounded scores, trees)
-        neither says that units repeat: ask for an id.
+        Near copies do not count exact ones, nor as many as rows this dense leave by chance: in one
+        dimension or more a tenth of the pairs within ten times the distance. Where many rows tie
+        exactly (rounded scores, trees) neither says that units repeat: ask for an id.
     """
     from scipy.spatial import cKDTree
+    from scipy.stats import binom
 
     array = np.asarray(rows, float)
     array = array.reshape(len(array), -1)
@@ -114,8 +118,16 @@ def copies(rows: Any, labels: Any = None, *, within: float = 1e-6) -> tuple[floa
     distinct = scaled[first]
     if len(distinct) < 2:
         return float(exact), 0.0
-    pairs = cKDTree(distinct).query(distinct, k=2, p=np.inf, distance_upper_bound=within)[0][:, 1]
-    return float(exact), float(np.isfinite(pairs).mean())
+    tree = cKDTree(distinct)
+    beside = tree.query(distinct, k=2, p=np.inf, distance_upper_bound=within)[0][:, 1]
+    near = float(np.isfinite(beside).mean())
+    if not near:
+        return float(exact), 0.0
+    counted = tree.count_neighbors(tree, np.array([within, 10 * within]), p=np.inf)
+    close, around = ((int(c) - len(distinct)) // 2 for c in counted)  # pairs, once each
+    if binom.sf(close - 1, around, 0.1) > CHANCE:
+        return float(exact), 0.0
+    return float(exact), near * (1 - (around - close) / 9 / close)
 
 
 def dependence_within_groups(

@@ -17,9 +17,9 @@ __all__ = ["as_classes", "as_logits", "as_probabilities", "as_units", "check_col
 
 EXACT, ROUNDED = 1e-6, 0.05  # how far sums of probabilities may be from 1, silently and said
 LEAST = 1e-300
-SCORES = re.compile(
-    r"(p|prob|proba|probability|logit|logits|score|class)_?(\d|(?<=_).)", re.IGNORECASE
-)
+SPELT = {"0": "False", "1": "True", "False": "0", "True": "1"}
+BEFORE = "(?i:p|prob|proba|probability|logit|logits|score|class)_?"
+SCORES = re.compile(BEFORE + r"(\d|(?<=_).)")
 
 
 def as_probabilities(value: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -161,6 +161,8 @@ def as_classes(
     others = pd.factorize(np.asarray(beside).ravel())[1].tolist()
     present = sorted({*told, *map(_text, others)})
     names = column_names(scores)
+    if names is not None and columns == 2 and len(names) == 1:
+        _refuse_first(names[0], argument, present, classes)
     numbers = array.dtype.kind in "biuf" or all(t.lstrip("-").isdigit() for t in present)
     if classes is not None:
         known = [_text(c) for c in as_sequence(classes, "classes")]
@@ -175,7 +177,7 @@ def as_classes(
         try:
             if names is None or len(names) != columns:
                 raise ValueError("columns have no names")
-            place = dict(zip(present, class_columns(names, present), strict=True))
+            place = dict(zip(present, _columns_of(names, present), strict=True))
         except ValueError as error:
             if numbers and set(present) <= {str(c) for c in range(columns)}:
                 return np.array([int(t) for t in told], dtype=np.int64)[codes]
@@ -191,6 +193,34 @@ def as_classes(
                 "in the columns' order (alphabetical order is not assumed)"
             ) from error
     return np.array([place[t] for t in told], dtype=np.int64)[codes]
+
+
+def _columns_of(names: Sequence[str], classes: Sequence[str]) -> list[int]:
+    """Which column belongs to which class; True and False are also those of 1 and 0."""
+    try:
+        return class_columns(names, classes)
+    except ValueError:
+        if not classes or set(classes) - set(SPELT):
+            raise
+        return class_columns(names, [SPELT[c] for c in classes])
+
+
+def _refuse_first(
+    name: str, argument: str, present: Sequence[str], classes: Sequence[Any] | None
+) -> None:
+    """The one column of two classes is the score of the second, which its name may deny."""
+    if classes is not None:
+        first = {_text(c) for c in as_sequence(classes, "classes")[:1]}
+    else:
+        first = {"0", "False"} if set(present) <= set(SPELT) else set()
+    # A bare 0 is what pandas calls a column without a name.
+    wanted = [f"({BEFORE}){'' if c.isdigit() else '?'}{re.escape(c)}" for c in first]
+    if any(re.fullmatch(pattern, name) for pattern in wanted):
+        raise ValueError(
+            f"the one column, {name}, bears the name of the first of two classes of {argument}, and "
+            "one column is the score of the second: name that class last in classes=, or give both "
+            "columns"
+        )
 
 
 def check_columns(scores: Any, argument: str, array: np.ndarray, were_probs: bool) -> None:

@@ -39,6 +39,32 @@ def test_sklearn_conformance(estimator, check):
     check(estimator)
 
 
+@pytest.mark.parametrize("cv", [0.5, 3])
+def test_a_fit_that_is_refused_or_interrupted_leaves_the_earlier_one(cv, monkeypatch):
+    X, y = load_digits(return_X_y=True)
+    made = HCalibrator(GaussianNB(var_smoothing=1e-2), cv=cv, random_state=0).fit(X[:900], y[:900])
+    before, kept = made.predict_proba(X), made.certificates_
+    with pytest.raises(ValueError, match="window must be even"):
+        made.set_params(window=201).fit(X[900:], y[900:])
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("whp.calibration._h_calibration.estimator.h_calibration", interrupt)
+    made.set_params(window=200)
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(X[900:], y[900:])
+    np.testing.assert_array_equal(made.predict_proba(X), before)
+    assert made.certificates_ is kept
+
+
+def test_names_of_columns_are_those_of_the_last_fit():
+    X, y = load_digits(return_X_y=True)
+    made = HCalibrator(GaussianNB(var_smoothing=1e-2), cv=0.5, random_state=0)
+    assert hasattr(made.fit(pd.DataFrame(X).add_prefix("x"), y), "feature_names_in_")
+    assert not hasattr(made.fit(X, y), "feature_names_in_")
+
+
 def test_prefit_classifier_keeps_its_decisions():
     X, y = load_digits(return_X_y=True)
     names = np.array(list("abcdefghij"))[y]

@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
+from whp.calibration import HCalibrationMap, h_calibration
 from whp.calibration._h_calibration import Objective, families, kernels
 from whp.calibration._h_calibration import fit as fitting
 from whp.calibration._h_calibration.fit import fit_temperature, nll_beta
@@ -35,6 +36,26 @@ def test_the_unit_of_logits_does_not_matter(power):
     base = fit_temperature(standardise(z), y, objective)[0]
     other = fit_temperature(standardise(z * 10.0**power), y, objective)[0]
     np.testing.assert_allclose(other(z * 10.0**power), base(z), atol=1e-7)
+
+
+@pytest.mark.parametrize("power", [-150, -20, 50, 150])
+def test_units_in_which_digits_are_lost_are_refused(power):
+    _, z, y = law(np.random.default_rng(0), [0.5] * 3, 100)
+    with pytest.raises(ValueError, match="unit"):
+        h_calibration(z * 10.0**power, y, from_probs=False)
+    if power > 0:
+        with pytest.raises(ValueError, match="more than 1e\\+40 apart"):
+            HCalibrationMap.temperature(1.0)(z * 10.0**power)
+
+
+def test_rows_of_equal_scores_have_no_unit():
+    y = np.arange(90) % 3
+    for z in (
+        np.zeros((90, 3)),
+        np.full((90, 3), 1e9),
+        np.log(np.full((90, 3), 1 / 3) * (1 + 1e-16)),
+    ):
+        assert h_calibration(z, y, from_probs=False, rng=0).probs == pytest.approx(1 / 3)
 
 
 def test_the_edge_of_the_search_is_told():

@@ -143,6 +143,21 @@ def test_rows_of_the_fit_in_another_order_do_not_certify_it():
     assert answer(one, other, "unused-rows").status is Status.UNCHECKED
 
 
+@pytest.mark.parametrize("few", [10, 20, 40])
+def test_rounded_scores_of_a_small_fit_tie_with_others_by_nature(few):
+    for seed in range(20):
+        _, z, y = law(np.random.default_rng(seed), (1, 1), few + 500)
+        P = np.round(np.exp(standardise(z / 2)), 2) + 1e-3
+        parts = [Rows(np.log(P[part]), y[part]) for part in (slice(few), slice(few, None))]
+        assert answer(*parts, "unused-rows").status is Status.UNCHECKED
+        again = np.arange(few).repeat(2)
+        fit = rows(few, seed)
+        copied = answer(fit, fit.take(again), "unused-rows")
+        assert copied.status is Status.VIOLATED or (
+            answer(fit, fit.take(again), "no-near-copies").status is Status.VIOLATED
+        )
+
+
 @pytest.mark.parametrize("kind", [float, int, str, object])
 def test_ids_are_the_same_whatever_their_type(kind):
     _, z, y = law(np.random.default_rng(0), (0.5,) * 3, 400)
@@ -212,6 +227,23 @@ def test_without_groups_every_class_is_held_back_alike():
     chosen = held_back(a, 1 / 3, np.random.default_rng(0))
     assert chosen.sum() == 200
     np.testing.assert_allclose(np.bincount(a.y[chosen]), np.bincount(a.y) / 3, atol=1)
+
+
+@pytest.mark.parametrize("share", [0.1, 1 / 3])
+@pytest.mark.parametrize("rare", [0, 2])
+def test_a_rare_class_is_held_back_as_often_as_any(share, rare):
+    y = np.full(300, 1)
+    y[7] = rare
+    g = np.random.default_rng(0)
+    held = sum(held_back(Rows(np.zeros((300, 3)), y), share, g)[7] for _ in range(2000))
+    assert abs(held / 2000 - share) < 4 * np.sqrt(share / 2000)
+
+
+def test_ids_that_differ_prove_no_rows_new():
+    a, b = rows(ids=np.arange(400).astype(str)), rows(seed=1, ids=np.arange(400, 800).astype(str))
+    found = answer(a, b, "unused-rows")
+    assert found.status is Status.UNCHECKED
+    assert "0.00% of the certified rows share ids" in found.evidence
 
 
 def test_one_law_is_tested_and_says_what_it_would_have_seen():

@@ -95,7 +95,19 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, *, groups: Any = None, **other: Any) -> HCalibrator:
-        """Calibrate on rows X with classes y, of which those of one group may depend on each other."""
+        """Calibrate on rows X with classes y, of which those of one group may depend on each other.
+
+        A fit that is refused or interrupted leaves an earlier one as it was.
+        """
+        made = type(self)(**self.get_params(deep=False))._fit(X, y, groups, other)
+        given = self.get_params(deep=False)
+        for name in [k for k in vars(self) if k.endswith("_") and k not in given]:
+            delattr(self, name)  # names of columns, say, that the rows of this fit do not have
+        self.__dict__ |= {k: v for k, v in vars(made).items() if k not in given}
+        return self
+
+    def _fit(self, X: Any, y: Any, groups: Any, other: dict[str, Any]) -> HCalibrator:
+        """Do what :meth:`fit` promises on an estimator without a past."""
         if other:
             raise TypeError(
                 f"fit takes X, y and groups, not {', '.join(other)}: the certificates count rows, which "
@@ -260,7 +272,7 @@ class HCalibrator(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         y = given["y"]
         if prefit and len(y) > 1 and (given["logits"].argmax(axis=1) == y).all():
             warnings.warn(
-                "the classifier makes no error on these rows; did they train it?", stacklevel=3
+                "the classifier makes no error on these rows; did they train it?", stacklevel=4
             )
 
     def _logits(self, inner: Any, X: Any) -> np.ndarray:

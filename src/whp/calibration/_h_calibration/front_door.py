@@ -23,6 +23,8 @@ from whp.validate import same_order
 __all__ = ["Fitting", "h_calibration"]
 
 SATURATED = 0.01
+RESOLVED = 1e-9  # logits that differ by less lose digits in their log-softmax
+ROUNDING = 1e-12  # of logits that mean to be equal, relative to their size
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,12 @@ def _read(
     labels = as_classes(y, "y", n, logits, classes, columns)
     if ids is not None and groups is not None:
         raise ValueError("give ids or groups, not both: groups= counts repeated rows once")
+    apart = (raw.max(axis=1, keepdims=True) - raw)[np.isfinite(raw)].max()
+    if ROUNDING * np.abs(raw[np.isfinite(raw)]).max() < apart < RESOLVED:
+        raise ValueError(
+            f"logits differ by {apart:.2g} within a row at most, which rounding hides in their "
+            "log-softmax: give them in a smaller unit"
+        )
     every = Rows(standardise(raw), labels, named(ids, "ids", n), named(groups, "groups", n))
     given = {"y_test": y_test, "ids_test": ids_test, "groups_test": groups_test}
     if logits_test is None:

@@ -32,8 +32,19 @@ def standardise(logits: np.ndarray) -> np.ndarray:
     """z = log-softmax(logits) in float64: what all maps work on, whatever constant is added to a row.
 
     A logit of -infinity stays below all finite ones, with probability 0 after any map.
+
+    Raises
+    ------
+    ValueError
+        If finite logits of a row are so far apart that some could not be told from -infinity.
     """
-    return np.maximum(log_softmax(np.asarray(logits, dtype=np.float64), axis=1), ABSENT)
+    z = log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
+    if (far := (z <= FAR) & ~np.isneginf(logits)).any():
+        raise ValueError(
+            f"logits of row {np.argwhere(far)[0, 0]} are more than {-FAR:g} apart: give them in a "
+            "larger unit, or -infinity for an impossible class"
+        )
+    return np.maximum(z, ABSENT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,8 +47,14 @@ ONE_LAW = Condition(
     "rows that fitted, rows that certify and rows to come are draws from one law",
     "calibrate on rows from where the probabilities will be used.",
 )
+CHOSEN_BEFORE = Condition(
+    "chosen-beforehand",
+    "classifier, map, options and split were settled without the classes of the certified rows",
+    "certify once, on rows that chose nothing.",
+)
 CUT = Condition("cut-by-probability", "blocks are cut by stated probability, never by outcome")
-_BAND = (INDEPENDENT, NO_COPIES, UNUSED, NEW_TO_MODEL, ONE_LAW, CUT)
+_TEST = (INDEPENDENT, NO_COPIES, UNUSED, NEW_TO_MODEL, CHOSEN_BEFORE, ONE_LAW)
+_BAND = (*_TEST, CUT)
 _MORE = "try mapping='ensemble' or 'auto', or state a larger epsilon."
 
 TOP_LABEL_ERROR = Theorem(
@@ -84,7 +90,7 @@ CALIBRATION_TEST = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("h-calibration#test"),
-    conditions=(INDEPENDENT, NO_COPIES, UNUSED, NEW_TO_MODEL, ONE_LAW),
+    conditions=_TEST,
     needs="nothing: silence of a test is no proof; top-label-error says how large an error can be.",
     remedy="some error is left: top-label-error and error-bound say how large; try "
     "mapping='ensemble', 'piecewise' or 'auto'.",
@@ -133,6 +139,10 @@ def unknown() -> dict[str, Answer]:
         NO_COPIES.name: NO_COPIES.unchecked("not looked for"),
         UNUSED.name: UNUSED.unchecked("the fit was not seen"),
         NEW_TO_MODEL.name: NEW_TO_MODEL.unchecked("scores cannot tell; ask who trained it"),
+        CHOSEN_BEFORE.name: CHOSEN_BEFORE.unchecked(
+            "one run cannot show how many were tried: the best of many classifiers, epochs, settings or "
+            "seeds by these rows looks better than it is"
+        ),
         ONE_LAW.name: ONE_LAW.unchecked("there is one sample only"),
         CUT.name: CUT.by_construction("equal probabilities go to one block, whatever their labels"),
     }

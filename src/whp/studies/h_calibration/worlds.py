@@ -175,6 +175,20 @@ def around_a_half(rng: np.random.Generator, strength: float) -> Instance:
     return stated(C, C, labels_of(C, rng), rng, True, blocks=4)
 
 
+@worlds.world(run=h_calibration)
+def nearly_alike(rng: np.random.Generator, strength: float) -> Instance:
+    """Two classes; nearly all rows are scored within a hair of each other, as where events are rare."""
+    parts = []
+    for n in (1500, 750):
+        usual = rng.random(n) < 0.95
+        z = np.where(usual, -1 + 0.002 * rng.normal(size=n), 2 * rng.normal(size=n))
+        C = softmax(np.column_stack([np.zeros(n), z]))
+        parts.append((C, z, labels_of(C, rng)))
+    (C, z, y), (D, w, u) = parts
+    given = {"logits": z, "y": y, "logits_test": w, "y_test": u, "from_probs": False, "rng": rng}
+    return Instance(given, lambda r: misses(r.blocks, r.probs_test, D))
+
+
 @worlds.world(run=given_probabilities)
 def sorted_by_label(rng: np.random.Generator, strength: float) -> Instance:
     """A file sorted by label, in which all rows state .7 and .3."""
@@ -435,6 +449,33 @@ def shared_ids(rng: np.random.Generator, strength: float) -> Instance:
     ids[shared] = shared
     given = {**made.arguments, "ids": np.arange(600), "ids_test": ids}
     return Instance(given, made.truths)
+
+
+@worlds.world(run=t.error_band, breaks=t.CHOSEN_BEFORE, strengths=(1, 20, 200), noticeable=False)
+def best_of_many(rng: np.random.Generator, strength: float) -> Instance:
+    """Of many classifiers that guess, and state about .6, the one that is right most often on the certified rows."""
+    y = rng.integers(2, size=300)
+    guesses = rng.integers(2, size=(int(strength), 300))
+    best = guesses[(guesses == y).sum(axis=1).argmax()]
+    return _guessed(rng, best, y)
+
+
+@worlds.world(run=t.error_band, breaks=t.CHOSEN_BEFORE, strengths=(1, 20, 200), noticeable=False)
+def best_of_many_splits(rng: np.random.Generator, strength: float) -> Instance:
+    """Of many seeds of the split, each of which certifies a third of 900 rows, the one that looks best."""
+    y, guess = rng.integers(2, size=(2, 900))
+    splits = [rng.permutation(900)[:300] for _ in range(int(strength))]
+    kept = max(splits, key=lambda rows: int((guess[rows] == y[rows]).sum()))
+    return _guessed(rng, guess[kept], y[kept])
+
+
+def _guessed(rng: np.random.Generator, guess: np.ndarray, y: np.ndarray) -> Instance:
+    """Guesses at tosses of a coin, stated with about .6."""
+    n, rows = len(y), np.arange(len(y))
+    P, top = np.empty((n, 2)), 0.6 + 0.01 * rng.random(n)
+    P[rows, guess], P[rows, 1 - guess] = top, 1 - top
+    made = stated(np.full((n, 2), 0.5), P, y, rng, False, blocks=1)
+    return Instance({"probs": P, "y": y, "blocks": 1}, made.truths)
 
 
 @worlds.world(run=h_calibration, breaks=t.ONE_LAW, strengths=(0.1, 0.2, 0.5), broken_from=0.5)
