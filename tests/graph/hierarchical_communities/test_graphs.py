@@ -219,3 +219,21 @@ def test_labels_in_a_series_go_by_its_index():
     assert own_labels(series, ("a", "b", "c")).tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="names of the nodes as index"):
         own_labels(series, ("a", "b", "d"))
+
+
+def test_rounding_between_directions_does_not_halve_edges_at_the_threshold():
+    weight = np.round(np.random.default_rng(0).random((30, 30)), 1)
+    upper = np.triu(weight, 1)
+    A, _ = adjacency(upper + upper.T * (1 - 1e-15), at_least=0.3)
+    assert abs(A - A.T).max() == 0
+    assert A.nnz == 2 * int((upper >= 0.3).sum())
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_negative_ties_are_no_edges_in_any_kind_of_graph(sign):
+    ig = pytest.importorskip("igraph")
+    signed = nx.Graph([(0, 1, {"weight": -1.0}), (1, 2, {"weight": sign})])
+    for graph in (signed, nx.to_numpy_array(signed), ig.Graph.from_networkx(signed)):
+        for options in ({}, {"weighted": True}, {"at_least": 0.5}):
+            with pytest.raises(ValueError, match="graph must have weights that are not negative"):
+                adjacency(graph, **options)

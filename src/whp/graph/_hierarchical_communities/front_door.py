@@ -326,6 +326,8 @@ def _candidates(
 
     for found in refined((train, 2 * k), (train, 4 * k), (A, 2 * k)):
         yield found, True
+    for times in (1, 2, 3, 4):
+        yield _two_sided(A, times), not small
     if small:
         yield _halved(A, labels), False
         for found in refined((A, k)):
@@ -333,6 +335,13 @@ def _candidates(
         if many := _confirmed(train, test, labels):
             for found in refined((A, many), (A, round(1.2 * many)), (A, round(many / 1.2))):
                 yield found, False
+
+
+def _two_sided(A: sp.csr_array, times: int) -> np.ndarray:
+    """Communities that avoid themselves or overlap, which no number of the others explains."""
+    most = max(1, min(MANY, A.shape[0] // LEAST))
+    labels = spectral.two_sided_leaves(A, times, most, np.random.default_rng(0), starts=3)
+    return spectral.refine(A, labels, 3)
 
 
 def _halved(A: sp.csr_array, labels: np.ndarray) -> np.ndarray:

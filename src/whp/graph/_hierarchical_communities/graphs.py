@@ -47,6 +47,7 @@ def adjacency(
     if (A.diagonal() != 0).any():
         warnings.warn("graph has self-loops, which are dropped", stacklevel=4)
         A.setdiag(0)
+    A = A.maximum(A.T)  # rounding must not leave one direction below at_least
     if at_least is not None:
         if A.nnz and A.data.max() < at_least:
             raise ValueError(
@@ -68,9 +69,14 @@ def adjacency(
 
 
 def _weights_left_out(weight: np.ndarray) -> None:
-    """Say that weights of edges are not looked at, and refuse edges of weight 0, which are none."""
+    """Say that weights of edges are not looked at, and refuse those of 0 or less, which are no ties."""
     if not len(weight):
         return
+    if (weight < 0).any():
+        raise ValueError(
+            f"graph must have weights that are not negative, got {int((weight < 0).sum()):,} that "
+            "are: leave those edges out"
+        )
     if (weight == 0).any():
         raise ValueError(
             f"graph has {int((weight == 0).sum()):,} edges of weight 0, which a matrix would not "

@@ -9,7 +9,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-__all__ = ["bisect", "block_counts", "count_communities", "refine", "spectral_leaves"]
+__all__ = [
+    "bisect",
+    "block_counts",
+    "count_communities",
+    "refine",
+    "spectral_leaves",
+    "two_sided_leaves",
+]
 
 HALF = 2000  # nodes from which single precision, ample for the tolerance, halves the traffic
 TAU = 0.1  # regularisation of the top-down baseline, in mean degrees (the paper's value)
@@ -154,6 +161,37 @@ def spectral_leaves(
     if leaves == "adjacency":
         vectors = _extreme(A, k, rng)[1]
     return _cluster(vectors[:, :k], k, rng, starts), -values
+
+
+def two_sided_leaves(
+    A: sp.csr_array, times: int, limit: int, rng: np.random.Generator, starts: int = STARTS
+) -> np.ndarray:
+    """Label of each node where communities may avoid themselves or overlap.
+
+    The negative eigenvalues of H_r count communities that are denser inside, those of H_-r the ones
+    that are sparser, as the two sides of a bipartite graph (Saade et al. 2014). Where nodes are in
+    two communities, their combinations outnumber the vectors that tell anything.
+
+    Parameters
+    ----------
+    A : sparse array
+        Symmetric 0/1 adjacency without diagonal.
+    times : int
+        Communities for each of the vectors.
+    limit : int
+        Most vectors of either side, and most communities.
+    rng : Generator
+        Start vectors and k-means.
+    starts : int
+        Of k-means.
+    """
+    matrix, rho = _negative_bethe_hessian(A)
+    if rho <= 1:
+        return np.zeros(A.shape[0], dtype=np.int64)
+    avoiding = (matrix - 2 * np.sqrt(rho) * A).astype(matrix.dtype)
+    sides = [_spectrum(side, limit, rng) for side in (matrix, avoiding)]
+    vectors = np.hstack([vectors[:, values > 0] for values, vectors in sides])
+    return _cluster(vectors, max(1, min(times * vectors.shape[1], limit)), rng, starts)
 
 
 def block_counts(A: sp.csr_array, labels: np.ndarray, k: int) -> np.ndarray:

@@ -168,7 +168,8 @@ def _excess(found: Closed, finer: tuple[int, Closed] | None) -> str:
     if finer is not None:
         return (
             f"the graph has {counts}, but no more than {finer[0]} communities make: leaves hold "
-            f"several of them. Ask for more (n_communities={finer[0]}), or hold out less."
+            f"several of them. Ask for more (n_communities={finer[0]}) or hold out less; those that "
+            "avoid themselves or overlap are found by neither, and can be given (leaves=)."
         )
     return (
         f"the graph has {counts}, as where friends of friends meet, edges come from groups or "

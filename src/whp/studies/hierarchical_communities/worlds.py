@@ -179,6 +179,33 @@ def thirty_small_blocks(rng: np.random.Generator, strength: float) -> Instance:
     return _blocks(rng, _flat(30, 0.7, 0.05), np.full(30, 10), TREE)
 
 
+@worlds.world(run=hierarchical_communities)
+def users_and_items(rng: np.random.Generator, strength: float) -> Instance:
+    """Two kinds of users and of items, 50 each, .25 to items of their kind and .03 to others."""
+    p = np.zeros((4, 4))
+    p[:2, 2:] = p[2:, :2] = _flat(2, 0.25, 0.03)
+    return _blocks(rng, p, np.full(4, 50), TREE)
+
+
+@worlds.world(run=hierarchical_communities)
+def two_that_avoid_themselves(rng: np.random.Generator, strength: float) -> Instance:
+    """Four blocks of 60: two of .3 inside, two of .02 inside and .3 between; all else .03."""
+    p = np.full((4, 4), 0.03)
+    p[0, 0] = p[1, 1] = p[2, 3] = p[3, 2] = 0.3
+    p[2, 2] = p[3, 3] = 0.02
+    return _blocks(rng, p, np.full(4, 60), TREE)
+
+
+@worlds.world(run=hierarchical_communities)
+def in_two_communities_each(rng: np.random.Generator, strength: float) -> Instance:
+    """240 nodes, each in one of three schools and three clubs: .02, and .2 more for either in common."""
+    school, club = rng.integers(0, 3, (2, 240))
+    same = [np.equal.outer(x, x).astype(float) for x in (school, club)]
+    P = 0.02 + 0.2 * (same[0] + same[1])
+    options = {"n_communities": 3, "rng": int(rng.integers(1 << 31))}
+    return Instance({"graph": _independent(rng, P), **options}, truths(P, None, TREE))
+
+
 @worlds.world(run=hierarchical_communities, strengths=(2.0, 3.0))
 def few_nodes(rng: np.random.Generator, strength: float) -> Instance:
     """Two blocks of 25, .4 inside and .1 between, so many communities asked for."""
