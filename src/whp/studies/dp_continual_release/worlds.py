@@ -830,7 +830,8 @@ def generous_pure_objects(rng: np.random.Generator, strength: float) -> Instance
     """Laplace noise for ε = 1 in objects that claim 2: to be cleared."""
     plan = plan_release("counts", 1, epsilon=2.0, strategy="tree", neighbours="add-remove")
     wider = replace(plan, scale=2 * plan.scale)
-    return Instance(_objects(wider, rng=rng), _of("audit-epsilon", True))
+    arguments = _objects(wider, rng=rng) | {"n": 200}
+    return Instance(arguments, _of("audit-epsilon", True))
 
 
 @worlds.world(run=attacked)
