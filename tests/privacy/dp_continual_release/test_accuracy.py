@@ -1,10 +1,11 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from guarantee import assert_error_rate
 
-from whp.privacy import ContinualArgmax, ContinualMaxSum, plan_release
+from whp.privacy import ContinualArgmax, ContinualCounter, ContinualMaxSum, plan_release
 from whp.privacy._dp_continual_release.accuracy import levels, over_epochs, square_root
 from whp.privacy._dp_continual_release.front_door import error_of
 
@@ -142,3 +143,14 @@ def test_a_recomputed_answer_is_stale_over_the_end_of_its_epoch():
     noise = led[0].bound - (led[0].period - 1)
     stale = noise + 100 % led[0].period + led[1].period - 1
     assert over_epochs(led) == pytest.approx(max(led[0].bound, led[1].bound, stale))
+
+
+def test_a_plan_of_a_long_stream_holds_nothing_of_its_length():
+    tracemalloc.start()
+    plan = plan_release("counts", 10**9, rho=0.5)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert plan.strategy == "tree"
+    assert peak < 10_000_000
+    endless = ContinualCounter(T=10**9, rho=0.5, horizon="double")
+    assert np.isfinite(endless.step([1])).all()

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 
@@ -206,3 +207,88 @@ def test_a_record_is_described():
     assert Records([[1, 0]], None, None, "error").described == "zeros and ones in 2 columns"
     told = Records(["a"], None, "a,b,c,d", "error").described
     assert told == "one category of 4 (two entries change)"
+
+
+@pytest.mark.parametrize("query", ["counts", "sumselect"])
+def test_columns_are_not_named_in_another_order(query, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n1,0\n1,0\n")
+    for stream in (Log(path), pd.DataFrame({"a": [1, 1], "b": [0, 0]})):
+        with pytest.raises(ValueError, match="categories must name the columns in their order"):
+            release_stream(stream, categories="b,a", query=query, T=5, rho=1e5)
+        named = release_stream(stream, categories="first,b", query=query, T=5, rho=1e5)
+        assert named.names == ("first", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "listed", "names"),
+    [
+        (pd.to_datetime(["2024-01-01", "2024-01-02"]), "2024-01-01,2024-01-02", None),
+        (
+            pd.to_datetime(["2024-01-01", "2024-01-02"]),
+            list(pd.to_datetime(["2024-01-01", "2024-01-02"])),
+            None,
+        ),
+        (
+            pd.to_datetime(["2024-01-01", "2024-01-02"]).tz_localize("Asia/Tokyo"),
+            ["2024-01-01", "2024-01-02"],
+            None,
+        ),
+        (
+            pd.to_datetime(["2024-01-01", "2024-01-02"]).tz_localize("Asia/Tokyo"),
+            list(pd.to_datetime(["2023-12-31 15:00", "2024-01-01 15:00"]).tz_localize("UTC")),
+            None,
+        ),
+        (np.array([1.0, 2.0]), "1.0,2.0", ("1.0", "2.0")),
+        (np.array([1, 2]), ["01", "2.0"], ("01", "2.0")),
+        (np.array([0.1, 0.2], np.float32), [0.1, 0.2], ("0.1", "0.2")),
+        (np.array([2**53 + 1, 2**53 + 3]), [2**53 + 1, 2**53 + 3], None),
+        (np.array([b"a", b"b"]), "a,b", ("a", "b")),
+        (np.array([True, False]), "true,false", ("true", "false")),
+    ],
+)
+def test_a_list_may_be_written_in_other_words_than_the_records(values, listed, names):
+    for stream in (
+        pd.Series(values).iloc[[0, 0, 1, 0]],
+        pd.DataFrame({"c": values}).iloc[[0, 0, 1, 0]],
+    ):
+        column = "c" if hasattr(stream, "columns") else None
+        options = {"column": column, "query": "counts", "T": 4, "rho": 1e5}
+        made = release_stream(stream, categories=listed, on_unknown="none", **options)
+        assert np.abs(made.answers[-1] - [3, 1]).max() < 0.5
+        assert names is None or made.names == names
+
+
+@pytest.mark.parametrize(
+    ("values", "listed"),
+    [
+        (np.array([True, False]), "1,0"),
+        (np.array([1, 2]), "one,two"),
+        (pd.to_datetime(["2024-01-01"]), "monday"),
+        (pd.to_datetime(["2024-01-01"]), ["2024-01-01 00:00+01:00"]),
+        (np.array([1, 2]), ["1", "1.0"]),
+    ],
+)
+def test_a_list_of_another_kind_is_refused(values, listed):
+    with pytest.raises(ValueError, match="categories must be"):
+        release_stream(values, categories=listed, on_unknown="none", T=4, rho=1.0)
+
+
+def test_what_spreadsheets_and_frames_call_a_one_is_one(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\nTRUE,FALSE\nTRUE,TRUE\n")
+    mixed = pd.DataFrame({"a": pd.array([True, True], "boolean"), "b": [0, 1]})
+    gaps = pd.DataFrame(
+        {"a": pd.array([True, True, None], "boolean"), "b": pd.array([0, 1, 1], "Int8")}
+    )
+    for stream in (Log(path), mixed, gaps):
+        made = release_stream(stream, query="counts", T=4, rho=1e5, on_unknown="none")
+        assert np.abs(made.answers[-1] - [2, 1]).max() < 0.5
+    with pytest.raises(ValueError, match="record 3 must hold zeros and ones"):
+        release_stream(gaps, query="counts", T=4, rho=1.0)
+
+
+def test_a_column_that_is_there_twice_is_none():
+    twice = pd.DataFrame([[1, 0], [1, 0]], columns=["a", "a"])
+    with pytest.raises(ValueError, match="more than once"):
+        release_stream(twice, column="a", query="counts", T=4, rho=1.0)

@@ -32,6 +32,7 @@ Strategy = Literal["auto", "recompute", "tree", "sqrt", "naive"]
 Neighbours = Literal["replace", "add-remove"]
 QUERIES = ("counts", "maxsum", "sumselect")
 STRATEGIES = ("recompute", "tree", "sqrt", "naive")
+LONGEST = 10**9  # records of a stream that is planned
 ROOM = 5 * 10**7  # entries that the square-root factorisation may hold
 # A larger scale leaves rounded coefficients too few binary places for the bound to be theirs.
 COARSE = 2**13
@@ -164,7 +165,7 @@ def plan_release(
     as_choice(query, "query", QUERIES)
     as_choice(strategy, "strategy", ("auto", *STRATEGIES))
     as_choice(neighbours, "neighbours", ("replace", "add-remove"))
-    T, d = as_int(T, "T", low=1, high=10**9), as_int(d, "d", low=1, high=10**7)
+    T, d = as_int(T, "T", low=1, high=LONGEST), as_int(d, "d", low=1, high=10**7)
     beta = as_fraction(beta, "beta")
     ones = None if max_ones is None else as_int(max_ones, "max_ones", low=1, high=d)
     budget = Budget.of(rho, epsilon, delta)
@@ -246,18 +247,15 @@ def _counts(
         bound = _laplace_bound(float(scale), terms, count, d, beta)
     else:
         assert budget.rho is not None
-        nodes = {
-            "tree": Fraction(h),
-            "naive": Fraction(T),
-            "sqrt": Fraction(float((square_root(T) ** 2).sum())),
-        }[name]
-        scale = root_above(nodes * changed / (2 * budget.rho))
-        if name == "sqrt":
-            size, count = np.cumsum(square_root(T) ** 2), np.ones(T)
+        if name == "sqrt":  # holds T numbers, and the others none
+            squares = square_root(T) ** 2
+            nodes = Fraction(float(squares.sum()))
+            size, count = np.cumsum(squares), np.ones(T)
         elif name == "tree":
-            size, count = np.arange(1.0, h + 1), _popcounts(T)
+            nodes, size, count = Fraction(h), np.arange(1.0, h + 1), _popcounts(T)
         else:
-            size, count = np.ones(1), np.array([T])
+            nodes, size, count = Fraction(T), np.ones(1), np.array([T])
+        scale = root_above(nodes * changed / (2 * budget.rho))
         bound = _gaussian_bound(float(scale) ** 2 * size, count, d, beta)
     if name == "sqrt":  # transforms in doubles, whose answers are off by less
         bound += T * ROUNDING

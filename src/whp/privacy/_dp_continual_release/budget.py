@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 from scipy.stats import norm
 
 from whp.validate import as_real
 
 __all__ = ["Budget", "epsilon_of_rho", "gaussian_epsilon", "rho_of_epsilon", "simple_epsilon"]
+
+LEAST = 1e-140  # below it squares are no numbers
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Budget:
         if rho is not None and delta == 0:
             raise ValueError("delta must be above 0 with rho: zCDP gives no ε at δ = 0")
         if rho is not None:
-            spend = as_real(rho, "rho", low=0, high=1e6, open_ends=True)
+            spend = as_real(rho, "rho", low=LEAST, high=1e6, open_ends=True)
             return cls(Fraction(spend), None, float(delta or 1e-6))
-        spend = as_real(epsilon, "epsilon", low=0, high=1e6, open_ends=True)
+        spend = as_real(epsilon, "epsilon", low=LEAST, high=1e6, open_ends=True)
         if not delta:
             return cls(None, Fraction(spend), 0.0)
         return cls(Fraction(rho_of_epsilon(spend, delta)), None, float(delta))
@@ -92,37 +94,37 @@ def epsilon_of_rho(rho: float, delta: float) -> float:
     delta : float
         Between 0 and 1.
     """
+    rho = as_real(rho, "rho", low=0, high=1e300)
+    delta = as_real(delta, "delta", low=0, high=1, open_ends=True)
     if rho == 0:
         return 0.0
-
-    def epsilon(log_excess: float) -> float:
-        # exp((α−1)(αρ−ε))/(α−1) (1−1/α)^α = δ solved for ε.
-        excess = math.exp(log_excess)
-        alpha = 1 + excess
-        return (
-            alpha * rho
-            + (alpha * math.log1p(-1 / alpha) - math.log(excess) - math.log(delta)) / excess
-        )
-
-    start = math.log(math.sqrt(max(math.log(1 / delta), 1e-9) / rho))
-    found = minimize_scalar(
-        epsilon, bounds=(start - 8, start + 8), method="bounded", options={"xatol": 1e-10}
+    rho = max(rho, 1e-300)  # quotients stay numbers, and ε climbs with ρ
+    # With e = α − 1, exp((α−1)(αρ−ε))/(α−1) (1−1/α)^α = δ is ε = (1+e)ρ + ln e − (1+1/e) ln(1+e) + ln(1/δ)/e. Its slope is
+    # (ρe² + ln(1+e) − ln(1/δ))/e², whose bracket climbs: there is one least ε, and no search can miss it.
+    log = -math.log(delta)
+    ends = min(log, math.sqrt(2 * log / rho)) / 2, math.sqrt(log / rho)
+    at = brentq(
+        lambda e: rho * e * e + math.log1p(e) - log, *ends, xtol=1e-300, rtol=1e-13, maxiter=5000
     )
-    return max(0.0, float(found.fun))  # type: ignore[attr-defined]
+    e = float(at) * (1 + 1e-12)  # type: ignore[arg-type]
+    # With that equation ε = ρ(1+2e) + ln(e/(1+e)), where nothing cancels; it climbs with e, which is rounded up.
+    return max(0.0, rho * (1 + 2 * e) - math.log1p(1 / e))
 
 
 def rho_of_epsilon(epsilon: float, delta: float) -> float:
     """The largest ρ that implies (ε, δ); rounded down."""
-    high = epsilon + math.log(1 / delta) + epsilon**2
-    found = brentq(
-        lambda log: epsilon_of_rho(math.exp(log), delta) - epsilon,
-        math.log(1e-18),
-        math.log(high),
-        xtol=1e-12,
-    )
-    rho = math.exp(float(found)) * (1 - 1e-9)  # type: ignore[arg-type]
-    assert epsilon_of_rho(rho, delta) <= epsilon
-    return rho
+    epsilon = as_real(epsilon, "epsilon", low=0, open_ends=True)
+    delta = as_real(delta, "delta", low=0, high=1, open_ends=True)
+    log = -math.log(delta)
+    # ρ + 2√(ρ ln 1/δ) = ε gives less.
+    low = (epsilon / (math.sqrt(log + epsilon) + math.sqrt(log))) ** 2 * (1 - 1e-9)
+    high = 2 * low
+    while epsilon_of_rho(high, delta) <= epsilon:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if epsilon_of_rho(middle, delta) <= epsilon else (low, middle)
+    return low
 
 
 def simple_epsilon(rho: float, delta: float) -> float:
@@ -132,6 +134,10 @@ def simple_epsilon(rho: float, delta: float) -> float:
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
     """The exact ε of a Gaussian mechanism of that μ (Balle and Wang 2018), for comparison."""
+    mu = as_real(mu, "mu", low=0, high=1e100)
+    delta = as_real(delta, "delta", low=0, high=1, open_ends=True)
+    if mu == 0:
+        return 0.0
 
     def excess(epsilon: float) -> float:
         return float(

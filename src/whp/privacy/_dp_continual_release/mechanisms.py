@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 
 from whp.certificate import Certificate
 from whp.privacy._dp_continual_release.accuracy import (
+    LONGEST,
     Neighbours,
     Query,
     ReleasePlan,
@@ -135,7 +136,8 @@ class Mechanism(ABC):
         }
         if horizon == "double" and strategy == "auto":
             # One strategy for all epochs: the best after some of them.
-            strategy = plan_release(self.query, 128 * T, d, **options).strategy  # type: ignore[assignment]
+            later = min(128 * as_int(T, "T", low=1, high=LONGEST), LONGEST)
+            strategy = plan_release(self.query, later, d, **options).strategy  # type: ignore[assignment]
         plan = plan_release(self.query, T, d, strategy=strategy, **options)
         source: BitSource = OsEntropy() if insecure_seed is None else SeededEntropy(insecure_seed)
         self._begin(plan, source, horizon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -23,7 +23,7 @@ OTHER = "(other)"
 FROM_DATA = "from-data"
 HEADLESS = "stream must be a file whose first line names its columns: that line reads like a record"
 MOST = 10_000  # categories read from data
-BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+BITS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}  # in lower case
 Unknown = Literal["error", "other", "none"]
 
 
@@ -128,7 +128,7 @@ class Records:
     ) -> None:
         if column is None and (categories is None or len(log.header) > 1):
             named = log.header if categories is None else self._named(categories, log.header)
-            if all(name.strip() in BITS for name in log.header):
+            if all(name.strip().lower() in BITS for name in log.header):
                 raise ValueError(HEADLESS)
             self.names: tuple[str, ...] = named
             return
@@ -157,7 +157,12 @@ class Records:
         if column is not None:
             if not hasattr(stream, "columns") or column not in stream.columns:
                 raise ValueError(f"column {column!r} is not in the stream")
-            stream = stream[column].to_numpy()
+            if list(stream.columns).count(column) > 1:
+                raise ValueError(f"column {column!r} is there more than once in the stream")
+            stream = stream[column]
+        dtype = getattr(stream, "dtype", None)
+        if column is not None:
+            stream = stream.to_numpy()
         if isinstance(stream, np.ma.MaskedArray):
             raise TypeError("stream must be no masked array: what is masked would be counted")
         names = column_names(stream)
@@ -165,15 +170,16 @@ class Records:
             self._from_iterator(iter(stream), categories)
             return
         try:
-            array: Any = stream if issparse(stream) else np.asarray(stream)
+            array: Any = stream if issparse(stream) else _array(stream)
         except ValueError as error:
             raise ValueError("stream must have records of one width") from error
         if array.ndim == 1 and column is None and categories is None and array.dtype.kind in "biuf":
             array = array[:, None]  # one column of zeros and ones
         if array.ndim == 1 and array.size:
-            labels = [_label(v) for v in array.tolist()]
+            written = _written(dtype if hasattr(dtype, "kind") else array.dtype)
+            labels = _labels(array, written)
             what = "the values of the stream" if column is None else f"the values of {column!r}"
-            self._list(categories, what, lambda: labels)
+            self._list(categories, what, lambda: labels, written)
             self.stream, self.count = labels, len(labels)
             return
         if array.ndim != 2 or 0 in array.shape:
@@ -204,7 +210,13 @@ class Records:
         self.stream = chain([first], rows)
         self.names = tuple(f"column {j}" for j in range(np.size(first)))
 
-    def _list(self, categories: str | Sequence[Any] | None, what: str, seen: Any) -> None:
+    def _list(
+        self,
+        categories: str | Sequence[Any] | None,
+        what: str,
+        seen: Any,
+        written: Callable[[Any], str] | None = None,
+    ) -> None:
         if categories is None:
             raise ValueError(
                 f"categories must list {what} from public knowledge; names read from the data would themselves be published "
@@ -217,12 +229,14 @@ class Records:
                 raise ValueError(f"categories must be listed: the data have {len(listed)} of them")
         else:
             listed = _split(categories)
+        known = [written(v) for v in listed] if written else list(listed)
         if self.on_unknown == "other":
             listed.append(OTHER)
-        if len(set(listed)) != len(listed) or not listed:
+            known.append(OTHER)
+        if len(set(known)) != len(known) or not known:
             raise ValueError("categories must be a list of different names")
         self.names = tuple(listed)
-        self.categories = {name: j for j, name in enumerate(listed)}
+        self.categories = {name: j for j, name in enumerate(known)}
 
     def _named(self, categories: str | Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:
         if categories == FROM_DATA:
@@ -230,6 +244,12 @@ class Records:
         given = tuple(_split(categories))
         if len(given) != len(names):
             raise ValueError(f"categories must name the {len(names)} columns, got {len(given)}")
+        own = [_label(n) for n in names]
+        moved = [g for g, n in zip(given, own, strict=True) if g != n and g in own]
+        if moved:
+            raise ValueError(
+                f"categories must name the columns in their order, but {moved[0]!r} is another column of the stream"
+            )
         return given
 
     def blocks(self, skip: int, place: dict[str, Any], size: int | None) -> Iterator[Block]:
@@ -370,7 +390,7 @@ class Records:
             return rows, bad, len(rows)
         rows = np.zeros((len(batch), len(self.names)), dtype=np.uint8)
         for i, row in enumerate(batch):
-            bits = [BITS.get(v.strip(), -1) for v in row]
+            bits = [BITS.get(v.strip().lower(), -1) for v in row]
             if len(bits) == len(self.names) and min(bits) >= 0:
                 rows[i] = bits
             elif self.on_unknown == "error":
@@ -407,9 +427,80 @@ def _split(categories: str | Sequence[Any]) -> list[str]:
 
 def _label(value: Any) -> str:
     """A category's name: 1.0 is 1."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="surrogateescape")
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     return str(value).strip()
+
+
+def _array(stream: Any) -> np.ndarray:
+    """Rows as an array; what a frame lacks among numbers of several types is no number, and not another type."""
+    if hasattr(stream, "columns") and hasattr(stream, "dtypes"):
+        kinds = {getattr(dtype, "kind", "O") for dtype in stream.dtypes}
+        if kinds and kinds <= set("biuf"):
+            return stream.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(stream)
+
+
+def _labels(array: np.ndarray, written: Callable[[Any], str]) -> list[str]:
+    """Each value as it is written."""
+    if array.dtype.kind == "O":
+        return [written(v) for v in array]
+    values, which = np.unique(array, return_inverse=True)
+    texts = [written(v) for v in values]
+    return [texts[i] for i in which.tolist()]
+
+
+def _written(dtype: Any) -> Callable[[Any], str]:
+    """How a value of that type is written, and a category of the list in the same way.
+
+    Which records meet no category is private: all would miss a list that is written in another way (1.0 for 1, a date as
+    text) without a word. The type is no secret, and decides.
+    """
+    if dtype.kind == "b":
+        return _truth
+    if dtype.kind in "iuf":
+        return _number
+    if dtype.kind == "M":
+        return _moment(getattr(dtype, "tz", None))
+    return _label
+
+
+def _truth(value: Any) -> str:
+    label = _label(value).capitalize()
+    if label not in ("True", "False"):
+        raise ValueError(f"categories must be True and False, as the stream is, got {label!r}")
+    return label
+
+
+def _number(value: Any) -> str:
+    """1, 1.0 and "1.0" are one number."""
+    label = _label(value)
+    try:
+        return str(int(label)) if label.lstrip("+-").isdigit() else _label(float(label))
+    except ValueError:
+        raise ValueError(f"categories must be numbers, as the stream is, got {label!r}") from None
+
+
+def _moment(zone: Any) -> Callable[[Any], str]:
+    """A time, which is one of the stream's own zone where none is said."""
+    import pandas as pd
+
+    def written(value: Any) -> str:
+        try:
+            at = pd.Timestamp(value)
+            if zone is not None and at is not pd.NaT:
+                at = (at.tz_localize(zone) if at.tzinfo is None else at).tz_convert("UTC")
+            elif at.tzinfo is not None:
+                raise ValueError("the stream has no time zone")
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"categories must be dates, as the stream is, got {_label(value)!r}: {error}"
+            ) from error
+        return str(at)
+
+    return written
 
 
 def _zeroed(rows: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from whp.certificate import Certificate, Verdict
 from whp.experiment.worlds import Instance, Worlds
@@ -305,6 +306,39 @@ def categories(rng: np.random.Generator, strength: float) -> Instance:
         "rho": 0.5,
         "measure": measure,
         "reveal": measure,
+        "insecure_seed": seed(rng),
+    }
+    return Instance(arguments, truths)
+
+
+@worlds.world(run=release_stream)
+def lists_in_other_words(rng: np.random.Generator, strength: float) -> Instance:
+    """Dates, codes, bytes, True and False in memory, whose list is written as people write it; others count for none."""
+    where = rng.integers(0, 2, 400)
+    zone = str(rng.choice(("Europe/Paris", "America/New_York")))
+    days = pd.Series(pd.to_datetime(["2024-03-31", "2024-04-01"]))
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (days, ["2024-03-31", "2024-04-01"]),
+        (days.dt.tz_localize(zone), ["2024-03-31", "2024-04-01"]),
+        (pd.Series([1.0, 2.5]), "1,2.50"),
+        (pd.Series([7, 8], dtype=np.int8), ["7.0", "08"]),
+        (pd.Series([0.1, 0.2], dtype=np.float32), [0.1, 0.2]),
+        (pd.Series([True, False]), "true,false"),
+    )
+    values, listed = kinds[int(rng.integers(len(kinds)))]
+    X = np.eye(2, dtype=np.uint8)[where]
+
+    def truths(made: PrivateStream) -> dict[str, bool | None]:
+        return {"max-error": largest_error("counts", made.answers, X) <= made.bound}
+
+    arguments = {
+        "stream": pd.DataFrame({"c": values.iloc[where].reset_index(drop=True)}),
+        "column": "c",
+        "categories": listed,
+        "on_unknown": "none",
+        "query": "counts",
+        "T": 400,
+        "rho": 5.0,
         "insecure_seed": seed(rng),
     }
     return Instance(arguments, truths)
@@ -788,6 +822,30 @@ def generous_objects(rng: np.random.Generator, strength: float) -> Instance:
 def honest_pure(rng: np.random.Generator, strength: float) -> Instance:
     """Laplace noise on one number, for pure ε = 1."""
     plan = plan_release("counts", 1, epsilon=1.0, strategy="tree", neighbours="add-remove")
+    return Instance({"make": plan, "n": 2000, "rng": rng}, _of("audit-epsilon", True))
+
+
+@worlds.world(run=attacked)
+def generous_pure_objects(rng: np.random.Generator, strength: float) -> Instance:
+    """Laplace noise for ε = 1 in objects that claim 2: to be cleared."""
+    plan = plan_release("counts", 1, epsilon=2.0, strategy="tree", neighbours="add-remove")
+    wider = replace(plan, scale=2 * plan.scale)
+    arguments = _objects(wider, rng=rng) | {"n": 200}
+    return Instance(arguments, _of("audit-epsilon", True))
+
+
+@worlds.world(run=attacked)
+def small_budget(rng: np.random.Generator, strength: float) -> Instance:
+    """All of ρ = 0.05 is spent: one threshold shows less than the ε at δ = 10⁻⁶ that follows from it, which is to be seen."""
+    return Instance(
+        {"make": _tree_plan(4, 0.05), "n": 2000, "rng": rng}, _of("audit-epsilon", True)
+    )
+
+
+@worlds.world(run=attacked)
+def whole_pure_tree(rng: np.random.Generator, strength: float) -> Instance:
+    """All of a pure ε = 1 is spent on three nodes, which no one threshold on their sum shows."""
+    plan = plan_release("counts", 4, epsilon=1.0, strategy="tree", neighbours="add-remove")
     return Instance({"make": plan, "n": 2000, "rng": rng}, _of("audit-epsilon", True))
 
 
