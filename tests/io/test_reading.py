@@ -175,3 +175,29 @@ def test_hostile_bytes_never_raise_anything_else(tmp_path, content, ending, want
             read([path], wants, required=list(wants)[:1])
         except ValueError as error:
             assert str(path) in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pd.to_datetime(["2024-01-01", "2024-03-31"]),
+        pd.to_datetime(["2024-01-01 06:30", "2024-03-31 00:00"]),
+        pd.Series([pd.Timestamp("2024-01-01").date(), pd.Timestamp("2024-03-31").date()]),
+    ],
+)
+def test_dates_of_a_table_are_those_of_the_same_csv(tmp_path, moments):
+    table = pd.DataFrame({"arm": ["a", "b"], "time": moments})
+    table.to_parquet(tmp_path / "log.parquet")
+    table.to_csv(tmp_path / "log.csv", index=False)
+    for kind in ("table", "stream"):
+        typed = read([tmp_path / "log.parquet"], {"log": Data(kind)})["log"]
+        assert typed["time"].tolist() == table["time"].astype(str).tolist()
+    text = read([tmp_path / "log.csv"], {"log": Data("table")})["log"]
+    pd.testing.assert_frame_equal(text, typed)
+
+
+def test_a_missing_date_names_its_row(tmp_path):
+    path = tmp_path / "log.parquet"
+    pd.DataFrame({"arm": ["a", "b"], "time": [pd.Timestamp("2024-01-01"), None]}).to_parquet(path)
+    with pytest.raises(ValueError, match="'time' has a missing value, first in row 2"):
+        read([path], {"log": Data("table")})

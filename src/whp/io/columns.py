@@ -75,12 +75,19 @@ class Column:
         )
 
     @property
+    def temporal(self) -> bool:
+        """Whether the file declares its cells to be dates or times."""
+        import pyarrow as pa
+
+        return pa.types.is_temporal(self.values.type)
+
+    @property
     def broken(self) -> str:
         """What stands in the way of any use, or nothing."""
         import pyarrow as pa
 
         kind = self.values.type
-        if pa.types.is_temporal(kind):
+        if self.temporal:
             first = next((v for v in self.values if v.is_valid), None)
             return f"holds dates or times ({first}); leave it out or give numbers"
         if pa.types.is_nested(kind):
@@ -192,6 +199,8 @@ class Column:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if self.temporal:  # without hours where all are midnight
+            return self.values.to_pandas().astype(str).to_numpy(dtype=object)
         if pa.types.is_floating(self.values.type) and not self.absent.any():
             whole = pc.cast(self.values, pa.float64()).to_numpy()
             if (whole == np.floor(whole)).all() and np.abs(whole).max(initial=0) < 2**53:
@@ -200,7 +209,8 @@ class Column:
 
     def refusal(self, role: Role) -> str:
         """Why it cannot be what it is wanted for, or nothing."""
-        if self.broken:
+        dates = role == "any" and self.temporal  # as a csv has them, in words
+        if self.broken and not dates:
             return self.broken
         missing = int(self.absent.sum())
         if missing == len(self):
@@ -209,6 +219,8 @@ class Column:
         if missing and not (role == "any" and numeric):
             some = "a missing value" if missing == 1 else f"{missing:,} missing values"
             return f"has {some}, first in row {int(self.absent.argmax()) + 1}"
+        if dates:
+            return ""
         if numeric or role == "ids":
             return self._too_many() if role in ("design", "features") and self.named else ""
         if not self.text:

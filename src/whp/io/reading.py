@@ -485,7 +485,7 @@ def _complete(columns: dict[str, Column]) -> tuple[dict[str, Column], int]:
 
     lacking = np.zeros(len(next(iter(columns.values()))), dtype=bool)
     for column in columns.values():
-        if not column.broken:
+        if column.temporal or not column.broken:
             lacking |= column.absent
     if not lacking.any():
         return columns, 0
