@@ -82,6 +82,7 @@ class _Log:
     solutions: list[np.ndarray] = field(default_factory=list)
     audited: dict[int, np.ndarray] = field(default_factory=dict)
     unsolved: str = ""
+    failed: str = ""  # of the audited solves, the first that nothing brought to an end
     seconds: float = 0.0
 
 
@@ -141,7 +142,9 @@ def _plain(value: Any) -> bool:
     if kind in (list, tuple):
         return all(map(_plain, value))
     if kind in SPARSE:  # nor has anybody put a method of his own into it
-        return value.dtype.kind in "fiub" and not any(map(callable, vars(value).values()))
+        parts = vars(value).values()
+        own = any(isinstance(v, np.ndarray) and type(v) is not np.ndarray for v in parts)
+        return value.dtype.kind in "fiub" and not own and not any(map(callable, parts))
     if kind is np.ndarray:
         return value.dtype.kind in "fiub"
     return kind in (int, float) or (kind.__module__ == "numpy" and isinstance(value, np.number))
@@ -355,16 +358,16 @@ def solved(
             cost, solves = options.solve(system, right, omega, start)
             tuner.tell(cost)
             log.seconds += time.perf_counter() - started
+            grid, failed = None, ""
+            if options.audit and auditor.random() < options.audit:
+                grid, failed = _audited(options, system, right, start, tuner.omegas, {arm: cost})
+            # Entered whole, or not at all: Ctrl-C comes while something is solved.
             inspector.solved(system, right, *solves)
+            if grid is not None:
+                log.audited[step] = grid
+                log.failed = log.failed or (failed and f"system {step + 1} {failed}")
             if not solves[-1].converged:
                 log.unsolved = log.unsolved or f"system {step + 1} did not converge"
-            if options.audit and auditor.random() < options.audit:
-                log.audited[step] = np.array(
-                    [
-                        cost if i == arm else options.solve(system, right, w, start)[0]
-                        for i, w in enumerate(tuner.omegas.tolist())
-                    ]
-                )
             log.rows.append(
                 (arm, cost, omega, math.nan if context is None else context, solves[-1].converged)
             )
@@ -386,6 +389,27 @@ def solved(
     if not log.rows:
         raise ValueError("systems must hold at least one system")
     return finished()
+
+
+def _audited(
+    options: Options,
+    system: System,
+    b: np.ndarray,
+    start: np.ndarray | None,
+    omegas: np.ndarray,
+    known: dict[int, int],
+) -> tuple[np.ndarray, str]:
+    """What every ω costs, and which of them, if any, was not brought to an end."""
+    costs, failed = [], ""
+    for i, w in enumerate(omegas.tolist()):
+        if i in known:
+            costs.append(known[i])
+            continue
+        cost, solves = options.solve(system, b, w, start)
+        costs.append(cost)
+        if not solves[-1].converged:
+            failed = failed or f"was not solved with ω = {w:g}"
+    return np.array(costs), failed
 
 
 def _checked(
@@ -451,10 +475,8 @@ def _regret(
     whole = len(log.audited) == T and fixed and not fed_back and not options.adaptive
     if whole:
         table = np.stack([log.audited[t] for t in range(T)])
-        if (table >= options.most).any() and not log.unsolved:
-            t, i = np.argwhere(table >= options.most)[0]
-            evidence = f"system {t + 1} was not solved with ω = {tuner.omegas[i]:g}"
-            answers = (answers[0], th.COSTS.check(False, evidence))
+        if log.failed and not log.unsolved:
+            answers = (answers[0], th.COSTS.check(False, log.failed))
         replay = replayed(
             table,
             str(tuner.learner),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +23,13 @@ def optimal_omega(beta: Any) -> float:
     beta : float or matrix
         Spectral radius of Jacobi's iteration, below 1, or the symmetric matrix that it is computed of.
     """
-    value = (
-        as_real(beta, "beta", low=0, high=1)
-        if np.ndim(beta) == 0 and not hasattr(beta, "shape")
-        else jacobi_radius(beta)
-    )
+    if isinstance(beta, numbers.Real):
+        value = as_real(beta, "beta", low=0, high=1)
+    elif (value := jacobi_radius(beta)) >= 1:
+        raise ValueError(
+            f"beta must be below 1, Jacobi's iteration on this matrix has the radius {value:.6g}: "
+            "its ordering is not consistent, or it is not definite"
+        )
     return 1 + (value / (1 + math.sqrt(max(1 - value * value, 0.0)))) ** 2
 
 
@@ -41,11 +44,20 @@ def jacobi_radius(
     method : {"lanczos", "power"}
     steps : int
         Of the power method, whose answer is a lower bound.
+
+    Raises
+    ------
+    ValueError
+        If A is not symmetric.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     as_choice(method, "method", ("lanczos", "power"))
     system = A if isinstance(A, System) else System(A)
+    if system.skew is not None:
+        raise ValueError(f"A must be symmetric, {system.skew}")
+    if np.count_nonzero(system.data) == system.n:  # diagonal, where Lanczos has nothing to begin with
+        return 0.0
     root = 1 / np.sqrt(system.diagonal)
 
     def jacobi(v: np.ndarray) -> np.ndarray:
