@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from whp.certificate import Status, Verdict
 from whp.datasets.linear_systems import digits_graph, heat_equation, shifted_laplacians, stencil
 from whp.linalg import run_grid, solve_sequence, sor
+from whp.linalg._learning_to_relax.sequence import SOLVERS
 
 A = stencil(10)
 LINE = sp.diags_array([-1.0, 4.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
@@ -97,7 +98,14 @@ def test_regret_is_measured_on_a_fixed_list_alone():
     Posing.__module__ = "scipy.sparse._csr"
     dressed = A.copy()
     dressed.astype = lambda dtype: A  # asked anew in every round
+
+    class Watching(np.ndarray):
+        pass
+
+    watched = A.copy()
+    watched.data = watched.data.view(Watching)
     for others in (
+        [(watched, b) for _, b in systems],
         [(Posing(matrix), b) for matrix, b in systems],
         [(dressed, b) for _, b in systems],
         [(matrix, [Answering()] * 100) for matrix, _ in systems],
@@ -255,3 +263,47 @@ def test_a_run_that_ends_early_keeps_what_was_solved():
     with pytest.raises(ValueError, match="system 1: ") as stopped:
         solve_sequence([bad], learner=1.5)
     assert not hasattr(stopped.value, "run")
+
+
+@pytest.mark.parametrize(("audit", "solves"), [(0.0, 5), (1.0, 14), (1.0, 15)])
+def test_an_interrupt_in_the_middle_of_a_solve_leaves_the_systems_before(
+    monkeypatch, audit, solves
+):
+    asked = iter(range(solves))
+
+    def until(*args, **options):
+        if next(asked, None) is None:
+            raise KeyboardInterrupt
+        return sor(*args, **options)
+
+    monkeypatch.setitem(SOLVERS, "sor", until)
+    systems = [(A, np.eye(100)[i]) for i in range(12)]
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        solve_sequence(
+            systems, omegas=[1.0, 1.3, 1.5], warm_start=False, audit=audit, replays=20, rng=0
+        )
+    run = stopped.value.run
+    T = len(run.iterations)
+    assert (solves // 3 if audit else solves) == T
+    assert len(run.bounds) == len(run.probabilities) == len(run.converged) == T
+    assert len(run.audited) == (T if audit else 0)
+    by_name = {c.name: c for c in run.certificates}
+    assert by_name["iteration-bound"].inputs["solves with a bound"] == T
+    assert len(run.artifacts()["choices.csv"]) == T
+
+
+def test_a_solve_that_takes_the_cap_exactly_has_converged():
+    systems = [(A, np.eye(100)[i]) for i in range(40)]
+    cap = int(run_grid(systems, [1.0, 1.5]).max())
+    for given, status in ((cap, Status.MET), (cap - 1, Status.VIOLATED)):
+        run = solve_sequence(
+            systems,
+            omegas=[1.0, 1.5],
+            warm_start=False,
+            audit=1.0,
+            fallback="none",
+            cap=given,
+            replays=20,
+            rng=0,
+        )
+        assert run.certificates[0].conditions[1].status is status

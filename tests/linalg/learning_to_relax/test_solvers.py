@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -121,3 +123,16 @@ def test_a_first_guess_that_is_the_solution_is_no_failure():
         x = found.x
     # No excuse for a tolerance that a solve from zero does not meet either.
     assert not sor(A, b, 1.5, x0=x, tol=1e-17, cap=300).converged
+
+
+@pytest.mark.parametrize("solve", [sor, ssor_cg])
+@pytest.mark.parametrize("of_A", [1e-300, 1e-150, 1e150, 1e300])
+@pytest.mark.parametrize("of_b", [1e-139, 1e-100, 1e100, 1e139])
+def test_units_of_the_matrix_change_nothing(solve, of_A, of_b):
+    matrix, b = stencil(5), np.arange(1.0, 26)
+    if abs(math.log10(of_b) - math.log10(of_A)) > 290:
+        pytest.skip("the solution is beyond floats")
+    usual, here = solve(matrix, b, 1.3), solve(matrix * of_A, b * of_b, 1.3)
+    assert here.converged
+    assert here.iterations == usual.iterations
+    np.testing.assert_allclose(here.x * of_A / of_b, usual.x, rtol=1e-6)

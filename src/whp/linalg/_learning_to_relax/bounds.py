@@ -245,7 +245,8 @@ def energy_bound(
     g = as_real(gamma, "gamma", low=0, open_ends=True, high=math.inf)
     G = products(system) if Gamma is None else as_real(Gamma, "Gamma", low=0)
     kappa = as_real(condition, "condition", low=1, high=math.inf)
-    bound = sweeps_of_sor(Spectrum(g, G, kappa), omega, as_real(tol, "tol", low=0, high=1))
+    tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
+    bound = sweeps_of_sor(Spectrum(g, G, kappa), omega, tolerance)
     if bound == math.inf:
         raise ValueError(f"omega = {omega:g} and a condition of {kappa:.3g} leave no finite bound")
     return int(bound)
@@ -262,11 +263,22 @@ def _spectrum(system: System) -> Spectrum:
 
         root = diags_array(1 / np.sqrt(system.diagonal))
         scaled = (root @ system.matrix @ root).tocsc()
-        # Shift and invert finds those next to 0; of their inverses, the least is negative if any is.
-        below = float(eigsh(scaled, k=1, sigma=0, which="SA", return_eigenvectors=False)[0])
+        try:
+            # Shift and invert finds those next to 0; of their inverses, the least is negative if any is.
+            below = float(eigsh(scaled, k=1, sigma=0, which="SA", return_eigenvectors=False)[0])
+            gamma = float(eigsh(scaled, k=1, sigma=0, return_eigenvectors=False)[0])
+        except RuntimeError as error:
+            if "singular" not in str(error):  # of Lanczos, not of the factorisation
+                raise
+            raise ValueError(f"A must be positive definite: {str(error).lower()}") from error
+        if abs(gamma) <= 16 * system.n * UNIT * float(abs(scaled).sum(axis=1).max()):
+            raise ValueError(
+                f"A must be positive definite: singular within rounding, D^−½ A D^−½ has the eigenvalue {gamma:.2g}"
+            )
         if below <= 0:
-            raise ValueError(f"A must be positive definite, D^−½ A D^−½ has the eigenvalue {below:.3g}")
-        gamma = float(eigsh(scaled, k=1, sigma=0, return_eigenvectors=False)[0])
+            raise ValueError(
+                f"A must be positive definite, D^−½ A D^−½ has the eigenvalue {below:.3g}"
+            )
         low = float(eigsh(system.matrix.tocsc(), k=1, sigma=0, return_eigenvectors=False)[0])
         high = float(eigsh(system.matrix, k=1, return_eigenvectors=False)[0])
         if gamma > 0 and low > 0:
@@ -281,6 +293,8 @@ def ssor_bound(A: Any, omega: float, *, tol: float = 1e-8) -> tuple[float, float
     if system.skew is not None:
         raise ValueError(f"A must be symmetric, {system.skew}")
     dense, w = system.matrix.toarray(), as_omega(omega)
+    if (least := float(np.linalg.eigvalsh(dense)[0])) <= 0:
+        raise ValueError(f"A must be positive definite, its least eigenvalue is {least:.3g}")
     D, L = np.diag(system.diagonal), np.tril(dense, -1)
     inverse = np.linalg.inv(dense)
     a = float(np.linalg.eigvals(D @ inverse).real.max())

@@ -31,7 +31,9 @@ class Inspector:
     def __init__(self, solver: str, tol: float, cap: int) -> None:
         self.solver, self.tol, self.cap = solver, tol, cap
         self.spectra = Spectra()
-        self.told: Definite | None = None  # of the system that is being solved; None if not symmetric
+        self.told: Definite | None = (
+            None  # of the system that is being solved; None if not symmetric
+        )
         self.looked = math.nan  # its bound
         self.counts: list[int] = []
         self.bounds: list[float] = []

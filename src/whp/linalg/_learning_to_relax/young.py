@@ -56,7 +56,9 @@ def jacobi_radius(
     system = A if isinstance(A, System) else System(A)
     if system.skew is not None:
         raise ValueError(f"A must be symmetric, {system.skew}")
-    if np.count_nonzero(system.data) == system.n:  # diagonal, where Lanczos has nothing to begin with
+    if (
+        np.count_nonzero(system.data) == system.n
+    ):  # diagonal, where Lanczos has nothing to begin with
         return 0.0
     root = 1 / np.sqrt(system.diagonal)
 
@@ -91,6 +93,8 @@ def sor_radius(omega: float, beta: float) -> float:
 def surrogate(omega: float, beta: float, tau: float, tol: float) -> float:
     """U(ω) = 1 + ln tol / ln(ρ + τ(1 − ρ)): a bound on the count that is smooth enough to be learnt on a grid.
 
+    Infinite where no sweep takes anything off, β = 1 or τ = 1.
+
     Parameters
     ----------
     omega, beta : float
@@ -101,10 +105,11 @@ def surrogate(omega: float, beta: float, tau: float, tol: float) -> float:
         Of the stopping rule.
     """
     rho = sor_radius(omega, beta)
-    t = as_real(tau, "tau", low=0, high=1)
-    return 1 + math.log(as_real(tol, "tol", low=0, high=1, open_ends=True)) / math.log(
-        rho + t * (1 - rho)
-    )
+    kept = rho + as_real(tau, "tau", low=0, high=1) * (1 - rho)
+    needed = math.log(as_real(tol, "tol", low=0, high=1, open_ends=True))
+    if kept >= 1:
+        return math.inf
+    return 1 + needed / math.log(kept) if kept > 0 else 1.0
 
 
 def asymptocity(A: Any, omega: float, count: int) -> float:
