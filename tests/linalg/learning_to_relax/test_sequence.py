@@ -307,3 +307,16 @@ def test_a_solve_that_takes_the_cap_exactly_has_converged():
             rng=0,
         )
         assert run.certificates[0].conditions[1].status is status
+
+
+@pytest.mark.parametrize("solver", ["sor", "ssor-cg"])
+@pytest.mark.parametrize("size", [1e-3, 1e-150, 0.0])
+def test_warm_starts_from_large_solutions_do_not_loosen_the_tolerance(solver, size):
+    rng = np.random.default_rng(0)
+    sides = [unit * rng.standard_normal(100) for unit in (1.0, size, 1.0, size, size)]
+    run = solve_sequence([(A, b) for b in sides], solver=solver, learner=1.5, keep=True)
+    assert run.converged.all()
+    for x, b in zip(run.solutions, sides, strict=True):
+        assert np.abs(b - A @ x).max() <= 1e-7 * np.abs(b).max()
+    far = solve_sequence([(A, sides[0])], solver=solver, learner=1.5, x0=np.full(100, 1e200))
+    np.testing.assert_allclose(far.solutions[0], run.solutions[0], rtol=1e-6)

@@ -202,7 +202,7 @@ def solve_sequence(
     cap : int
         Iterations after which conjugate gradients without preconditioner take over.
     warm_start : bool
-        Whether each solve begins at the solution before; SSOR-CG does where that is no worse than 0.
+        Whether each solve begins at the solution before, where that is no worse than 0.
     fallback : {"cg", "none"}
         What happens at the cap: conjugate gradients, for ten caps at most, Gauss-Seidel where A is not
         symmetric; or nothing.
@@ -218,7 +218,7 @@ def solve_sequence(
     keep : bool
         Keep all solutions.
     x0 : array_like, shape (n,), optional
-        First guess.
+        First guess, used where it is no worse than 0.
     rng : numpy.random.Generator, int or None
         Of the draws.
 
@@ -350,7 +350,7 @@ def solved(
             except (TypeError, ValueError) as error:
                 raise type(error)(f"system {step + 1}: {error}") from error
             start = x if options.warm_start or step == 0 else None
-            if options.solver == "ssor-cg" and start is not None and _worse(system, right, start):
+            if start is not None and _worse(system, right, start):
                 start = None
             log.seconds += time.perf_counter() - started
             inspector.look(system, omega)
@@ -433,7 +433,11 @@ def _checked(
 
 
 def _worse(system: System, b: np.ndarray, x0: np.ndarray) -> bool:
-    """Whether a first guess is further off than 0: SSOR-CG, which stops relative to b, would only lose by it."""
+    """Whether a first guess is further off than 0.
+
+    SOR, which stops relative to where it began, would end far from the solution; SSOR-CG, which stops relative
+    to b, would only lose by it.
+    """
     r = b - system.matrix @ as_vector(x0, "x0", size=system.n, dtype=np.float64)
     largest = float(max(np.abs(b).max(), np.abs(r).max()))
     return largest > 0 and float(np.linalg.norm(r / largest)) > float(np.linalg.norm(b / largest))
