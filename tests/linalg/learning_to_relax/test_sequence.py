@@ -320,3 +320,14 @@ def test_warm_starts_from_large_solutions_do_not_loosen_the_tolerance(solver, si
         assert np.abs(b - A @ x).max() <= 1e-7 * np.abs(b).max()
     far = solve_sequence([(A, sides[0])], solver=solver, learner=1.5, x0=np.full(100, 1e200))
     np.testing.assert_allclose(far.solutions[0], run.solutions[0], rtol=1e-6)
+
+
+def test_contexts_that_are_no_numbers_are_refused_with_their_system():
+    systems = [(A, np.ones(100), 0.1), (A, np.ones(100), "warm")]
+    for learner in ("tsallis", "chebcb"):
+        range_ = (0, 1) if learner == "chebcb" else None
+        with pytest.raises(TypeError, match="system 2: context must be a number, got str"):
+            solve_sequence(systems, learner=learner, context_range=range_)
+    run = solve_sequence([(A, np.ones(100), None)] * 2, rng=0)
+    assert run.learner == "tsallis"
+    assert np.isnan(run.contexts).all()

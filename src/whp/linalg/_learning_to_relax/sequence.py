@@ -155,7 +155,12 @@ def _contexts(systems: Any) -> list[float] | None:
     if not isinstance(systems, Sequence):
         return None
     found = [item[2] for item in systems if isinstance(item, Sequence) and len(item) > 2]
-    return [float(c) for c in found] if found and len(found) == len(systems) else None
+    if not found or len(found) < len(systems):
+        return None
+    try:
+        return [float(c) for c in found]
+    except (TypeError, ValueError):
+        return None  # refused with the number of its system
 
 
 @front_door
@@ -429,7 +434,17 @@ def _checked(
         raise ValueError(f"A must keep its {before.n} unknowns, got {made.n}")
     if solver == "ssor-cg" and made.skew is not None:
         raise ValueError(f"A must be symmetric for ssor-cg ({made.skew}); use sor")
-    return made, made.right(b), float(rest[0]) if rest else None
+    return made, made.right(b), _context(rest[0]) if rest else None
+
+
+def _context(value: Any) -> float | None:
+    """A context as a number; None where there is none."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"context must be a number, got {type(value).__name__}") from error
 
 
 def _worse(system: System, b: np.ndarray, x0: np.ndarray) -> bool:
