@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from whp.datasets.linear_systems import digits_graph, heat_equation, stencil
-from whp.linalg import System, energy_bound, sor, ssor_bound, ssor_cg
+from whp.linalg import System, energy_bound, solve_sequence, sor, ssor_bound, ssor_cg
 from whp.linalg._learning_to_relax.bounds import (
     Spectra,
     Spectrum,
@@ -154,3 +154,28 @@ def test_bounds_want_symmetric_definite_matrices():
     with pytest.raises(ValueError, match="positive definite"):
         energy_bound([[1.0, 2.0], [2.0, 1.0]], 1.0)
     assert energy_bound(stencil(21), 1.0) > 500
+
+
+def test_a_large_indefinite_matrix_has_no_energy_bound():
+    matrix = (stencil(22) + 0.3 * sp.eye_array(484)).tolil()
+    matrix[0, 1] = matrix[1, 0] = -6  # one eigenvalue is near −2, those next to 0 are positive
+    with pytest.raises(ValueError, match=r"A must be positive definite, .* has the eigenvalue -"):
+        energy_bound(sp.csr_array(matrix), 1.5)
+    line = sp.diags_array([-1.0, 2.0, -1.0], offsets=[-1, 0, 1], shape=(450, 450)).tolil()
+    line[0, 0] = line[449, 449] = 1
+    with pytest.raises(ValueError, match=r"A must be positive definite: .*singular"):
+        energy_bound(sp.csr_array(line), 1.5)
+    with pytest.raises(ValueError, match="A must be positive definite"):
+        ssor_bound(stencil(5) - 0.6 * sp.eye_array(25), 1.2)
+    with pytest.raises(ValueError, match="A must be symmetric"):
+        ssor_bound(np.array([[2.0, 1.0], [0.0, 2.0]]), 1.2)
+
+
+@pytest.mark.parametrize("solver", ["sor", "ssor-cg"])
+@pytest.mark.parametrize("omega", [1e-300, 1e-160, 1e-9, math.nextafter(2, 0)])
+def test_omega_at_the_ends_of_its_range_has_a_bound_or_none(omega, solver):
+    systems = [(stencil(3) + sp.eye_array(9), np.ones(9))]
+    run = solve_sequence(systems, learner=omega, solver=solver, cap=20)
+    assert not run.bounds[0] < 1
+    if omega > 1:  # there max(s, 0) = 0 and q² = 1 − (2 − ω)
+        assert energy_bound(systems[0][0], omega) >= 2 * math.log(1e8) / (2 - omega)

@@ -68,6 +68,9 @@ def test_shifts_are_solved_and_certified():
     assert run.converged.all()
     last = sp.csr_array(A + shifts[-1] * sp.eye_array(36))
     np.testing.assert_allclose(last @ run.solutions[-1], b[-1], atol=1e-5)
+    # A file of right-hand sides comes back as a file of solutions, not as the last of them.
+    every = run.artifacts()["solutions.npy"]
+    np.testing.assert_allclose(every @ A + shifts[:, None] * every, b, atol=1e-5)
     by_name = {c.name: c for c in run.certificates}
     assert set(by_name) == {"regret-per-system", "no-worse-than-fixed", "iteration-bound"}
     assert by_name["iteration-bound"].verdict is Verdict.HOLDS

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from whp.bandits import TsallisINF
@@ -169,3 +170,9 @@ def test_it_prints_and_draws():
     made = replay_counts(table(np.random.default_rng(0)), replays=50, rng=0)
     assert made.summary()["replays"] == 50
     assert made.plot().has_data()
+
+
+def test_the_number_of_a_system_is_no_omega():
+    counts = pd.DataFrame({"system": [1, 4, 7], "1": [30, 31, 32], "1.5": [20, 21, 22]})
+    made = replay_counts(counts, replays=20, rng=0)
+    assert made.best_fixed == 21

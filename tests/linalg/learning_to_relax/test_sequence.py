@@ -5,6 +5,7 @@ import scipy.sparse as sp
 from whp.certificate import Status, Verdict
 from whp.datasets.linear_systems import digits_graph, heat_equation, shifted_laplacians, stencil
 from whp.linalg import run_grid, solve_sequence, sor
+from whp.linalg._learning_to_relax.sequence import SOLVERS
 
 A = stencil(10)
 LINE = sp.diags_array([-1.0, 4.0, -1.0], offsets=[-1, 0, 1], shape=(3, 3))
@@ -97,7 +98,14 @@ def test_regret_is_measured_on_a_fixed_list_alone():
     Posing.__module__ = "scipy.sparse._csr"
     dressed = A.copy()
     dressed.astype = lambda dtype: A  # asked anew in every round
+
+    class Watching(np.ndarray):
+        pass
+
+    watched = A.copy()
+    watched.data = watched.data.view(Watching)
     for others in (
+        [(watched, b) for _, b in systems],
         [(Posing(matrix), b) for matrix, b in systems],
         [(dressed, b) for _, b in systems],
         [(matrix, [Answering()] * 100) for matrix, _ in systems],
@@ -255,3 +263,71 @@ def test_a_run_that_ends_early_keeps_what_was_solved():
     with pytest.raises(ValueError, match="system 1: ") as stopped:
         solve_sequence([bad], learner=1.5)
     assert not hasattr(stopped.value, "run")
+
+
+@pytest.mark.parametrize(("audit", "solves"), [(0.0, 5), (1.0, 14), (1.0, 15)])
+def test_an_interrupt_in_the_middle_of_a_solve_leaves_the_systems_before(
+    monkeypatch, audit, solves
+):
+    asked = iter(range(solves))
+
+    def until(*args, **options):
+        if next(asked, None) is None:
+            raise KeyboardInterrupt
+        return sor(*args, **options)
+
+    monkeypatch.setitem(SOLVERS, "sor", until)
+    systems = [(A, np.eye(100)[i]) for i in range(12)]
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        solve_sequence(
+            systems, omegas=[1.0, 1.3, 1.5], warm_start=False, audit=audit, replays=20, rng=0
+        )
+    run = stopped.value.run
+    T = len(run.iterations)
+    assert (solves // 3 if audit else solves) == T
+    assert len(run.bounds) == len(run.probabilities) == len(run.converged) == T
+    assert len(run.audited) == (T if audit else 0)
+    by_name = {c.name: c for c in run.certificates}
+    assert by_name["iteration-bound"].inputs["solves with a bound"] == T
+    assert len(run.artifacts()["choices.csv"]) == T
+
+
+def test_a_solve_that_takes_the_cap_exactly_has_converged():
+    systems = [(A, np.eye(100)[i]) for i in range(40)]
+    cap = int(run_grid(systems, [1.0, 1.5]).max())
+    for given, status in ((cap, Status.MET), (cap - 1, Status.VIOLATED)):
+        run = solve_sequence(
+            systems,
+            omegas=[1.0, 1.5],
+            warm_start=False,
+            audit=1.0,
+            fallback="none",
+            cap=given,
+            replays=20,
+            rng=0,
+        )
+        assert run.certificates[0].conditions[1].status is status
+
+
+@pytest.mark.parametrize("solver", ["sor", "ssor-cg"])
+@pytest.mark.parametrize("size", [1e-3, 1e-150, 0.0])
+def test_warm_starts_from_large_solutions_do_not_loosen_the_tolerance(solver, size):
+    rng = np.random.default_rng(0)
+    sides = [unit * rng.standard_normal(100) for unit in (1.0, size, 1.0, size, size)]
+    run = solve_sequence([(A, b) for b in sides], solver=solver, learner=1.5, keep=True)
+    assert run.converged.all()
+    for x, b in zip(run.solutions, sides, strict=True):
+        assert np.abs(b - A @ x).max() <= 1e-7 * np.abs(b).max()
+    far = solve_sequence([(A, sides[0])], solver=solver, learner=1.5, x0=np.full(100, 1e200))
+    np.testing.assert_allclose(far.solutions[0], run.solutions[0], rtol=1e-6)
+
+
+def test_contexts_that_are_no_numbers_are_refused_with_their_system():
+    systems = [(A, np.ones(100), 0.1), (A, np.ones(100), "warm")]
+    for learner in ("tsallis", "chebcb"):
+        range_ = (0, 1) if learner == "chebcb" else None
+        with pytest.raises(TypeError, match="system 2: context must be a number, got str"):
+            solve_sequence(systems, learner=learner, context_range=range_)
+    run = solve_sequence([(A, np.ones(100), None)] * 2, rng=0)
+    assert run.learner == "tsallis"
+    assert np.isnan(run.contexts).all()

@@ -121,3 +121,21 @@ def test_a_first_guess_that_is_the_solution_is_no_failure():
         x = found.x
     # No excuse for a tolerance that a solve from zero does not meet either.
     assert not sor(A, b, 1.5, x0=x, tol=1e-17, cap=300).converged
+
+
+@pytest.mark.parametrize("solve", [sor, ssor_cg])
+@pytest.mark.parametrize(
+    ("of_A", "of_b"),
+    [
+        (of_A, of_b)
+        for of_A in (1e-300, 1e-150, 1e150, 1e300)
+        for of_b in (1e-139, 1e-100, 1e100, 1e139)
+        if 1e-290 < of_b / of_A < 1e290  # else the solution is beyond floats
+    ],
+)
+def test_units_of_the_matrix_change_nothing(solve, of_A, of_b):
+    matrix, b = stencil(5), np.arange(1.0, 26)
+    usual, here = solve(matrix, b, 1.3), solve(matrix * of_A, b * of_b, 1.3)
+    assert here.converged
+    assert here.iterations == usual.iterations
+    np.testing.assert_allclose(here.x * of_A / of_b, usual.x, rtol=1e-6)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from whp.datasets.linear_systems import shifted_laplacians
+from whp.datasets.linear_systems import shifted_laplacians, stencil
 from whp.linalg import RelaxationTuner, run_grid, sor
 
 BETA = math.cos(math.pi / 11)
@@ -128,3 +128,24 @@ def test_misuse_is_named():
         RelaxationTuner().tell(3)
     with pytest.raises(ValueError, match="jacobi"):
         RelaxationTuner("young")
+
+
+@pytest.mark.parametrize("learner", ["tsallis", "tsallis-cb", "chebcb", 1.5])
+def test_nothing_to_solve_costs_as_little_as_a_solve_can(learner):
+    range_ = (0, 1) if learner in ("tsallis-cb", "chebcb") else None
+    one, none = (RelaxationTuner(learner, context_range=range_, rng=0) for _ in range(2))
+    for step in range(20):
+        (arm, omega), _ = one.ask(step / 20), none.ask(step / 20)
+        one.tell(1 + (step % 2) * arm)
+        none.tell(sor(stencil(3), np.zeros(9), omega).iterations if step % 2 == 0 else 1 + arm)
+    assert one.ask(0.5) == none.ask(0.5)
+    with pytest.raises(ValueError, match="cost must be in"):
+        none.tell(0.5)
+
+
+def test_contexts_far_outside_of_a_narrow_range_have_a_bin():
+    tuner = RelaxationTuner("tsallis-cb", context_range=(0, 1e-300), rng=0)
+    for context in (1e300, -1e300):
+        tuner.ask(context)
+        tuner.tell(3)
+    assert tuner.outside == 2

@@ -165,10 +165,12 @@ class Spectra:
 
 
 def exponent(omega: float, gamma: float, Gamma: float) -> float:
-    """2Ω/(max(s, 0)/γ + 1/ω), Ω = 1/ω − ½, s = Ω² + Γ − ¼: what a sweep takes off the squared energy norm."""
+    """2Ω/(max(s, 0)/γ + 1/ω), Ω = 1/ω − ½, s = Ω² + Γ − ¼: what a sweep takes off the squared energy norm.
+
+    Times ω² above and below: Ω cancels where ω is near 2, and its square overflows where ω is near 0.
+    """
     w = as_omega(omega)
-    half = 1 / w - 0.5
-    return 2 * half / (max(half * half + Gamma - 0.25, 0.0) / gamma + 1 / w)
+    return w * (2 - w) / (max(1 - w + Gamma * w * w, 0.0) / gamma + w)
 
 
 def energy_rate(omega: float, gamma: float, Gamma: float) -> float:
@@ -183,14 +185,17 @@ def sweeps_of_sor(spectrum: Spectrum, omega: float, tol: float) -> float:
     if taken >= 1:
         return 1.0
     needed = 0.5 * math.log(spectrum.condition) - math.log(tol)
-    if needed == math.inf:  # units so far apart that the condition overflows
+    fall = -0.5 * math.log1p(-taken)
+    # Units so far apart that the condition overflows, or ω so small that a sweep does nothing.
+    if fall == 0 or needed / fall == math.inf:
         return math.inf
-    return max(1.0, math.floor(needed / (-0.5 * math.log1p(-taken))) + 1)
+    return max(1.0, math.floor(needed / fall) + 1)
 
 
 def steps_of_cg(spectrum: Spectrum, omega: float, tol: float) -> float:
     """Steps of SSOR-CG after which the residual has fallen by `tol` from the first one."""
-    chi = max(1.0, 1 / exponent(omega, spectrum.gamma, spectrum.Gamma))
+    taken = exponent(omega, spectrum.gamma, spectrum.Gamma)
+    chi = max(1.0, 1 / taken) if taken > 0 else math.inf
     steps = _axelsson(chi, spectrum.condition, tol)
     return math.floor(steps) if steps < math.inf else math.inf
 
@@ -198,7 +203,8 @@ def steps_of_cg(spectrum: Spectrum, omega: float, tol: float) -> float:
 def _axelsson(chi: float, condition: float, tol: float) -> float:
     """1 + arcosh(√κ/tol)/−ln(1 − 2/(1 + √χ))."""
     fall = -math.log1p(-2 / (1 + math.sqrt(chi))) if chi > 1 else math.inf
-    return 1 + math.acosh(max(1.0, math.sqrt(condition) / tol)) / fall
+    needed = math.acosh(max(1.0, math.sqrt(condition) / tol))
+    return 1 + needed / fall if fall > 0 else math.inf
 
 
 def energy_bound(
@@ -239,7 +245,11 @@ def energy_bound(
     g = as_real(gamma, "gamma", low=0, open_ends=True, high=math.inf)
     G = products(system) if Gamma is None else as_real(Gamma, "Gamma", low=0)
     kappa = as_real(condition, "condition", low=1, high=math.inf)
-    return int(sweeps_of_sor(Spectrum(g, G, kappa), omega, as_real(tol, "tol", low=0, high=1)))
+    tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
+    bound = sweeps_of_sor(Spectrum(g, G, kappa), omega, tolerance)
+    if bound == math.inf:
+        raise ValueError(f"omega = {omega:g} and a condition of {kappa:.3g} leave no finite bound")
+    return int(bound)
 
 
 def _spectrum(system: System) -> Spectrum:
@@ -253,7 +263,22 @@ def _spectrum(system: System) -> Spectrum:
 
         root = diags_array(1 / np.sqrt(system.diagonal))
         scaled = (root @ system.matrix @ root).tocsc()
-        gamma = float(eigsh(scaled, k=1, sigma=0, return_eigenvectors=False)[0])
+        try:
+            # Shift and invert finds those next to 0; of their inverses, the least is negative if any is.
+            below = float(eigsh(scaled, k=1, sigma=0, which="SA", return_eigenvectors=False)[0])
+            gamma = float(eigsh(scaled, k=1, sigma=0, return_eigenvectors=False)[0])
+        except RuntimeError as error:
+            if "singular" not in str(error):  # of Lanczos, not of the factorisation
+                raise
+            raise ValueError(f"A must be positive definite: {str(error).lower()}") from error
+        if abs(gamma) <= 16 * system.n * UNIT * float(abs(scaled).sum(axis=1).max()):
+            raise ValueError(
+                f"A must be positive definite: singular within rounding, D^−½ A D^−½ has the eigenvalue {gamma:.2g}"
+            )
+        if below <= 0:
+            raise ValueError(
+                f"A must be positive definite, D^−½ A D^−½ has the eigenvalue {below:.3g}"
+            )
         low = float(eigsh(system.matrix.tocsc(), k=1, sigma=0, return_eigenvectors=False)[0])
         high = float(eigsh(system.matrix, k=1, return_eigenvectors=False)[0])
         if gamma > 0 and low > 0:
@@ -265,7 +290,11 @@ def _spectrum(system: System) -> Spectrum:
 def ssor_bound(A: Any, omega: float, *, tol: float = 1e-8) -> tuple[float, float]:
     """χ ≥ cond(M⁻¹A) of the SSOR preconditioner, and a bound on the steps of CG (Axelsson 1994, Theorem 7.17); dense algebra."""
     system = A if isinstance(A, System) else System(A)
+    if system.skew is not None:
+        raise ValueError(f"A must be symmetric, {system.skew}")
     dense, w = system.matrix.toarray(), as_omega(omega)
+    if (least := float(np.linalg.eigvalsh(dense)[0])) <= 0:
+        raise ValueError(f"A must be positive definite, its least eigenvalue is {least:.3g}")
     D, L = np.diag(system.diagonal), np.tril(dense, -1)
     inverse = np.linalg.inv(dense)
     a = float(np.linalg.eigvals(D @ inverse).real.max())

@@ -78,6 +78,7 @@ def learning_to_relax(
     Returns
     -------
     RelaxRun
+        With all solutions, one a row.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def learning_to_relax(
         raise ValueError(f"shifts must have {len(rights)} entries, one a row, got {len(moved)}")
     chosen = _learner(learner, moved)
     options = Options(
-        solver, tolerance, cap, warm_start, "cg", audit, False, False, replays, delta, bins, rate
+        solver, tolerance, cap, warm_start, "cg", audit, False, True, replays, delta, bins, rate
     )
     span = None
     if moved is not None and moved.min() < moved.max():

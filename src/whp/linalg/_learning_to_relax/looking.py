@@ -8,7 +8,7 @@ import numpy as np
 
 from whp.certificate import Answer, Certificate
 from whp.linalg._learning_to_relax import theorems as th
-from whp.linalg._learning_to_relax.bounds import UNIT, Spectra, steps_of_cg, sweeps_of_sor
+from whp.linalg._learning_to_relax.bounds import UNIT, Definite, Spectra, steps_of_cg, sweeps_of_sor
 from whp.linalg._learning_to_relax.solvers import SolveInfo
 from whp.linalg._learning_to_relax.system import System
 
@@ -31,6 +31,8 @@ class Inspector:
     def __init__(self, solver: str, tol: float, cap: int) -> None:
         self.solver, self.tol, self.cap = solver, tol, cap
         self.spectra = Spectra()
+        self.told: Definite | None = None  # of the system being solved, if it is symmetric
+        self.looked = math.nan  # its bound
         self.counts: list[int] = []
         self.bounds: list[float] = []
         self.ended: list[bool] = []
@@ -40,33 +42,37 @@ class Inspector:
 
     def look(self, system: System, omega: float) -> None:
         """A system before it is solved: its bound, from any start for SOR, from one no worse than 0 for SSOR-CG."""
-        number, bound = len(self.bounds) + 1, math.nan
-        if system.skew is not None:
-            self.skew = self.skew or f"system {number}: A is not symmetric ({system.skew})"
-        else:
-            told = self.spectra.of(system)
-            if told.known is False:
-                self.indefinite = self.indefinite or f"system {number}: {told.how}"
-            elif told.spectrum is None:
-                self.unknown = self.unknown or f"system {number}: {told.how}"
-            else:
-                self.how[told.how] = self.how.get(told.how, 0) + 1
-                self.condition = max(self.condition, told.spectrum.condition)
-                computed = sweeps_of_sor if self.solver == "sor" else steps_of_cg
-                bound = computed(told.spectrum, omega, self.tol)
-                bound = bound if bound < math.inf else math.nan
-        self.bounds.append(bound)
-
-    def solved(self, system: System, b: np.ndarray, *solves: SolveInfo) -> None:
-        """The solve of the system that was looked at last, and what rescued it."""
-        first, last = solves[0], solves[-1]
-        number = len(self.bounds)
-        self.counts.append(first.iterations)
-        self.ended.append(first.converged)
-        if any(s.stagnated for s in solves):
-            self.stagnated = self.stagnated or f"system {number}"
+        self.told, self.looked = None, math.nan
         if system.skew is not None:
             return
+        self.told = self.spectra.of(system)
+        if self.told.spectrum is not None:
+            computed = sweeps_of_sor if self.solver == "sor" else steps_of_cg
+            bound = computed(self.told.spectrum, omega, self.tol)
+            self.looked = bound if bound < math.inf else math.nan
+
+    def solved(self, system: System, b: np.ndarray, *solves: SolveInfo) -> None:
+        """The solve of the system that was looked at last, and what rescued it; only now is it entered.
+
+        What ends a solve early leaves the systems before it as they are.
+        """
+        first, last = solves[0], solves[-1]
+        self.bounds.append(self.looked)
+        self.counts.append(first.iterations)
+        self.ended.append(first.converged)
+        number = len(self.bounds)
+        if any(s.stagnated for s in solves):
+            self.stagnated = self.stagnated or f"system {number}"
+        if self.told is None:
+            self.skew = self.skew or f"system {number}: A is not symmetric ({system.skew})"
+            return
+        if self.told.known is False:
+            self.indefinite = self.indefinite or f"system {number}: {self.told.how}"
+        elif self.told.spectrum is None:
+            self.unknown = self.unknown or f"system {number}: {self.told.how}"
+        else:
+            self.how[self.told.how] = self.how.get(self.told.how, 0) + 1
+            self.condition = max(self.condition, self.told.spectrum.condition)
         if any(s.indefinite for s in solves):
             self.indefinite = self.indefinite or (
                 f"system {number}: conjugate gradients met p with pᵀAp < 0"

@@ -225,7 +225,8 @@ def replay_counts(
     Parameters
     ----------
     counts : array_like, shape (T, d)
-        What each ω costs on each system, at least 1: see :func:`whp.linalg.run_grid`.
+        What each ω costs on each system, at least 1: see :func:`whp.linalg.run_grid`. A table with names may
+        have a column `system`, as the counts.csv of a run does: it is no ω, and left out.
     learner : {"tsallis", "tsallis-cb", "chebcb"}
         As in :class:`whp.linalg.RelaxationTuner`.
     contexts : array_like, shape (T,), optional
@@ -257,6 +258,8 @@ def replay_counts(
     >>> made.best_fixed
     5.0
     """
+    if "system" in getattr(counts, "columns", ()):
+        counts = counts[[name for name in counts.columns if name != "system"]]
     table = as_matrix(counts, "counts", dtype=np.float64)
     if table.min() < 1 or table.max() > 1e100:
         raise ValueError(f"counts must be from 1 to 1e100, got {table.min():g} to {table.max():g}")

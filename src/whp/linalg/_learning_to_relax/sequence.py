@@ -82,6 +82,7 @@ class _Log:
     solutions: list[np.ndarray] = field(default_factory=list)
     audited: dict[int, np.ndarray] = field(default_factory=dict)
     unsolved: str = ""
+    failed: str = ""  # of the audited solves, the first that nothing brought to an end
     seconds: float = 0.0
 
 
@@ -141,7 +142,9 @@ def _plain(value: Any) -> bool:
     if kind in (list, tuple):
         return all(map(_plain, value))
     if kind in SPARSE:  # nor has anybody put a method of his own into it
-        return value.dtype.kind in "fiub" and not any(map(callable, vars(value).values()))
+        parts = vars(value).values()
+        own = any(isinstance(v, np.ndarray) and type(v) is not np.ndarray for v in parts)
+        return value.dtype.kind in "fiub" and not own and not any(map(callable, parts))
     if kind is np.ndarray:
         return value.dtype.kind in "fiub"
     return kind in (int, float) or (kind.__module__ == "numpy" and isinstance(value, np.number))
@@ -152,7 +155,12 @@ def _contexts(systems: Any) -> list[float] | None:
     if not isinstance(systems, Sequence):
         return None
     found = [item[2] for item in systems if isinstance(item, Sequence) and len(item) > 2]
-    return [float(c) for c in found] if found and len(found) == len(systems) else None
+    if not found or len(found) < len(systems):
+        return None
+    try:
+        return [float(c) for c in found]
+    except (TypeError, ValueError):
+        return None  # refused with the number of its system
 
 
 @front_door
@@ -199,7 +207,7 @@ def solve_sequence(
     cap : int
         Iterations after which conjugate gradients without preconditioner take over.
     warm_start : bool
-        Whether each solve begins at the solution before; SSOR-CG does where that is no worse than 0.
+        Whether each solve begins at the solution before, where that is no worse than 0.
     fallback : {"cg", "none"}
         What happens at the cap: conjugate gradients, for ten caps at most, Gauss-Seidel where A is not
         symmetric; or nothing.
@@ -215,7 +223,7 @@ def solve_sequence(
     keep : bool
         Keep all solutions.
     x0 : array_like, shape (n,), optional
-        First guess.
+        First guess, used where it is no worse than 0.
     rng : numpy.random.Generator, int or None
         Of the draws.
 
@@ -347,7 +355,7 @@ def solved(
             except (TypeError, ValueError) as error:
                 raise type(error)(f"system {step + 1}: {error}") from error
             start = x if options.warm_start or step == 0 else None
-            if options.solver == "ssor-cg" and start is not None and _worse(system, right, start):
+            if start is not None and _worse(system, right, start):
                 start = None
             log.seconds += time.perf_counter() - started
             inspector.look(system, omega)
@@ -355,16 +363,16 @@ def solved(
             cost, solves = options.solve(system, right, omega, start)
             tuner.tell(cost)
             log.seconds += time.perf_counter() - started
+            grid, failed = None, ""
+            if options.audit and auditor.random() < options.audit:
+                grid, failed = _audited(options, system, right, start, tuner.omegas, {arm: cost})
+            # Entered whole, or not at all: Ctrl-C comes while something is solved.
             inspector.solved(system, right, *solves)
+            if grid is not None:
+                log.audited[step] = grid
+                log.failed = log.failed or (failed and f"system {step + 1} {failed}")
             if not solves[-1].converged:
                 log.unsolved = log.unsolved or f"system {step + 1} did not converge"
-            if options.audit and auditor.random() < options.audit:
-                log.audited[step] = np.array(
-                    [
-                        cost if i == arm else options.solve(system, right, w, start)[0]
-                        for i, w in enumerate(tuner.omegas.tolist())
-                    ]
-                )
             log.rows.append(
                 (arm, cost, omega, math.nan if context is None else context, solves[-1].converged)
             )
@@ -388,6 +396,27 @@ def solved(
     return finished()
 
 
+def _audited(
+    options: Options,
+    system: System,
+    b: np.ndarray,
+    start: np.ndarray | None,
+    omegas: np.ndarray,
+    known: dict[int, int],
+) -> tuple[np.ndarray, str]:
+    """What every ω costs, and which of them, if any, was not brought to an end."""
+    costs, failed = [], ""
+    for i, w in enumerate(omegas.tolist()):
+        if i in known:
+            costs.append(known[i])
+            continue
+        cost, solves = options.solve(system, b, w, start)
+        costs.append(cost)
+        if not solves[-1].converged:
+            failed = failed or f"was not solved with ω = {w:g}"
+    return np.array(costs), failed
+
+
 def _checked(
     item: Any, before: System | None, solver: str
 ) -> tuple[System, np.ndarray, float | None]:
@@ -405,11 +434,25 @@ def _checked(
         raise ValueError(f"A must keep its {before.n} unknowns, got {made.n}")
     if solver == "ssor-cg" and made.skew is not None:
         raise ValueError(f"A must be symmetric for ssor-cg ({made.skew}); use sor")
-    return made, made.right(b), float(rest[0]) if rest else None
+    return made, made.right(b), _context(rest[0]) if rest else None
+
+
+def _context(value: Any) -> float | None:
+    """A context as a number; None where there is none."""
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"context must be a number, got {type(value).__name__}") from error
 
 
 def _worse(system: System, b: np.ndarray, x0: np.ndarray) -> bool:
-    """Whether a first guess is further off than 0: SSOR-CG, which stops relative to b, would only lose by it."""
+    """Whether a first guess is further off than 0.
+
+    SOR, which stops relative to where it began, would end far from the solution; SSOR-CG, which stops relative
+    to b, would only lose by it.
+    """
     r = b - system.matrix @ as_vector(x0, "x0", size=system.n, dtype=np.float64)
     largest = float(max(np.abs(b).max(), np.abs(r).max()))
     return largest > 0 and float(np.linalg.norm(r / largest)) > float(np.linalg.norm(b / largest))
@@ -451,10 +494,8 @@ def _regret(
     whole = len(log.audited) == T and fixed and not fed_back and not options.adaptive
     if whole:
         table = np.stack([log.audited[t] for t in range(T)])
-        if (table >= options.most).any() and not log.unsolved:
-            t, i = np.argwhere(table >= options.most)[0]
-            evidence = f"system {t + 1} was not solved with ω = {tuner.omegas[i]:g}"
-            answers = (answers[0], th.COSTS.check(False, evidence))
+        if log.failed and not log.unsolved:
+            answers = (answers[0], th.COSTS.check(False, log.failed))
         replay = replayed(
             table,
             str(tuner.learner),

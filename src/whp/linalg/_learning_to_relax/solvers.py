@@ -16,7 +16,7 @@ from whp.validate import as_int, as_real, as_vector
 __all__ = ["SolveInfo", "as_omega", "conjugate_gradients", "sor", "ssor_cg"]
 
 GROWTH = 1e30
-SMALL, LARGE = 1e-140, 1e140  # beyond, squares of residuals would vanish or overflow
+SMALL, LARGE = 1e-100, 1e100  # beyond, squares of residuals over A would vanish or overflow
 CURVED = 1e-10  # curvature below minus this share of ‖p‖‖Ap‖ is no rounding
 
 
@@ -152,25 +152,28 @@ def _cg(indptr, indices, data, place, omega, x, r, target, cap):
 
 @dataclass(eq=False)
 class _Start:
-    """A solve before its first step: b, x and r over a power of two that keeps squares in range."""
+    """A solve before its first step: A, b, x and r over powers of two that keep squares in range."""
 
     system: System
+    data: np.ndarray
     right: np.ndarray
     x: np.ndarray
     r: np.ndarray
     first: float
     tol: float
     cap: int
-    unit: float
+    unit: int  # exponents of the powers of two of b, and of x
+    unknowns: int
 
     def end(self, count: int, converged: bool, residual: float, **flags: bool) -> SolveInfo:
         """The answer in the units of b."""
-        return SolveInfo(self.x * self.unit, count, converged, residual * self.unit, **flags)
+        x, left = np.ldexp(self.x, self.unknowns), float(np.ldexp(residual, self.unit))
+        return SolveInfo(x, count, converged, left, **flags)
 
     def residual(self) -> float:
         """r computed anew, and its norm."""
         s = self.system
-        return _residual(s.indptr, s.indices, s.data, self.x, self.right, self.r)
+        return _residual(s.indptr, s.indices, self.data, self.x, self.right, self.r)
 
 
 def _start(A: Any, b: Any, x0: Any, tol: Any, cap: Any) -> _Start:
@@ -183,13 +186,15 @@ def _start(A: Any, b: Any, x0: Any, tol: Any, cap: Any) -> _Start:
     )
     r = np.empty(system.n)
     _residual(system.indptr, system.indices, system.data, x, right, r)
-    largest, unit = max(float(np.abs(r).max()), float(np.abs(right).max())), 1.0
+    largest, unit = max(float(np.abs(r).max()), float(np.abs(right).max())), 0
     if math.isfinite(largest) and largest > 0 and not SMALL < largest < LARGE:
-        unit = 2.0 ** math.frexp(largest)[1]
-        right, x = right / unit, x / unit
-    first = _residual(system.indptr, system.indices, system.data, x, right, r)
+        unit = math.frexp(largest)[1]
+    data, exponent = system.scaled
+    right, x = np.ldexp(right, -unit), np.ldexp(x, exponent - unit)
+    first = _residual(system.indptr, system.indices, data, x, right, r)
     tolerance = as_real(tol, "tol", low=0, high=1, open_ends=True)
-    return _Start(system, right, x, r, first, tolerance, as_int(cap, "cap", low=1), unit)
+    most = as_int(cap, "cap", low=1)
+    return _Start(system, data, right, x, r, first, tolerance, most, unit, unit - exponent)
 
 
 def sor(
@@ -225,7 +230,7 @@ def sor(
         swept, norm = _sor(
             system.indptr,
             system.indices,
-            system.data,
+            start.data,
             system.place,
             w,
             start.x,
@@ -283,7 +288,7 @@ def _conjugate(start: _Start, omega: float) -> SolveInfo:
         taken, norm, bent = _cg(
             system.indptr,
             system.indices,
-            system.data,
+            start.data,
             system.place,
             omega,
             start.x,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["Skew", "System"]
 # What rounding may leave between a_ij and a_ji, as a share of √(a_ii a_jj), which bounds both where
 # A is positive definite: a scale that no units of the unknowns change.
 SYMMETRY = 64 * np.finfo(np.float64).eps / 2
+USUAL = 160  # powers of two that the diagonal may be from 1
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,15 @@ class System:
     def place(self) -> np.ndarray:
         """Of each row's diagonal among the entries."""
         return self.pattern.place
+
+    @cached_property
+    def scaled(self) -> tuple[np.ndarray, int]:
+        """The entries over a power of two, and its exponent: 0 but for far-off units, where rᵀM⁻¹r would vanish."""
+        ends = math.log2(self.diagonal.min()), math.log2(self.diagonal.max())
+        exponent = round(sum(ends) / 2)
+        if abs(exponent) <= USUAL:
+            return self.data, 0
+        return np.ldexp(self.data, -exponent), exponent
 
     @cached_property
     def skew(self) -> Skew | None:

@@ -68,7 +68,8 @@ def as_range(value: Any, learner: str) -> tuple[float, float]:
 
 def bin_of(context: float, low: float, high: float, bins: int) -> int:
     """The bin of equal width that holds a context, the outermost ones for those outside."""
-    return min(max(int((context - low) / (high - low) * bins), 0), bins - 1)
+    share = min(max((context - low) / (high - low), 0.0), 1.0)  # before it is cut: it may overflow
+    return min(int(share * bins), bins - 1)
 
 
 class RelaxationTuner:
@@ -214,16 +215,21 @@ class RelaxationTuner:
         return optimal_omega(beta * diagonal / (diagonal + shift))
 
     def tell(self, cost: float | np.number) -> None:
-        """Learn what the solve cost, at least 1 iteration.
+        """Learn what the solve cost.
+
+        Parameters
+        ----------
+        cost : float
+            At least 1; or 0 iterations, where there was nothing to solve, which count as 1.
 
         Raises
         ------
         ValueError
-            If nothing was asked, or the cost is below 1.
+            If nothing was asked, or the cost is negative or a part of 1.
         """
         if not self._open:
             raise ValueError("ask must come before tell")
-        value = as_real(float(cost), "cost", low=1, high=1e300)
+        value = as_real(float(cost) if cost != 0 else 1.0, "cost", low=1, high=1e300)
         if self._asked is not None:
             self._asked.tell(value)
             self._asked = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +23,13 @@ def optimal_omega(beta: Any) -> float:
     beta : float or matrix
         Spectral radius of Jacobi's iteration, below 1, or the symmetric matrix that it is computed of.
     """
-    value = (
-        as_real(beta, "beta", low=0, high=1)
-        if np.ndim(beta) == 0 and not hasattr(beta, "shape")
-        else jacobi_radius(beta)
-    )
+    if isinstance(beta, numbers.Real):
+        value = as_real(beta, "beta", low=0, high=1)
+    elif (value := jacobi_radius(beta)) >= 1:
+        raise ValueError(
+            f"beta must be below 1, Jacobi's iteration on this matrix has the radius {value:.6g}: "
+            "its ordering is not consistent, or it is not definite"
+        )
     return 1 + (value / (1 + math.sqrt(max(1 - value * value, 0.0)))) ** 2
 
 
@@ -41,11 +44,20 @@ def jacobi_radius(
     method : {"lanczos", "power"}
     steps : int
         Of the power method, whose answer is a lower bound.
+
+    Raises
+    ------
+    ValueError
+        If A is not symmetric.
     """
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     as_choice(method, "method", ("lanczos", "power"))
     system = A if isinstance(A, System) else System(A)
+    if system.skew is not None:
+        raise ValueError(f"A must be symmetric, {system.skew}")
+    if np.count_nonzero(system.data) == system.n:  # diagonal: Lanczos has nothing to begin with
+        return 0.0
     root = 1 / np.sqrt(system.diagonal)
 
     def jacobi(v: np.ndarray) -> np.ndarray:
@@ -79,6 +91,8 @@ def sor_radius(omega: float, beta: float) -> float:
 def surrogate(omega: float, beta: float, tau: float, tol: float) -> float:
     """U(ω) = 1 + ln tol / ln(ρ + τ(1 − ρ)): a bound on the count that is smooth enough to be learnt on a grid.
 
+    Infinite where no sweep takes anything off, β = 1 or τ = 1.
+
     Parameters
     ----------
     omega, beta : float
@@ -89,10 +103,11 @@ def surrogate(omega: float, beta: float, tau: float, tol: float) -> float:
         Of the stopping rule.
     """
     rho = sor_radius(omega, beta)
-    t = as_real(tau, "tau", low=0, high=1)
-    return 1 + math.log(as_real(tol, "tol", low=0, high=1, open_ends=True)) / math.log(
-        rho + t * (1 - rho)
-    )
+    kept = rho + as_real(tau, "tau", low=0, high=1) * (1 - rho)
+    needed = math.log(as_real(tol, "tol", low=0, high=1, open_ends=True))
+    if kept >= 1:
+        return math.inf
+    return 1 + needed / math.log(kept) if kept > 0 else 1.0
 
 
 def asymptocity(A: Any, omega: float, count: int) -> float:

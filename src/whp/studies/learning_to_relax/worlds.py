@@ -314,6 +314,17 @@ def ordinary(rng: Rng, strength: float) -> Instance:
     return whole(rng, shifted(rng, rng.uniform(0.05, 0.55, 80)), omegas=(1.0, 1.3, 1.9))
 
 
+@worlds.world(run=solve_sequence)
+def a_cap_that_is_just_enough(rng: Rng, strength: float) -> Instance:
+    """Nothing comes after the cap, which is what the slowest ω takes on the worst of 30 systems."""
+    systems = shifted(rng, rng.uniform(0.05, 0.55, 30))
+    grid = (1.0, 1.3, 1.9)
+    slowest = max(
+        sor_count(np.asarray(A.toarray()), b, w, TOL, 10_000) for A, b in systems for w in grid
+    )
+    return whole(rng, systems, omegas=grid, fallback="none", cap=slowest)
+
+
 @worlds.world(run=solve_sequence, breaks=t.OBLIVIOUS)
 def said_to_be_adaptive(rng: Rng, strength: float) -> Instance:
     """The caller says that systems depend on the choices."""
