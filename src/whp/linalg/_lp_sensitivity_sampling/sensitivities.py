@@ -75,6 +75,8 @@ def bracket(
     inverse = sl.solve_triangular(T, np.eye(len(T)), check_finite=False)
     X = (rows @ inverse) @ inverse.T
     own = np.einsum("ij,ij->i", rows, X)
+    unit = np.where(own > 0, own, 1.0)
+    X /= unit[:, None]  # a_iᵀx_i = 1, lest powers of small numbers vanish
     dual = np.exp((1 - 2 / p) * logs)
     conjugate = p / (p - 1) if p > 1 else np.inf
     norms, duals, peaks = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
@@ -83,7 +85,8 @@ def bracket(
         part = X[tile].T
         for j in range(0, len(B), BLOCK):
             F = np.abs(B[j : j + BLOCK] @ part)
-            norms[tile] += powers(F, p).sum(axis=0)
+            with np.errstate(over="ignore"):
+                norms[tile] += powers(F, p).sum(axis=0)
             F *= dual[j : j + BLOCK, None]
             if conjugate > STEEP:  # such powers vanish: in units of the largest entry so far
                 peak = np.maximum(np.maximum(peaks[tile], F.max(axis=0)), TINY)
@@ -95,10 +98,11 @@ def bracket(
                 duals[tile] += (F * np.cbrt(F)).sum(axis=0)
             else:
                 duals[tile] += powers(F, conjugate).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lower = np.where(own > 0, own**p / norms, 0.0)
-    upper = duals ** (p - 1) if p > 1 else 1.0  # ‖y‖_{p'}^p
-    upper = np.minimum(1.0, peaks**p * upper if conjugate > STEEP else upper)
+    with np.errstate(divide="ignore"):
+        lower = np.where(own > 0, 1 / norms, 0.0)
+    size = duals ** (1 - 1 / p) if p > 1 else 1.0
+    size = peaks * size if conjugate > STEEP else size
+    upper = np.minimum(1.0, (unit * size) ** p)  # ‖y‖_{p'}^p
     return np.minimum(lower, 1.0), np.maximum(upper, np.minimum(lower, 1.0))
 
 
