@@ -111,4 +111,4 @@ def test_a_table_in_another_order_is_refused():
 def test_sizes_beyond_floats_are_named():
     A, b = problem(50, 2)
     with pytest.raises(ValueError, match="exceeds floats"):
-        lp_regression(A * 1e308 / np.abs(A).max(), b, 2)
+        lp_regression(A / np.abs(A).max() * 1e308, b, 2)

@@ -266,7 +266,8 @@ def _line_minimum(
 
     def slope(t: float) -> float:
         left = r - t * move
-        return -float(weights @ (powers(np.abs(left), p - 1) * np.sign(left) * move))
+        with np.errstate(over="ignore"):  # far beyond the minimum: infinite, and so positive
+            return -float(weights @ (powers(np.abs(left), p - 1) * np.sign(left) * move))
 
     low, high = 0.0, 1.0
     for _ in range(60):
