@@ -71,9 +71,10 @@ def test_many_rows_against_a_coreset():
 @pytest.mark.parametrize("tail", [3.0, 1.0])
 def test_no_side_is_crossed_at_any_power(p, tail):
     A = np.random.default_rng(1).standard_t(tail, (40, 3))
-    exact = sensitivities(A, p, method="exact").lower
+    some = np.argsort(np.abs(A).sum(axis=1))[::8]  # from the smallest rows to the largest
+    exact = sensitivities(A, p, method="exact", index=some).lower
     for method in ("bracket", "lewis", "root-leverage"):
-        found = sensitivities(A, p, method=method)
+        found = sensitivities(A, p, method=method, index=some)
         assert (found.lower <= exact * (1 + 1e-6)).all()
         assert (exact <= found.upper * (1 + 1e-6)).all()
         assert (exact <= found.certified * (1 + 1e-6)).all()
