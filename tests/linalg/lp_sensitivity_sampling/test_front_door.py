@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lp_problem import problem
 
 from whp.certificate import Verdict
-from whp.linalg import lp_regression, lp_sensitivity_sampling
+from whp.linalg import CoresetSampler, LpRegressor, lp_regression, lp_sensitivity_sampling
 from whp.linalg._lp_sensitivity_sampling import front_door
 from whp.linalg._lp_sensitivity_sampling.basis import whiten
 from whp.linalg._lp_sensitivity_sampling.sampling import Draw
@@ -255,3 +255,26 @@ def test_a_sparse_table_is_transformed_as_a_dense_one():
     A, _ = problem(500, 3)
     made = lp_sensitivity_sampling(A, rows=100, rng=0)
     np.testing.assert_array_equal(made.transform(sp.csr_array(A)), made.transform(A))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_the_coreset_of_a_weighted_fit_is_of_the_rows_given(p):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2000, 3))
+    y = X @ np.arange(3.0) + rng.standard_t(3, 2000)
+    weights = (rng.random(2000) < 0.5) * rng.uniform(1, 5, 2000)
+    model = LpRegressor(p=p, rows=300, random_state=0).fit(X, y, sample_weight=weights)
+    rows = model.result_
+    assert rows.shape[0] == 2000
+    assert (weights[rows.index] > 0).all()
+    assert rows.probabilities[weights == 0].max() == 0
+    A = np.column_stack([X, np.ones(2000)])
+    again = lp_regression(A[rows.index], y[rows.index], p, weights=rows.xi)
+    np.testing.assert_allclose(again, [*model.coef_, model.intercept_], rtol=1e-6, atol=1e-9)
+    r = y - model.predict(X)
+    assert rows.cost == pytest.approx((weights * np.abs(r) ** p).sum())
+
+
+def test_parameters_of_the_sampler_are_checked_for_small_tables_too():
+    with pytest.raises(ValueError, match="p must be"):
+        CoresetSampler(p=0.5).fit(np.ones((3, 2)))

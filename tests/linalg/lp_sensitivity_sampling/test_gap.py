@@ -1,6 +1,7 @@
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 from lp_problem import problem
 
@@ -60,3 +61,54 @@ def test_digits_that_are_lost_are_in_the_gap(offset, unit):
         left = rows[:, 3] - rows[:, :3] @ np.array([Fraction(v) for v in x.tolist()])
         assert Fraction(found.lower_bound) <= gram[3, 3]
         assert np.isinf(found.gap) or left @ left <= (1 + Fraction(found.gap)) * gram[3, 3]
+
+
+@pytest.mark.parametrize("n", [60, 5000])
+@pytest.mark.parametrize("distance", [1e-10, 3e-13, 5e-14])
+def test_a_column_left_out_that_is_no_combination_costs_less_than_no_bound(n, distance):
+    rng = np.random.default_rng(0)
+    first = rng.standard_normal(n)
+    A = np.column_stack([first, first + distance * rng.standard_normal(n)])
+    off = A[:, 1] - A[:, 0]
+    size = np.abs(off).max()
+    b = off / size + 0.01 * rng.standard_normal(n)
+    cost = np.square(b - off / size).sum()  # of the coefficients ∓1/size
+    found = optimality_gap(A, b, np.zeros(2), 2)
+    assert found.lower_bound <= cost
+    assert found.gap > 1
+
+
+def test_columns_that_sum_to_another_leave_the_gap_as_it_is():
+    A, b = problem(2000, 3)
+    rng = np.random.default_rng(0)
+    shares = np.eye(4)[rng.integers(0, 4, 2000)]
+    shares = (shares - shares.mean(axis=0)) / shares.std(axis=0)
+    A = np.column_stack([np.ones(2000), A, shares])
+    x = lp_regression(A, b, 1.5, on_rank="drop")
+    assert optimality_gap(A, b, x, 1.5).gap < 1e-10
+
+
+def test_the_gap_is_close_where_many_residuals_are_zero():
+    rng = np.random.default_rng(0)
+    gaps = []
+    for _ in range(10):
+        A = np.column_stack([np.ones(1000), rng.integers(0, 3, (1000, 2))])
+        b = np.round(A.sum(axis=1) + rng.standard_t(3, 1000))
+        x = lp_regression(A, b, 1, quantile=0.75)
+        gaps.append(optimality_gap(A, b, x, 1, 0.75).gap)
+    assert np.median(gaps) < 1e-3
+
+
+def test_a_table_in_another_order_is_refused():
+    A, b = problem(50, 2)
+    A, b = pd.DataFrame(A), pd.Series(b)[::-1]
+    with pytest.raises(ValueError, match="another order"):
+        lp_regression(A, b, 1)
+    with pytest.raises(ValueError, match="another order"):
+        optimality_gap(A, b, np.zeros(2), 1)
+
+
+def test_sizes_beyond_floats_are_named():
+    A, b = problem(50, 2)
+    with pytest.raises(ValueError, match="exceeds floats"):
+        lp_regression(A / np.abs(A).max() * 1e308, b, 2)

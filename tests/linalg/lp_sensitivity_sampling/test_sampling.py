@@ -47,3 +47,8 @@ def test_exactly_so_many_rows_do_not_follow_the_period_of_a_file():
         every_eighth = np.bincount(made.index % 8, minlength=8)
         assert every_eighth.min() > 30
         assert every_eighth.max() < 95
+
+
+def test_scores_whose_sum_exceeds_floats():
+    u = np.random.default_rng(0).uniform(0.5, 1, 3000)
+    np.testing.assert_allclose(inclusion(u * 1e307, 300)[0], inclusion(u, 300)[0], rtol=1e-9)

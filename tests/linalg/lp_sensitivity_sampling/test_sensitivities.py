@@ -65,3 +65,32 @@ def test_many_rows_against_a_coreset():
     assert not full.approximate
     assert quick.total == pytest.approx(full.total, rel=0.15)
     assert (full.lower <= quick.certified * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("p", [1 + 1e-9, 1.001, 1.01, 1.3, 3, 20, 64])
+@pytest.mark.parametrize("tail", [3.0, 1.0])
+def test_no_side_is_crossed_at_any_power(p, tail):
+    A = np.random.default_rng(1).standard_t(tail, (40, 3))
+    some = np.argsort(np.abs(A).sum(axis=1))[::8]  # from the smallest rows to the largest
+    exact = sensitivities(A, p, method="exact", index=some).lower
+    for method in ("bracket", "lewis", "root-leverage"):
+        found = sensitivities(A, p, method=method, index=some)
+        assert (found.lower <= exact * (1 + 1e-6)).all()
+        assert (exact <= found.upper * (1 + 1e-6)).all()
+        assert (exact <= found.certified * (1 + 1e-6)).all()
+
+
+def test_lewis_weights_bound_from_below_at_the_fixed_point_as_they_are():
+    A, _ = problem(300, 4)
+    w = lewis_weights(A, 3, tol=1e-10).weights
+    np.testing.assert_allclose(sensitivities(A, 3, method="lewis").lower, w, rtol=1e-6)
+    w = lewis_weights(A, 1, tol=1e-10).weights
+    np.testing.assert_allclose(sensitivities(A, 1, method="lewis").lower, w / 2, rtol=1e-6)
+
+
+def test_rows_that_vanish_at_a_large_power_are_numbers():
+    for seed in range(40):
+        A = np.random.default_rng(seed).standard_cauchy((39, 1))
+        share = np.abs(A[:, 0] / np.abs(A).max()) ** 64
+        found = sensitivities(A, 64).lower
+        np.testing.assert_allclose(found, share / share.sum(), rtol=1e-9, atol=1e-250)

@@ -56,7 +56,8 @@ def column_norms(A: np.ndarray) -> np.ndarray:
     """Norm of every column; no square over- or underflows."""
     peaks = np.abs(A).max(axis=0, initial=0.0)
     peaks[peaks == 0] = 1.0
-    return peaks * np.linalg.norm(A / peaks, axis=0)
+    with np.errstate(over="ignore"):
+        return peaks * np.linalg.norm(A / peaks, axis=0)
 
 
 def squared_rows(Z: np.ndarray) -> np.ndarray:
@@ -107,11 +108,15 @@ def whiten(A: np.ndarray, names: tuple[str, ...] | None = None, on_rank: OnRank 
 
     Raises
     ------
+    ValueError
+        If the norm of a column exceeds floats.
     numpy.linalg.LinAlgError
         If columns are linearly dependent and `on_rank` is "raise"; they are named.
     """
     n, d = A.shape
     scale = column_norms(A)
+    if not np.isfinite(scale).all():
+        raise ValueError("A must be smaller: the norm of a column exceeds floats")
     scale[scale == 0] = 1.0
     U = A / scale
     every = np.arange(d)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any, get_args
 
 import numpy as np
@@ -46,7 +47,8 @@ class LpRegressor(RegressorMixin, BaseEstimator):
     coef_ : ndarray, shape (d,)
     intercept_ : float
     result_ : LpCoreset or None
-        Rows, gap and certificates, None if all rows were used.
+        Rows of X, gap and certificates, None if all rows were used. Weights of the rows are in
+        `xi`, the cost and what is certified.
     """
 
     def __init__(
@@ -77,19 +79,23 @@ class LpRegressor(RegressorMixin, BaseEstimator):
         A = np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         sizes = np.abs(A).max(axis=0)
+        kept, weights = np.arange(len(A)), np.ones(len(A))
         # w|r|^p = |w^{1/p} r|^p, and a pinball cost is homogeneous as well.
         if sample_weight is not None:
             weights = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
             )
-            keep = weights > 0
-            sizes = np.abs(A[keep]).max(axis=0)
-            root = weights[keep] ** (1 / p)
-            A, y = A[keep] * root[:, None], y[keep] * root
+            kept = np.flatnonzero(weights)
+            sizes = np.abs(A[kept]).max(axis=0)
+            root = weights[kept] ** (1 / p)
+            with np.errstate(over="ignore"):
+                A, y = A[kept] * root[:, None], y[kept] * root
+            if not (np.isfinite(A).all() and np.isfinite(y).all()):
+                raise ValueError("sample_weight must be smaller: times X or y it exceeds floats")
         n, d = A.shape
         self.result_: LpCoreset | None = None
         if self.rows is not None and d + 1 < self.rows <= n // 2 and A.any():
-            self.result_ = lp_sensitivity_sampling(
+            found = lp_sensitivity_sampling(
                 A,
                 y,
                 p=p,
@@ -99,7 +105,8 @@ class LpRegressor(RegressorMixin, BaseEstimator):
                 on_rank="drop",
                 rng=seed,
             )
-            x, dependent = self.result_.x, bool(self.result_.left_out)
+            x, dependent = found.x, bool(found.left_out)
+            self.result_ = _of_all_rows(found, kept, weights)
         else:
             basis = whiten(A, on_rank="drop")
             x = basis.coefficients(solve(basis, y, p, None, level)[0].z)
@@ -159,6 +166,7 @@ class CoresetSampler(BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> CoresetSampler:
         """Choose rows for [1 | X | y], or [1 | X] without y."""
         X, target = _with_target(self, X, y)
+        p = as_power(self.p)
         _check_choices(self.rows, self.scores)
         seed = int(check_random_state(self.random_state).randint(1 << 31))
         A = np.column_stack([np.ones(len(X)), X, *([] if target is None else [target])])
@@ -169,7 +177,7 @@ class CoresetSampler(BaseEstimator):
             with warnings.catch_warnings():  # that all rows are kept is as promised
                 warnings.filterwarnings("ignore", message="epsilon")
                 self.result_ = lp_sensitivity_sampling(
-                    A, p=self.p, rows=self.rows, scores=self.scores, on_rank="drop", rng=seed
+                    A, p=p, rows=self.rows, scores=self.scores, on_rank="drop", rng=seed
                 )
             self.sample_indices_, self.sample_weight_ = self.result_.index, self.result_.xi
         return self
@@ -179,6 +187,21 @@ class CoresetSampler(BaseEstimator):
         self.fit(X, y)
         kept = self.sample_indices_
         return np.asarray(X)[kept], np.asarray(y)[kept], self.sample_weight_
+
+
+def _of_all_rows(found: LpCoreset, kept: np.ndarray, weights: np.ndarray) -> LpCoreset:
+    """A coreset of rows `kept`, weighted, as one of all rows whose loss its xi multiplies."""
+    probabilities, scores = np.zeros(len(weights)), np.zeros(len(weights))
+    probabilities[kept], scores[kept] = found.probabilities, found.scores
+    index = kept[found.index]
+    return replace(
+        found,
+        index=index,
+        xi=found.xi * weights[index],
+        probabilities=probabilities,
+        scores=scores,
+        shape=(len(weights), found.shape[1]),
+    )
 
 
 def _check_choices(rows: Any, scores: Any) -> None:

@@ -49,6 +49,9 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
         raise ValueError(f"rows must be positive, got {rows}")
     if rows >= np.count_nonzero(u):
         return (u > 0).astype(np.float64), 0.0
+    with np.errstate(over="ignore"):
+        unit = 1.0 if np.isfinite(u.sum()) else float(u.max())
+    u = u / unit
     ordered = np.sort(u)[::-1]
     rest = np.cumsum(ordered[::-1])[::-1]  # sum of the scores from k on
     certain = np.arange(min(math.ceil(rows), len(u)))
@@ -56,7 +59,7 @@ def inclusion(scores: Any, rows: float) -> tuple[np.ndarray, float]:
     # The fewest certain rows that leave all others below one.
     k = int(np.argmax(ordered[certain] <= alphas * (1 + 1e-12)))
     alpha = float(alphas[k])
-    return np.minimum(1.0, u / alpha), alpha
+    return np.minimum(1.0, u / alpha), alpha * unit
 
 
 def inverse(q: np.ndarray) -> np.ndarray:

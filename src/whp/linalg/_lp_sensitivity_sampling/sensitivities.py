@@ -10,7 +10,7 @@ import scipy.linalg as sl
 
 from whp.door import AtLeast, Between, front_door
 from whp.linalg._lp_sensitivity_sampling.basis import Basis, as_design, squared_rows, whiten
-from whp.linalg._lp_sensitivity_sampling.lewis import factor, fixed_point
+from whp.linalg._lp_sensitivity_sampling.lewis import factor, fixed_point, quadratic
 from whp.linalg._lp_sensitivity_sampling.sampling import draw, inclusion
 from whp.linalg._lp_sensitivity_sampling.solvers import least_absolute, newton, path, powers
 from whp.progress import track
@@ -20,6 +20,8 @@ __all__ = ["Sensitivities", "sensitivities"]
 
 ALL_ROWS = 8192  # up to here every row is held against every other, beyond against a coreset
 BLOCK = 1024
+STEEP = 4  # powers of a dual beyond this are taken in units of its largest entry
+TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,24 +75,34 @@ def bracket(
     inverse = sl.solve_triangular(T, np.eye(len(T)), check_finite=False)
     X = (rows @ inverse) @ inverse.T
     own = np.einsum("ij,ij->i", rows, X)
+    unit = np.where(own > 0, own, 1.0)
+    X /= unit[:, None]  # a_iᵀx_i = 1, lest powers of small numbers vanish
     dual = np.exp((1 - 2 / p) * logs)
     conjugate = p / (p - 1) if p > 1 else np.inf
-    norms, duals = np.zeros(len(rows)), np.zeros(len(rows))
+    norms, duals, peaks = np.zeros(len(rows)), np.zeros(len(rows)), np.zeros(len(rows))
     for i in track(range(0, len(rows), BLOCK), "sensitivities"):
-        part = X[i : i + BLOCK].T
+        tile = slice(i, i + BLOCK)
+        part = X[tile].T
         for j in range(0, len(B), BLOCK):
             F = np.abs(B[j : j + BLOCK] @ part)
-            norms[i : i + BLOCK] += powers(F, p).sum(axis=0)
+            with np.errstate(over="ignore"):
+                norms[tile] += powers(F, p).sum(axis=0)
             F *= dual[j : j + BLOCK, None]
-            if p == 1:
-                np.maximum(duals[i : i + BLOCK], F.max(axis=0), out=duals[i : i + BLOCK])
+            if conjugate > STEEP:  # such powers vanish: in units of the largest entry so far
+                peak = np.maximum(np.maximum(peaks[tile], F.max(axis=0)), TINY)
+                if p > 1:
+                    duals[tile] *= (peaks[tile] / peak) ** conjugate
+                    duals[tile] += ((F / peak) ** conjugate).sum(axis=0)
+                peaks[tile] = peak
             elif p == 4:  # p' = 4/3, by the cube root
-                duals[i : i + BLOCK] += (F * np.cbrt(F)).sum(axis=0)
+                duals[tile] += (F * np.cbrt(F)).sum(axis=0)
             else:
-                duals[i : i + BLOCK] += powers(F, conjugate).sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        lower = np.where(own > 0, own**p / norms, 0.0)
-    upper = np.minimum(1.0, duals if p == 1 else duals ** (p - 1))  # ‖y‖_{p'}^p
+                duals[tile] += powers(F, conjugate).sum(axis=0)
+    with np.errstate(divide="ignore"):
+        lower = np.where(own > 0, 1 / norms, 0.0)
+    size = duals ** (1 - 1 / p) if p > 1 else 1.0
+    size = peaks * size if conjugate > STEEP else size
+    upper = np.minimum(1.0, (unit * size) ** p)  # ‖y‖_{p'}^p
     return np.minimum(lower, 1.0), np.maximum(upper, np.minimum(lower, 1.0))
 
 
@@ -211,7 +223,7 @@ def sensitivities(
             raise ValueError(f"coreset_rows must be at least 2 d = {2 * d}, got {rows}")
     basis = whiten(clean, names)
     tau = basis.leverage
-    w, v, _, _, _ = fixed_point(basis.U, p, 1e-8 if rows is None else 1e-3, 500)
+    _, v, _, _, T = fixed_point(basis.U, p, 1e-8 if rows is None else 1e-3, 500)
     certified = majorant(v, tau, p)[chosen]
     match method:
         case "exact":
@@ -223,7 +235,10 @@ def sensitivities(
                 found, found, np.maximum(certified, found), float(found.sum()), False
             )
         case "lewis":
-            lower = w[chosen] * (d ** (p / 2 - 1) if p < 2 else 1.0)
+            # By the witness M⁻¹a: ‖Ax‖_p^p ≤ (Σv)^{1−p/2} (xᵀMx)^{p/2} for p < 2 (Hölder), and
+            # without that factor beyond, since |aᵀx|² ≤ v^{2/p} xᵀMx. It needs no fixed point.
+            mass = float(v.sum()) if p < 2 else 1.0
+            lower = quadratic(basis.U[chosen], T) ** (p / 2) * mass ** (p / 2 - 1)
         case "root-leverage":
             live = int(np.count_nonzero(v))
             lower = tau[chosen] ** (p / 2) * (live ** (p / 2 - 1) if p < 2 else 1.0)

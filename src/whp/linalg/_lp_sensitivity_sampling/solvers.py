@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 from whp.door import Between, Fraction, front_door
 from whp.linalg._lp_sensitivity_sampling.basis import Basis, as_design, squared_rows, whiten
-from whp.validate import as_vector
+from whp.validate import as_vector, same_order
 
 __all__ = ["Solved", "as_quantile", "cost_of", "lp_regression", "norm_of", "pinball", "powers"]
 
@@ -266,7 +266,8 @@ def _line_minimum(
 
     def slope(t: float) -> float:
         left = r - t * move
-        return -float(weights @ (powers(np.abs(left), p - 1) * np.sign(left) * move))
+        with np.errstate(over="ignore"):  # far beyond the minimum: infinite, and so positive
+            return -float(weights @ (powers(np.abs(left), p - 1) * np.sign(left) * move))
 
     low, high = 0.0, 1.0
     for _ in range(60):
@@ -376,6 +377,7 @@ def lp_regression(
     ndarray, shape (d,)
         The minimiser.
     """
+    same_order(A=A, b=b)
     clean, names = as_design(A)
     level = as_quantile(quantile, p)
     target = as_vector(b, "b", size=len(clean), dtype=np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate
 from whp.linalg._lp_sensitivity_sampling import bounds
-from whp.linalg._lp_sensitivity_sampling.gap import UNIT, OptimalityGap
+from whp.linalg._lp_sensitivity_sampling.gap import LARGEST_BACKWARD, UNIT, OptimalityGap
 from whp.linalg._lp_sensitivity_sampling.solvers import raised
 from whp.theorem import AT_MOST, THIS_RUN, Condition, Derived, Theorem
 
@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 ONE_SIDED_SLACK = 1e-9
-# First-order rounding needs 8u√d κ small; where it is larger than this nothing is said.
-LARGEST_BACKWARD = 0.05
 SOLVED = 1e-9  # what the solvers' tolerances may leave, relative to the cost
 RESOLUTION = 0.01  # of the residuals' norm, what rounding of them may be
 LEVEL = 1e-3  # of the test of coins that somebody else tossed

@@ -293,6 +293,14 @@ def counts(rng: Rng, strength: float) -> Instance:
     return run(A, rng, b, quantile=strength, rows=500)
 
 
+@worlds.world(run=lp_sensitivity_sampling, strengths=(0.5, 0.75, 0.9))
+def rounded(rng: Rng, strength: float) -> Instance:
+    """Whole numbers on both sides, so that residuals of zero abound: 600 of 2,000 rows."""
+    A = np.column_stack([np.ones(2000), rng.integers(0, 3, (2000, 3))]).astype(float)
+    b = np.round(A.sum(axis=1) + rng.standard_t(3, 2000))
+    return run(A, rng, b, quantile=strength, rows=600)
+
+
 @worlds.world(run=lp_sensitivity_sampling, strengths=(0, 1, 2))
 def one_seed_for_all(rng: Rng, strength: float) -> Instance:
     """A column drawn from the seed that is then given as rng=, 1,000 of 4,000×2 rows, p = 2.
