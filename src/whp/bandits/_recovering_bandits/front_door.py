@@ -139,7 +139,7 @@ def recovering_bandits(
     every : {"day", "week", "month"}, optional
         How long a period is, where time is given as dates.
     D : int, optional
-        Longest gap of a log; longer ones count as D.
+        Longest gap of a log that has a mean of its own; longer ones are taken to pay the same.
     monotone : {"check", "envelope", "isotonic"}
         What to do with given curves that fall; see :func:`plan_recovering`.
     tol : float

@@ -57,8 +57,8 @@ class RecoveryCurves:
     answers : dict of Condition to Answer
         Whether the log speaks against rising curves, or against curves that stay the same.
     table : DataFrame
-        The events that were used: arm, gap, reward, unit, and value, the reward less what its unit
-        differs by.
+        The events that were used, those at gaps up to D: arm, gap, reward, unit, and value, the
+        reward less what its unit differs by.
     values : tuple of float or None
         The two values of all rewards, the smaller first, where there are no more and no units.
     """
@@ -125,8 +125,8 @@ def fit_recovery(
     arm, time, reward : str
         Its columns; time in whole periods, as ISO weeks (2017-W05), or as dates with `every`.
     D : int, optional
-        Longest gap; longer ones count as D. By default the longest for which every arm has enough
-        events, at most 24.
+        Longest gap that has a mean of its own; longer ones are taken to pay the same, which is
+        tested. By default the longest up to which every arm has enough events, at most 24.
     unit : str, optional
         Column of what recurs within an arm, e.g. products of a category: gaps are then those of the
         unit, and what the unit pays more than others is taken off by least squares, for units that
@@ -157,25 +157,22 @@ def fit_recovery(
     if table.empty:
         raise ValueError("log must have arms with two events or more")
     longest = _longest(table, len(arms), fewest) if D is None else D
-    # Longer gaps are pooled with D, but do not show by themselves what D pays.
-    exact = table[table["gap"] <= longest].groupby(["arm", "gap"]).size()
-    table["longer"] = table["gap"] > longest
-    table["gap"] = table["gap"].clip(upper=longest).astype(int)
-    table["value"] = table["reward"]
+    # Events at longer gaps say whether D pays what they do. Its mean would be theirs if few are at D.
+    pooled = table.assign(gap=table["gap"].clip(upper=longest).astype(int), value=table["reward"])
+    pooled["longer"] = table["gap"] > longest
     if unit:
-        for name in arms:
-            own = table["arm"] == name
-            table.loc[own, "value"] = _within(table[own], longest)
+        pooled["value"] = _of_arms(pooled, longest)
+    table = pooled[~pooled["longer"]].drop(columns="longer").reset_index(drop=True)
+    if unit:
+        table["value"] = _of_arms(table, longest)
     index = pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"])
     cells = table.groupby(["arm", "gap"])["value"].agg(["count", "mean", "std"]).reindex(index)
     counts = cells["count"].fillna(0).to_numpy().reshape(-1, longest).astype(np.int64)
-    seen = exact.reindex(index, fill_value=0).to_numpy().reshape(counts.shape)
-    if (seen < fewest).any():
-        i, d = np.argwhere(seen < fewest)[0]
+    if (counts < fewest).any():
+        i, d = np.argwhere(counts < fewest)[0]
         raise ValueError(
-            f"log has {seen[i, d]} events of arm {arms[i]!r} at gap {d + 1}, needed are {fewest}; "
-            "a smaller D pools longer gaps, longer periods merge short ones, and an arm that was "
-            "hardly ever pulled may be left out"
+            f"log has {counts[i, d]} events of arm {arms[i]!r} at gap {d + 1}, needed are {fewest}; "
+            "give a smaller D or times in longer periods, or leave the arm out"
         )
     raw = cells["mean"].to_numpy().reshape(counts.shape)
     if unit:
@@ -196,7 +193,7 @@ def fit_recovery(
     answers = {
         th.RISING_LOG: _rises(arms, raw, error, freedom, chance),
         th.SAME_LATER: _stays(table, arms),
-        th.FLAT_LOG: _flat(table, arms, longest, values),
+        th.FLAT_LOG: _flat(pooled, arms, longest, values),
         th.FREE_GAPS: th.FREE_GAPS.unchecked("a log does not say why an arm was pulled"),
         th.INDEPENDENT: th.INDEPENDENT.unchecked(
             "units are taken to be independent, their events need not be"
@@ -395,6 +392,14 @@ def _solved(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     turned = np.einsum("...ji,...j->...i", V, b)
     scaled = np.where(kept, turned / np.where(kept, w, 1.0), 0.0)
     return np.einsum("...ij,...j->...i", V, scaled), np.asarray(kept.sum(axis=-1))
+
+
+def _of_arms(table: pd.DataFrame, D: int) -> pd.Series:
+    """Rewards less what units pay more than their arms, arm by arm."""
+    made = pd.Series(0.0, index=table.index)
+    for _, own in table.groupby("arm"):
+        made[own.index] = _within(own, D)
+    return made
 
 
 def _within(own: pd.DataFrame, D: int) -> np.ndarray:
