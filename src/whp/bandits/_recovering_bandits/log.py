@@ -182,7 +182,7 @@ def fit_recovery(
         # Rewards of a cell may be equal by chance: it is taken to vary like the cell that varies most.
         spread = np.where(spread == 0, np.nanmax(spread, initial=0.0), spread)
         error, freedom = spread / np.sqrt(counts), counts - 1.0
-    values = None if unit else _two_values(table["reward"].to_numpy(dtype=float))
+    values = None if unit else _two_values(pooled["reward"].to_numpy(dtype=float))
     curves = np.maximum(rising(raw, counts.astype(float)), 0.0)
     weight = counts / counts.sum()
     size = max(float((weight * np.abs(raw)).sum()), 1e-300)
@@ -353,7 +353,7 @@ def _weeks(days: np.ndarray) -> np.ndarray:
 
 
 def _longest(table: pd.DataFrame, arms: int, fewest: int) -> int:
-    """Largest D up to 24 for which every arm has enough events at every gap, longer ones apart."""
+    """Largest D up to 24 for which every arm has enough events at every gap."""
     if table["gap"].min() > LONGEST:
         raise ValueError(
             f"log has no two events of an arm within {LONGEST} periods: the shortest gap is "
