@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recovering import THREE, events, exponential
 
-from whp.bandits import recovering_bandits
+from whp.bandits import plan_recovering, recovering_bandits, upper_bound
 from whp.certificate import Scope
 
 
@@ -95,3 +95,32 @@ def test_an_arm_that_costs_is_not_pulled():
     assert report.plan.channel[1] == -1
     assert report.earns_at_least is not None
     assert report.earns_at_least > 0
+
+
+def test_columns_of_a_data_frame_are_gaps():
+    """A column of ids was the first gap."""
+    plain = [[2.0, 3.0], [3.0, 4.0], [4.0, 5.0]]
+    frame = pd.DataFrame(plain, columns=[1, 2])
+    ids = frame.copy()
+    ids.insert(0, "id", [100, 101, 102])
+    assert upper_bound(ids, 1) == upper_bound(frame, 1) == upper_bound(plain, 1)
+    assert plan_recovering(ids, 1).names == ("100", "101", "102")
+    pivoted = frame.set_axis(list("xyz"), axis=0)
+    for plan in (plan_recovering(pivoted, 1), recovering_bandits(pivoted, 1).plan):
+        assert plan.names == ("x", "y", "z")
+    for door in (plan_recovering, upper_bound):
+        with pytest.raises(ValueError, match="in order, got 2, 1"):
+            door(frame[[2, 1]], 1)
+
+
+def test_units_are_drawn_also_where_there_are_as_many_as_arms():
+    """Three stores that differ in how they recover: events alone made intervals far too narrow."""
+    rng = np.random.default_rng(0)
+    made, level = [], rng.normal(0, 1, (3, 3, 3))
+    for i, u in np.ndindex(3, 3):
+        gaps = rng.integers(1, 4, 100)
+        paid = 2 + gaps / 3 + level[i, u][gaps - 1] + 0.1 * rng.standard_normal(100)
+        columns = {"arm": i, "store": u, "time": np.cumsum(gaps), "reward": paid}
+        made.append(pd.DataFrame(columns))
+    gain = recovering_bandits(pd.concat(made), 1, D=3, unit="store", resamples=50, rng=0).gain
+    assert float((gain["high"] - gain["low"]).max()) > 0.2

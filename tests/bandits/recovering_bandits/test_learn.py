@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 from recovering import World
@@ -127,3 +129,42 @@ def test_misuse_of_the_policy_is_named():
     with pytest.raises(ValueError, match="whole numbers"):
         policy.update([0.5], [0.1])
     assert policy.t == 0
+
+
+def test_noise_is_seen_under_large_means():
+    """Sums of squares less squares of sums are all rounding there."""
+    R = 1e7 * (1 + c3_curves())
+    for told, status in ((1.0, Status.VIOLATED), (3.0, Status.NOT_REFUTED)):
+        run = learn_recovering(World(R, 3.0, 0), 10, 3, 400, D=8, bound=3e7, noise=told)
+        noise = next(c for c in run.certificates[1].conditions if c.name == "noise")
+        assert noise.status is status
+
+
+def test_a_shallow_copy_learns_by_itself():
+    policy = RecoveringPolicy(4, 2, 40, D=3)
+    other = copy.copy(policy)
+    arms = policy.act()
+    policy.update(arms, np.full(len(arms), 0.5))
+    assert policy.counts.sum() == len(arms) > 0 == other.counts.sum()
+    assert (other.last == -1).all()
+
+
+def test_hidden_rewards_are_not_learnt():
+    policy = RecoveringPolicy(4, 1, 40, D=3)
+    arms = policy.act()
+    for rewards in (np.ma.masked_array([0.5], [True]), ["0.5"]):
+        with pytest.raises((TypeError, ValueError), match="rewards"):
+            policy.update(arms, rewards)
+    assert policy.t == policy.counts.sum() == 0
+
+
+def test_an_environment_may_change_its_arms():
+    world = World(c3_curves(), 0.1, 0)
+
+    def pull(t, arms):
+        paid = world(t, arms)
+        arms[:] = 0
+        return paid
+
+    run = learn_recovering(pull, 10, 3, 100, D=8, noise=0.1)
+    assert run.certificates[0].verdict is not Verdict.VOID

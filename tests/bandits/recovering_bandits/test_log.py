@@ -227,3 +227,67 @@ def test_ordinary_logs_are_seldom_void(law):
         changes += answers[th.SAME_LATER].status is Status.VIOLATED
         steps += answers[th.FLAT_LOG].status is Status.VIOLATED
     assert max(falls, changes, steps) < 4
+
+
+def weekly_in_days(rng, gaps):
+    """Events every one to three weeks, dated in days, after these gaps of days."""
+    made = []
+    for arm in "ab":
+        days = np.append(gaps, 7 * rng.integers(1, 4, 200)).astype(int)
+        made.append(pd.DataFrame({"arm": arm, "time": np.cumsum(days), "reward": days / 21}))
+    return pd.concat(made, ignore_index=True)
+
+
+@pytest.mark.parametrize("D", [None, 1, 2])
+def test_longer_gaps_do_not_stand_for_one_that_was_never_seen(D):
+    """What was paid after a week was promised for every day."""
+    rng = np.random.default_rng(0)
+    for gaps in ([], [1] * 4):
+        with pytest.raises(ValueError, match=r"events of arm 'a' at gap 1, needed are 5"):
+            fit_recovery(weekly_in_days(rng, gaps), D=D)
+    fit = fit_recovery(weekly_in_days(rng, [1] * 6), D=1)
+    np.testing.assert_allclose(fit.raw, 1 / 21)
+    assert fit.answers[th.FLAT_LOG].status is Status.VIOLATED
+
+
+def test_no_arm_is_left_out():
+    log = events(np.random.default_rng(0), np.full((2, 2), 0.5))
+    once = pd.DataFrame([{"arm": "pulled once", "time": 3, "reward": 9.0}])
+    for D in (None, 2):
+        with pytest.raises(ValueError, match="0 events of arm 'pulled once'"):
+            fit_recovery(pd.concat([log, once]), D=D)
+
+
+def test_equal_rewards_of_units_have_a_width():
+    """Of twelve events of ten units at each of three gaps two are clicks, all at the first."""
+    made = []
+    for u in range(10):
+        paid = np.zeros(12)
+        if u == 0:
+            paid[[0, 3]] = 1
+        times = np.cumsum(np.tile([1, 2, 3], 4))
+        made.append(pd.DataFrame({"arm": "a", "unit": u, "time": times, "reward": paid}))
+    fit = fit_recovery(pd.concat(made), unit="unit", D=3)
+    low, high = fit.limits(0.05)
+    assert (high - low > 0.1).all()
+
+
+@pytest.mark.parametrize("size", [1e-149, 1e-100, 1e100, 1e149])
+def test_units_of_rewards_change_nothing(size):
+    log = events(np.random.default_rng(0), exponential(np.random.default_rng(1), 3, 3))
+    small, large = (fit_recovery(log.assign(reward=log["reward"] * c), D=3) for c in (1, size))
+    np.testing.assert_allclose(large.raw, small.raw * size)
+    assert [a.status for a in large.answers.values()] == [a.status for a in small.answers.values()]
+    for beyond in (1e-10, 1e10):
+        if not 1e-150 < size * beyond < 1e150:
+            with pytest.raises(ValueError, match="size between"):
+                fit_recovery(log.assign(reward=log["reward"] * size * beyond), D=3)
+
+
+def test_columns_that_cannot_be_meant_are_refused():
+    log = events(np.random.default_rng(0), np.full((2, 2), 0.5))
+    twice = pd.concat([log, log[["reward"]]], axis=1)
+    with pytest.raises(ValueError, match="more than one column 'reward'"):
+        fit_recovery(twice)
+    with pytest.raises(ValueError, match="finite numbers in column 'reward'"):
+        fit_recovery(log.assign(reward=log["reward"] * (1 + 1j)))

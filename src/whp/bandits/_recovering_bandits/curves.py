@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 
 from whp.validate import as_floats, as_frame
 
-__all__ = ["as_curves", "falls", "myopic_rate", "rate_of", "static_arms"]
+__all__ = ["as_curves", "falls", "myopic_rate", "named_curves", "rate_of", "static_arms"]
 
+GAP = re.compile(r"(?:gap|d|R|x|day|week|period)?[ _]?(\d+)", re.IGNORECASE)
 ROUNDING = 1e-9  # a fall of less, as a share of the largest reward, is rounding
 
 
 def as_curves(curves: Any, name: str = "curves") -> Float[np.ndarray, "N D"]:
     """Recovery curves as a matrix, those of unequal length padded with their last value."""
+    return named_curves(curves, name)[0]
+
+
+def named_curves(
+    curves: Any, name: str = "curves"
+) -> tuple[Float[np.ndarray, "N D"], list[str] | None]:
+    """Recovery curves, and the arms' names where a data frame has them.
+
+    They are in a first column whose name is no gap, or in the index, as after a pivot.
+    """
     if curves is None:
         raise TypeError(f"{name} must be an array of numbers, got None")
-    curves = as_frame(curves)
+    table = as_frame(curves)
+    if not isinstance(table, pd.DataFrame):
+        return _matrix(table, name), None
+    names = None if table.index.equals(pd.RangeIndex(len(table))) else table.index
+    places = [GAP.fullmatch(str(c).strip()) for c in table.columns]
+    first = table.iloc[:, 0] if table.shape[1] else None
+    if first is not None and (places[0] is None or first.dtype.kind not in "iufb"):
+        names, places, table = first, places[1:], table.iloc[:, 1:]
+    odd = [str(c) for c, place in zip(table.columns, places, strict=True) if place is None]
+    if odd or not places:
+        raise ValueError(
+            f"{name} must hold a log, with columns arm, time and reward (or named by these "
+            "options), or curves, with columns 1, 2, 3, … after a first one of names; got "
+            f"{', '.join(odd)}"
+        )
+    gaps = [int(place.group(1)) for place in places if place]
+    if gaps not in (list(range(1, len(gaps) + 1)), list(range(len(gaps)))):
+        raise ValueError(
+            f"columns of {name} must be 1, 2, 3, … in order, got {', '.join(map(str, gaps[:12]))}"
+        )
+    if gaps[0] == 0 and [str(c) for c in table.columns] != [str(g) for g in gaps]:
+        raise ValueError(f"columns of {name} must begin with gap 1: pulled in the period before")
+    return _matrix(table.to_numpy(), name), None if names is None else [str(n) for n in names]
+
+
+def _matrix(curves: Any, name: str) -> Float[np.ndarray, "N D"]:
     if hasattr(curves, "to_numpy"):
         curves = curves.to_numpy()
     if np.ma.isMaskedArray(curves):

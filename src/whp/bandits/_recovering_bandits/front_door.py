@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,8 +11,8 @@ import pandas as pd
 from whp.bandits._recovering_bandits import theorems as th
 from whp.bandits._recovering_bandits.curves import (
     ROUNDING,
-    as_curves,
     myopic_rate,
+    named_curves,
     rate_of,
     static_arms,
 )
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RecoveringReport", "recovering_bandits"]
 
-GAP = re.compile(r"(?:gap|d|R|x|day|week|period)?[ _]?(\d+)", re.IGNORECASE)
 MYOPIC = 300  # periods of the myopic policy in each resample
 
 
@@ -141,7 +139,7 @@ def recovering_bandits(
     every : {"day", "week", "month"}, optional
         How long a period is, where time is given as dates.
     D : int, optional
-        Longest gap of a log; longer ones count as D.
+        Longest gap of a log that has a mean of its own; longer ones are taken to pay the same.
     monotone : {"check", "envelope", "isotonic"}
         What to do with given curves that fall; see :func:`plan_recovering`.
     tol : float
@@ -194,7 +192,7 @@ def recovering_bandits(
     for name, value in {"every": every, "D": D}.items():
         if value is not None:
             raise ValueError(f"{name} must go with a log, and this table holds curves")
-    curves, names = _curves(table)
+    curves, names = named_curves(table, "table")
     plan = plan_recovering(
         curves,
         K,
@@ -225,31 +223,6 @@ def _is_log(
         f"table has no column {missing[0]!r}{hint} (arm, time and reward name the columns of a log; "
         "all three must exist)"
     )
-
-
-def _curves(table: Any) -> tuple[Any, list[str] | None]:
-    """Curves and names of the arms out of a table without the columns of a log."""
-    if not isinstance(table, pd.DataFrame):
-        return table, None
-    names, first = None, table.columns[0] if table.shape[1] else ""
-    places = [GAP.fullmatch(str(c).strip()) for c in table.columns]
-    if table.shape[1] and (places[0] is None or table[first].dtype.kind not in "iufb"):
-        names, places = table[first].astype(str).tolist(), places[1:]
-        table = table.drop(columns=first)
-    odd = [str(c) for c, place in zip(table.columns, places, strict=True) if place is None]
-    if odd or not places:
-        raise ValueError(
-            "table must hold a log, with columns arm, time and reward (or named by these options), "
-            f"or curves, with columns 1, 2, 3, … after a first one of names; got {', '.join(odd)}"
-        )
-    gaps = [int(place.group(1)) for place in places if place]
-    if gaps not in (list(range(1, len(gaps) + 1)), list(range(len(gaps)))):
-        raise ValueError(
-            f"columns of curves must be 1, 2, 3, … in order, got {', '.join(map(str, gaps[:12]))}"
-        )
-    if gaps[0] == 0 and [str(c) for c in table.columns] != [str(g) for g in gaps]:
-        raise ValueError("columns of curves must begin with gap 1: pulled in the period before")
-    return as_curves(table, "table"), names
 
 
 def _from_log(
@@ -304,6 +277,7 @@ def _resample(
     """Gains of the plan over static and myopic when units are drawn anew, the plan as it is."""
     D = fit.curves.shape[1]
     units, codes = np.unique(fit.table["unit"].to_numpy(), return_inverse=True)
+    of_events = bool((fit.table["unit"] == fit.table["arm"]).all())  # every arm is its own unit
     arm = pd.Index(fit.arms).get_indexer(fit.table["arm"])
     cell = arm * D + fit.table["gap"].to_numpy() - 1
     value, size = fit.table["value"].to_numpy(dtype=float), len(fit.arms) * D
@@ -311,7 +285,7 @@ def _resample(
     static[static_arms(fit.curves, plan.K)] = 1
     gains = []
     for _ in track(range(resamples), "bootstrap"):
-        if len(units) == len(fit.arms):  # every arm is its own unit: events are drawn
+        if of_events:
             drawn = random.multinomial(len(value), np.full(len(value), 1 / len(value)))
         else:
             chosen = random.integers(len(units), size=len(units))

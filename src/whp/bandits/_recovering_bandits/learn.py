@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +18,7 @@ from whp.certificate import Answer, Certificate
 from whp.door import Above, AtLeast, Fraction, front_door
 from whp.progress import track
 from whp.result import PALETTE, Result
-from whp.validate import as_choice, as_fraction, as_int, as_real
+from whp.validate import as_choice, as_floats, as_fraction, as_int, as_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +87,7 @@ class RecoveringPolicy:
         self.periods: Any = periods
         self.local_search = local_search
         self.start = as_choice(start, "start", ("just_pulled", "rested"))
-        # Rewards of the first half of the periods [0], and of the second [1].
+        # Rewards of the first half of the periods [0], and of the second [1]; squares around means.
         self._counts = np.zeros((2, self.N, self.D), dtype=np.int64)
         self._sums = np.zeros((2, self.N, self.D))
         self._squares = np.zeros((self.N, self.D))
@@ -192,7 +193,7 @@ class RecoveringPolicy:
         pulled = np.asarray(arms).ravel()
         if pulled.dtype.kind not in "iu" and len(pulled):
             raise ValueError(f"arms must hold whole numbers, got dtype {pulled.dtype}")
-        pulled, paid = pulled.astype(np.int64), np.asarray(rewards, dtype=np.float64).ravel()
+        pulled, paid = pulled.astype(np.int64), as_floats(rewards, "rewards").ravel()
         if pulled.shape != paid.shape:
             raise ValueError(
                 f"rewards must have one entry an arm, got {paid.shape} for {pulled.shape}"
@@ -211,11 +212,17 @@ class RecoveringPolicy:
             self.outside = max(self.outside, float(np.maximum(paid - self.bound, -paid).max()))
         gap = self.gaps(pulled) - 1  # the true gap, also the odd first one of a phase
         half = int(2 * self.t >= self.T)
+        n, total = (a[:, pulled, gap].sum(axis=0) for a in (self._counts, self._sums))
+        # Welford's: where means are 10⁷ times the noise, Σ x² − n mean² is all rounding.
+        self._squares[pulled, gap] += n / (n + 1) * (paid - total / np.maximum(n, 1)) ** 2
         self._counts[half, pulled, gap] += 1
         self._sums[half, pulled, gap] += paid
-        self._squares[pulled, gap] += paid**2
         self.last[pulled] = self.t
         self.t += 1
+
+    def __copy__(self) -> RecoveringPolicy:
+        """What was learnt is changed in place, so that no copy may share it."""
+        return deepcopy(self)
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -373,11 +380,11 @@ class RecoveringPolicy:
     def _noise(self) -> Answer:
         """Residuals within cells against σ: ‖z‖² > n + 2√(nt) + 2t has probability e^{−t} at most."""
         n = self.counts
-        left = float(np.maximum(self._squares - n * np.nan_to_num(self.means) ** 2, 0.0).sum())
+        left = float(self._squares.sum())
         size = float(np.maximum(n - 1, 0).sum())
         if size == 0:
             return th.NOISE.unchecked("no cell was seen twice")
-        rounding = 1e-12 * float(self._squares.sum())
+        rounding = float(n.sum()) * (1e-12 * self.bound) ** 2
         if self.noise == 0:
             return th.NOISE.tested(float(left <= rounding), LEVEL, "any noise at all")
         excess = max(0.0, (left - rounding) / self.noise**2 - size)
@@ -495,7 +502,7 @@ def learn_recovering(
     for t in track(range(policy.T), "learning"):
         arms = policy.act()
         gap = policy.gaps(arms) - 1
-        paid = np.asarray(pull(t, arms), dtype=np.float64).ravel()
+        paid = as_floats(pull(t, arms.copy()), "rewards").ravel()
         policy.update(arms, paid)
         reward[t] = paid.sum()
         if curves is not None and len(arms):

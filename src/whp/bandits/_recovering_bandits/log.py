@@ -57,8 +57,8 @@ class RecoveryCurves:
     answers : dict of Condition to Answer
         Whether the log speaks against rising curves, or against curves that stay the same.
     table : DataFrame
-        The events that were used: arm, gap, reward, unit, and value, the reward less what its unit
-        differs by.
+        The events that were used, those at gaps up to D: arm, gap, reward, unit, and value, the
+        reward less what its unit differs by.
     values : tuple of float or None
         The two values of all rewards, the smaller first, where there are no more and no units.
     """
@@ -125,8 +125,8 @@ def fit_recovery(
     arm, time, reward : str
         Its columns; time in whole periods, as ISO weeks (2017-W05), or as dates with `every`.
     D : int, optional
-        Longest gap; longer ones count as D. By default the longest for which every arm has enough
-        events, at most 24.
+        Longest gap that has a mean of its own; longer ones are taken to pay the same, which is
+        tested. By default the longest up to which every arm has enough events, at most 24.
     unit : str, optional
         Column of what recurs within an arm, e.g. products of a category: gaps are then those of the
         unit, and what the unit pays more than others is taken off by least squares, for units that
@@ -150,20 +150,21 @@ def fit_recovery(
     if not isinstance(log, pd.DataFrame):
         raise TypeError(f"log must be a table, got {type(log).__name__}")
     table = _events(log, arm, time, reward, unit, every)
+    arms = sorted(table["arm"].unique(), key=_by_number)
     table = table.sort_values(["arm", "unit", "time"], kind="stable").reset_index(drop=True)
     table["gap"] = table.groupby(["arm", "unit"])["time"].diff()
     table = table.dropna(subset=["gap"]).reset_index(drop=True)
     if table.empty:
         raise ValueError("log must have arms with two events or more")
-    longest = _longest(table, fewest) if D is None else D
-    table["longer"] = table["gap"] > longest
-    table["gap"] = table["gap"].clip(upper=longest).astype(int)
-    arms = sorted(table["arm"].unique(), key=_by_number)
-    table["value"] = table["reward"]
+    longest = _longest(table, len(arms), fewest) if D is None else D
+    # Events at longer gaps say whether D pays what they do. Its mean would be theirs if few are at D.
+    pooled = table.assign(gap=table["gap"].clip(upper=longest).astype(int), value=table["reward"])
+    pooled["longer"] = table["gap"] > longest
     if unit:
-        for name in arms:
-            own = table["arm"] == name
-            table.loc[own, "value"] = _within(table[own], longest)
+        pooled["value"] = _of_arms(pooled, longest)
+    table = pooled[~pooled["longer"]].drop(columns="longer").reset_index(drop=True)
+    if unit:
+        table["value"] = _of_arms(table, longest)
     index = pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"])
     cells = table.groupby(["arm", "gap"])["value"].agg(["count", "mean", "std"]).reindex(index)
     counts = cells["count"].fillna(0).to_numpy().reshape(-1, longest).astype(np.int64)
@@ -171,7 +172,7 @@ def fit_recovery(
         i, d = np.argwhere(counts < fewest)[0]
         raise ValueError(
             f"log has {counts[i, d]} events of arm {arms[i]!r} at gap {d + 1}, needed are {fewest}; "
-            "a smaller D pools longer gaps"
+            "give a smaller D or times in longer periods, or leave the arm out"
         )
     raw = cells["mean"].to_numpy().reshape(counts.shape)
     if unit:
@@ -181,7 +182,7 @@ def fit_recovery(
         # Rewards of a cell may be equal by chance: it is taken to vary like the cell that varies most.
         spread = np.where(spread == 0, np.nanmax(spread, initial=0.0), spread)
         error, freedom = spread / np.sqrt(counts), counts - 1.0
-    values = None if unit else _two_values(table["reward"].to_numpy(dtype=float))
+    values = None if unit else _two_values(pooled["reward"].to_numpy(dtype=float))
     curves = np.maximum(rising(raw, counts.astype(float)), 0.0)
     weight = counts / counts.sum()
     size = max(float((weight * np.abs(raw)).sum()), 1e-300)
@@ -192,7 +193,7 @@ def fit_recovery(
     answers = {
         th.RISING_LOG: _rises(arms, raw, error, freedom, chance),
         th.SAME_LATER: _stays(table, arms),
-        th.FLAT_LOG: _flat(table, arms, longest, values),
+        th.FLAT_LOG: _flat(pooled, arms, longest, values),
         th.FREE_GAPS: th.FREE_GAPS.unchecked("a log does not say why an arm was pulled"),
         th.INDEPENDENT: th.INDEPENDENT.unchecked(
             "units are taken to be independent, their events need not be"
@@ -228,6 +229,8 @@ def _events(
         if column is not None and column not in names:
             hint = nearest(column, names) or f"; it has {', '.join(names[:10])}"
             raise ValueError(f"log has no column {column!r} for {option}{hint}")
+        if names.count(str(column)) > 1:
+            raise ValueError(f"log has more than one column {column!r} for {option}")
     log = log.set_axis(names, axis=1)
     for column in filter(None, (arm, time, reward, unit)):
         if (gone := log[column].isna()).any():
@@ -275,6 +278,8 @@ def _two_values(reward: np.ndarray) -> tuple[float, float] | None:
 def _numbers(column: pd.Series, name: str) -> np.ndarray:
     if column.dtype.kind not in "iufb":
         try:
+            if column.dtype.kind == "c":
+                raise TypeError("complex numbers")
             column = column.astype(float)
         except (TypeError, ValueError):
             raise ValueError(f"log must hold finite numbers in column {name!r}") from None
@@ -282,6 +287,9 @@ def _numbers(column: pd.Series, name: str) -> np.ndarray:
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
         raise ValueError(f"log must hold finite numbers in column {name!r}; row {row} has none")
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > 1e150 or 0 < largest < 1e-150:  # their squares are no numbers
+        raise ValueError(f"column {name!r} must be of a size between 1e-150 and 1e150")
     return values
 
 
@@ -344,18 +352,17 @@ def _weeks(days: np.ndarray) -> np.ndarray:
     return (days.astype(int) + 3) // 7
 
 
-def _longest(table: pd.DataFrame, fewest: int) -> int:
-    """Largest D up to 24 for which every arm has enough events at every gap, longer ones pooled."""
+def _longest(table: pd.DataFrame, arms: int, fewest: int) -> int:
+    """Largest D up to 24 for which every arm has enough events at every gap."""
     if table["gap"].min() > LONGEST:
         raise ValueError(
             f"log has no two events of an arm within {LONGEST} periods: the shortest gap is "
             f"{table['gap'].min():g}; give D, or times in longer periods"
         )
-    for D in range(LONGEST, 0, -1):
-        counts = table.assign(gap=table["gap"].clip(upper=D)).groupby(["arm", "gap"]).size()
-        if len(counts) == D * table["arm"].nunique() and counts.min() >= fewest:
-            return D
-    return 1
+    counts = table.groupby(["gap", "arm"]).size()
+    enough = (counts >= fewest).groupby("gap").sum() == arms
+    all_up_to = enough.reindex(range(1, LONGEST + 1), fill_value=False).cumprod()
+    return max(1, int(all_up_to.sum()))
 
 
 def _tables(
@@ -387,6 +394,14 @@ def _solved(A: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.einsum("...ij,...j->...i", V, scaled), np.asarray(kept.sum(axis=-1))
 
 
+def _of_arms(table: pd.DataFrame, D: int) -> pd.Series:
+    """Rewards less what units pay more than their arms, arm by arm."""
+    made = pd.Series(0.0, index=table.index)
+    for _, own in table.groupby("arm"):
+        made[own.index] = _within(own, D)
+    return made
+
+
 def _within(own: pd.DataFrame, D: int) -> np.ndarray:
     """Rewards of one arm less what their unit pays more than the arm, by least squares.
 
@@ -405,8 +420,10 @@ def _by_units(
 ) -> tuple[Float[np.ndarray, "N D"], Float[np.ndarray, "N D"]]:
     """Standard errors of cell means by leaving out a unit at a time, and degrees of freedom."""
     error, freedom = np.full((len(arms), D), np.inf), np.zeros((len(arms), D))
+    equal, events = np.zeros((len(arms), D), dtype=bool), np.ones((len(arms), D))
     for a, name in enumerate(arms):
-        _, n, sums = _tables(table[table["arm"] == name], D)
+        own = table[table["arm"] == name]
+        _, n, sums = _tables(own, D)
         if len(n) < 2:
             continue
         A, b = _equations(n, sums)
@@ -420,6 +437,13 @@ def _by_units(
         spread = ((left - left.mean(axis=0)) ** 2).sum(axis=0) * (len(n) - 1) / len(n)
         error[a] = np.where(usable, np.sqrt(spread), np.inf)
         freedom[a] = np.where(usable, (n > 0).sum(axis=0) - 1.0, 0.0)
+        ends = own.groupby("gap")["reward"].agg(["min", "max"]).reindex(range(1, D + 1))
+        equal[a] = (ends["min"] == ends["max"]).to_numpy()
+        events[a] = np.maximum(n.sum(axis=0), 1)
+    # Rewards of a cell may be equal by chance: it is taken to vary like the cell that varies most.
+    event = error * np.sqrt(events)  # error of one event
+    most = float(event[np.isfinite(event)].max(initial=0.0))
+    error = np.where(equal, np.maximum(error, most / np.sqrt(events)), error)
     return error, freedom
 
 
@@ -440,12 +464,13 @@ def _rises(
         return th.RISING_LOG.unchecked("there is a single gap")
     step = np.diff(raw, axis=1)
     step = np.where(np.abs(step) <= 1e-9 * np.abs(raw).max(), 0.0, step)  # rounding
-    variance = error**2
+    unit = float(np.abs(raw).max()) or 1.0  # fourth powers of errors may be no numbers
+    variance = (error / unit) ** 2
     both = variance[:, 1:] + variance[:, :-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         parts = (variance**2 / freedom)[:, 1:] + (variance**2 / freedom)[:, :-1]
         df = np.where(parts > 0, both**2 / parts, 1e9)
-        z = np.where(both > 0, step / np.sqrt(both), np.sign(step) * np.inf)
+        z = np.where(both > 0, step / unit / np.sqrt(both), np.sign(step) * np.inf)
     z = np.where((step == 0) | ~np.isfinite(both), 0.0, z)
     chance = student.cdf(z, np.maximum(np.nan_to_num(df, nan=1.0), 1.0)) if exact is None else exact
     i, d = divmod(int(chance.argmin()), z.shape[1])
@@ -453,7 +478,7 @@ def _rises(
     if not np.isfinite(both).any():
         return th.RISING_LOG.unchecked("no two neighbouring gaps have two events each")
     usable = np.isfinite(both)
-    seen = float(np.median(np.sqrt(both[usable])))
+    seen = unit * float(np.median(np.sqrt(both[usable])))
     needed = (student.isf(LEVEL / z.size, float(np.median(df[usable]))) + 1.3) * seen
     return th.RISING_LOG.tested(
         p,

@@ -17,6 +17,7 @@ from whp.bandits._recovering_bandits.curves import (
     fallen,
     falls,
     myopic_rate,
+    named_curves,
     rate_of,
     static_arms,
 )
@@ -294,7 +295,7 @@ def plan_recovering(
         Share of any policy's reward that is demanded; by default halfway from what always the same
         arms earn to the upper bound.
     names : sequence of str, optional
-        Of the arms.
+        Of the arms; those of a data frame are in its first column or its index.
 
     Returns
     -------
@@ -312,7 +313,8 @@ def plan_recovering(
     >>> plan.period.tolist(), round(plan.ratio, 6)
     ([3, 3, 3], 1.0)
     """
-    R = as_curves(curves)
+    R, own = named_curves(curves)
+    names = own if names is None else names
     called = tuple(map(str, range(len(R)) if names is None else names))
     if len(called) != len(R):
         raise ValueError(f"names must have {len(R)} entries, one an arm, got {len(called)}")

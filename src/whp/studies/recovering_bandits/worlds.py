@@ -387,6 +387,26 @@ def forgotten_after_a_while(rng: Rng, strength: float) -> Instance:
     return pooled(rng, R, 4)
 
 
+@worlds.world(run=recovering_bandits, breaks=t.FLAT_LOG, strengths=(0.6, 0.2), broken_from=0.6)
+def hardly_ever_at_the_longest_gap(rng: Rng, strength: float) -> Instance:
+    """Pulled the next day or a week later, which pays more by so much; two days later five times."""
+    R = np.tile([0.2, 0.4, *(0.4 + strength * np.arange(1, 6) / 5)], (3, 1))
+    R *= rng.uniform(0.8, 1.2, (3, 1))
+    made = []
+    for i, curve in enumerate(R):
+        gaps = rng.permutation(np.repeat([1, 2, 7], (100, 5, 100)))
+        paid = curve[gaps - 1] + 0.3 * rng.standard_normal(len(gaps))
+        times = np.append(0, np.cumsum(gaps))
+        made.append(pd.DataFrame({"arm": i, "time": times, "reward": np.append(0.0, paid)}))
+    judged = judge_log(R, 1)
+
+    def truths(report: RecoveringReport) -> Truths:
+        return {"long-run-loss": judged(report)["long-run-loss"]}
+
+    table = pd.concat(made, ignore_index=True)
+    return Instance({"table": table, "K": 1, "D": 2, "resamples": 2, "rng": 0}, truths)
+
+
 def _rare(rng: Rng, value: float, strength: float) -> Instance:
     R = np.sort(rng.uniform(0.2, 0.6, (4, 3)), axis=1)
     table = events(rng, R, 300, 0.0)
