@@ -148,6 +148,52 @@ def test_an_oracle_may_use_its_memory_again(way):
     assert "void" not in verdicts(opt).values()
 
 
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["oracle", "value", "closure"])
+@pytest.mark.parametrize("rule", ["sgd", "adagrad"])
+def test_a_step_that_raises_costs_itself_alone(error, where, rule):
+    X, y = batch()
+    models = [network(), network()]
+    opts = [
+        SSO(m.parameters(), m=5, inner="gd", inner_lr=0.1, rule=rule, eta=2.0, measure=True)
+        for m in models
+    ]
+    down = {"oracle": 0, "value": 0, "closure": 0}
+
+    class Simulator:
+        L = 0.5
+
+        def ask(self, what, z):
+            if down[where] and what == where:
+                raise error
+            return oracle_of(y)(z) if what == "oracle" else oracle_of(y).value(z)
+
+        def __call__(self, z):
+            return self.ask("oracle", z)
+
+        def value(self, z):
+            return self.ask("value", z)
+
+    def forward(model):
+        down["closure"] = max(down["closure"] - 1, 0)
+        if down["closure"] == 1 and where == "closure":
+            raise error
+        return model(X)
+
+    for k in range(4):
+        opts[0].step(lambda: models[0](X), Simulator())
+        if k == 2:
+            down[where] = 6
+            with pytest.raises(error):
+                opts[1].step(lambda: forward(models[1]), Simulator())
+            down[where] = 0
+        opts[1].step(lambda: forward(models[1]), Simulator())
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert verdicts(opts[0]) == verdicts(opts[1])
+    assert [r.eta for r in opts[0].progress.records] == [r.eta for r in opts[1].progress.records]
+
+
 def test_what_differs_within_a_step_is_refused():
     X, y = batch()
     model = network()
@@ -296,6 +342,7 @@ def test_weight_decay_belongs_to_the_surrogate():
         (lambda p: SSO(p, inner="rmsprop"), "inner"),
         (lambda p: SSO(p, inner_lr=0), "inner_lr"),
         (lambda p: SSO(p, rule="newton"), "rule"),
+        (lambda p: SSO(p, inner="armijo", armijo={"beta": 1.0}), "beta of armijo"),
         (lambda p: SSO(p, schedule="cosine"), "schedule"),
         (lambda p: SSO(p, schedule="exponential"), "T must"),
         (lambda p: SSO(p, armijo={"gamma": 1.0}), "armijo"),

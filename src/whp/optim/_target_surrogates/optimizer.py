@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -173,10 +173,13 @@ class SSO(torch.optim.Optimizer):
         self.armijo = {"c": 0.1, "beta": 0.5, "expand": 1.8} | (armijo or {})
         if set(self.armijo) != {"c", "beta", "expand"}:
             raise ValueError(f"armijo must hold c, beta and expand, got {sorted(self.armijo)}")
+        for name, high in (("c", 1), ("beta", 1), ("expand", 1e3)):
+            as_real(self.armijo[name], f"{name} of armijo", low=0, high=high, open_ends=True)
         self.measure = as_bool(measure, "measure")
         self.progress = Progress(trial=rate)
         self._inner: torch.optim.Optimizer | None = None
         self._last: Tensor | None = None
+        self._penalised = 0.0  # at the end of the last step
         self._overflowed = False
         groups = list(params)
         if not groups:
@@ -240,6 +243,7 @@ class SSO(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._penalised = 0.0
         self._inner, self._last, self._overflowed = None, None, False
 
     # The method
@@ -267,6 +271,8 @@ class SSO(torch.optim.Optimizer):
             If the oracle gives infinities or NaN.
         RuntimeError
             If `closure` gives other outputs for the same parameters.
+
+        Whatever is raised, parameters and η are as they were before the step.
         """
         if oracle is None:
             raise TypeError(
@@ -334,6 +340,18 @@ class _Step:
 
     def take(self) -> StepInfo:
         """The whole step."""
+        progress, before = replace(self.opt.progress), [p.detach().clone() for p in self.params]
+        try:
+            return self._taken(before)
+        except BaseException:
+            # A simulator that is not there for once, or Ctrl-C, costs this step alone.
+            self.opt.progress = replace(progress, random=self.opt.progress.random)
+            with torch.no_grad():
+                for p, b in zip(self.params, before, strict=True):
+                    p.copy_(b)
+            raise
+
+    def _taken(self, before: list[Tensor]) -> StepInfo:
         progress = self.opt.progress
         z = self._outputs()
         self.start = start = z.detach().clone()
@@ -348,7 +366,6 @@ class _Step:
             self.eta = self._rate()
             self.rows = start.shape[0] if start.ndim else 1
             self.offset = float(self._surrogate(start).detach())
-            before = [p.detach().clone() for p in self.params]
             steps, value, self.norm2 = self._minimise(z, before)
             return self._told(steps, value)
         finally:
@@ -593,7 +610,11 @@ class _Step:
         if self.opt._last is not None:
             last = self.opt._last
             same = last.shape == self.start.shape and float((last - self.start).abs().max()) == 0
+            # Weights that the outputs do not show may have changed.
+            same &= abs(self.offset - opt._penalised) <= 64 * self.coarse * opt._penalised
         opt._last = end.clone()
+        with torch.no_grad():
+            opt._penalised = float(opt._penalty())
         progress.records.append(
             Record(
                 loss=self.loss,

@@ -841,6 +841,32 @@ def weight_decay_that_changes(rng: Rng, strength: float) -> Instance:
     return lesson(rng, "mse", steps=4, inner="gd", inner_lr=0.2, m=5, between=between)
 
 
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(100, 10))
+def weights_that_outputs_do_not_show(rng: Rng, strength: float) -> Instance:
+    """The weight of a column of zeros, which decays, is set to that before each step but the first."""
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    X[:, 3] = 0.0
+    loss, y, _ = torch_loss("mse", rng, 40)
+
+    def between(k: int, model: Any, opt: Any) -> None:
+        if k:
+            model[0].weight.data[0, 3] = strength
+
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y)] * 6,
+        "oracles": [loss_oracle(loss, y)] * 6,
+        "seed": int(rng.integers(1 << 31)),
+        "inner": "gd",
+        "inner_lr": 0.2,
+        "weight_decay": 0.5,
+        "between": between,
+    }
+    return Instance(arguments, judge_trained)
+
+
 @worlds.world(run=trained, breaks=t.SAME_ROWS)
 def layers_that_are_frozen_in_turn(rng: Rng, strength: float) -> Instance:
     """The bias alone is trained, then the rest; all of the gradient is judged."""
