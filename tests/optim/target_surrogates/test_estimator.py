@@ -111,3 +111,36 @@ def test_the_intercept_is_never_penalised():
     X = rng.normal(size=(100, 2))
     y = 1000 + X[:, 0]
     assert SSORegressor(alpha=1.0).fit(X, y).intercept_ == pytest.approx(1000, abs=1)
+
+
+@pytest.mark.parametrize(
+    "options", [{"schedule": "sqrt"}, {"rule": "adagrad", "eta": 1.0}, {"rule": "adagrad-diag"}]
+)
+def test_what_goes_over_steps_is_refused_batch_by_batch(options):
+    X, y, _ = small_problem()
+    with pytest.raises(ValueError, match="schedule must be"):
+        SSORegressor(**options).partial_fit(X, y)
+
+
+def test_classes_stay_as_at_the_first_call():
+    X, y, _ = small_problem()
+    labels = np.where(y > 0, "b", "a")
+    model = SSOClassifier().partial_fit(X, labels, classes=["a", "b"])
+    model.partial_fit(X, labels, classes=["b", "a"])
+    with pytest.raises(ValueError, match="classes must stay"):
+        model.partial_fit(X, labels, classes=["a", "b", "c"])
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="max_iter"):
+        model.set_params(max_iter=-1).fit(X, np.where(y > 0, "d", "c"))
+    assert np.array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize("shape", [(40, 1), (1, 3)])
+@pytest.mark.parametrize("unit", [0.0, 1.0])
+def test_conjugate_gradients_of_one_column_or_of_nothing(shape, unit):
+    rng = np.random.default_rng(0)
+    X, y = unit * rng.normal(size=shape), rng.normal(size=shape[0])
+    model, direct = (
+        SSORegressor(solver=s, fit_intercept=False).fit(X, y) for s in ("cg", "direct")
+    )
+    assert model.coef_ == pytest.approx(direct.coef_, abs=1e-8)

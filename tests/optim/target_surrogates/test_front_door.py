@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, hstack, random_array
 
 from whp.certificate import Verdict
 from whp.optim import target_surrogates
@@ -155,11 +155,29 @@ def test_sparse_tables_are_fitted_as_dense_ones():
         assert sparse.intercept == pytest.approx(dense.intercept, abs=1e-6)
 
 
+@pytest.mark.parametrize("rows", [100, 20_000])
+def test_constant_columns_of_sparse_tables_are_free_at_any_size(rows):
+    first = random_array((rows, 1), density=0.3, rng=np.random.default_rng(0))
+    rest = csr_array((rows, 600))
+    X = hstack([np.ones((rows, 1)), first, rest], format="csr")
+    fit = target_surrogates(
+        X, 1000 + first.toarray()[:, 0], alpha=1.0, max_iter=2, compare=False, measure=False
+    )
+    assert fit.intercept == pytest.approx(1000, abs=1)
+
+
 def test_labels_that_are_missing_are_no_class():
     X = np.random.default_rng(0).normal(size=(4, 1))
     for y in (["a", None, "b", "a"], np.array(["a", np.nan, "b", "a"], dtype=object)):
         with pytest.raises(ValueError, match="y has 1 missing values of 4; leave these rows out"):
             target_surrogates(X, y)
+
+
+@pytest.mark.parametrize("kind", ["boolean", "string", "category"])
+def test_missing_labels_of_pandas_are_named(kind):
+    values = [True, None, False] if kind == "boolean" else ["a", None, "b"]
+    with pytest.raises(ValueError, match="1 missing values of 3"):
+        target_surrogates(np.eye(3), pd.Series(values, dtype=kind))
 
 
 def test_whole_numbers_are_numbers_unless_said():

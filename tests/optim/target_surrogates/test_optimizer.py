@@ -111,6 +111,89 @@ def test_dropout_masks_stay_within_a_step_and_go_on_between():
     assert not torch.equal(first[0], second[0])
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+@pytest.mark.parametrize("measure", [False, True])
+def test_an_oracle_that_draws_goes_on_drawing(rate, measure):
+    X, _ = batch()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(rate), nn.Linear(8, 1))
+    drawn = []
+
+    def oracle(z):
+        noise = torch.randn_like(z)
+        drawn.append(float(noise[0]))
+        return ((z + noise) ** 2).sum() / 2, z + noise
+
+    opt = SSO(model.parameters(), eta=1.0, m=3, measure=measure)
+    for _ in range(3):
+        opt.step(lambda: model(X), oracle)
+    assert len(set(drawn)) == len(drawn) >= 3
+
+
+@pytest.mark.parametrize("way", ["in place", "one array"])
+def test_an_oracle_may_use_its_memory_again(way):
+    X, y = regression()
+    model = nn.Linear(5, 1)
+    memory = np.empty(tuple(y.shape), dtype=np.float32)
+
+    def oracle(z):
+        z = z.numpy()
+        off = np.subtract(z, y.numpy(), out=z if way == "in place" else memory)
+        return np.square(off).sum() / 2, off
+
+    oracle.L = 1.0
+    opt = SSO(model.parameters(), m=10, inner="lbfgs", measure=True)
+    for _ in range(4):
+        opt.step(lambda: model(X), oracle)
+    assert "void" not in verdicts(opt).values()
+
+
+@pytest.mark.parametrize("error", [TimeoutError, KeyboardInterrupt])
+@pytest.mark.parametrize("where", ["oracle", "value", "closure"])
+@pytest.mark.parametrize("rule", ["sgd", "adagrad"])
+def test_a_step_that_raises_costs_itself_alone(error, where, rule):
+    X, y = batch()
+    models = [network(), network()]
+    opts = [
+        SSO(m.parameters(), m=5, inner="gd", inner_lr=0.1, rule=rule, eta=2.0, measure=True)
+        for m in models
+    ]
+    down = {"oracle": 0, "value": 0, "closure": 0}
+
+    class Simulator:
+        L = 0.5
+
+        def ask(self, what, z):
+            if down[where] and what == where:
+                raise error
+            return oracle_of(y)(z) if what == "oracle" else oracle_of(y).value(z)
+
+        def __call__(self, z):
+            return self.ask("oracle", z)
+
+        def value(self, z):
+            return self.ask("value", z)
+
+    def forward(model):
+        down["closure"] = max(down["closure"] - 1, 0)
+        if down["closure"] == 1 and where == "closure":
+            raise error
+        return model(X)
+
+    for k in range(4):
+        opts[0].step(lambda: models[0](X), Simulator())
+        if k == 2:
+            down[where] = 6
+            with pytest.raises(error):
+                opts[1].step(lambda: forward(models[1]), Simulator())
+            down[where] = 0
+        opts[1].step(lambda: forward(models[1]), Simulator())
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert verdicts(opts[0]) == verdicts(opts[1])
+    assert [r.eta for r in opts[0].progress.records] == [r.eta for r in opts[1].progress.records]
+
+
 def test_what_differs_within_a_step_is_refused():
     X, y = batch()
     model = network()
@@ -137,6 +220,31 @@ def test_bad_oracles_are_named(oracle, error, named):
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("L", [float("nan"), float("inf"), -1.0])
+def test_an_l_that_is_none_is_named(L):
+    X, y = regression()
+    model = nn.Linear(5, 1)
+
+    def oracle(z):
+        return ((z - y) ** 2).sum() / 2, z - y
+
+    oracle.L = L
+    with pytest.raises(ValueError, match="L of the oracle"):
+        SSO(model.parameters()).step(lambda: model(X), oracle)
+
+
+def test_nothing_asked_about_and_nothing_to_train_are_named():
+    X, y = regression()
+    model = nn.Linear(5, 1)
+    opt = SSO(model.parameters())
+    with pytest.raises(ValueError, match="at least one row"):
+        opt.step(lambda: model(X[:0]), loss_oracle(nn.MSELoss(reduction="sum"), y[:0]))
+    assert not opt.progress.records
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter requires"):
+        opt.step(lambda: model(X), loss_oracle(nn.MSELoss(reduction="sum"), y))
+
+
 def test_infinities_in_the_inner_loop_are_undone():
     X, y = batch()
     model = network()
@@ -146,6 +254,29 @@ def test_infinities_in_the_inner_loop_are_undone():
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert opt.inner_lr < 9e5
     assert info.surrogate <= info.loss + 1e-5
+
+
+def test_a_search_below_rounding_does_not_stall_later_steps():
+    torch.manual_seed(0)
+    model = nn.Linear(20, 1)
+    X, y = torch.randn(100, 20), (torch.randn(100, 1) > 0) * 1.0
+    oracle = loss_oracle(nn.BCEWithLogitsLoss(reduction="sum"), y)
+    opt = SSO(model.parameters(), m=100, inner="armijo")
+    infos = [opt.step(lambda: model(X), oracle) for _ in range(12)]
+    best = nn.Linear(20, 1)
+    best.load_state_dict(model.state_dict())
+    full = torch.optim.LBFGS(best.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        full.zero_grad()
+        loss = oracle.loss(best(X), y)
+        loss.backward()
+        return loss
+
+    full.step(closure)
+    assert infos[-1].loss == pytest.approx(closure().item(), rel=1e-4)
+    assert infos[-1].n_forward < 40  # at the optimum the search ends soon
+    assert opt.progress.trial > 1e-3
 
 
 def test_steps_that_would_be_worse_than_none_are_not_taken():
@@ -177,6 +308,20 @@ def test_saving_and_resuming():
         SSO(network().parameters(), inner="armijo").load_state_dict(state)
 
 
+def test_a_state_that_is_not_whole_changes_nothing():
+    X, y = batch()
+    model = network()
+    opt = SSO(model.parameters(), m=3)
+    opt.step(lambda: model(X), oracle_of(y))
+    state = opt.state_dict()
+    state["surrogates"]["records"][0]["unknown"] = 1.0
+    fresh = SSO(model.parameters(), m=3)
+    with pytest.raises(TypeError):
+        fresh.load_state_dict(state)
+    assert not fresh.state
+    assert not fresh.progress.records
+
+
 def test_weight_decay_belongs_to_the_surrogate():
     X, y = batch()
     norms = []
@@ -197,6 +342,7 @@ def test_weight_decay_belongs_to_the_surrogate():
         (lambda p: SSO(p, inner="rmsprop"), "inner"),
         (lambda p: SSO(p, inner_lr=0), "inner_lr"),
         (lambda p: SSO(p, rule="newton"), "rule"),
+        (lambda p: SSO(p, inner="armijo", armijo={"beta": 1.0}), "beta of armijo"),
         (lambda p: SSO(p, schedule="cosine"), "schedule"),
         (lambda p: SSO(p, schedule="exponential"), "T must"),
         (lambda p: SSO(p, armijo={"gamma": 1.0}), "armijo"),
@@ -258,6 +404,56 @@ def test_a_group_that_is_added_is_trained_and_decays_by_itself():
 
 
 @pytest.mark.parametrize(
+    ("inner", "group", "named"),
+    [
+        ("adam", {"lr": -1.0}, "lr of a group"),
+        ("adam", {"weight_decay": -0.1}, "weight_decay of a group"),
+        ("adam", {"betas": (0.5, 0.5)}, "betas is not used"),
+        ("gd", {"maximize": True}, "maximize is not used"),
+        ("armijo", {"lr": 0.0}, "lr must be the same"),
+        ("lbfgs", {"lr": 0.0}, "lr must be the same"),
+    ],
+)
+def test_what_a_group_cannot_have_is_refused(inner, group, named):
+    model = network()
+    opt = SSO(model[0].parameters(), inner=inner)
+    with pytest.raises(ValueError, match=named):
+        opt.add_param_group({"params": model[2].parameters(), **group})
+    assert len(opt.param_groups) == 1  # as before
+    X, y = batch()
+    assert opt.step(lambda: model(X), oracle_of(y)).n_oracle == 1
+    with pytest.raises(ValueError, match=named):
+        SSO(
+            [{"params": model[0].parameters()}, {"params": model[2].parameters(), **group}],
+            inner=inner,
+        )
+
+
+def test_a_decay_below_zero_is_refused_at_the_step():
+    X, y = batch()
+    model = network()
+    opt = SSO(model.parameters())
+    opt.param_groups[0]["weight_decay"] = -0.1
+    with pytest.raises(ValueError, match="weight_decay of a group"):
+        opt.step(lambda: model(X), oracle_of(y))
+
+
+@pytest.mark.parametrize("inner", ["adam", "gd", "armijo", "lbfgs"])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_complex_parameters_with_real_outputs(inner, decay):
+    torch.manual_seed(0)
+    W = nn.Parameter(torch.randn(4, 1, dtype=torch.complex64))
+    X, y = torch.randn(30, 4, dtype=torch.complex64), torch.randn(30, 1)
+    opt = SSO([W], m=10, inner=inner, inner_lr=0.01, weight_decay=decay, measure=True)
+    oracle = loss_oracle(nn.MSELoss(reduction="sum"), y)
+    losses = [opt.step(lambda: (X @ W).real, oracle).loss for _ in range(4)]
+    assert losses[-1] < losses[0]
+    assert "void" not in verdicts(opt).values()
+    with pytest.raises(TypeError, match="real outputs"):
+        opt.step(lambda: X @ W, oracle)
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5),
@@ -303,6 +499,25 @@ def test_grad_scaler_steps_it_and_sees_overflow(cleared):
     scaler.step(opt, lambda: 1e3 * model(X), oracle_of(y))
     scaler.update()
     assert scaler.get_scale() < 3e38  # told at the call after the one that overflowed
+
+
+@pytest.mark.parametrize("inner", ["adam", "armijo", "lbfgs"])
+@pytest.mark.parametrize("cleared", [False, True])
+def test_training_goes_on_after_an_overflow(inner, cleared):
+    X, y = regression()
+    model = nn.Linear(5, 1)
+    opt = SSO(model.parameters(), m=5, inner=inner, inner_lr=0.05, measure=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=3e38)
+    scaler.scale(torch.zeros(()))
+    oracle, kept = loss_oracle(nn.MSELoss(reduction="sum"), y), []
+    for _ in range(40):
+        if cleared:
+            opt.zero_grad()
+        kept.append(scaler.step(opt, lambda: 100 * model(X), oracle).kept)
+        scaler.update()
+        assert "void" not in verdicts(opt).values()  # of steps that overflowed as well
+    assert not all(kept)
+    assert scaler.get_scale() > 1e20 or inner == "lbfgs"
 
 
 def test_a_closure_by_name_as_lightning_hands_it_over():

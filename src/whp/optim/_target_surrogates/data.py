@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import issparse
 
 from whp.conditions import finite_scale
@@ -22,15 +23,10 @@ def as_design(X: Any) -> tuple[Any, tuple[str, ...], np.ndarray]:
             raise ValueError(f"X must be 2-dimensional and not empty, got shape {A.shape}")
         if not np.isfinite(A.data).all():
             raise ValueError("X must be finite, got NaN or infinity")
-        first = A[[0]].toarray()[0]
-        same = abs(A - np.ones((A.shape[0], 1)) * first) if A.shape[0] * A.shape[1] < 1e7 else None
-        flat = (
-            np.asarray(same.max(axis=0)).ravel() == 0
-            if same is not None
-            else np.zeros(A.shape[1], bool)
-        )
         check_scale(A.data, "X")
-        return A, names or tuple(f"x{j}" for j in range(A.shape[1])), flat & (first != 0)
+        least, most = (np.ravel(end(axis=0).toarray()) for end in (A.min, A.max))
+        constant = (least == most) & (most != 0)
+        return A, names or tuple(f"x{j}" for j in range(A.shape[1])), constant
     A = as_matrix(X, "X", dtype=np.float64)
     check_scale(A, "X")
     constant = (A[0] == A).all(axis=0) & (A[0] != 0)
@@ -68,7 +64,7 @@ def encode_targets(y: Any, n: int, loss: str) -> tuple[np.ndarray, str, np.ndarr
         if wanted == "poisson" and (numbers < 0).any():
             raise ValueError("y must be at least 0 for loss='poisson'")
         return numbers, wanted, None
-    missing = sum(v is None or v != v for v in entries)
+    missing = int(pd.isna(values).sum())
     if missing:
         raise ValueError(
             f"y has {missing:,} missing values of {n:,}; leave these rows out, they are no class"

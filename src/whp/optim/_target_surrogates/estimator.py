@@ -89,6 +89,11 @@ class _Linear(BaseEstimator):
         )
         if not once:
             return settings
+        if settings.schedule != "constant" or settings.rule in ("adagrad", "adagrad-diag"):
+            raise ValueError(
+                "schedule must be 'constant' and rule not adagrad for partial_fit: steps of one call "
+                "know nothing of those before"
+            )
         whole = {"batch_size": None, "projection": "full", "batches": "independent"}
         return Settings(**{**vars(settings), **whole})
 
@@ -223,8 +228,7 @@ class SSOClassifier(ClassifierMixin, _Linear):
         same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr")
         check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        self._fit(X, y, None)
+        self._fit(X, y, np.unique(y), None)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> SSOClassifier:
@@ -232,27 +236,32 @@ class SSOClassifier(ClassifierMixin, _Linear):
         again = hasattr(self, "_theta")
         same_order(X=X, y=y)
         X, y = validate_data(self, X, y, dtype=np.float64, accept_sparse="csr", reset=not again)
-        if not again:
-            if classes is None:
-                raise ValueError("classes must be passed on the first call to partial_fit")
-            self.classes_ = np.unique(classes)
-        if not np.isin(y, self.classes_).all():
-            raise ValueError(f"y must hold classes among {self.classes_.tolist()}")
-        self._fit(X, y, again)
+        if not again and classes is None:
+            raise ValueError("classes must be passed on the first call to partial_fit")
+        every = self.classes_ if classes is None else np.unique(classes)
+        if again and not np.array_equal(every, self.classes_):
+            raise ValueError(
+                f"classes must stay as at the first call, {self.classes_.tolist()}, got "
+                f"{every.tolist()}"
+            )
+        if not np.isin(y, every).all():
+            raise ValueError(f"y must hold classes among {every.tolist()}")
+        self._fit(X, y, every, again)
         return self
 
-    def _fit(self, X: Any, y: Any, again: bool | None) -> None:
+    def _fit(self, X: Any, y: Any, classes: np.ndarray, again: bool | None) -> None:
         as_choice(self.loss, "loss", ("auto", "logistic", "softmax"))
-        C = len(self.classes_)
+        C = len(classes)
         if C < 2:
             raise ValueError("y must hold at least two classes, got one class")
         if self.loss == "logistic" and C > 2:
             raise ValueError(f"y must hold two classes for loss='logistic', got {C}")
-        codes = np.searchsorted(self.classes_, y)
+        codes = np.searchsorted(classes, y)
         if C == 2:
             self._run(X, codes.astype(np.float64), "logistic", 1, again)
         else:
             self._run(X, codes, "softmax", C, again)
+        self.classes_ = classes  # as late as the rest, so that a call that fails changes nothing
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits: (n,) for two classes, else (n, C)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -24,6 +24,8 @@ RULES = ("sgd", "sls", "adagrad")
 SCHEDULES = ("constant", "sqrt", "exponential")
 SAME = 1e-4  # of the outputs' norm, by which a second pass may differ from the first
 SLACK = 1e-9
+ARMIJO_TRIES = 1000
+IGNORED = ("betas", "eps", "amsgrad", "maximize", "momentum", "dampening", "nesterov")
 SETTINGS = ("eta", "m", "inner", "rule", "schedule", "T", "tol", "armijo", "measure", "progress")
 
 
@@ -171,10 +173,14 @@ class SSO(torch.optim.Optimizer):
         self.armijo = {"c": 0.1, "beta": 0.5, "expand": 1.8} | (armijo or {})
         if set(self.armijo) != {"c", "beta", "expand"}:
             raise ValueError(f"armijo must hold c, beta and expand, got {sorted(self.armijo)}")
+        for name, high in (("c", 1), ("beta", 1), ("expand", 1e3)):
+            as_real(self.armijo[name], f"{name} of armijo", low=0, high=high, open_ends=True)
         self.measure = as_bool(measure, "measure")
         self.progress = Progress(trial=rate)
         self._inner: torch.optim.Optimizer | None = None
         self._last: Tensor | None = None
+        self._penalised = 0.0  # at the end of the last step
+        self._overflowed = False
         groups = list(params)
         if not groups:
             raise ValueError("params must hold at least one tensor that requires a gradient")
@@ -193,15 +199,26 @@ class SSO(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters, with an ``lr`` and a ``weight_decay`` of their own if wanted."""
+        unused = sorted(set(param_group) & set(IGNORED))
+        if unused:
+            raise ValueError(f"a group has lr and weight_decay of its own, {unused[0]} is not used")
         super().add_param_group(param_group)
+        try:
+            _check_groups(self.param_groups, self.inner)
+        except (TypeError, ValueError):
+            self.param_groups.pop()
+            raise
         self._inner = None
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop gradients; one of zeros stays, since GradScaler asks for some before each step."""
+        """Drop gradients but for one, since GradScaler asks for some before each step.
+
+        It is of zeros, or infinite after an overflow that GradScaler is still to see.
+        """
         super().zero_grad(set_to_none)
         least = min(self._trained(), key=Tensor.numel, default=None)
-        if least is not None and least.grad is None:
-            least.grad = torch.zeros_like(least)
+        if least is not None and (least.grad is None or self._overflowed):
+            least.grad = torch.full_like(least, math.inf if self._overflowed else 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Parameter groups, moments of the inner optimizer, and what the certificates rest on."""
@@ -213,9 +230,10 @@ class SSO(torch.optim.Optimizer):
         own = dict(state_dict.get("surrogates", {}))
         if own.pop("inner", None) != self.inner:
             raise ValueError("state belongs to another inner optimizer")
-        super().load_state_dict(state_dict)
         records = [Record(**r) for r in own.pop("records")]
-        self.progress = Progress(**{**own, "records": records, "loaded": True})
+        progress = Progress(**{**own, "records": records, "loaded": True})
+        super().load_state_dict(state_dict)
+        self.progress = progress
         self._inner, self._last = None, None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -225,7 +243,8 @@ class SSO(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._inner, self._last = None, None
+        self._penalised = 0.0
+        self._inner, self._last, self._overflowed = None, None, False
 
     # The method
 
@@ -246,11 +265,14 @@ class SSO(torch.optim.Optimizer):
         TypeError
             If there is no oracle, or it answers with something else than a loss and a gradient.
         ValueError
-            If the gradient has another shape than z, or η can neither be known nor searched.
+            If the gradient has another shape than z, η can neither be known nor searched, or there
+            are no rows or nothing to train.
         FloatingPointError
             If the oracle gives infinities or NaN.
         RuntimeError
             If `closure` gives other outputs for the same parameters.
+
+        Whatever is raised, parameters and η are as they were before the step.
         """
         if oracle is None:
             raise TypeError(
@@ -280,7 +302,7 @@ class SSO(torch.optim.Optimizer):
 
     def _penalty(self) -> Tensor | float:
         return sum(
-            g["weight_decay"] / 2 * p.square().sum()
+            g["weight_decay"] / 2 * p.abs().square().sum()
             for g in self.param_groups
             if g["weight_decay"]
             for p in g["params"]
@@ -311,25 +333,44 @@ class _Step:
         scale = getattr(opt, "grad_scale", None)
         self.scale = 1.0 if scale is None else float(scale)
         self.latest = torch.empty(0)
+        opt._overflowed = False
+        if not self.params:
+            raise ValueError("no parameter requires a gradient any more")
+        _check_groups(opt.param_groups, opt.inner)
 
     def take(self) -> StepInfo:
         """The whole step."""
+        progress, before = replace(self.opt.progress), [p.detach().clone() for p in self.params]
+        try:
+            return self._taken(before)
+        except BaseException:
+            # A simulator that is not there for once, or Ctrl-C, costs this step alone.
+            self.opt.progress = replace(progress, random=self.opt.progress.random)
+            with torch.no_grad():
+                for p, b in zip(self.params, before, strict=True):
+                    p.copy_(b)
+            raise
+
+    def _taken(self, before: list[Tensor]) -> StepInfo:
         progress = self.opt.progress
         z = self._outputs()
         self.start = start = z.detach().clone()
-        after = _random_states(self.params)
-        progress.random = not _same_states(self.random, after)
+        if not z.numel():
+            raise ValueError("closure must give outputs of at least one row")
+        # Where the numbers that others draw, the oracle above all, go on.
+        self.outside = _random_states(self.params)
+        progress.random = not _same_states(self.random, self.outside)
         try:
             self._deterministic()
             self.loss, self.G = self._asked(start)
             self.eta = self._rate()
             self.rows = start.shape[0] if start.ndim else 1
             self.offset = float(self._surrogate(start).detach())
-            before = [p.detach().clone() for p in self.params]
             steps, value, self.norm2 = self._minimise(z, before)
             return self._told(steps, value)
         finally:
-            _restore(after)
+            if progress.random:
+                _restore(self.outside)
 
     def _outputs(self) -> Tensor:
         if self.opt.progress.random:
@@ -337,7 +378,11 @@ class _Step:
         z = self.closure()
         if not isinstance(z, Tensor):
             raise TypeError(f"closure must give a tensor of outputs, got {type(z).__name__}")
+        if z.is_complex():
+            raise TypeError("closure must give real outputs; take torch.view_as_real")
         self.counts.forward += 1
+        # Gradients are as coarse as outputs and parameters, whatever the outputs are turned into.
+        self.coarse = max(torch.finfo(t.dtype).eps for t in (z, *self.params))
         # Sums of squares overflow in half precision.
         self.latest = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
         return self.latest
@@ -351,8 +396,17 @@ class _Step:
                     "layers within a step"
                 )
 
+    def _ask(self, what: Callable[[Tensor], Any], z: Tensor) -> Any:
+        """What the oracle says of z, which it may change; what it draws at random goes on."""
+        if not self.opt.progress.random:
+            return what(z.clone())
+        _restore(self.outside)
+        answer = what(z.clone())
+        self.outside = _random_states(self.params)
+        return answer
+
     def _asked(self, z: Tensor) -> tuple[float, Tensor]:
-        answer = self.oracle(z.clone())
+        answer = self._ask(self.oracle, z)
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TypeError("oracle must return (loss, gradient)")
         loss, G = float(answer[0]), torch.as_tensor(answer[1])
@@ -360,7 +414,7 @@ class _Step:
             raise ValueError(f"grad_z has shape {tuple(G.shape)}, expected {tuple(z.shape)}")
         coarse = [t.dtype for t in (z, G) if t.dtype.is_floating_point]
         self.unit = max(torch.finfo(kind).eps for kind in coarse)
-        G = G.detach().to(z)
+        G = G.detach().to(z, copy=True)  # an oracle may use its memory again
         self.long = float(G.norm())
         if not math.isfinite(loss) or not math.isfinite(self.long):
             raise FloatingPointError(f"the oracle is not finite at step {self.opt.progress.t + 1}")
@@ -369,12 +423,14 @@ class _Step:
     def _value(self, z: Tensor) -> float:
         self.counts.values += 1
         value = getattr(self.oracle, "value", None)
-        return float(value(z) if value is not None else self.oracle(z)[0])
+        if value is not None:
+            return float(self._ask(value, z))
+        return float(self._ask(self.oracle, z)[0])
 
     def _rate(self) -> float:
         opt, progress = self.opt, self.opt.progress
         L = getattr(self.oracle, "L", None)
-        self.L = None if L is None else float(L)
+        self.L = None if L is None else as_real(float(L), "L of the oracle", low=0, high=1e300)
         unknown = opt.rule == "sgd" and opt.eta is None and self.L is None
         search = opt.rule == "sls" or unknown
         if search and getattr(self.oracle, "value", None) is None:
@@ -422,8 +478,10 @@ class _Step:
                 norm2 = norm**2 if k == 0 else norm2
                 if norm <= self.opt.tol or not grads:
                     break
-                s = self._inner(grads, s)
-                steps, final = k + 1, float(s.detach())
+                ended = self._inner(grads, s)
+                if ended is None:
+                    break
+                s, steps, final = ended, k + 1, float(ended.detach())
                 if not math.isfinite(final):
                     self.restarts += 1
                     self._reset(before)
@@ -453,36 +511,44 @@ class _Step:
             torch.zeros_like(p) if g is None else g for g, p in zip(found, self.params, strict=True)
         ]
         if self.scale != 1:
-            if not math.isfinite(float(nn.utils.get_total_norm(grads))):
-                for p, g in zip(self.params, grads, strict=True):
-                    p.grad = g  # where GradScaler sees it at its next step
+            for p, g in zip(self.params, grads, strict=True):
+                p.grad = g  # where GradScaler sees at its next step what overflowed
+            if not all(bool(g.isfinite().all()) for g in grads):
+                self.opt._overflowed = True
                 return []
             grads = [g / self.scale for g in grads]
         return grads
 
-    def _inner(self, grads: list[Tensor], s: Tensor) -> Tensor:
-        """One inner step, and the surrogate after it with its graph."""
+    def _inner(self, grads: list[Tensor], s: Tensor) -> Tensor | None:
+        """One inner step, and the surrogate after it with its graph; None where a search finds none."""
         if self.opt.inner in ("adam", "gd"):
             for p, g in zip(self.params, grads, strict=True):
                 p.grad = g
             self.opt._optimizer().step()
             return self._surrogate(self._outputs())
         c, beta, expand = (self.opt.armijo[k] for k in ("c", "beta", "expand"))
-        size = sum(float(g.square().sum()) for g in grads)
+        size = sum(float(g.abs().square().sum()) for g in grads)
         here, progress = float(s.detach()), self.opt.progress
         base = [p.detach().clone() for p in self.params]
-        found, tries = s, 0
-        while tries == 0 or (
-            tries < 100 and not float(found.detach()) <= here - c * progress.trial * size
-        ):
-            progress.trial *= beta if tries else 1.0
+        # Steps that promise less than rounding are no steps; to shrink on would stall all later ones.
+        terms = float((self.G.abs() * self.start.abs()).sum()) / self.rows
+        least, trial = self.unit * (abs(here) + terms), progress.trial
+        for _ in range(ARMIJO_TRIES):
             with torch.no_grad():
                 for p, b, g in zip(self.params, base, grads, strict=True):
-                    p.copy_(b - progress.trial * g)
+                    p.copy_(b - trial * g)
             found = self._surrogate(self._outputs())
-            tries += 1
-        progress.trial *= expand
-        return found
+            if float(found.detach()) <= here - c * trial * size:
+                progress.trial = trial * expand
+                return found
+            trial *= beta
+            if trial * size <= least:
+                break
+        with torch.no_grad():
+            for p, b in zip(self.params, base, strict=True):
+                p.copy_(b)
+            self._outputs()
+        return None
 
     def _lbfgs(self) -> tuple[int, float]:
         optimizer = torch.optim.LBFGS(
@@ -529,8 +595,10 @@ class _Step:
         radius = 16 * self.unit * (abs(self.loss) + terms + bent)
         if opt.measure:
             after = self._value(end)
-            radius += 16 * self.unit * abs(after) if math.isfinite(after) else 0.0
-            if step > 0 and math.isfinite(after):
+            if not math.isfinite(after):
+                after, bend = math.inf, math.inf  # as no loss with an L is
+            elif step > 0:
+                radius += 16 * self.unit * abs(after)
                 bend = max(abs(after - self.loss - linear) - 2 * radius, 0.0) * 2 / step**2
             if progress.t == 0:
                 bend = max(bend, self._probed())
@@ -542,7 +610,11 @@ class _Step:
         if self.opt._last is not None:
             last = self.opt._last
             same = last.shape == self.start.shape and float((last - self.start).abs().max()) == 0
+            # Weights that the outputs do not show may have changed.
+            same &= abs(self.offset - opt._penalised) <= 64 * self.coarse * opt._penalised
         opt._last = end.clone()
+        with torch.no_grad():
+            opt._penalised = float(opt._penalty())
         progress.records.append(
             Record(
                 loss=self.loss,
@@ -560,7 +632,7 @@ class _Step:
                 share=max(fell - 2 * radius, 0.0) / squared if squared > 0 else 0.0,
                 penalty=self.rows * self.offset,
                 same=same,
-                unit=self.unit,
+                unit=max(self.unit, self.coarse),
                 trained=self.trained,
             )
         )
@@ -594,6 +666,15 @@ class _Step:
             off = abs(high - low - expected) - 32 * self.unit * (terms + abs(expected))
             least = max(least, off / size) if math.isfinite(off) and size > 0 else least
         return least
+
+
+def _check_groups(groups: list[dict[str, Any]], inner: str) -> None:
+    """Rates and weight decay must be numbers that are used; a negative decay has no least value."""
+    for g in groups:
+        as_real(float(g["lr"]), "lr of a group", low=0, high=1e6)
+        as_real(float(g["weight_decay"]), "weight_decay of a group", low=0, high=1e9)
+    if inner in ("armijo", "lbfgs") and len({float(g["lr"]) for g in groups}) > 1:
+        raise ValueError(f"lr must be the same in all groups for inner={inner!r}, which searches")
 
 
 def _which(groups: list[dict[str, Any]]) -> str:

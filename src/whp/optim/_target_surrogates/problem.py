@@ -133,6 +133,8 @@ class LinearProblem:
             return float(np.linalg.norm(R, 2) ** 2) if R.size else 0.0
         if self.solver == "direct":
             return float(np.linalg.eigvalsh(self.H)[-1])
+        if 1 in self.X.shape or not self.scale.any():  # one singular value, or none but 0
+            return float(np.square(self.scale).sum())
         from scipy.sparse.linalg import svds
 
         return float(svds(self.X.astype(np.float64), k=1, return_singular_vectors=False)[0] ** 2)

@@ -29,7 +29,8 @@ class Record:
     bend : float
         The least L with which the measured values agree; 0 where none were measured.
     same : bool or None
-        Whether the outputs were those that the step before ended with; None where that is not known.
+        Whether outputs and penalty were those that the step before ended with; None where that is
+        not known.
     unit : float
         Of rounding.
     trained : str
@@ -130,7 +131,8 @@ def _same(records: list[Record]) -> Answer:
     wrong = [i + 2 for i, r in enumerate(later) if r.same is False]
     if wrong:
         return th.SAME_ROWS.check(
-            False, f"step {wrong[0]} began with other outputs than step {wrong[0] - 1} ended with"
+            False,
+            f"step {wrong[0]} began with other outputs or weights than step {wrong[0] - 1} ended with",
         )
     for i, (a, b) in enumerate(zip(records, later, strict=False)):
         if a.after is not None and abs(a.after - b.loss) > 2 * (a.rounding + b.rounding):

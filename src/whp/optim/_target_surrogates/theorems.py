@@ -210,16 +210,17 @@ def descent(
     """The least gradient, against what all the steps together must have brought."""
     if not len(s.loss):
         raise ValueError("no step was made")
-    at = int(np.argmin(s.gradient))
+    at, finite = int(np.argmin(s.gradient)), s.gradient[np.isfinite(s.gradient)]
     total = float(s.share.sum())
     room = float(s.loss[0] + s.rounding[0]) + s.penalty - lower
     bound = descent_bound(max(room, 0.0), total)
-    rounding = float(s.gradient_rounding[at])
+    # Gradients that overflowed, by the scale of a GradScaler, are not known.
+    rounding = float(s.gradient_rounding[at]) if len(finite) else 0.0
     return DESCENT(
         bound=bound * EDGE + 2 * rounding,
         confidence=1.0,
-        trivial=float(s.gradient[0]),
-        measured=exact(float(s.gradient[at]), rounding),
+        trivial=float(finite[0]) if len(finite) else math.inf,
+        measured=exact(float(s.gradient[at]), rounding) if len(finite) else None,
         answers=answers,
         inputs={
             "steps": len(s.loss),

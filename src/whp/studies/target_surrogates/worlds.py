@@ -502,12 +502,16 @@ def trained(
     outputs: int = 1,
     seed: int = 0,
     double: bool = True,
+    wide: bool = False,
     lower: float = 0.0,
     rows: list[slice] | None = None,
     between: Callable[[int, Any, Any], None] | None = None,
     **options: Any,
 ) -> Trained:
-    """A loop with SSO; `losses` say at each step what the loss of outputs is, `oracles` what is told."""
+    """A loop with SSO; `losses` say at each step what the loss of outputs is, `oracles` what is told.
+
+    Outputs of single precision are turned into double ones if `wide`.
+    """
     import torch
     from torch import nn
 
@@ -537,7 +541,7 @@ def trained(
         decay = len(x) * opt.param_groups[0]["weight_decay"]
         pulled = [g + decay * p.detach() for g, p in zip(slopes, every.values(), strict=True)]
         least = min(least, sum(float(g.square().sum()) for g in pulled))
-        info = opt.step(lambda x=x: model(x), oracle)
+        info = opt.step(lambda x=x: model(x).double() if wide else model(x), oracle)
         with torch.no_grad():
             ended = {name: p.double() for name, p in model.named_parameters()}
             after = float(loss(torch.func.functional_call(model, ended, (x.double(),))))
@@ -628,6 +632,50 @@ def single_precision(rng: Rng, strength: float) -> Instance:
     return lesson(rng, "bce", hidden=8, double=False)
 
 
+@worlds.world(run=trained)
+def outputs_finer_than_the_parameters(rng: Rng, strength: float) -> Instance:
+    """Double outputs of a float32 layer that fits them exactly in one step, so that the bound is attained."""
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((6, 10)).astype(np.float32)
+    loss, y, _ = torch_loss("mse", rng, 6)
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y)],
+        "oracles": [loss_oracle(loss, y)],
+        "seed": int(rng.integers(1 << 31)),
+        "double": False,
+        "wide": True,
+        "inner": "lbfgs",
+        "m": 200,
+        "tol": 1e-12,
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, strengths=(0, 1))
+def an_oracle_that_uses_memory_again(rng: Rng, strength: float) -> Instance:
+    """It subtracts targets from the outputs in place, or (1) answers with the same array each time."""
+    import torch
+
+    X, y = rng.standard_normal((40, 4)), torch.as_tensor(3 * rng.standard_normal((40, 1)))
+    memory = torch.empty_like(y)
+
+    def oracle(z: Any) -> Any:
+        off = torch.sub(z, y, out=memory) if strength else z.sub_(y)
+        return (off**2).sum() / 2, off
+
+    oracle.L = 1.0  # type: ignore[attr-defined]
+    arguments = {
+        "X": X,
+        "losses": [lambda z: ((z - y) ** 2).sum() / 2] * 4,
+        "oracles": [oracle] * 4,
+        "seed": int(rng.integers(1 << 31)),
+        "inner": "lbfgs",
+    }
+    return Instance(arguments, judge_trained)
+
+
 @worlds.world(run=trained, breaks=t.STEP, strengths=(4, 2, 1.01))
 def long_steps_of_torch(rng: Rng, strength: float) -> Instance:
     """η is so many times 1/L of a loss that is known."""
@@ -694,6 +742,33 @@ def absolute_errors(rng: Rng, strength: float) -> Instance:
         "oracles": [loss_oracle(loss, y, L=2.0 if strength else None)] * 4,
         "eta": 0.5,
         "seed": int(rng.integers(1 << 31)),
+    }
+    return Instance(arguments, judge_trained)
+
+
+@worlds.world(run=trained, breaks=t.SMOOTH, strengths=(0, 1))
+def a_loss_that_is_not_everywhere(rng: Rng, strength: float) -> Instance:
+    """Its value is NaN, or (1) infinite, where outputs leave the place where they began."""
+    import torch
+
+    X = rng.standard_normal((40, 4))
+    loss, y, _ = torch_loss("mse", rng, 40)
+    none, first = torch.tensor((np.nan, np.inf)[int(strength)]).double(), []
+
+    def value(z: Any) -> Any:
+        first.append(z.detach().clone())
+        return loss(z, y) if float((z - first[0]).abs().max()) < 0.01 else none
+
+    def oracle(z: Any) -> Any:
+        return value(z), 2 * (z - y)
+
+    oracle.L = 2.0  # type: ignore[attr-defined]
+    arguments = {
+        "X": X,
+        "losses": [value],
+        "oracles": [oracle],
+        "seed": int(rng.integers(1 << 31)),
+        "inner": "lbfgs",
     }
     return Instance(arguments, judge_trained)
 
@@ -766,6 +841,32 @@ def weight_decay_that_changes(rng: Rng, strength: float) -> Instance:
     return lesson(rng, "mse", steps=4, inner="gd", inner_lr=0.2, m=5, between=between)
 
 
+@worlds.world(run=trained, breaks=t.SAME_ROWS, strengths=(100, 10))
+def weights_that_outputs_do_not_show(rng: Rng, strength: float) -> Instance:
+    """The weight of a column of zeros, which decays, is set to that before each step but the first."""
+    from whp.optim import loss_oracle
+
+    X = rng.standard_normal((40, 4))
+    X[:, 3] = 0.0
+    loss, y, _ = torch_loss("mse", rng, 40)
+
+    def between(k: int, model: Any, opt: Any) -> None:
+        if k:
+            model[0].weight.data[0, 3] = strength
+
+    arguments = {
+        "X": X,
+        "losses": [lambda z: loss(z, y)] * 6,
+        "oracles": [loss_oracle(loss, y)] * 6,
+        "seed": int(rng.integers(1 << 31)),
+        "inner": "gd",
+        "inner_lr": 0.2,
+        "weight_decay": 0.5,
+        "between": between,
+    }
+    return Instance(arguments, judge_trained)
+
+
 @worlds.world(run=trained, breaks=t.SAME_ROWS)
 def layers_that_are_frozen_in_turn(rng: Rng, strength: float) -> Instance:
     """The bias alone is trained, then the rest; all of the gradient is judged."""
@@ -804,6 +905,16 @@ def lowered(rng: Rng, less: Callable[[float], float], steps: int = 3) -> Instanc
 def a_loss_below_zero(rng: Rng, strength: float) -> Instance:
     """The loss is that many times its scale below what it is said to be."""
     return lowered(rng, lambda first: strength * first)
+
+
+@worlds.world(run=trained, breaks=t.LOWER, strengths=(3.0, 0.3), refuses=(ValueError,))
+def a_decay_that_pushes_away(rng: Rng, strength: float) -> Instance:
+    """Weight decay is less than zero by so much, set before the first step: loss and penalty have no least."""
+
+    def between(k: int, model: Any, opt: Any) -> None:
+        opt.param_groups[0]["weight_decay"] = -strength
+
+    return lesson(rng, "mse", steps=4, inner="gd", inner_lr=0.2, m=5, between=between)
 
 
 @worlds.world(run=trained, breaks=t.LOWER, strengths=(0.9, 0.1), noticeable=False)
