@@ -1,4 +1,5 @@
 import copy
+import pickle
 import warnings
 from contextlib import nullcontext
 
@@ -205,3 +206,43 @@ def test_it_compiles_for_torch_export():
     )
     z, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     torch.testing.assert_close(exported.module()(z, y), CompSumLoss(2.0)(z, y))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ignored_entries_may_hold_anything(scores, smoothing):
+    z, y = scores
+    z, y = z.clone(), y.clone()
+    z[1], y[1] = torch.nan, -100
+    found = CompSumLoss(label_smoothing=smoothing)(z, y)
+    expected = torch.nn.functional.cross_entropy(z, y, label_smoothing=smoothing)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_shares_are_those_of_the_labels_that_count():
+    z = torch.tensor([[60.0, 0], [60, 0], [0, 0], [0, 0]])
+    loss = CompSumLoss(0.5)
+    loss(z, torch.tensor([1, 1, -100, -100]))
+    assert loss.clamped == 1
+    loss = CompSumLoss(0.5, label_smoothing=0.1)
+    loss(z[:2], torch.tensor([0, 1]))
+    assert loss.clamped == 0.5
+    sure = (20 * torch.eye(1000)[:8]).requires_grad_()
+    CompSumLoss(2.0, label_smoothing=0.1)(sure, torch.arange(8))  # no warning: no label is dead
+    with pytest.warns(UserWarning, match="100% of the labels"):
+        CompSumLoss(2.0)(sure, torch.tensor([9, 9, 9, *[-100] * 5]))
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_gradients_of_each_example_leave_the_loss_as_it_was(scores, tau):
+    z, y = scores
+    loss = CompSumLoss(tau)
+
+    def one(a, b):
+        return loss(a[None], b[None])
+
+    found = torch.func.vmap(torch.func.grad(one))(z.detach(), y)
+    for i in range(len(z)):
+        a = z[i].detach().clone().requires_grad_()
+        (expected,) = torch.autograd.grad(one(a, y[i]), a)
+        torch.testing.assert_close(found[i], expected)
+    assert pickle.loads(pickle.dumps(loss)).tau == tau
