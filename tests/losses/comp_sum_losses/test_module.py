@@ -246,3 +246,26 @@ def test_gradients_of_each_example_leave_the_loss_as_it_was(scores, tau):
         (expected,) = torch.autograd.grad(one(a, y[i]), a)
         torch.testing.assert_close(found[i], expected)
     assert pickle.loads(pickle.dumps(loss)).tau == tau
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("tau", [*TAUS, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_gradients_are_right_in_any_precision(scores, dtype, tau, smoothing):
+    """As p^(τ−1)(softmax − onehot) in float64: of typical logits, and of some below the floor."""
+    z = scores[0].to(dtype)
+    z[:4] *= 10
+    y, eye = scores[1], torch.eye(7, dtype=torch.float64)
+    share = (1 - smoothing) * eye[y] + smoothing / 7
+    log_p = z.double().log_softmax(dim=1)
+    floor = 1e-12
+    if dtype == torch.float16 and tau < 1:
+        floor = max(floor, 1e4 ** (1 / (tau - 1)))
+    slope = log_p.exp().clamp(min=floor if tau < 1 else 0.0) ** (tau - 1)
+    expected = share * slope
+    expected = log_p.exp() * expected.sum(dim=1, keepdim=True) - expected
+    a = z.clone().requires_grad_()
+    CompSumLoss(tau, label_smoothing=smoothing, reduction="sum")(a, y).backward()
+    size = expected.abs().max(dim=1, keepdim=True).values
+    off = (a.grad.double() - expected).abs() / size.clamp(min=1e-2)
+    assert off.max() < {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]

@@ -132,10 +132,10 @@ class CompSumLoss(nn.Module):
             inside = log_p.clamp(min=least)
             if not is_functorch_wrapped_tensor(log_p):  # which must not outlive its transform
                 self.clamped = _share(log_p < least, labels)
-            # expm1 at the floor, then its tangent
-            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * (
-                inside - log_p
-            )
+            # expm1 down to the floor, then its tangent. The two share no entry: a slope of 1e12 that is
+            # added and taken off again leaves nothing of the gradient in float32.
+            beyond = functional.relu(least - log_p)
+            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * beyond
         looked = tau >= 2 and not self._warned and log_p.device.type == "cpu"
         looked = looked and log_p.requires_grad and not is_functorch_wrapped_tensor(log_p)
         if looked and not torch.compiler.is_compiling():
