@@ -269,3 +269,18 @@ def test_gradients_are_right_in_any_precision(scores, dtype, tau, smoothing):
     size = expected.abs().max(dim=1, keepdim=True).values
     off = (a.grad.double() - expected).abs() / size.clamp(min=1e-2)
     assert off.max() < {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_it_compiles_in_one_graph(scores, tau):
+    torch.compiler.reset()
+    z, y = scores
+    grads = []
+    for loss in (
+        CompSumLoss(tau),
+        torch.compile(CompSumLoss(tau), fullgraph=True, backend="eager"),
+    ):
+        a = z.float().requires_grad_()
+        loss(a, y).backward()
+        grads.append(a.grad)
+    torch.testing.assert_close(*grads)

@@ -125,6 +125,8 @@ class AdvCompSumLoss(nn.Module):
     Mao, Mohri, Zhong 2023, Section 5 (ADV-COMP-SUM).
     """
 
+    _warned = False
+
     def __init__(
         self,
         radius: float,
@@ -154,7 +156,6 @@ class AdvCompSumLoss(nn.Module):
         self.box = box
         self.reduction = as_choice(reduction, "reduction", ("mean", "sum", "none"))
         self.clean = CompSumLoss(tau, reduction="none")
-        self._warned = False
 
     def extra_repr(self) -> str:
         """Ball and weights."""

@@ -130,15 +130,14 @@ class CompSumLoss(nn.Module):
             floor = max(self.floor, STEEPEST ** (1 / (tau - 1))) if half else self.floor
             least = math.log(floor)
             inside = log_p.clamp(min=least)
-            if not is_functorch_wrapped_tensor(log_p):  # which must not outlive its transform
+            if _lasts(log_p):
                 self.clamped = _share(log_p < least, labels)
             # expm1 down to the floor, then its tangent. The two share no entry: a slope of 1e12 that is
             # added and taken off again leaves nothing of the gradient in float32.
             beyond = functional.relu(least - log_p)
             return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * beyond
         looked = tau >= 2 and not self._warned and log_p.device.type == "cpu"
-        looked = looked and log_p.requires_grad and not is_functorch_wrapped_tensor(log_p)
-        if looked and not torch.compiler.is_compiling():
+        if looked and log_p.requires_grad and not torch.compiler.is_compiling() and _lasts(log_p):
             dead = _share(log_p < math.log(DEAD), labels)
             if dead > 0.5:
                 self._warned = True
@@ -181,6 +180,11 @@ class CompSumLoss(nn.Module):
         if self.reduction == "none":
             return losses
         return losses.sum() if self.reduction == "sum" else losses.sum() / count
+
+
+def _lasts(value: Tensor) -> bool:
+    """Whether a tensor may outlive the call: one of `torch.func` ends with its transform."""
+    return torch.compiler.is_compiling() or not is_functorch_wrapped_tensor(value)
 
 
 def _share(flags: Tensor, labels: Tensor) -> Tensor:
