@@ -372,11 +372,12 @@ def half_precision_at_its_end(rng: Rng, strength: float) -> Instance:
     import torch
     from torch import nn
 
-    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)).eval()
+    first, last = nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)
+    model = nn.Sequential(first, last).eval()
     X = rng.uniform(0.8, 1.25, (100, 1))
     with torch.no_grad():
-        model[0].weight.fill_(5e4)
-        model[1].weight.copy_(torch.tensor([[0.5], [1.0]]))
+        first.weight.fill_(5e4)
+        last.weight.copy_(torch.tensor([[0.5], [1.0]]))
         model.half()
         reached = model(torch.from_numpy(X + strength).half()).numpy()
     here = float((reached.argmax(axis=1) == 0).mean())
