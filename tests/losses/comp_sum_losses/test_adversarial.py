@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -132,3 +134,21 @@ def test_it_computes_where_the_model_is(norm):
     criterion = AdvCompSumLoss(0.1, norm=norm, steps=2)
     criterion.to("meta")(away, x, y).backward()
     assert all(p.grad.device.type == "meta" for p in away.parameters())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_inputs_outside_the_box_are_told_and_stay_in_the_ball(norm):
+    torch.manual_seed(0)
+    x, y = torch.randn(16, 6), torch.randint(0, 3, (16,))
+    inner, seen = nn.Linear(6, 3), []
+    model = nn.Sequential(nn.Identity(), inner)
+    model[0].register_forward_hook(lambda module, given, out: seen.append(out.detach().clone()))
+    with pytest.warns(UserWarning, match=r"outside box=\(0.0, 1.0\)"):
+        AdvCompSumLoss(0.1, norm=norm)(model, x, y)
+    size = (seen[-1] - x).abs().amax(1) if norm == "linf" else (seen[-1] - x).norm(dim=1)
+    assert size.max() <= 0.1 * (1 + 1e-5)
+    assert size.max() > 0.05
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        AdvCompSumLoss(0.1, norm=norm, box=None)(model, x, y)
+        AdvCompSumLoss(0.1, norm=norm)(model, torch.rand(16, 6), y)

@@ -161,3 +161,14 @@ def test_scores_that_tie_by_themselves_are_no_copies(kind):
     assert len(np.unique(given, axis=0)) < 2900
     found = comp_sum_losses(given, y, noise=0.2, y_clean=clean, from_probs=True)
     assert found.certificates[0].verdict is not Verdict.VOID
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e160, 1e300])
+def test_copies_are_the_same_in_any_unit(scale):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(500, 3))
+    y = rng.integers(0, 3, 500)
+    z[0, 1] = -np.inf
+    assert evidence.independent(Rows(scale * z, y), True).status == Status.UNCHECKED
+    z[:50], y[:50] = z[50:100], y[50:100]
+    assert evidence.independent(Rows(scale * z, y), True).status == Status.VIOLATED

@@ -1,4 +1,5 @@
 import copy
+import pickle
 import warnings
 from contextlib import nullcontext
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from whp.datasets import images
 from whp.losses import CompSumLoss, comp_sum, comp_sum_loss
+from whp.losses._comp_sum_losses import module
 
 
 @pytest.fixture(scope="module")
@@ -205,3 +207,79 @@ def test_it_compiles_for_torch_export():
     )
     z, y = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
     torch.testing.assert_close(exported.module()(z, y), CompSumLoss(2.0)(z, y))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ignored_entries_may_hold_anything(scores, smoothing):
+    z, y = scores
+    z, y = z.clone(), y.clone()
+    z[1], y[1] = torch.nan, -100
+    found = CompSumLoss(label_smoothing=smoothing)(z, y)
+    expected = torch.nn.functional.cross_entropy(z, y, label_smoothing=smoothing)
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_shares_are_those_of_the_labels_that_count():
+    z = torch.tensor([[60.0, 0], [60, 0], [0, 0], [0, 0]])
+    loss = CompSumLoss(0.5)
+    loss(z, torch.tensor([1, 1, -100, -100]))
+    assert loss.clamped == 1
+    loss = CompSumLoss(0.5, label_smoothing=0.1)
+    loss(z[:2], torch.tensor([0, 1]))
+    assert loss.clamped == 0.5
+    sure = (20 * torch.eye(1000)[:8]).requires_grad_()
+    CompSumLoss(2.0, label_smoothing=0.1)(sure, torch.arange(8))  # no warning: no label is dead
+    with pytest.warns(UserWarning, match="100% of the labels"):
+        CompSumLoss(2.0)(sure, torch.tensor([9, 9, 9, *[-100] * 5]))
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_gradients_of_each_example_leave_the_loss_as_it_was(scores, tau):
+    z, y = scores
+    loss = CompSumLoss(tau)
+
+    def one(a, b):
+        return loss(a[None], b[None])
+
+    found = torch.func.vmap(torch.func.grad(one))(z.detach(), y)
+    for i in range(len(z)):
+        a = z[i].detach().clone().requires_grad_()
+        (expected,) = torch.autograd.grad(one(a, y[i]), a)
+        torch.testing.assert_close(found[i], expected)
+    assert pickle.loads(pickle.dumps(loss)).tau == tau
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("tau", [*TAUS, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_gradients_are_right_in_any_precision(scores, dtype, tau, smoothing):
+    """As p^(τ−1)(softmax − onehot) in float64: of typical logits, and of some below the floor."""
+    z = scores[0].to(dtype)
+    z[:4] *= 10
+    y, eye = scores[1], torch.eye(7, dtype=torch.float64)
+    share = (1 - smoothing) * eye[y] + smoothing / 7
+    log_p = z.double().log_softmax(dim=1)
+    floor = 1e-12
+    if dtype == torch.float16 and tau < 1:
+        floor = max(floor, 1e4 ** (1 / (tau - 1)))
+    slope = log_p.exp().clamp(min=floor if tau < 1 else 0.0) ** (tau - 1)
+    expected = share * slope
+    expected = log_p.exp() * expected.sum(dim=1, keepdim=True) - expected
+    a = z.clone().requires_grad_()
+    CompSumLoss(tau, label_smoothing=smoothing, reduction="sum")(a, y).backward()
+    size = expected.abs().max(dim=1, keepdim=True).values
+    off = (a.grad.double() - expected).abs() / size.clamp(min=1e-2)
+    assert off.max() < {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]
+
+
+@pytest.mark.parametrize("tau", [0.5, 2.0])
+def test_what_torch_compile_cannot_trace_is_not_called(scores, tau, monkeypatch):
+    """The types that tests check at run time cannot be traced themselves, so that nothing is compiled here."""
+
+    def untraceable(value):
+        raise AssertionError
+
+    monkeypatch.setattr(module, "is_functorch_wrapped_tensor", untraceable)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    z, y = scores
+    CompSumLoss(tau)(z.float().requires_grad_(), y).backward()

@@ -359,3 +359,50 @@ def test_an_attack_stays_in_the_ball_where_float32_is_coarse(norm):
     found = Network(model, rows, np.zeros(20, dtype=int), 0.04, norm, None, 0)
     far = found._inside(found.x + 0.0625)
     assert torch.equal(far, found.x)
+
+
+def test_beyond_the_range_of_the_network_nothing_is_proven():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)).eval()
+    with torch.no_grad():
+        model[0].weight.fill_(5e4)
+        model[1].weight.copy_(torch.tensor([[0.5], [1.0]]))
+    X, y = np.linspace(0.5, 1.2, 50)[:, None], np.ones(50, int)
+    assert robust_error_bound(model, X, y, 0.25, rng=0, steps=2).counted == 0  # float32 has room
+    found = robust_error_bound(model.half(), X, y, 0.25, rng=0, steps=2)
+    wrong = model(torch.from_numpy(X + 0.25).half()).detach().numpy().argmax(axis=1) == 0
+    assert 0 < wrong.mean() <= found.counted < 1
+    with pytest.raises(ValueError, match="not finite, first in row 49"):
+        robust_error_bound(model, X + 0.12, y, 0.0, rng=0)
+    deep = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 2)).double().eval()
+    with torch.no_grad():
+        for v in deep.parameters():
+            v.fill_(1e200 if v.ndim == 2 else 0.0)
+    assert robust_error_bound(deep, 0 * X, y * 0, 0.1, rng=0, steps=2).counted == 1
+
+
+def test_what_an_attack_needs_is_named():
+    class Frozen(nn.Module):
+        @torch.no_grad()
+        def forward(self, x):
+            return torch.cat([x, -x], dim=1)
+
+    X, y = np.linspace(-1, 1, 20)[:, None], np.zeros(20, int)
+    with pytest.raises(ValueError, match="without a gradient"):
+        robust_error_bound(Frozen(), X, y, 0.1, sup="pgd", rng=0)
+    with pytest.raises(ValueError, match="a logit a class"):
+        robust_error_bound(nn.Linear(1, 1), X, y, 0.1, sup="pgd", rng=0)
+    model = nn.Sequential(nn.Linear(1, 2)).eval()
+    outside = robust_error_bound(model, X, y, 0.1, rng=0)
+    with torch.inference_mode():
+        assert robust_error_bound(model, X, y, 0.1, rng=0).attacked == outside.attacked
+
+
+def test_the_ball_is_that_of_the_rows_as_given():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(3, 2)).to(torch.bfloat16).eval()
+    X, y = torch.from_numpy(rng.uniform(0.5, 1, (200, 3))), torch.zeros(200, dtype=torch.long)
+    low, high = intervals.margins(model, X, y, 2e-3, None)  # half a step of bfloat16 there
+    for _ in range(50):
+        z = model((X + 2e-3 * torch.from_numpy(rng.choice([-1, 1], X.shape))).bfloat16()).double()
+        margin = z[:, :1] - z[:, 1:]
+        assert ((low <= margin) & (margin <= high)).all()

@@ -109,3 +109,43 @@ def test_the_table_may_be_chosen_from():
     for _, row in found.table.iterrows():
         limit = alone.bounds(float(row["tau"]), 0.05 / 14, "paper")["excess_limit"]
         assert row["excess_limit"] == pytest.approx(limit)
+
+
+def test_a_rate_estimated_from_the_rows_is_as_uncertain_as_they_are():
+    """The model errs always and by a hair, where the theorem has no room, and the loss no variance."""
+    n, false = 20_000, 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        clean = rng.integers(0, 2, n)
+        y = np.where(rng.random(n) < 0.35, 1 - clean, clean)
+        z = 1e-9 * np.eye(2)[1 - clean]
+        rows = Rows(z, y, noise=float((y != clean).mean()), y_clean=clean)
+        assert rows.estimated
+        found = rows.bounds(1.0, 0.05, "paper")
+        false += min(found["bound"], found["elementary"]) < 0.3
+        for interval in (rows.measured(0.95), rows.counted(0.95)):
+            assert interval.low <= interval.value <= interval.high
+            false += not interval.low <= 0.3 <= interval.high
+    assert false <= 6  # 16 without its limits, of the bound alone
+    assert not Rows(z, y, noise=0.33, y_clean=clean).estimated
+    assert not Rows(z, y, noise=rows.noise).estimated
+
+
+def test_groups_of_unequal_size_keep_the_rate_between_its_limits():
+    rng = np.random.default_rng(0)
+    groups = np.repeat([0, 1, 2], [2, 2, 2000])
+    clean = rng.integers(0, 3, len(groups))
+    y = np.where(groups < 2, clean, (clean + (rng.random(len(groups)) < 0.3)) % 3)
+    z = np.eye(3)[clean] + 0.1 * rng.normal(size=(len(groups), 3))
+    noise = float((y != clean).mean())
+    rows = Rows(z, y, noise=noise, y_clean=clean, groups=groups)
+    least, most = rows.rates(0.95)
+    assert 0 <= least <= noise <= most
+    assert rows.bounds(1.0, 0.05, "paper")["bound"] == 1
+
+
+def test_a_tiny_rate_that_no_label_shows():
+    y = np.arange(60) % 3
+    rows = Rows(np.eye(3)[y], y, noise=1e-300, y_clean=y)
+    for tau in (0.0, 1.0, 1.7, 2.0):
+        assert 0 <= rows.bounds(tau, 0.05, "paper")["elementary"] <= 1

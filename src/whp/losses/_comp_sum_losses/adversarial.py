@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -59,7 +60,10 @@ def ascend(
             delta = delta * (radius / delta.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(
                 max=1
             ).view(flat)
-        return (x + delta).clamp(*box) if box else x + delta
+        if box is None:
+            return x + delta
+        # Inputs that lie outside the box are no further from it: clamping alone leaves the ball.
+        return torch.minimum(torch.maximum(x + delta, x.clamp(max=box[0])), x.clamp(min=box[1]))
 
     draw = torch.rand if norm == "linf" else torch.randn
     start = draw(x.shape, generator=generator, dtype=x.dtype, device=x.device)
@@ -70,7 +74,10 @@ def ascend(
     for _ in range(steps):
         moved = moved.detach().requires_grad_(True)
         with torch.enable_grad():
-            (slope,) = torch.autograd.grad(gain(model(moved.clone())), moved)
+            gained = gain(model(moved.clone()))
+        if not gained.requires_grad:
+            raise ValueError("model gives logits without a gradient, which an attack needs")
+        (slope,) = torch.autograd.grad(gained, moved)
         if norm == "linf":
             step = slope.sign()
         else:
@@ -103,7 +110,8 @@ class AdvCompSumLoss(nn.Module):
     step_size : float, optional
         Their size, by default radius/4.
     box : (float, float) or None
-        Least and largest value of inputs; attacks stay inside.
+        Least and largest value of inputs; attacks stay inside. None or the box in the units of x, if
+        these are normalised: a warning is given once on the CPU if x lies outside.
     reduction : {"mean", "sum", "none"}
         What is made of the losses.
 
@@ -116,6 +124,8 @@ class AdvCompSumLoss(nn.Module):
     ----------
     Mao, Mohri, Zhong 2023, Section 5 (ADV-COMP-SUM).
     """
+
+    _warned = False
 
     def __init__(
         self,
@@ -161,6 +171,7 @@ class AdvCompSumLoss(nn.Module):
                 f"y must hold {len(x)} class numbers, got shape {tuple(y.shape)} of {y.dtype}"
             )
         y = y.long()
+        self._look(x)
         with evaluated(model):
             with torch.no_grad():
                 here = _margins(model(x.clone()), y)
@@ -178,6 +189,21 @@ class AdvCompSumLoss(nn.Module):
         moved = _margins(model(far), y) - _margins(z, y)
         losses = self.clean(z / self.rho, y) + self.nu * (moved.square().sum(dim=1) + 1e-12).sqrt()
         return losses if self.reduction == "none" else getattr(losses, self.reduction)()
+
+    def _look(self, x: Tensor) -> None:
+        """Warn once of inputs outside the box, where attacks have little room or none."""
+        looked = self.box is not None and not self._warned and x.device.type == "cpu"
+        if not looked or not x.numel() or torch.compiler.is_compiling():
+            return
+        assert self.box is not None
+        least, most = float(x.detach().min()), float(x.detach().max())
+        if least < self.box[0] or most > self.box[1]:
+            self._warned = True
+            warnings.warn(
+                f"inputs lie in {least:.3g} to {most:.3g}, outside box={self.box}, where attacks "
+                "cannot go: give the box in the units of x, or None",
+                stacklevel=4,
+            )
 
 
 def _wide(z: Tensor) -> Tensor:

@@ -40,8 +40,9 @@ def independent(rows: Rows, distinct: bool) -> Answer:
     one = rows.once()
     if not distinct:
         return INDEPENDENT.unchecked("equal rows are said to be no copies")
-    z = one.logits - one.logits.max(axis=1, keepdims=True)
-    z = np.where(np.isneginf(z), -1e3, z)
+    z = one.logits / (np.abs(one.logits[np.isfinite(one.logits)]).max() or 1.0)  # of any unit
+    z = z - z.max(axis=1, keepdims=True)
+    z = np.where(np.isneginf(z), -100.0, z)
     # Scores of two classes lie on a line, where neighbours are near by chance.
     within = min(1e-6, 1e-3 / len(z)) if rows.n_classes == 2 else 1e-6
     # Scores that are rounded, saturated or shares of votes tie by themselves; copies tie in numbers
@@ -242,6 +243,8 @@ def _flips(rows: Rows) -> Answer:
     if p < LEVEL:
         learnt = " (a model that learnt these very labels errs where they are wrong)"
         return SOURCE.check(False, evidence + learnt)
+    if rows.estimated:
+        evidence += "; the rate is what these flips say, and as uncertain as they are"
     own = "; the model says y_clean in every row, which is no news of it" if not wrong.any() else ""
     return SOURCE.unchecked(
         f"{evidence}; labels' noise may depend on the input otherwise, and y_clean on the model{own}"

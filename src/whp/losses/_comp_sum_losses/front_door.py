@@ -166,7 +166,8 @@ def comp_sum_losses(
         The dial of the loss: 0 sum-exponential, 1 cross-entropy, 1 to 2 generalised cross-entropy, 2
         mean absolute error.
     noise : float, optional
-        Probability with which a certain label was replaced by another, uniformly chosen.
+        Probability with which a certain label was replaced by another, uniformly chosen. One that is
+        what `y` and `y_clean` say is as uncertain as they are, which the bounds allow for.
     floor : float, optional
         Share of the uniform distribution that is mixed into softmax, so that the loss is bounded;
         predictions stay. By default 0.001 or, with `noise`, what makes the loss of certain predictions

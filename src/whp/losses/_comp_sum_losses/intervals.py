@@ -2,7 +2,7 @@
 
 Only modules that are exactly what they seem are taken: a subclass, a hook or a `forward` of one's own
 may compute something else, and is refused by name. Ends are carried in float64 and widened by what the
-network's own precision may round.
+network's own precision may round; where they leave its range, nothing is known of the row.
 """
 
 from __future__ import annotations
@@ -126,6 +126,13 @@ def _unit(model: nn.Module) -> float:
     return max(unit, 2.0**-11) if device == "cuda" and reduced and unit > 2.0**-53 else unit
 
 
+def _range(model: nn.Module) -> tuple[torch.dtype, float]:
+    """The precision in which the network is given its inputs, and the largest number it can hold."""
+    kinds = [p.dtype for p in (*model.parameters(), *model.buffers()) if p.is_floating_point()]
+    kinds = kinds or [torch.float32]
+    return kinds[0], min(torch.finfo(k).max for k in kinds)
+
+
 def _gamma(terms: float, unit: float) -> float:
     """Relative error of a sum of products of so many terms, in any order."""
     part = (terms + 2) * unit
@@ -136,19 +143,33 @@ def margins(model: nn.Module, x: Tensor, y: Tensor, radius: float, box: Any) -> 
     """Least and largest margins, label's logit less each other (n, C − 1), over the ball.
 
     If the last layer is linear it is taken together with the differences of logits, which is exact.
+    The ball is that of x as it is given; its points are rounded as the network rounds them.
     """
     layers, unit = flattened(model), _unit(model)
+    dtype, most = _range(model)
     centre = x.double()
     low, high = centre - radius, centre + radius
     if box is not None:
         low, high = low.clamp(min=box[0]), high.clamp(max=box[1])
+    low, high = low.to(dtype).double(), high.to(dtype).double()  # rounding keeps the order
+    lost = _beyond(low, high, most)
     last = layers[-1] if layers and type(layers[-1]) is nn.Linear else None
     with torch.no_grad():
         for layer in layers[:-1] if last is not None else layers:
             low, high = through(layer, low, high, unit)
+            lost |= _beyond(low, high, most)
         if last is None:
-            return _of_logits(low, high, y)
-        return _of_last(last, low, high, y, unit)
+            low, high = _of_logits(low, high, y)
+        else:
+            lost |= _beyond(*through(last, low, high, unit), most)
+            low, high = _of_last(last, low, high, y, unit)
+    lost = lost.unsqueeze(1)
+    return low.masked_fill(lost, -math.inf), high.masked_fill(lost, math.inf)
+
+
+def _beyond(low: Tensor, high: Tensor, most: float) -> Tensor:
+    """Rows of which some end is more than the network can hold, or no number."""
+    return ~((low >= -most) & (high <= most)).reshape(len(low), -1).all(dim=1)
 
 
 def _of_logits(low: Tensor, high: Tensor, y: Tensor) -> Ends:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn import functional
 
 from whp.losses._comp_sum_losses.loss import check_tau
@@ -43,7 +44,7 @@ class CompSumLoss(nn.Module):
     Attributes
     ----------
     clamped : Tensor
-        Share of the last batch's labels below `floor`, for τ < 1.
+        Share of the last batch's labels below `floor`, for τ < 1; not under `torch.func` transforms.
 
     Notes
     -----
@@ -112,14 +113,15 @@ class CompSumLoss(nn.Module):
         log_p = -functional.cross_entropy(
             z, target, ignore_index=self.ignore_index, reduction="none"
         )
-        losses = self._of_log(log_p, half=input.dtype == torch.float16)
         counted = target != self.ignore_index
+        losses = self._of_log(log_p, counted, half=input.dtype == torch.float16)
         if self.weight is None:
             return self._reduced(losses, counted.sum())
         w = _of(self.weight.to(z.dtype), target.where(counted, 0)) * counted
         return self._reduced(w * losses, w.sum())
 
-    def _of_log(self, log_p: Tensor, *, half: bool) -> Tensor:
+    def _of_log(self, log_p: Tensor, labels: Tensor, *, half: bool) -> Tensor:
+        """Losses; `labels` is how much of a label each entry is."""
         tau = self.tau
         if tau == 1:
             return -log_p
@@ -128,14 +130,15 @@ class CompSumLoss(nn.Module):
             floor = max(self.floor, STEEPEST ** (1 / (tau - 1))) if half else self.floor
             least = math.log(floor)
             inside = log_p.clamp(min=least)
-            self.clamped = (log_p.detach() < least).float().mean()
-            # expm1 at the floor, then its tangent
-            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * (
-                inside - log_p
-            )
+            if _lasts(log_p):
+                self.clamped = _share(log_p < least, labels)
+            # expm1 down to the floor, then its tangent. The two share no entry: a slope of 1e12 that is
+            # added and taken off again leaves nothing of the gradient in float32.
+            beyond = functional.relu(least - log_p)
+            return torch.expm1((tau - 1) * inside) / (1 - tau) + floor ** (tau - 1) * beyond
         looked = tau >= 2 and not self._warned and log_p.device.type == "cpu"
-        if looked and log_p.numel() and log_p.requires_grad and not torch.compiler.is_compiling():
-            dead = (log_p.detach() < math.log(DEAD)).float().mean()
+        if looked and log_p.requires_grad and not torch.compiler.is_compiling() and _lasts(log_p):
+            dead = _share(log_p < math.log(DEAD), labels)
             if dead > 0.5:
                 self._warned = True
                 warnings.warn(
@@ -149,7 +152,7 @@ class CompSumLoss(nn.Module):
         """Mean loss over labels drawn from the target's probabilities, smoothed."""
         axis = 0 if z.ndim == 1 else 1
         classes = z.shape[axis]
-        losses = self._of_log(functional.log_softmax(z, dim=axis), half=half).movedim(axis, -1)
+        log_p = functional.log_softmax(z, dim=axis).movedim(axis, -1)
         if target.is_floating_point():
             if target.shape != z.shape:
                 raise ValueError(
@@ -160,13 +163,15 @@ class CompSumLoss(nn.Module):
         else:
             counted = target != self.ignore_index
             share = functional.one_hot(target.where(counted, 0), classes).to(z.dtype)
+        labels = share if counted is None else share * counted.unsqueeze(-1)
+        losses = self._of_log(log_p, labels, half=half)
         smooth = self.label_smoothing
         share = (1 - smooth) * share + smooth / classes
         weight = None if self.weight is None else self.weight.to(z.dtype)
         found = (share * losses * (1 if weight is None else weight)).sum(dim=-1)
         if counted is None:
             return self._reduced(found, torch.tensor(found.numel()))
-        found = found * counted
+        found = found.where(counted, 0)  # as torch's, whatever stands where nothing counts
         if weight is None:
             return self._reduced(found, counted.sum())
         return self._reduced(found, (_of(weight, target.where(counted, 0)) * counted).sum())
@@ -175,6 +180,17 @@ class CompSumLoss(nn.Module):
         if self.reduction == "none":
             return losses
         return losses.sum() if self.reduction == "sum" else losses.sum() / count
+
+
+def _lasts(value: Tensor) -> bool:
+    """Whether a tensor may outlive the call: one of `torch.func` ends with its transform."""
+    return torch.compiler.is_compiling() or not is_functorch_wrapped_tensor(value)
+
+
+def _share(flags: Tensor, labels: Tensor) -> Tensor:
+    """Share of the labels that are flagged, NaN where there is none."""
+    labels = labels.detach().float()
+    return (flags * labels).sum() / labels.sum()
 
 
 def _of(weight: Tensor, target: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class Network:
         self.module, self.model, self.box = model, _Untouched(model), box
         self.norm: Norm = norm
         self.radius = float(radius)
-        self.x = torch.as_tensor(X).to(device=like.device, dtype=like.dtype)
+        self.given = torch.as_tensor(X).to(device=like.device)  # in float64: centre of the ball
+        self.x = self.given.to(like.dtype)
         self.y = torch.as_tensor(y, device=like.device)
         self.generator = torch.Generator(device=like.device).manual_seed(seed)
         with evaluated(model), torch.no_grad():
@@ -81,14 +82,23 @@ class Network:
             if not isinstance(z, Tensor) or z.ndim != 2:
                 shape = tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__
                 raise ValueError(f"model must give logits of shape (n, C), got {shape}")
+            if z.shape[1] < 2:
+                raise ValueError(
+                    "model must give a logit a class; where one logit stands for two classes, give "
+                    "the first one the logit 0"
+                )
             if int(y.max()) >= z.shape[1]:
                 raise ValueError(
                     f"y must hold whole class numbers 0 to {z.shape[1] - 1}, got {int(y.max())}"
                 )
+            if not z.isfinite().all():
+                row = int((~z.isfinite()).any(dim=1).nonzero()[0])
+                raise ValueError(f"model gives logits that are not finite, first in row {row}")
             self.here = margins(z, self.y)
 
     def _margins(self, x: Tensor) -> Tensor:
-        return margins(self.model(x), self.y)
+        """Margins; one that is no number is not the label's."""
+        return margins(self.model(x), self.y).nan_to_num(nan=-torch.inf, posinf=torch.inf)
 
     def alike(self) -> Answer:
         """Whether the model, as it is, does the same to a row always, whatever stands beside it."""
@@ -150,8 +160,8 @@ class Network:
         The last is 0 where the layers do what their types say.
         """
         with evaluated(self.module):
-            least, most = intervals.margins(self.module, self.x, self.y, self.radius, self.box)
-            low, high = intervals.margins(self.module, self.x, self.y, 0.0, None)
+            least, most = intervals.margins(self.module, self.given, self.y, self.radius, self.box)
+            low, high = intervals.margins(self.module, self.given, self.y, 0.0, None)
         here = self.here.double()
         moved = torch.maximum(here - least, most - here).clamp(min=0).norm(dim=1)
         outside = torch.maximum(low - here, here - high).clamp(min=0).max()
@@ -159,7 +169,7 @@ class Network:
 
     def _inside(self, far: Tensor) -> Tensor:
         """Points of the ball: a step that its own precision rounds out of it goes back, or is not made."""
-        x = self.x.double()
+        x = self.given
         for shrink in (0.0, 1e-6, 1e-3, 1e-1, 1.0):
             delta = far.double() - x
             if self.norm == "linf":

@@ -177,6 +177,9 @@ def robust_error_bound(
         X, labels, m = _of_network(
             model, x, y, radius, norm, box, sup, steps, restarts, int(stream.integers(2**62))
         )
+    if not np.isfinite(m.here).all():
+        row = int(np.argwhere(~np.isfinite(m.here))[0][0])
+        raise ValueError(f"model gives logits that are not finite, first in row {row}")
     n, classes = m.here.shape[0], m.here.shape[1] + 1
     if labels.max() >= classes:
         raise ValueError(f"y must hold whole class numbers 0 to {classes - 1}, got {labels.max()}")
@@ -341,6 +344,7 @@ def _of_network(
     restarts: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, _Margins]:
+    from torch import inference_mode
     from torch.nn import Module
 
     from whp.losses._comp_sum_losses.intervals import flattened
@@ -356,11 +360,16 @@ def _of_network(
         raise ValueError("norm must be 'linf' for interval arithmetic through a network")
     if sup == "interval" and isinstance(model, Module):
         flattened(model)  # names what it does not know before anything is run
-    network = Network(model, X, labels, radius, norm, box, seed)
-    alike, proven = network.alike(), sup == "interval"
-    attacked = network.attacked(steps, restarts)
+    proven = sup == "interval"
+    with inference_mode(False):  # attacks need gradients, wherever they are called
+        network = Network(model, X, labels, radius, norm, box, seed)
+        alike, attacked = network.alike(), network.attacked(steps, restarts)
+        outside = 0.0
+        if proven:
+            least, moved, outside = network.over_the_ball()
+        else:
+            least, moved = network.moved(steps)
     if proven:
-        least, moved, outside = network.over_the_ball()
         answer = t.SUP_TRUE.by_construction(
             "interval arithmetic through layers of known types, without hooks, rounding included"
         )
@@ -369,7 +378,6 @@ def _of_network(
                 False, f"intervals of radius 0 miss the model's own logits by {outside:.3g}"
             )
     else:
-        least, moved = network.moved(steps)
         least = np.minimum(least, attacked[:, None])
         answer = t.SUP_TRUE.unchecked("attacks find margins of some points of the ball, not of all")
     here = network.here.double().cpu().numpy()  # margins, counted with numpy from here on

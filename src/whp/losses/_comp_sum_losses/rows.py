@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -24,6 +24,8 @@ from whp.losses._comp_sum_losses.regret import Kind, inverse_transform
 __all__ = ["FLOOR", "Rows", "risk_limit"]
 
 FLOOR = 1e-3
+POWERS = 10  # of ½, down to FLOOR: floors of an estimated rate
+NEAR = 0.1  # standard errors from the flips, within which a rate is taken for their estimate
 
 
 def risk_limit(values: np.ndarray, width: float, delta: float) -> float:
@@ -117,8 +119,28 @@ class Rows:
             given=None if self.given is None else self.given[first],
         )
 
+    @cached_property
+    def estimated(self) -> bool:
+        """Whether `noise` is what the flips of these very rows say, and no better known than by them.
+
+        A rate that was known before comes as near to them in one run of twelve; its limits are wider
+        then, and as valid.
+        """
+        if not self.noise or self.y_clean is None:
+            return False
+        n = len(self.y)
+        off = abs(float((self.y != self.y_clean).mean()) - self.noise)
+        return off <= NEAR * math.sqrt(self.noise * (1 - self.noise) / n) + 0.5 / n
+
+    def rates(self, level: float) -> tuple[float, float]:
+        """Least and largest rate of flips: that stated, or limits around it where it was estimated."""
+        if not self.estimated:
+            return self.noise or 0.0, self.noise or 0.0
+        found = self._rate(self.y != self.y_clean, level)
+        return max(0.0, min(self.noise or 0.0, found.low)), max(self.noise or 0.0, found.high)
+
     def floors(self, tau: float) -> tuple[float, ...]:
-        """Floors that are tried, chosen without a look at the rows."""
+        """Floors that are tried, chosen without a look at the rows; see `looks`."""
         if self.floor is not None:
             return (self.floor,)
         if not self.noise or tau >= 2:
@@ -127,7 +149,14 @@ class Rows:
         odds = math.log(self.noise / (self.n_classes - 1)) - math.log1p(-self.noise)
         other = math.exp(odds / (2 - tau))  # over the share of the class itself
         best = self.n_classes * other / (1 + (self.n_classes - 1) * other)
+        if self.estimated and best > FLOOR:  # the rows have a say in it: the nearest of POWERS
+            best = 0.5 ** min(max(1, round(-math.log2(best))), POWERS)
         return (FLOOR, best) if best > FLOOR else (FLOOR,)
+
+    def looks(self, tau: float) -> int:
+        """Number of floors that may be tried, which share the failure probability."""
+        fixed = self.floor is not None or tau >= 2
+        return 1 + POWERS if self.estimated and not fixed else len(self.floors(tau))
 
     def losses(self, tau: float, floor: float) -> np.ndarray:
         """Loss of each row: over its label, or its mean over labels where their probabilities are given."""
@@ -157,9 +186,15 @@ class Rows:
         """Mean excess error of the worst predictions in these rows."""
         if self.conditional is not None:
             return float(self.units(np.ptp(self.conditional, axis=1)).mean())
-        if self.noise is not None:
-            return 1 - self.noise * self.n_classes / (self.n_classes - 1)
-        return 1.0
+        return self._left(self.noise or 0.0)
+
+    def _left(self, noise: float) -> float:
+        """Excess error of a wrong prediction, where labels are flipped at this rate."""
+        return max(0.0, 1 - noise * self.n_classes / (self.n_classes - 1))
+
+    def _part(self, level: float) -> float:
+        """Level of one of two intervals, if there is one of the rate of flips."""
+        return (1 + level) / 2 if self.estimated else level
 
     def counted(self, level: float) -> Estimate:
         """The excess error counted on observed labels: errors, less those that noise explains.
@@ -169,9 +204,15 @@ class Rows:
         """
         wrong = self.predicted != self.y
         if self.conditional is None or self.votes:
-            rate, noise = self._rate(wrong, level), self.noise or 0.0
+            part = self._part(level)
+            rate, (least, most) = self._rate(wrong, part), self.rates(part)
             return Estimate(
-                rate.value - noise, rate.low - noise, rate.high - noise, level, rate.n, rate.method
+                rate.value - (self.noise or 0.0),
+                rate.low - most,
+                rate.high - least,
+                level,
+                rate.n,
+                rate.method,
             )
         likeliest = self.conditional.argmax(axis=1) != self.y
         more, less = wrong & ~likeliest, likeliest & ~wrong
@@ -195,10 +236,16 @@ class Rows:
             return None if self.votes else self.counted(level)
         if self.noise is None or self.y_clean is None:
             return None
-        rate = self._rate(self.predicted != self.y_clean, level)
-        scale = self.worst_excess()
+        part = self._part(level)
+        rate = self._rate(self.predicted != self.y_clean, part)
+        least, most = self.rates(part)
         return Estimate(
-            scale * rate.value, scale * rate.low, scale * rate.high, level, rate.n, rate.method
+            self._left(self.noise) * rate.value,
+            self._left(most) * rate.low,
+            self._left(least) * rate.high,
+            level,
+            rate.n,
+            rate.method,
         )
 
     def error(self, level: float) -> Estimate:
@@ -213,20 +260,26 @@ class Rows:
     def bounds(self, tau: float, delta: float, kind: Kind) -> dict[str, float]:
         """Risk, least risk, the limit of their difference, and two upper bounds of the excess error.
 
-        Each of the two holds with probability 1 − delta, which the floors share.
+        Each of the two holds with probability 1 − delta, which the floors share, and with them the
+        lower limit of a rate of flips that was estimated.
         """
-        best, half = self.best(tau), float(loss_of_log(math.log(0.5), tau))
-        floors = self.floors(tau)
+        floors, looks = self.floors(tau), self.looks(tau)
+        sure = self
+        if self.estimated:
+            # Half of delta: the lower end of a two-sided interval fails with half of its own.
+            sure = replace(self, noise=self.rates(1 - delta)[0], y_clean=None)
+            delta = delta / 2
+        best, half = sure.best(tau), float(loss_of_log(math.log(0.5), tau))
         tried, simple = [], []
         for floor in floors:
             losses, largest = self.losses(tau, floor), self.largest(tau, floor)
-            limit = risk_limit(self.units(losses - best), largest, delta / len(floors))
+            limit = risk_limit(self.units(losses - best), largest, delta / looks)
             tried.append((limit, floor, float(self.units(losses).mean())))
             width = largest / half
             if self.conditional is not None:
                 width += 1 - 1 / self.n_classes
-            rest = self.units(losses / half - self.least_error())
-            simple.append(risk_limit(rest, width, delta / len(floors)))
+            rest = self.units(losses / half - sure.least_error())
+            simple.append(risk_limit(rest, width, delta / looks))
         limit, floor, risk = min(tried)
         return {
             "risk": risk,

@@ -44,7 +44,8 @@ SOURCE = Condition(
     "labels are drawn as stated: from the probabilities given, or certain but for flips to another "
     "class at the rate given, whatever the input; y_clean are the classes before, found without the "
     "model",
-    remedy="state nothing (the least risk is then taken as 0), or what the flips of y_clean say.",
+    remedy="state nothing (the least risk is then taken as 0), or what the flips of y_clean say, "
+    "y_clean beside it: the limits of a rate that was estimated from these rows are used then.",
 )
 SHARP = Condition("sharp-transformation", "no distribution has less regret than those searched")
 EVAL_MODE = Condition(

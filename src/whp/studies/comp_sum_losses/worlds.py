@@ -114,6 +114,16 @@ def always_the_wrong_one_by_a_hair(rng: Rng, strength: float) -> Instance:
     return known(rng, 8000, P, z, tau=strength, from_probs=False)
 
 
+@worlds.world(run=comp_sum_losses, strengths=(2000, 20_000))
+def rate_of_these_very_rows(rng: Rng, strength: float) -> Instance:
+    """The same theorem without room, so many rows, 35 % flipped: what y and y_clean say is given as noise."""
+    n = int(strength)
+    clean, y, said = flips(rng, n, 2, 0.35, 1.0)
+    z = 1e-6 * np.eye(2)[said] + 1e-9 * rng.normal(size=(n, 2))
+    given = {"logits": z, "y": y, "noise": float((y != clean).mean()), "y_clean": clean}
+    return Instance({**given, "from_probs": False, "distinct": False}, judge(0.3))
+
+
 @worlds.world(run=comp_sum_losses, strengths=(1, 1.7, 0.5))
 def uniform_flips(rng: Rng, strength: float) -> Instance:
     """10 classes, a fifth of the labels flipped and said so, 5 % wrong, 4,000 rows, clean labels given."""
@@ -354,6 +364,25 @@ def networks(rng: Rng, strength: float) -> Instance:
     """Linear layers; batch and layer norm; convolution and pooling (0 to 2), weights drawn."""
     kind = ("plain", "norms", "pool")[int(strength)]
     return through(rng, network(rng, kind), 0.1)
+
+
+@worlds.world(run=robust_error_bound, strengths=(0.1, 0.5))
+def half_precision_at_its_end(rng: Rng, strength: float) -> Instance:
+    """A float16 network of logits near 65,504, which steps of the strength exceed: all are infinite then."""
+    import torch
+    from torch import nn
+
+    first, last = nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False)
+    model = nn.Sequential(first, last).eval()
+    X = rng.uniform(0.8, 1.25, (100, 1))
+    with torch.no_grad():
+        first.weight.fill_(5e4)
+        last.weight.copy_(torch.tensor([[0.5], [1.0]]))
+        model.half()
+        reached = model(torch.from_numpy(X + strength).half()).numpy()
+    here = float((reached.argmax(axis=1) == 0).mean())
+    given = {"model": model, "x": X, "y": np.ones(100, int), "radius": strength, "steps": 5}
+    return Instance({**given, "rng": 0, "at_most": 0.05}, robust_judge(here, None, 0.05))
 
 
 # What is stated of the labels, broken
