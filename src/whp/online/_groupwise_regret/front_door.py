@@ -213,14 +213,13 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
     """Targets scaled to [0, 1], their range, and where that comes from."""
     if y is None:
         raise TypeError("y must be an array of numbers or of two labels, got None")
-    values = np.asarray(y)
+    values = np.asanyarray(y)  # masks are kept, to be refused
     if values.ndim == 1 and all(isinstance(v, str) for v in values.tolist()):
-        if "" in values:
-            raise ValueError(f"y must have no missing labels, row {values.tolist().index('')} has none")
-        classes = np.unique(values.astype(str))
-        if len(classes) != 2:
-            raise ValueError(f"y must be numbers or two labels, got {len(classes)} labels")
-        values = (values.astype(str) == classes[1]).astype(np.float64)
+        words = values.astype(str)
+        try:
+            values = words.astype(np.float64)  # numbers read as text
+        except ValueError:
+            values = _labels(words)
     values = as_vector(values, "y", size=T, dtype=np.float64)
     if target_range is None:
         low, high = range_of(values, "y")
@@ -235,6 +234,16 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
             f"{values[outside[0]]:g}"
         )
     return (values - low) / (high - low), (low, high), source
+
+
+def _labels(words: np.ndarray) -> np.ndarray:
+    """Whether each is the second of two labels."""
+    if len(empty := np.flatnonzero(words == "")):
+        raise ValueError(f"y must have no missing labels, row {empty[0]} has none")
+    classes = np.unique(words)
+    if len(classes) != 2:
+        raise ValueError(f"y must be numbers or two labels, got {len(classes)} labels")
+    return (words == classes[1]).astype(np.float64)
 
 
 def _curves(
