@@ -89,8 +89,11 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """Go on with more rows; `memberships` as in the first call."""
         first = not hasattr(self, "state_")
         same_order(X=X, y=y, memberships=memberships)
+        columns = list(getattr(X, "columns", ()))
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
         self._learn(X, np.asarray(y, dtype=np.float64), memberships)
+        if first and columns:
+            self._place = {name: i for i, name in enumerate(columns)}
         return self
 
     def _learn(self, X: np.ndarray, y: np.ndarray, memberships: Any) -> None:

@@ -222,8 +222,8 @@ class GroupwiseShortestPath:
         """Bound on its expectation: that of the perturbed leader, and that of the mixture."""
         T = np.maximum(self.rounds, 1)
         leader = np.array([follow_the_perturbed_leader_bound(self.n, self.K, int(t)) for t in T])
-        budget = np.log(2.5 + 1.5 * np.log1p(T))
-        mixture = np.sqrt(3 * T * (math.log(len(T)) + budget))
+        budget = 2.5 + 1.5 * np.log1p(self.rounds).mean()  # of all groups, not of this one alone
+        mixture = np.sqrt(3 * T * (math.log(len(T)) + math.log(budget)))
         return np.where(self.rounds > 0, leader + mixture, 0.0)
 
     def _runs(self, regret: Any) -> tuple[np.ndarray | None, Answer]:

@@ -104,8 +104,8 @@ SAMPLED_OWN_REGRET = OWN_REGRET.variant(conditions=(*META, COINS))
 PATH_REGRET = Theorem(
     "path-regret",
     claim="the expected cost of the group's rounds is at most that of its best path plus "
-    "3√(KT(1 + ln(n/K))) for the perturbed leader and √(3T(ln N + ln(5/2 + (3/2)ln(1 + T)))) for the "
-    "mixture",
+    "3√(KT(1 + ln(n/K))) for the perturbed leader and √(3T(ln N + ln B)) for the mixture, B = 5/2 + (3/2) "
+    "times the mean of ln(1 + T) over the groups",
     quantity="expected cost above that of the best path, in units of K edges",
     relation=AT_MOST,
     scope=ON_AVERAGE,
