@@ -173,7 +173,7 @@ def test_a_bad_table_costs_nothing():
     model = GroupwiseRegressor().fit(X, y)
     before = model.predict(X)
     for wrong in ((np.full_like(X, np.nan), y, None), (X[:, :1], y, np.full((60, 1), 2))):
-        with pytest.raises(ValueError, match="NaN|memberships|groups"):
+        with pytest.raises(ValueError, match=r"NaN|groups"):
             model.fit(*wrong)
         np.testing.assert_array_equal(model.predict(X), before)
 

@@ -89,7 +89,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """Go on with more rows; `memberships` as in the first call."""
         first = not hasattr(self, "state_")
         same_order(X=X, y=y, memberships=memberships)
-        columns = list(getattr(X, "columns", ()))
+        columns = list(X.columns) if isinstance(X, pd.DataFrame) else []
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
         self._learn(X, np.asarray(y, dtype=np.float64), memberships)
         if first and columns:

@@ -18,7 +18,7 @@ __all__ = ["EVERYONE", "features", "members"]
 
 EVERYONE = "everyone"
 EMPTY = "(empty)"  # a missing word is a category of its own
-NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 LEVELS = 20  # a numeric column with more values than this needs edges
 
 
@@ -209,7 +209,11 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
     table = table.copy()
     for c in table.columns:  # numbers in a column of objects are numbers
         if table[c].dtype == object and infer_dtype(table[c], skipna=True) in NUMBERS:
-            table[c] = table[c].astype(np.float64)
+            numbers = table[c].where(table[c].notna(), np.nan)
+            try:
+                table[c] = numbers.astype(np.float64)
+            except OverflowError as error:
+                raise ValueError(f"X must be finite, column {c!r} is too large") from error
     text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     for c in text:
         table[c] = _filled(table[c])
