@@ -75,14 +75,14 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             0/1 flags in the place of the constructor's groups; everyone is appended. Not called
             `groups`, which scikit-learn's searches hand to their splitters.
         """
-        before = vars(self).copy()
+        before = self.__dict__.copy()
         for name in ("state_", "_place"):
-            vars(self).pop(name, None)
+            self.__dict__.pop(name, None)
         try:
             return self.partial_fit(X, y, memberships)
         except BaseException:  # what was learnt outlives a bad table
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def partial_fit(self, X: Any, y: Any, memberships: Any = None) -> GroupwiseRegressor:
@@ -131,7 +131,8 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """What was learnt has the settings with which it began."""
         for name, began in self._settings.items():
             now = getattr(self, name)
-            if now is not began and not np.array_equal(now, began):
+            lists = type(now) is type(began) is list
+            if now is not began and not (now == began if lists else np.array_equal(now, began)):
                 raise ValueError(
                     f"{name} must stay {began!r}, with which learning began, got {now!r}; "
                     "fit starts anew"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -235,7 +235,7 @@ class GroupwiseShortestPath:
             regret = list(regret)
         if len(regret) and all(isinstance(r, GroupwiseShortestPath) for r in regret):
             differ = sum(not self._saw_the_same(r) for r in regret)
-            again = len(regret) - len(_distinct(regret))
+            again = len(regret) - len(_distinct(list(regret)))
             same = th.SAME_COSTS.check(
                 differ + again == 0,
                 f"{differ} of {len(regret)} runs had other edges, rounds or total costs, {again} the "
@@ -312,7 +312,7 @@ class GroupwiseShortestPath:
         return tuple(made)
 
 
-def _distinct(runs: Sequence[GroupwiseShortestPath]) -> set[Any]:
+def _distinct(runs: list[Any]) -> set[Any]:
     """What tells coins apart: the states in which their source began and ended.
 
     One source may have served several runs in turn, each with numbers of its own.
