@@ -139,3 +139,55 @@ def test_a_first_call_that_fails_leaves_nothing():
     model.learn_one({"b": 1.0}, 0.5)
     with pytest.raises(ValueError, match="groups must hold numbers"):
         GroupwiseRegressor(groups=["a"]).fit(np.ones((3, 1)), [1.0, 2.0, 3.0])
+
+
+def test_rows_keep_the_groups_and_settings_with_which_learning_began():
+    """Flags of fewer groups, and rows without their 1, were read beyond their ends."""
+    row = {"a": 0.1, "b": 0.2}
+    model = GroupwiseRegressor(target_range=(0, 1))
+    model.learn_one(row, 0.5, memberships={"g": 1, "h": 0})
+    for call in (lambda: model.learn_one(row, 0.5), lambda: model.predict_one(row)):
+        with pytest.raises(ValueError, match="memberships must be of the groups"):
+            call()
+    model = GroupwiseRegressor([0], target_range=(0, 1))
+    row = {"a": 0.0, "b": 1.0}
+    model.learn_one(row, 0.5)
+    for changed in ({"fit_intercept": False}, {"groups": [1]}):
+        before = model.get_params(deep=False)
+        model.set_params(**changed)
+        for call in (
+            lambda: model.learn_one(row, 0.5),
+            lambda: model.predict_one(row),
+            lambda: model.predict(np.array([[0.0, 1.0]])),
+        ):
+            with pytest.raises(ValueError, match="must stay"):
+                call()
+        model.set_params(**before)
+    model.groups.append(1)
+    with pytest.raises(ValueError, match="groups must stay"):
+        model.learn_one(row, 0.5)
+
+
+def test_a_bad_table_costs_nothing():
+    X, y, _ = stream(T=60)
+    model = GroupwiseRegressor().fit(X, y)
+    before = model.predict(X)
+    for wrong in ((np.full_like(X, np.nan), y, None), (X[:, :1], y, np.full((60, 1), 2))):
+        with pytest.raises(ValueError, match=r"NaN|groups"):
+            model.fit(*wrong)
+        np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_constant_targets_of_any_size():
+    X, _, _ = stream(T=60)
+    assert (GroupwiseRegressor().fit(X, np.full(60, 1e17)).predict(X) >= 1e17).all()
+    with pytest.raises(ValueError, match="y must span a finite range"):
+        GroupwiseRegressor().fit(X, np.where(X[:, 0] > 0.5, 1.5e308, -1.5e308))
+
+
+def test_columns_named_by_numbers_keep_their_places():
+    X, y, _ = stream(T=60)
+    table = pd.DataFrame(X, columns=[2, 0, 1])
+    model = GroupwiseRegressor().fit(table, y)
+    row = table.iloc[3].to_dict()
+    assert model.predict_one(row) == pytest.approx(model.predict(table)[3], abs=1e-12)

@@ -220,3 +220,14 @@ def test_curves_end_where_the_report_does():
         assert time[-1] == report.loc[name, "rounds"]
         wanted = report.loc[name, ["loss", "global"]] - report.loc[name, "best_plain"]
         assert (ours[-1], theirs[-1]) == pytest.approx(tuple(wanted), abs=1e-9)
+
+
+def test_targets_as_text():
+    X, y, _ = stream(T=60)
+    as_numbers = groupwise_regret(X, np.where(y > 0.5, 10, 9))
+    as_text = groupwise_regret(X, np.where(y > 0.5, "10", "9"))
+    np.testing.assert_array_equal(as_text.predictions, as_numbers.predictions)
+    with pytest.raises(ValueError, match="y must have no missing labels, row"):
+        groupwise_regret(X, np.where(y > 0.5, "yes", ""))
+    with pytest.raises(ValueError, match="y must have no masked"):
+        groupwise_regret(X, np.ma.masked_array(y, mask=y > 0.5))

@@ -103,3 +103,32 @@ def test_missing_categories_and_dates_are_a_group_of_their_own():
     assert rows.shape == (4, 6)
     with pytest.raises(ValueError, match="occurs twice"):
         features(pd.concat([table, table], axis=1))
+
+
+def test_groups_follow_the_labels_of_the_rows():
+    X = pd.DataFrame({"age": [20, 60, 40, 70], "v": [0.1, 0.2, 0.3, 0.4]})
+    turned = (X["age"] > 50)[::-1]
+    for groups in ({"old": turned}, {"old": lambda t: t.sort_values("age")["age"] > 50}):
+        with pytest.raises(ValueError, match="another order"):
+            members(groups, X)
+
+
+def test_what_would_be_lost_is_refused():
+    X = pd.DataFrame({"a": ["b = c", "d", "d"], "a = b": ["e", "c", "e"]})
+    with pytest.raises(ValueError, match="two are 'a = b = c'"):
+        members(["a", "a = b"], X)
+    with pytest.raises(ValueError, match="masked"):
+        members(np.ma.masked_array(np.ones((3, 1)), mask=[[0], [1], [0]]), X)
+    with pytest.raises(ValueError, match="masked"):
+        members({"g": np.ma.masked_array(np.ones(3), mask=[0, 1, 0])}, X)
+    for named in ("a", ["a"], {"g": np.ones(3)}, pd.DataFrame({"g": np.ones(3)}), None):
+        with pytest.raises(ValueError, match="group_names"):
+            members(named, X, ["mine"])
+
+
+def test_numbers_in_a_column_of_objects_are_numbers():
+    rows, names, _ = features(pd.DataFrame({"age": [20, 40, 60]}, dtype=object))
+    assert names == ("age", "bias")
+    assert rows[:, 0].tolist() == [0, 0.5, 1]
+    with pytest.raises(ValueError, match="finite ranges"):
+        features(pd.DataFrame({"a": [-1.7e308, 1.7e308]}))

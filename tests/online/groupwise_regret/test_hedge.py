@@ -106,3 +106,14 @@ def test_the_bound_of_the_mixture_is_within_reach():
     for _ in range(10):
         hedge.update(np.append(0.0, np.ones(999)), np.ones(1000))
     assert 0.5 < hedge.R[0] / hedge.bound()[0] < 1
+
+
+def test_a_state_knows_its_prior():
+    """The budget is of one prior; under another the bound would be another."""
+    hedge = AdaNormalHedge(2, prior=[0.01, 0.99])
+    hedge.update([0.0, 1.0], [True, True])
+    again = AdaNormalHedge(2, prior=[0.01, 0.99])
+    again.load_state_dict(hedge.state_dict())
+    np.testing.assert_array_equal(again.bound(), hedge.bound())
+    with pytest.raises(ValueError, match="prior"):
+        AdaNormalHedge(2).load_state_dict(hedge.state_dict())

@@ -158,3 +158,50 @@ def test_a_refused_target_costs_nothing():
         learner.update(X[0], 1.001, [1])
     assert learner.rounds[0] == learner.hedge.largest == learner.losses[0] == 0
     assert run(learner, X, y, np.ones((60, 1)))[0].verdict is not Verdict.VOID
+
+
+def test_after_a_refused_target_what_was_published_counts():
+    learner = GroupwiseLearner(
+        lambda: OnlineRidge(1), 2, prediction="sample", random_state=0, delta=0.1
+    )
+    learner.learners[0].learn_one([1.0], 1.0)
+    for _ in range(20):
+        said = learner.predict([1.0], [1, 1])
+        with pytest.raises(ValueError, match="finite"):
+            learner.update([1.0], np.nan, [1, 1])
+        assert learner.update([1.0], 0.5, [1, 1]) == (said - 0.5) ** 2
+    assert learner.late == 0
+    learner.predict([1.0], [1, 1])
+    with pytest.raises(ValueError, match="finite"):
+        learner.update([1.0], np.nan, [1, 1])
+    learner.predict([2.0], [1, 1])
+    assert learner.late == 1
+
+
+def test_losses_of_a_narrow_range_far_from_zero():
+    learner = GroupwiseLearner(
+        Constant,
+        1,
+        loss=lambda z, y: 1e9 + abs(z - y),
+        loss_range=(1e9, 1e9 + 1),
+        prediction="sample",
+    )
+    rng = np.random.default_rng(0)
+    for t in range(200):
+        learner.update(t, rng.random(), [1])
+    (certificate,) = learner.certificates()
+    assert certificate.measured is not None
+    assert certificate.measured.value == 0
+
+
+def test_the_bound_of_the_coins_holds_at_every_number_of_rounds():
+    """Nature may stop sending a group when its coins fell badly, or the user looks in every round."""
+    rng, T, delta = np.random.default_rng(0), 4000, 0.05
+    rounds = np.arange(1, T + 1)
+    bound = np.array([th.azuma(t, 2, delta) for t in rounds.tolist()])
+    fixed = np.sqrt(rounds / 2 * np.log(2 / delta))
+    broken = np.zeros(2)
+    for _ in range(20):
+        strayed = np.cumsum(rng.integers(0, 2, (100, T)) - 0.5, axis=1)
+        broken += [(strayed > b).any(axis=1).sum() for b in (bound, fixed)]
+    assert broken[0] <= 0.025 * 2000 < broken[1]

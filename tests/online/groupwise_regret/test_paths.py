@@ -1,4 +1,5 @@
 import itertools
+from copy import deepcopy
 
 import networkx as nx
 import numpy as np
@@ -121,3 +122,40 @@ def test_runs_must_have_seen_the_same():
 def test_two_edges_between_two_nodes_are_refused():
     with pytest.raises(ValueError, match="at most one edge"):
         GroupwiseShortestPath(nx.MultiDiGraph([("a", "b"), ("a", "b")]), "a", "b", 1)
+
+
+def test_runs_have_coins_of_their_own():
+    """Twenty runs of one random_state are one run; one generator may serve them all in turn."""
+    costs = np.random.default_rng(0).random((20, 4))
+
+    def walk(source):
+        learner = GroupwiseShortestPath(*two_roads(), 1, random_state=source)
+        for c in costs:
+            learner.choose([True])
+            learner.update(c)
+        return learner
+
+    def void(runs):
+        return runs[0].certificates(runs)[0].verdict is Verdict.VOID
+
+    shared = np.random.default_rng(1)
+    assert not void([walk(seed) for seed in range(5)])
+    assert not void([walk(shared) for _ in range(5)])
+    assert void([walk(0) for _ in range(5)])
+    assert void([walk(0), walk(1), walk(1)])
+    one = walk(0)
+    assert void([one, one])
+    assert void([one, deepcopy(one)])
+
+
+def test_the_budget_of_the_mixture_is_of_all_groups():
+    """A group of few rounds pays for the budget that the others' rounds have used."""
+    learner = GroupwiseShortestPath(*two_roads(), 2, random_state=0)
+    costs = np.ones(4)
+    for t in range(200):
+        learner.choose([t < 5, True])
+        learner.update(costs)
+    budget = 2.5 + 1.5 * (np.log(6) + np.log(201)) / 2
+    mixture = np.sqrt(3 * learner.rounds * (np.log(2) + np.log(budget)))
+    leader = [follow_the_perturbed_leader_bound(4, 2, t) for t in (5, 200)]
+    np.testing.assert_allclose(learner.bound(), mixture + leader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from whp.certificate import Certificate
 from whp.online._groupwise_regret import theorems as th
 from whp.online._groupwise_regret.forecaster import Forecaster
 from whp.online._groupwise_regret.groups import EVERYONE, members
-from whp.online._groupwise_regret.ridge import as_range
+from whp.online._groupwise_regret.ridge import as_range, range_of
 from whp.online.river import LearnsOneByOne
 from whp.validate import same_order
 
@@ -74,42 +75,39 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             0/1 flags in the place of the constructor's groups; everyone is appended. Not called
             `groups`, which scikit-learn's searches hand to their splitters.
         """
+        before = self.__dict__.copy()
         for name in ("state_", "_place"):
-            if hasattr(self, name):
-                delattr(self, name)
-        return self.partial_fit(X, y, memberships)
+            self.__dict__.pop(name, None)
+        try:
+            return self.partial_fit(X, y, memberships)
+        except BaseException:  # what was learnt outlives a bad table
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
 
     def partial_fit(self, X: Any, y: Any, memberships: Any = None) -> GroupwiseRegressor:
         """Go on with more rows; `memberships` as in the first call."""
         first = not hasattr(self, "state_")
         same_order(X=X, y=y, memberships=memberships)
+        columns = list(X.columns) if isinstance(X, pd.DataFrame) else []
         X, y = validate_data(self, X, y, reset=first, dtype=np.float64, y_numeric=True, order="C")
         self._learn(X, np.asarray(y, dtype=np.float64), memberships)
+        if first and columns:
+            self._place = {name: i for i, name in enumerate(columns)}
         return self
 
     def _learn(self, X: np.ndarray, y: np.ndarray, memberships: Any) -> None:
         first = not hasattr(self, "state_")
         if not first:
-            now = self.get_params(deep=False)
-            changed = [k for k, v in self._settings.items() if not np.array_equal(now[k], v)]
-            if changed:
-                raise ValueError(
-                    f"{changed[0]} must stay {self._settings[changed[0]]!r}, with which learning "
-                    f"began, got {now[changed[0]]!r}; fit starts anew"
-                )
+            self._check_settings()
         active, names = self._members(X, memberships)
-        if first:
-            if self.target_range is None:
-                span = (float(y.min()), float(y.max()) if y.max() > y.min() else float(y.min()) + 1)
-            else:
-                span = as_range(self.target_range, "target_range")
-        else:
+        if not first:
+            self._check_names(names)
             span = self.span_
-            if names != self.state_.names:
-                raise ValueError(
-                    f"memberships must be of the groups of the first call, "
-                    f"{', '.join(self.state_.names)}"
-                )
+        elif self.target_range is None:
+            span = range_of(y, "y")
+        else:
+            span = as_range(self.target_range, "target_range")
         outside = np.flatnonzero((y < span[0]) | (y > span[1]))
         if len(outside):
             row = int(outside[0])
@@ -123,11 +121,29 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
                 lam=self.lam,
                 forecaster=self.forecaster,
             )
-            self._settings = self.get_params(deep=False)
+            self._settings = {k: copy(v) for k, v in self.get_params(deep=False).items()}
         else:
             state = self.state_
         state.learn(self._rows(X), (y - span[0]) / (span[1] - span[0]), active, np.zeros(len(X)))
         self.state_, self.span_ = state, span
+
+    def _check_settings(self) -> None:
+        """What was learnt has the settings with which it began."""
+        for name, began in self._settings.items():
+            now = getattr(self, name)
+            lists = type(now) is type(began) is list
+            if now is not began and not (now == began if lists else np.array_equal(now, began)):
+                raise ValueError(
+                    f"{name} must stay {began!r}, with which learning began, got {now!r}; "
+                    "fit starts anew"
+                )
+
+    def _check_names(self, names: tuple[str, ...]) -> None:
+        if names != self.state_.names:
+            raise ValueError(
+                f"memberships must be of the groups of the first call, "
+                f"{', '.join(self.state_.names)}"
+            )
 
     def _rows(self, X: np.ndarray) -> np.ndarray:
         return np.column_stack([X, np.ones(len(X))]) if self.fit_intercept else X
@@ -152,12 +168,11 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def predict(self, X: Any, memberships: Any = None) -> np.ndarray:
         """Predictions (n,); `memberships` as in `fit`."""
         check_is_fitted(self, "state_")
+        self._check_settings()
+        same_order(X=X, memberships=memberships)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         active, names = self._members(X, memberships)
-        if names != self.state_.names:
-            raise ValueError(
-                f"memberships must be of the groups of the first call, {', '.join(self.state_.names)}"
-            )
+        self._check_names(names)
         low, high = self.span_
         return low + (high - low) * self.state_.predict(self._rows(X), active)
 
@@ -204,6 +219,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
             elif hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
             return
+        self._check_settings()
         row, target = _row(x, self._places(x)), float(y)
         low, high = self.span_
         if not low <= target <= high:
@@ -219,6 +235,7 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
         """Prediction for one dictionary."""
         if not hasattr(self, "state_"):
             return float(as_range(self.target_range or (0, 1), "target_range")[0])
+        self._check_settings()
         row, (low, high) = _row(x, self._places(x)), self.span_
         said = self.state_.predict(self._rows(row), self._flags(row, memberships))[0]
         return float(low + (high - low) * said)
@@ -226,7 +243,9 @@ class GroupwiseRegressor(LearnsOneByOne, RegressorMixin, BaseEstimator):
     def _flags(self, row: np.ndarray, memberships: Any) -> np.ndarray:
         """Membership of one row in the order of the first call, without the detours of many rows."""
         if memberships is None:
-            return self._members(row, None)[0]
+            flags, given = self._members(row, None)
+            self._check_names(given)
+            return flags
         names, named = self.state_.names, _named(memberships)
         if hasattr(named, "columns"):
             given = {EVERYONE: True} | {str(c): named[c].iloc[0] for c in named.columns}

@@ -15,7 +15,7 @@ from whp.io import Data
 from whp.online._groupwise_regret import theorems as th
 from whp.online._groupwise_regret.forecaster import EMPTY, Forecaster
 from whp.online._groupwise_regret.groups import features, members
-from whp.online._groupwise_regret.ridge import as_range
+from whp.online._groupwise_regret.ridge import as_range, range_of
 from whp.result import Result
 from whp.validate import as_vector, same_order
 
@@ -213,20 +213,17 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
     """Targets scaled to [0, 1], their range, and where that comes from."""
     if y is None:
         raise TypeError("y must be an array of numbers or of two labels, got None")
-    values = np.asarray(y)
+    values = np.asanyarray(y)  # masks are kept, to be refused
     if values.ndim == 1 and all(isinstance(v, str) for v in values.tolist()):
-        classes = np.unique(values.astype(str))
-        if len(classes) != 2:
-            raise ValueError(f"y must be numbers or two labels, got {len(classes)} labels")
-        values = (values.astype(str) == classes[1]).astype(np.float64)
+        words = values.astype(str)
+        try:
+            values = words.astype(np.float64)  # numbers read as text
+        except ValueError:
+            values = _labels(words)
     values = as_vector(values, "y", size=T, dtype=np.float64)
     if target_range is None:
-        low, high = float(values.min()), float(values.max())
+        low, high = range_of(values, "y")
         source = "read from the data"
-        if low == high:
-            high = low + max(1.0, abs(low))
-        if not np.isfinite(high - low):
-            raise ValueError(f"y must span a finite range, got {low:g} to {high:g}")
     else:
         low, high = as_range(target_range, "target_range")
         source = "given"
@@ -237,6 +234,16 @@ def _targets(y: Any, T: int, target_range: Any) -> tuple[np.ndarray, tuple[float
             f"{values[outside[0]]:g}"
         )
     return (values - low) / (high - low), (low, high), source
+
+
+def _labels(words: np.ndarray) -> np.ndarray:
+    """Whether each is the second of two labels."""
+    if len(empty := np.flatnonzero(words == "")):
+        raise ValueError(f"y must have no missing labels, row {empty[0]} has none")
+    classes = np.unique(words)
+    if len(classes) != 2:
+        raise ValueError(f"y must be numbers or two labels, got {len(classes)} labels")
+    return (words == classes[1]).astype(np.float64)
 
 
 def _curves(

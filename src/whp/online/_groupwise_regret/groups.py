@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
+from pandas.api.types import infer_dtype
 
 from whp.text import nearest
-from whp.validate import column_names
+from whp.validate import column_names, same_order
 
 __all__ = ["EVERYONE", "features", "members"]
 
 EVERYONE = "everyone"
 EMPTY = "(empty)"  # a missing word is a category of its own
+NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 LEVELS = 20  # a numeric column with more values than this needs edges
 
 
@@ -45,22 +47,23 @@ def members(
     """
     T = len(X)
     flags: dict[str, np.ndarray] = {}
+    called = column_names(groups)
+    if names is not None and (
+        called or groups is None or isinstance(groups, (str, Mapping)) or _names(groups)
+    ):
+        raise ValueError("group_names must be left out but for a matrix; these groups have names")
     if groups is None:
         flags = {}
     elif isinstance(groups, str):
         flags = _by_columns([c.strip() for c in groups.split(",") if c.strip()], X)
     elif isinstance(groups, Mapping):
-        flags = {str(k): _flags(v(X) if callable(v) else v, T, str(k)) for k, v in groups.items()}
+        flags = {str(k): _flags(v(X) if callable(v) else v, X, str(k)) for k, v in groups.items()}
         if len(flags) != len(groups):
             raise ValueError("groups must have names that differ from each other as text")
-    elif (
-        isinstance(groups, Sequence)
-        and len(groups)
-        and all(isinstance(c, str) or callable(c) for c in groups)
-    ):
+    elif _names(groups):
         for number, c in enumerate(groups):
             if isinstance(c, str):
-                flags |= _by_columns([c], X)
+                _add(flags, _by_columns([c], X))
             else:
                 name = getattr(c, "__name__", "")
                 if not name or name == "<lambda>":
@@ -68,9 +71,10 @@ def members(
                 # One function may make many of one name.
                 if name == "predicate" or name in flags:
                     name = f"{name} {number}"
-                flags[name] = _flags(c(X), T, name)
+                flags[name] = _flags(c(X), X, name)
     else:
-        called = column_names(groups)
+        if np.ma.is_masked(groups):
+            raise ValueError("groups must have no masked entries")
         try:
             dense: Any = groups
             matrix = np.asarray(dense.toarray() if hasattr(groups, "toarray") else groups)
@@ -83,7 +87,7 @@ def members(
         called = called or tuple(names or (f"group {j}" for j in range(matrix.shape[1])))
         if len(called) != matrix.shape[1]:
             raise ValueError(f"group_names must have {matrix.shape[1]} entries, got {len(called)}")
-        flags = {name: _flags(matrix[:, j], T, name) for j, name in enumerate(called)}
+        flags = {name: _flags(matrix[:, j], X, name) for j, name in enumerate(called)}
         if len(flags) != len(called):
             raise ValueError("group_names must differ from each other")
     if not (any(v.all() for v in flags.values()) if whole else EVERYONE in flags):
@@ -91,8 +95,27 @@ def members(
     return np.column_stack(list(flags.values())), tuple(flags)
 
 
-def _flags(values: Any, T: int, name: str) -> np.ndarray:
-    array = np.asarray(values)
+def _names(groups: Any) -> bool:
+    """Whether these are columns of `X` and predicates on it."""
+    return (
+        isinstance(groups, Sequence)
+        and len(groups) > 0
+        and all(isinstance(c, str) or callable(c) for c in groups)
+    )
+
+
+def _add(flags: dict[str, np.ndarray], more: Mapping[str, np.ndarray]) -> None:
+    """`more` into `flags`; "b = c" of column "a" reads like "c" of column "a = b"."""
+    for name, members in more.items():
+        if not np.array_equal(flags.setdefault(name, members), members):
+            raise ValueError(f"groups must differ in name, two are {name!r}; rename a column")
+
+
+def _flags(values: Any, X: Any, name: str) -> np.ndarray:
+    same_order(**{"X": X, f"groups[{name!r}]": values})
+    if np.ma.is_masked(values):
+        raise ValueError(f"groups must have no masked entries, in column {name!r}")
+    array, T = np.asarray(values), len(X)
     if array.shape != (T,):
         raise ValueError(f"groups must give {T} flags in column {name!r}, got shape {array.shape}")
     if array.dtype.kind in "OUS":
@@ -140,7 +163,7 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             for low, high in pairwise(cuts):
                 ends = (f"{_text(low)} < " * (low > -np.inf), f" ≤ {_text(high)}" * (high < np.inf))
                 label = f"{name} > {_text(low)}" if high == np.inf else f"{ends[0]}{name}{ends[1]}"
-                flags[label] = ((numbers > low) & (numbers <= high)).to_numpy()
+                _add(flags, {label: ((numbers > low) & (numbers <= high)).to_numpy()})
             continue
         levels = sorted(column.unique(), key=str)
         if column.dtype.kind in "fiu" and len(levels) > LEVELS:
@@ -152,7 +175,7 @@ def _by_columns(names: Sequence[str], X: Any) -> dict[str, np.ndarray]:
             label = f"{name} = {level}"
             here = (column == level).to_numpy()
             by_level[label] = here | by_level[label] if label in by_level else here
-        flags |= by_level
+        _add(flags, by_level)
     return flags
 
 
@@ -183,8 +206,15 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
             f"X must have columns of different names, {table.columns[table.columns.duplicated()][0]!r} "
             "occurs twice"
         )
-    text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     table = table.copy()
+    for c in table.columns:  # numbers in a column of objects are numbers
+        if table[c].dtype == object and infer_dtype(table[c], skipna=True) in NUMBERS:
+            numbers = table[c].where(table[c].notna(), np.nan)
+            try:
+                table[c] = numbers.astype(np.float64)
+            except OverflowError as error:
+                raise ValueError(f"X must be finite, column {c!r} is too large") from error
+    text = [c for c in table.columns if table[c].dtype.kind not in "fiub"]
     for c in text:
         table[c] = _filled(table[c])
     if (missing := table.isna().sum()).any():
@@ -197,6 +227,8 @@ def features(X: Any) -> tuple[np.ndarray, tuple[str, ...], bool]:
         raise ValueError("X must be finite, got infinity")
     outside = (low < 0) | (high > 1)
     span = (high - low).where(high > low, 1.0)
+    if not np.isfinite(span).all():
+        raise ValueError(f"X must span finite ranges, column {span.idxmax()!r} does not")
     table.loc[:, outside] = (table.loc[:, outside] - low[outside]) / span[outside]
     rows = np.column_stack([table.to_numpy(), np.ones(len(table))])
     return np.ascontiguousarray(rows), (*map(str, table.columns), "bias"), bool(outside.any())

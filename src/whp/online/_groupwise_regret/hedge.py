@@ -170,12 +170,17 @@ class AdaNormalHedge:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """All that has been learnt."""
-        return {"R": self.R.copy(), "C": self.C.copy(), "B": np.array([self.B, self.largest])}
+        return {
+            "R": self.R.copy(),
+            "C": self.C.copy(),
+            "B": np.array([self.B, self.largest]),
+            "prior": self.prior.copy(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken."""
-        if set(state) != {"R", "C", "B"}:
-            raise ValueError("state must hold R, C, B")
+        """Go on where :meth:`state_dict` was taken, with the prior of then, for which its budget is."""
+        if set(state) != {"R", "C", "B", "prior"}:
+            raise ValueError("state must hold R, C, B, prior")
         arrays = {k: np.array(v, dtype=np.float64) for k, v in state.items()}
         if (
             arrays["R"].shape != self.R.shape
@@ -183,5 +188,9 @@ class AdaNormalHedge:
             or arrays["B"].shape != (2,)
         ):
             raise ValueError(f"state must be of {len(self.R)} experts")
+        if not np.array_equal(arrays["prior"], self.prior):
+            raise ValueError(
+                "state must have been learnt with this prior, to which its budget belongs"
+            )
         self.R, self.C = arrays["R"], arrays["C"]
         self.B, self.largest = map(float, arrays["B"])

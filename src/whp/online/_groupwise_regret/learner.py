@@ -135,30 +135,31 @@ class GroupwiseLearner:
             learnt.
         """
         awake = as_active(active, len(self.learners))
-        waiting, self._waiting = self._waiting, None
+        waiting = self._waiting  # kept until it is learnt: a refused target unpublishes nothing
         if waiting is None or not _same(waiting[0], x) or (waiting[2] != awake).any():
-            self.late += waiting is not None
+            self.late, self._waiting = self.late + (waiting is not None), None
             _, waiting = self._predicted(x, awake)
         _, said, _, answer = waiting
         if not said:
-            self.asleep += 1
+            self.asleep, self._waiting = self.asleep + 1, None
             return math.nan
         scale = self.high - self.low
-        raw = np.zeros(len(self.learners))
+        own = np.zeros(len(self.learners))
         for g, z in said.items():
-            raw[g] = (float(self.loss(z, y)) - self.low) / scale
-        ours = float(self.loss(answer, y))
-        if not np.isfinite(raw).all() or not math.isfinite(ours):
+            own[g] = float(self.loss(z, y))
+        raw, ours = (own - self.low) / scale, float(self.loss(answer, y))
+        if not np.isfinite(own).all() or not math.isfinite(ours):
             raise ValueError("loss must be finite for every active group's prediction")
         every = np.append(raw[awake], (ours - self.low) / scale)
         for g in said:  # first, since a learner may refuse the target
             self.learners[g].learn_one(x, y)
         mixture = self.hedge.update(np.clip(raw, 0, 1), awake)
+        self._waiting = None
         self.largest = max(self.largest, float(every.max()), float(1 - every.min()))
         self.rounds[awake] += 1
         self.losses[awake] += ours
         self.mixture[awake] += self.low + scale * mixture
-        self.own[awake] += self.low + scale * raw[awake]
+        self.own[awake] += own[awake]
         return ours
 
     def certificates(self, names: Any = None) -> tuple[Certificate, ...]:
@@ -168,6 +169,7 @@ class GroupwiseLearner:
         if len(called) != n:
             raise ValueError(f"names must have {n} entries, one a group, got {len(called)}")
         sampled, scale = self.prediction == "sample", self.high - self.low
+        largest = max(abs(self.low), abs(self.high))
         known = [self._squared and _knows(learner) for learner in self.learners]
         meta, made = scale * self.hedge.bound(), []
         for g, learner in enumerate(self.learners):
@@ -179,7 +181,7 @@ class GroupwiseLearner:
                 n,
                 float(self.losses[g]),
                 float(self.own[g]) if best is None else best.best,
-                1e-12 * (1 + T) * scale if best is None else best.rounding,
+                1e-12 * (1 + T) * largest if best is None else best.rounding,
                 float(meta[g]),
                 gap,
                 scale * th.azuma(T, n, self.delta) if sampled else 0.0,

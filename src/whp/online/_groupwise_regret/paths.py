@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -126,6 +127,7 @@ class GroupwiseShortestPath:
         self._totals, self.rounds, self.losses = np.zeros((N, n)), np.zeros(N), np.zeros(N)
         self._executed, self._largest = np.zeros(N), 0.0
         self._random = as_rng(random_state, "random_state")
+        self._began = str(self._random.bit_generator.state)
         self._said: dict[int, np.ndarray] = {}
         self._awake = np.zeros(N, dtype=bool)
         self._path = np.zeros(0, dtype=np.int64)
@@ -220,8 +222,8 @@ class GroupwiseShortestPath:
         """Bound on its expectation: that of the perturbed leader, and that of the mixture."""
         T = np.maximum(self.rounds, 1)
         leader = np.array([follow_the_perturbed_leader_bound(self.n, self.K, int(t)) for t in T])
-        budget = np.log(2.5 + 1.5 * np.log1p(T))
-        mixture = np.sqrt(3 * T * (math.log(len(T)) + budget))
+        budget = 2.5 + 1.5 * np.log1p(self.rounds).mean()  # of all groups, not of this one alone
+        mixture = np.sqrt(3 * T * (math.log(len(T)) + math.log(budget)))
         return np.where(self.rounds > 0, leader + mixture, 0.0)
 
     def _runs(self, regret: Any) -> tuple[np.ndarray | None, Answer]:
@@ -233,11 +235,13 @@ class GroupwiseShortestPath:
             regret = list(regret)
         if len(regret) and all(isinstance(r, GroupwiseShortestPath) for r in regret):
             differ = sum(not self._saw_the_same(r) for r in regret)
+            again = len(regret) - len(_distinct(list(regret)))
             same = th.SAME_COSTS.check(
-                differ == 0,
-                f"{differ} of {len(regret)} runs had other edges, rounds or total costs",
+                differ + again == 0,
+                f"{differ} of {len(regret)} runs had other edges, rounds or total costs, {again} the "
+                "coins of one before",
             )
-            if differ:
+            if differ or again:
                 return None, same
             return np.array([r.regret() for r in regret]), same
         runs = as_matrix(regret, "regret")
@@ -306,3 +310,15 @@ class GroupwiseShortestPath:
                 )
             )
         return tuple(made)
+
+
+def _distinct(runs: list[Any]) -> set[Any]:
+    """What tells coins apart: the states in which their source began and ended.
+
+    One source may have served several runs in turn, each with numbers of its own.
+    """
+    serves = Counter(id(r._random) for r in {id(r): r for r in runs}.values())
+    return {
+        id(r) if serves[id(r._random)] > 1 else (r._began, str(r._random.bit_generator.state))
+        for r in runs
+    }

@@ -28,6 +28,7 @@ __all__ = [
     "empty_factor",
     "hindsight",
     "learn_block",
+    "range_of",
 ]
 
 # What is summed up for each group: rounds, loss of the mixture, of the prediction, of the group's
@@ -346,20 +347,22 @@ def hindsight(
 ) -> Hindsight:
     """From the factor of the rows, and from the run itself.
 
-    Directions that are rounding alone, as of columns given twice, explain nothing. Both are the same
-    number, so that their difference is rounding, of which they show some; four times as much is taken
-    for it, and what the factor's backward error may move.
+    Both are the same number, so that their difference is rounding, of which they show some; four times
+    as much is taken for it, and what the factor's backward error may move. Directions within that
+    error, as of columns given twice, are left out; what they would explain is anything up to all of it.
     """
     R, z = factor[:-1, :-1], factor[:-1, -1]
     scale = np.linalg.norm(R, axis=0)
     U, sizes, V = np.linalg.svd(R / scale)
-    kept, parts = sizes > 1e-14 * sizes[0], U.T @ z
+    # A rotation a row: columns are exact for rows moved by a few units of rounding, times √rows.
+    backward = 4 * np.finfo(float).eps * math.sqrt(1 + float(sums[ROUNDS]))
+    kept, parts = sizes > backward * sizes[0], U.T @ z
     solution = (V[kept].T @ (parts[kept] / sizes[kept])) / scale
     best, by_run = float(factor[-1, -1] + (parts[~kept] ** 2).sum()), float(sums[IDENTITY])
     least = 1e-12 * (1 + float(sums[SQUARES]) + float(sums[ROUNDS]))
-    # The factor is exact for columns moved by a few units of rounding, the residuals by so much:
-    moved = 4 * np.finfo(float).eps * float(scale @ np.abs(solution))
+    moved = backward * float(scale @ np.abs(solution))  # so far the residuals
     least += moved * (2 * math.sqrt(max(best, 0.0)) + moved)
+    least += 0.0 if kept.all() else max(best, 0.0)
     return Hindsight(best, best - lam * float(solution @ solution), 4 * abs(best - by_run) + least)
 
 
@@ -374,4 +377,14 @@ def as_range(value: Any, name: str) -> tuple[float, float]:
         raise ValueError(
             f"{name} must be two finite numbers, the first smaller, got {low:g}, {high:g}"
         )
+    return low, high
+
+
+def range_of(values: np.ndarray, name: str) -> tuple[float, float]:
+    """The least and the largest value; where they are one, a range above it."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        high = low + max(1.0, abs(low))
+    if not math.isfinite(high - low):
+        raise ValueError(f"{name} must span a finite range, got {low:g} to {high:g}")
     return low, high

@@ -59,8 +59,9 @@ COINS = Condition("coins", "nature does not see the coins of a round before it c
 PERTURBED = Condition("perturbed", "each group's leader is perturbed", remedy="leave noise=True.")
 SAME_COSTS = Condition(
     "same-costs",
-    "the runs whose regrets are averaged went over the same edges, costs and groups as this one",
-    remedy="hand in runs that saw what this one saw.",
+    "the runs whose regrets are averaged went over the same edges, costs and groups as this one, each "
+    "with coins of its own",
+    remedy="hand in runs that saw what this one saw, each with another random_state.",
 )
 COSTS = Condition("costs-in-range", "edge costs lie in [0, 1]", remedy="scale them.")
 
@@ -82,14 +83,15 @@ REGRET = Theorem(
 )
 SAMPLED_REGRET = REGRET.variant(
     name="sampled-regret",
-    claim=f"{REGRET.claim}, and √(½T ln(N/δ)) for the coins",
+    claim=f"{REGRET.claim}, and √(¼(T + 20)(2 ln(N/δ) + ln(1 + T/20))) for the coins",
     source=Derived("groupwise-regret#coins", extends=f"{PAPER}, main theorem"),
     conditions=(*REGRET.conditions, COINS),
 )
 OWN_REGRET = Theorem(
     "own-regret",
     claim="the loss of the group's rounds is at most that of the group's own learner, plus "
-    "√(3C(ln 1/q + ln B)) for the mixture and, where groups are sampled, √(½T ln(N/δ)) for the coins",
+    "√(3C(ln 1/q + ln B)) for the mixture and, where groups are sampled, "
+    "√(¼(T + 20)(2 ln(N/δ) + ln(1 + T/20))) for the coins",
     quantity="loss above that of the group's own learner",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -102,8 +104,8 @@ SAMPLED_OWN_REGRET = OWN_REGRET.variant(conditions=(*META, COINS))
 PATH_REGRET = Theorem(
     "path-regret",
     claim="the expected cost of the group's rounds is at most that of its best path plus "
-    "3√(KT(1 + ln(n/K))) for the perturbed leader and √(3T(ln N + ln(5/2 + (3/2)ln(1 + T)))) for the "
-    "mixture",
+    "3√(KT(1 + ln(n/K))) for the perturbed leader and √(3T(ln N + ln B)) for the mixture, B = 5/2 + (3/2) "
+    "times the mean of ln(1 + T) over the groups",
     quantity="expected cost above that of the best path, in units of K edges",
     relation=AT_MOST,
     scope=ON_AVERAGE,
@@ -116,8 +118,13 @@ THEOREMS = (REGRET, SAMPLED_REGRET, OWN_REGRET, PATH_REGRET)
 
 
 def azuma(rounds: float, groups: int, delta: float) -> float:
-    """√(½ T ln(N/δ)): how far sampled losses stray above the mixture's, all groups at once."""
-    return math.sqrt(rounds / 2 * math.log(groups / delta))
+    """How far sampled losses stray above the mixture's, all groups and all numbers of rounds at once.
+
+    √(¼(T + c)(2 ln(N/δ) + ln(1 + T/c))), c = 20. At one fixed T it would be √(½T ln(N/δ)), but nature
+    may stop sending a group whose coins fell badly (docs: coins).
+    """
+    log = 2 * math.log(groups / delta) + math.log1p(rounds / 20)
+    return math.sqrt((rounds + 20) / 4 * log) if rounds else 0.0
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,43 @@ def sampled(rng: Rng, strength: float) -> Instance:
     return one_pass(X, y, G, prediction="sample", rng=int(rng.integers(1 << 31)))
 
 
+def judge_planted(
+    X: np.ndarray, y: np.ndarray, active: np.ndarray, planted: np.ndarray
+) -> Callable[[Run], Truths]:
+    """Regret where no solver in doubles finds the best: it loses nothing, and at most what `planted` does."""
+
+    def truths(run: Run) -> Truths:
+        fine = []
+        for g, certificate in enumerate(run.every):
+            mine = active[:, g]
+            loss = float(((run.published[mine] - y[mine]) ** 2).sum())
+            most = float(((X[mine] @ planted - y[mine]) ** 2).sum() + planted @ planted)
+            fine.append(
+                True
+                if loss <= certificate.bound
+                else None
+                if loss - most <= certificate.bound
+                else False
+            )
+        return {"regret": False if False in fine else None if None in fine else True}
+
+    return truths
+
+
+@worlds.world(run=passed, strengths=(1e9, 1e6, 1e4, 1000, 600))
+def nanoseconds(rng: Rng, strength: float) -> Instance:
+    """Start and end in nanoseconds since 1970, of which a double keeps every 256th; the targets are what is between."""
+    T = 300
+    start = 1.6e18 + np.sort(rng.random(T)) * 1e16
+    end = start + rng.random(T) * strength
+    most = max(float((end - start).max()), 256.0)
+    X = np.column_stack([start, end, np.ones(T)])
+    y = 0.1 + 0.8 * (end - start) / most
+    G = np.column_stack([rng.random(T) < 0.4, np.ones(T, dtype=bool)])
+    planted = np.array([-0.8, 0.8, 0.1 * most]) / most
+    return Instance({"X": X, "y": y, "groups": G}, judge_planted(X, y, G, planted))
+
+
 class Fixed:
     """A learner that always says the same."""
 
@@ -274,14 +311,20 @@ class Says(OnlineRidge):
         return float(self.rounds)
 
 
-def errs_where_it_weighs(T: int, seed: int) -> Run:
-    """Two learners, drawn; the heavier one errs, so that weights stay at a half and coins decide."""
+def errs_where_it_weighs(T: int, seed: int, stop: bool = False) -> Run:
+    """Two learners, drawn; the heavier one errs, so that weights stay at a half and coins decide.
+
+    With `stop` the first group is sent no more once its coins fell worse than Azuma's bound for one T.
+    """
     rng, said = np.random.default_rng(seed), iter((0.0, 1.0))
     learner = GroupwiseLearner(
         lambda: Says(next(said)), 2, prediction="sample", random_state=seed, delta=0.01
     )
     row, both = np.zeros(1), np.ones(2)
     for _ in range(T):
+        strayed, rounds = learner.losses[0] - learner.mixture[0], learner.rounds[0]
+        if stop and strayed > np.sqrt(rounds / 2 * np.log(2 / learner.delta)):
+            both = np.array([0.0, 1.0])
         p = learner.hedge.weights(both)
         heavier = int(p[1] > p[0]) if p[0] != p[1] else int(rng.integers(2))
         learner.predict(row, both)
@@ -289,16 +332,23 @@ def errs_where_it_weighs(T: int, seed: int) -> Run:
     return Run(learner.certificates(), np.zeros(0), learner.losses - learner.mixture)
 
 
+def judge_coins(run: Run) -> Truths:
+    """By how far sampled losses are above the mixture's."""
+    assert run.excess is not None
+    bounds = [float(c.inputs["bound of the coins"]) for c in run.every]
+    return {"sampled-regret": bool((run.excess <= bounds).all())}
+
+
 @worlds.world(run=errs_where_it_weighs)
 def heavier_expert_errs(rng: Rng, strength: float) -> Instance:
     """The heavier of two learners always errs: nothing but coins decides, for 400 rounds."""
+    return Instance({"T": 400, "seed": int(rng.integers(1 << 31))}, judge_coins)
 
-    def truths(run: Run) -> Truths:
-        assert run.excess is not None
-        bounds = [float(c.inputs["bound of the coins"]) for c in run.every]
-        return {"sampled-regret": bool((run.excess <= bounds).all())}
 
-    return Instance({"T": 400, "seed": int(rng.integers(1 << 31))}, truths)
+@worlds.world(run=errs_where_it_weighs, seeds=100)
+def nature_stops_where_coins_fell_badly(rng: Rng, strength: float) -> Instance:
+    """The same, and a group comes no more once its coins fell badly: how many rounds it has is no constant."""
+    return Instance({"T": 400, "seed": int(rng.integers(1 << 31)), "stop": True}, judge_coins)
 
 
 # Broken
@@ -533,15 +583,18 @@ def walked(
     noise: bool = True,
     share: float = 1.0,
     numbers: bool = False,
+    again: float = 0.0,
 ) -> Paths:
     """So many runs on a 3×3 grid; `against` is added to the edges that were just taken.
 
-    What is handed in are the runs, or their regrets as numbers, on the first `share` of the rounds.
+    What is handed in are the runs, or their regrets as numbers, on the first `share` of the rounds. The
+    share `again` of the runs has the seed of the first.
     """
 
     def walk(number: int, rounds: int) -> GroupwiseShortestPath:
+        own = 0 if number < again * runs else number
         one = GroupwiseShortestPath(
-            grid(3, 3), (0, 0), (2, 2), active.shape[1], noise=noise, random_state=seed + number
+            grid(3, 3), (0, 0), (2, 2), active.shape[1], noise=noise, random_state=seed + own
         )
         place = {e: i for i, e in enumerate(one.edges)}
         for c, a in zip(costs[:rounds], active[:rounds], strict=True):
@@ -633,6 +686,12 @@ def runs_that_stopped_early(rng: Rng, strength: float) -> Instance:
 def regrets_of_shorter_runs(rng: Rng, strength: float) -> Instance:
     """Regrets on a share of the rounds, handed in as numbers."""
     return route(rng, share=strength, numbers=True)
+
+
+@worlds.world(run=walked, breaks=t.SAME_COSTS, strengths=(1.0, 0.4), seeds=50)
+def runs_of_one_seed(rng: Rng, strength: float) -> Instance:
+    """So large a share of the runs has the same random_state, and is one run."""
+    return route(rng, runs=5, again=strength)
 
 
 @worlds.world(run=walked, breaks=t.PERTURBED, seeds=50)
