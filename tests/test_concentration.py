@@ -116,4 +116,18 @@ def test_azuma_of_fair_coins():
     g, n, delta = np.random.default_rng(4), 100, 0.05
     sums = (2 * (g.random((2000, n)) < 0.5) - 1).sum(1)
     assert (sums > azuma(n, 2.0, delta)).mean() <= delta
-    assert azuma(n, 2.0, delta) == pytest.approx(math.sqrt(2 * n * math.log(20)))
+    assert azuma(n, 2.0, delta) == pytest.approx(math.sqrt(120 * (2 * math.log(20) + math.log(6))))
+    assert azuma(0, 2.0, delta) == 0
+
+
+def test_azuma_holds_at_every_number_of_steps():
+    """Nature may stop when coins fell badly, or the user looks after every step."""
+    rng, n, delta = np.random.default_rng(0), 4000, 0.025
+    steps = np.arange(1, n + 1)
+    bound = np.array([azuma(t, 1.0, delta) for t in steps.tolist()])
+    fixed = np.sqrt(steps / 2 * np.log(1 / delta))
+    broken = np.zeros(2)
+    for _ in range(20):
+        strayed = np.cumsum(rng.integers(0, 2, (100, n)) - 0.5, axis=1)
+        broken += [(strayed > b).any(axis=1).sum() for b in (bound, fixed)]
+    assert broken[0] <= delta * 2000 < broken[1]

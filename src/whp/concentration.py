@@ -24,6 +24,8 @@ __all__ = [
     "simultaneous_proportions",
 ]
 
+SOON = 20  # steps around which the bound of a martingale is closest to that of one fixed number
+
 
 def simultaneous_proportions(
     successes: Any, trials: Any, delta: float
@@ -170,12 +172,19 @@ def betting(
     )
 
 
-def azuma(n: int, width: float, delta: float) -> float:
-    """How far a martingale of n steps within `width` each strays from 0, one-sided: √(n w²/2 ln 1/δ).
+def azuma(n: float, width: float, delta: float) -> float:
+    """How far a martingale strays above 0 whose steps lie, given the past, within `width`.
 
-    `width` is the length of the interval that holds each step, given the past.
+    Probability at most `delta` for all numbers of steps at once, so that n may depend on them: who can
+    stop when it has strayed, or looks after every step, breaks the bound of one fixed n, √(n w²/2 ln 1/δ),
+    more often than δ. With S the sum in units of `width`, exp(λS − λ²n/8) is a supermartingale for every
+    λ (Hoeffding's lemma), and so is its mean over a normal λ of variance 4/c, √(c/(n + c)) exp(2S²/(n +
+    c)) (Robbins 1970), which exceeds 1/δ at any n with probability at most δ (Ville).
     """
-    return width * math.sqrt(n * math.log(1 / delta) / 2)
+    if n <= 0:
+        return 0.0
+    log = 2 * math.log(1 / delta) + math.log1p(n / SOON)
+    return width * math.sqrt((n + SOON) / 4 * log)
 
 
 def _bounded(values: Any, low: float, high: float) -> np.ndarray:

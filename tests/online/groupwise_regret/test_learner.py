@@ -192,16 +192,3 @@ def test_losses_of_a_narrow_range_far_from_zero():
     (certificate,) = learner.certificates()
     assert certificate.measured is not None
     assert certificate.measured.value == 0
-
-
-def test_the_bound_of_the_coins_holds_at_every_number_of_rounds():
-    """Nature may stop sending a group when its coins fell badly, or the user looks in every round."""
-    rng, T, delta = np.random.default_rng(0), 4000, 0.05
-    rounds = np.arange(1, T + 1)
-    bound = np.array([th.azuma(t, 2, delta) for t in rounds.tolist()])
-    fixed = np.sqrt(rounds / 2 * np.log(2 / delta))
-    broken = np.zeros(2)
-    for _ in range(20):
-        strayed = np.cumsum(rng.integers(0, 2, (100, T)) - 0.5, axis=1)
-        broken += [(strayed > b).any(axis=1).sum() for b in (bound, fixed)]
-    assert broken[0] <= 0.025 * 2000 < broken[1]

@@ -142,7 +142,7 @@ class Forecaster:
 
     def _coins(self, rounds: float) -> float:
         sampled = self.prediction == "sample"
-        return th.azuma(rounds, len(self.names), self.delta) if sampled else 0.0
+        return th.coins_bound(rounds, len(self.names), self.delta) if sampled else 0.0
 
     def in_hindsight(self) -> list[Hindsight]:
         """The best penalised linear predictor of each group."""

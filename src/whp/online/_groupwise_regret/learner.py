@@ -184,7 +184,7 @@ class GroupwiseLearner:
                 1e-12 * (1 + T) * largest if best is None else best.rounding,
                 float(meta[g]),
                 gap,
-                scale * th.azuma(T, n, self.delta) if sampled else 0.0,
+                scale * th.coins_bound(T, n, self.delta) if sampled else 0.0,
                 self.high,
                 self.delta if sampled else 0.0,
             )

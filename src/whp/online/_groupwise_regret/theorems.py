@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from whp.certificate import Answer, Certificate
+from whp.concentration import azuma
 from whp.intervals import Estimate, exact
 from whp.theorem import AT_MOST, ON_AVERAGE, THIS_RUN, Condition, Derived, Theorem
 
@@ -26,7 +27,7 @@ __all__ = [
     "SAMPLED_REGRET",
     "THEOREMS",
     "Group",
-    "azuma",
+    "coins_bound",
     "group_regret",
     "own_regret",
     "path_regret",
@@ -117,14 +118,12 @@ PATH_REGRET = Theorem(
 THEOREMS = (REGRET, SAMPLED_REGRET, OWN_REGRET, PATH_REGRET)
 
 
-def azuma(rounds: float, groups: int, delta: float) -> float:
+def coins_bound(rounds: float, groups: int, delta: float) -> float:
     """How far sampled losses stray above the mixture's, all groups and all numbers of rounds at once.
 
-    √(¼(T + c)(2 ln(N/δ) + ln(1 + T/c))), c = 20. At one fixed T it would be √(½T ln(N/δ)), but nature
-    may stop sending a group whose coins fell badly (docs: coins).
+    √(¼(T + 20)(2 ln(N/δ) + ln(1 + T/20))).
     """
-    log = 2 * math.log(groups / delta) + math.log1p(rounds / 20)
-    return math.sqrt((rounds + 20) / 4 * log) if rounds else 0.0
+    return azuma(rounds, 1.0, delta / groups)
 
 
 @dataclass(frozen=True)

@@ -740,8 +740,8 @@ worlds.mutant(
 worlds.mutant(
     "sampled-regret",
     "a third of the bound of the coins",
-    target=f"{HERE}.theorems:azuma",
-    change=lambda azuma: lambda *given: azuma(*given) / 3,
+    target=f"{HERE}.theorems:coins_bound",
+    change=lambda bound: lambda *given: bound(*given) / 3,
     world=heavier_expert_errs,
     seeds=60,
 )
