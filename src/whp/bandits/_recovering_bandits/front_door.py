@@ -74,7 +74,9 @@ class RecoveringReport(Result):
         made |= {
             "events": int(self.fit.counts.sum()),
             "changed_by_the_rising_fit": self.fit.correction,
-            "earns_at_least_whatever_the_sample": self.earns_at_least,
+            "earns_at_least_whatever_the_sample": "not known"
+            if self.earns_at_least is None
+            else self.earns_at_least,
         }
         for row in self.gain.itertuples():
             if row.policy != "plan":

@@ -30,7 +30,6 @@ LOG: dict[str, Any] = {
     "time": "week",
     "reward": "reward",
     "unit": "product_id",
-    "D": 8,
 }
 
 study = Study("recovering-bandits")
