@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -162,7 +163,9 @@ def fit_recovery(
     pooled["longer"] = table["gap"] > longest
     if unit:
         pooled["value"] = _of_arms(pooled, longest)
-    table = pooled[~pooled["longer"]].drop(columns="longer").reset_index(drop=True)
+    rare = _hardly_at(pooled, arms, longest, fewest)
+    own = ~pooled["longer"] | pooled["arm"].isin(list(rare))
+    table = pooled[own].drop(columns="longer").reset_index(drop=True)
     if unit:
         table["value"] = _of_arms(table, longest)
     index = pd.MultiIndex.from_product([arms, range(1, longest + 1)], names=["arm", "gap"])
@@ -193,7 +196,9 @@ def fit_recovery(
     answers = {
         th.RISING_LOG: _rises(arms, raw, error, freedom, chance),
         th.SAME_LATER: _stays(table, arms),
-        th.FLAT_LOG: _flat(pooled, arms, longest, values),
+        th.FLAT_LOG: _flat(pooled, arms, longest, values)
+        if not rare
+        else _stand_for(rare, longest),
         th.FREE_GAPS: th.FREE_GAPS.unchecked("a log does not say why an arm was pulled"),
         th.INDEPENDENT: th.INDEPENDENT.unchecked(
             "units are taken to be independent, their events need not be"
@@ -505,6 +510,26 @@ def _stays(table: pd.DataFrame, arms: Sequence[str]) -> Answer:
         f"a change of {needed:.3g} between the halves of time, nine times in ten; most changed {who}",
         remedy=f"{who} changed between the halves of time: use later data alone.",
     )
+
+
+def _hardly_at(table: pd.DataFrame, arms: Sequence[str], D: int, fewest: int) -> dict[str, int]:
+    """Arms with too few events at gap D itself, of which longer gaps make up enough; and how many."""
+    last = table[table["gap"] == D]
+    both = last.groupby("arm").size().reindex(arms, fill_value=0)
+    own = last[~last["longer"]].groupby("arm").size().reindex(arms, fill_value=0)
+    return {str(a): int(own[a]) for a in arms if own[a] < fewest <= both[a]}
+
+
+def _stand_for(rare: dict[str, int], D: int) -> Answer:
+    """Rewards of longer gaps stand for those at gap D, which is said."""
+    arm, count = next(iter(rare.items()))
+    others = f", as of {len(rare) - 1} more" if len(rare) > 1 else ""
+    evidence = (
+        f"arm {arm!r} has {count} events at gap {D}, whose mean is of longer ones then{others}"
+    )
+    remedy = "a smaller D, or times in longer periods"
+    warnings.warn(f"{evidence}; give {remedy}", stacklevel=5)
+    return th.FLAT_LOG.check(False, evidence, remedy=f"{remedy}: the log says little of gap {D}.")
 
 
 def _flat(
