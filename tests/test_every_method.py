@@ -140,7 +140,7 @@ def groupwise():
 def recovering():
     rng = np.random.default_rng(0)
     rows, last = [], dict.fromkeys("abc", -1)
-    for t in range(120):
+    for t in range(240):
         arm = "abc"[rng.integers(3)]
         rows.append((t, arm, 1 - math.exp(-(t - last[arm]) / 2) + 0.01 * rng.normal()))
         last[arm] = t
