@@ -351,7 +351,7 @@ class ContinualEvaluator(Watcher):
                 f"{tuple(z.shape)}: pass predict, which makes labels of what it gives"
             )
         if self.scenario == "task":
-            # A small table, made where class numbers can index it, then moved.
+            # A small table of a few numbers a task, made and indexed by class numbers on the processor, then moved.
             mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
             for row, classes in zip(mask, self.classes, strict=True):
                 row[classes.cpu()] = 0
@@ -572,13 +572,14 @@ class ContinualEvaluator(Watcher):
             raise ValueError("state was recorded by an older version: record anew")
         if state["every"] != self.every:
             raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
+        # Numbers of rows are numpy's here; torch.load may have put them on a device (map_location).
         drawn = tuple(c.cpu().numpy().copy() for c in state["chosen"])
         kept = state["kept"]
         if (kept is None) != (self.kept is None):
             raise ValueError("state was recorded with groups, or without, and this one is not")
         sets = self.sets
         if kept is not None:
-            # Which row stands for a group was drawn there.
+            # Which row stands for a group was drawn there; numpy's, as those above.
             kept = [c.cpu().numpy().copy() for c in kept]
             sets = _rows_of(self.whole, kept)
         own = _rows_of(sets, drawn)
@@ -605,7 +606,7 @@ class ContinualEvaluator(Watcher):
             file.seek(0)
             file.truncate()
             if i <= self.current:
-                file.write(packed.cpu().numpy().tobytes())
+                file.write(packed.cpu().numpy().tobytes())  # a file holds bytes, of no device
 
 
 def _one_a_group(
@@ -685,6 +686,7 @@ def _narrower(a: torch.dtype, b: torch.dtype) -> torch.dtype:
 
 def _bits_of(X: Tensor) -> float:
     """Bits that tell rows apart, were their numbers independent of each other; at most BITS or so."""
+    # A few rows, moved once: each turn below asks for a number, and would wait for the device.
     flat = X[:SOME].detach().cpu().reshape(len(X[:SOME]), -1)
     made = 0.0
     for part in flat.split(64, dim=1):
