@@ -1,35 +1,14 @@
 """Evaluation on a device that is pretended: fake tensors know where they are, and refuse to be mixed."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import torch
+from continual_streams import stream
+from pretended import DEVICE, Answers, begin
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-from continual_streams import stream
 
 from whp.continual import ContinualEvaluator, continual_fit, training
 from whp.continual._stability_gap import recorder
-
-DEVICE = "pretended:0"
-
-
-class Answers(TorchDispatchMode):
-    """Answers questions for a value of a fake tensor, which has none."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
-            return 0.25 if args[0].is_floating_point() else 1
-        if function is torch.ops.aten.equal.default:
-            return True
-        if function is torch.ops.aten.is_nonzero.default:
-            return True
-        return function(*args, **(kwargs or {}))
 
 
 def bits(right):
@@ -43,7 +22,7 @@ def model():
 
 
 def main():
-    _setup_privateuseone_for_python_backend("pretended")
+    begin()
     recorder._bits = bits
     recorder._digest = lambda sets: b""
     train, test = stream()

@@ -1,7 +1,5 @@
 import copy
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from continual_streams import network, stream
+from pretended import words_of
 from torch import nn
 
 from whp.certificate import Verdict
@@ -368,12 +367,7 @@ def test_an_error_in_a_loop_leaves_no_hook_behind():
 
 
 def test_evaluation_happens_where_the_model_lives():
-    # In a process of its own: a pretended device is there for good.
-    done = subprocess.run(
-        [sys.executable, Path(__file__).parent / "on_a_device.py"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["recorder", "finetune", "si"]
+    assert words_of(Path(__file__).with_name("on_a_device.py")) == ["recorder", "finetune", "si"]
 
 
 @pytest.mark.gpu

@@ -2,31 +2,17 @@
 
 import numpy as np
 import torch
+from pretended import DEVICE, Answers, begin
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from whp.continual import strong_view, view_batch_loss, weak_view
 from whp.continual._view_batch import runs
 from whp.continual._view_batch.views import in_views
 
-DEVICE = "pretended:0"
-
-
-class Answers(TorchDispatchMode):
-    """Answers questions for a value of a fake tensor, which has none."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
-            return 0.25 if args[0].is_floating_point() else 1
-        if function is torch.ops.aten.is_nonzero.default:
-            return True
-        return function(*args, **(kwargs or {}))
-
 
 def main():
-    _setup_privateuseone_for_python_backend("pretended")
+    begin()
     setting = runs.Setting(
         "er", "class", 2, "both", True, 1.0, 0.0, weak_view, strong_view, 2, 8, 0.05, 20
     )

@@ -4,25 +4,11 @@ import os
 import sys
 
 import torch
+from pretended import DEVICE, Answers, begin
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from whp.distributed import Simulator, recover
-
-DEVICE = "pretended:0"
-
-
-class Answers(TorchDispatchMode):
-    """Answers questions for a value of a fake tensor, which has none."""
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function is torch.ops.aten._local_scalar_dense.default:
-            return 0.25 if args[0].is_floating_point() else 1
-        if function is torch.ops.aten.is_nonzero.default:
-            return True
-        return function(*args, **(kwargs or {}))
 
 
 def stage():
@@ -39,7 +25,7 @@ def places(sim):
 
 
 def main():
-    _setup_privateuseone_for_python_backend("pretended")
+    begin()
     generators, seeds = torch.get_device_module("pretended"), []
     generators.get_rng_state = lambda device: torch.zeros(1)
     generators.set_rng_state = lambda state, device: None

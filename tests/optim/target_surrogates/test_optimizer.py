@@ -1,13 +1,12 @@
 import copy
 import pickle
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pretended import words_of
 from torch import nn
 
 from whp.optim import SSO, loss_oracle
@@ -769,14 +768,8 @@ def test_half_precision_outputs_do_not_overflow():
 
 @pytest.mark.parametrize("inner", ["adam", "gd", "armijo", "lbfgs"])
 def test_a_step_stays_on_the_device_of_the_model(inner):
-    # In a process of its own: a pretended device is there for good.
-    done = subprocess.run(
-        [sys.executable, Path(__file__).parent / "on_a_device.py", inner],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["cross-entropy", "bce", "numpy"]
+    words = words_of(Path(__file__).with_name("on_a_device.py"), inner)
+    assert words == ["cross-entropy", "bce", "numpy"]
 
 
 @pytest.mark.gpu
