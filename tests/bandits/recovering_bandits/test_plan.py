@@ -87,8 +87,9 @@ def test_the_demand_is_the_bound():
     static = plan_recovering(THREE, 2).static / 1.2
     easy = plan_recovering(THREE, 2, at_least=0.99 * static)
     assert verdicts(easy)["loss"] == "vacuous"
-    flat = plan_recovering([[0.5, 0.5], [0.4, 0.4]], 1)
-    assert verdicts(flat)["loss"] == "vacuous", "nothing recovers: no timetable is needed"
+    for scale in (1, 0.1, 1 / 3):  # 1 - static / UB is 2e-16 at .1
+        flat = plan_recovering(scale * 0.3 * np.outer(np.arange(1, 7), np.ones(4)), 2)
+        assert verdicts(flat)["loss"] == "vacuous", "nothing recovers: no timetable is needed"
     pinwheel = plan_recovering([(0, 1, 1), (0, 0, 1)], 1, at_least=0.99)
     assert verdicts(pinwheel)["loss"] == "inconclusive", "value 3/4 of a bound of 5/6"
 

@@ -199,8 +199,9 @@ class Played:
 
     @property
     def static_loss(self) -> float:
-        """What always pulling the same arms may lose."""
-        return max(0.0, 1 - self.static / self.upper_bound) if self.upper_bound > 0 else 0.0
+        """What always pulling the same arms may lose; nothing where that is less than rounding."""
+        lost = 1 - self.static / self.upper_bound if self.upper_bound > 0 else 0.0
+        return lost if lost > ROUNDING else 0.0
 
     def demand(self, at_least: float | None) -> float:
         """The loss that may be: as demanded, or half of what always the same arms lose."""
