@@ -1,0 +1,5 @@
+"""Reinforcement learning: rewards, policies, and environments that hide or resist."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
