@@ -32,6 +32,7 @@ Kind = Literal[
     "text",
     "stream",
     "activations",
+    "cells",
 ]
 STDIN = "-"
 ONE_COLUMN: dict[str, Role] = {"vector": "number", "labels": "labels", "ids": "ids"}
@@ -42,6 +43,7 @@ WHOLE: dict[str, Role] = {
     "features": "features",
     "table": "any",
     "stream": "any",
+    "cells": "any",
 }
 ACCEPTED: dict[str, tuple[str, ...]] = {
     "graph": (".graphml", ".gml", ".mtx", ".npz", ".npy", *TABLES, *LISTS),
@@ -51,6 +53,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "stream": (*TABLES, ".npy", ".npz", ".mtx"),
     "activations": (".npy", ".safetensors", ".npz", ".parquet", ".csv"),
     "ids": TABLES,
+    "cells": (*TABLES, *ARCHIVES, ".npy"),
     **dict.fromkeys(("matrix", "design", "vector", "labels"), (*TABLES, *ARCHIVES, ".npy", ".mtx")),
 }
 
@@ -65,7 +68,8 @@ class Data:
         What is read: ``"matrix"`` of numbers; ``"design"``, a matrix with an intercept and drop-first dummies for text columns;
         ``"table"``, a data frame whose text stays as it is; ``"features"``, a table whose text columns must be categories;
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
-        ``"text"``; ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
+        ``"text"``; ``"cells"``, an array of any shape, or a table with a row for each of its cells, whose text stays;
+        ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
         or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out.
     column : str, optional
         For a vector, labels or ids out of a table: name of the option that says which column, by default the parameter's name.

@@ -1,0 +1,9 @@
+from ._starc import StarcResult as StarcResult
+from ._starc import TabularModel as TabularModel
+from ._starc import WorstCase as WorstCase
+from ._starc import canonicalise as canonicalise
+from ._starc import range_of_return as range_of_return
+from ._starc import reward_distance_matrix as reward_distance_matrix
+from ._starc import starc as starc
+from ._starc import tabular_model as tabular_model
+from ._starc import worst_case_regret as worst_case_regret

@@ -20,10 +20,9 @@ from scipy.sparse.linalg import splu
 
 from whp.rl._starc.mdp import MDP, Reward, Table
 
-__all__ = ["DEPENDENT", "Kind", "Shaping", "canonical_form", "gap", "size", "trivial"]
+__all__ = ["DEPENDENT", "Kind", "Shaping", "canonical_form", "size", "trivial"]
 
 Kind = Literal["val", "minimal", "val-potential", "epic", "dard", "none"]
-Norm = Literal[1, 2] | float
 DEPENDENT = ("val-potential", "epic", "dard", "none")  # on where rewards fall among next states
 ZERO = 2e-13  # of ‖r‖∞/(1 − γ): what is left of a shaping by rounding
 
@@ -154,8 +153,3 @@ def size(table: np.ndarray, norm: float, weights: Table | None = None) -> float:
         return largest
     w = 1.0 if weights is None else weights
     return largest * float((w * np.abs(table / largest) ** norm).sum() ** (1 / norm))
-
-
-def gap(first: np.ndarray, second: np.ndarray, norm: float, weights: Table | None = None) -> float:
-    """Norm of the difference of two standardised rewards."""
-    return size(first - second, norm, weights)

@@ -15,10 +15,22 @@ from scipy.sparse.linalg import splu
 
 from whp.validate import as_floats
 
-__all__ = ["MDP", "Reward", "Solved", "as_policy", "as_reward", "as_start", "as_transitions", "middle"]
+__all__ = [
+    "MDP",
+    "Reward",
+    "Solved",
+    "as_policy",
+    "as_reward",
+    "as_start",
+    "as_transitions",
+    "middle",
+]
 
 ROWS_SUM = 1e-6  # float32 tables do no better
-SPARSE = (100, 0.1)  # from so many states on, with at most this share of entries, matrices are sparse
+SPARSE = (
+    100,
+    0.1,
+)  # from so many states on, with at most this share of entries, matrices are sparse
 IMPROVED = 1e-12  # a smaller advantage, as a share of the largest number, is rounding
 INVERTED = 3000  # states up to which the matrix of discounted visits is inverted whole
 

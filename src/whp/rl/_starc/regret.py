@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from whp.door import Range, front_door
-from whp.rl._starc.canonical import canonical_form, trivial
+from whp.rl._starc.canonical import canonical_form
 from whp.rl._starc.mdp import MDP, Actions, Table, as_reward, as_start, as_transitions
 
 __all__ = ["DISCOUNT", "Spread", "WorstCase", "range_of_return", "spread", "worst_case"]
