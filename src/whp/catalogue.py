@@ -260,6 +260,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2309.15257",
         "rl",
         "Measure how far two reward functions are apart, with bounds on the regret of confusing them.",
+        guarantee="the worst that optimising the one can cost by the other, exactly on tables, and bounds on it by the distance",
+        cost="one factorisation of S × S for the distance, a dozen policy iterations for the worst case",
+        front_door="whp.rl._starc.front_door:starc",
+        theorems="whp.rl._starc.theorems",
     ),
     Method(
         "a2pr",

@@ -1,3 +1,5 @@
+from ._starc import Dynamics as Dynamics
+from ._starc import SampledResult as SampledResult
 from ._starc import StarcResult as StarcResult
 from ._starc import TabularModel as TabularModel
 from ._starc import WorstCase as WorstCase
@@ -5,5 +7,6 @@ from ._starc import canonicalise as canonicalise
 from ._starc import range_of_return as range_of_return
 from ._starc import reward_distance_matrix as reward_distance_matrix
 from ._starc import starc as starc
+from ._starc import starc_sampled as starc_sampled
 from ._starc import tabular_model as tabular_model
 from ._starc import worst_case_regret as worst_case_regret

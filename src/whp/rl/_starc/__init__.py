@@ -22,6 +22,7 @@ B. Wulfe, L. Ellis, J. Mercat, R. McAllister, A. Gaidon. Dynamics-Aware Comparis
 Functions. ICLR 2022. arXiv:2201.10081.
 """
 
+from whp.rl._starc.dynamics import Dynamics
 from whp.rl._starc.environments import TabularModel, tabular_model
 from whp.rl._starc.front_door import (
     StarcResult,
@@ -31,8 +32,11 @@ from whp.rl._starc.front_door import (
     worst_case_regret,
 )
 from whp.rl._starc.regret import WorstCase, range_of_return
+from whp.rl._starc.sampled import SampledResult, starc_sampled
 
 __all__ = [
+    "Dynamics",
+    "SampledResult",
     "StarcResult",
     "TabularModel",
     "WorstCase",
@@ -40,6 +44,7 @@ __all__ = [
     "range_of_return",
     "reward_distance_matrix",
     "starc",
+    "starc_sampled",
     "tabular_model",
     "worst_case_regret",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["TabularModel", "tabular_model"]
+__all__ = ["TabularModel", "environment", "tabular_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def tabular_model(env: Any) -> TabularModel:
     ModuleNotFoundError
         If gymnasium is not installed.
     """
-    made = _environment(env)
+    made = environment(env)
     bare, spec = made.unwrapped, made.spec
     table, first = getattr(bare, "P", None), getattr(bare, "initial_state_distrib", None)
     if not isinstance(table, dict) or first is None:
@@ -88,7 +88,8 @@ def tabular_model(env: Any) -> TabularModel:
     return TabularModel(P, R, start / start.sum(), getattr(spec, "max_episode_steps", None))
 
 
-def _environment(env: Any) -> Any:
+def environment(env: Any) -> Any:
+    """A gymnasium environment, as it is or by its name."""
     if not isinstance(env, str):
         if not hasattr(env, "unwrapped"):
             raise TypeError(

@@ -149,15 +149,15 @@ class MDP:
     def best(self, reward: Table, actions: Actions | None = None) -> Solved:
         """Policy iteration from `actions`; an action is changed only for more than rounding."""
         at = np.arange(self.n_states)
-        actions = reward.argmax(1) if actions is None else actions
+        taken = np.asarray(reward.argmax(1) if actions is None else actions)
         while True:
-            values = self.values(actions, reward)
+            values = self.values(taken, reward)
             q = reward + self.discount * self.expected(values)
-            gain = q.max(1) - q[at, actions]
+            gain = q.max(1) - q[at, taken]
             better = gain > IMPROVED * max(np.abs(q).max(), np.abs(reward).max())
             if not better.any():
-                return Solved(actions, values, float(max(0.0, (q.max(1) - values).max())))
-            actions = np.where(better, q.argmax(1), actions)
+                return Solved(taken, values, float(max(0.0, (q.max(1) - values).max())))
+            taken[better] = q[better].argmax(1)
 
     @cached_property
     def uniform(self) -> Table:
@@ -210,11 +210,14 @@ def as_transitions(transitions: Any) -> tuple[Any, int, float]:
         P, A = _of_matrices(transitions)
     else:
         P, A = _of_array(as_floats(transitions, "transitions"))
-    values = P.data if sp.issparse(P) else P
-    if not np.isfinite(values).all():
-        raise ValueError(f"transitions must be finite, not so at {_where(P, ~np.isfinite, A)}")
-    if values.size and values.min() < 0:
-        raise ValueError(f"transitions must be at least 0, not so at {_where(P, _negative, A)}")
+    values = np.asarray(P.data if sp.issparse(P) else P)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        rows = P.toarray() if sp.issparse(P) else P
+        row, after = np.argwhere(~(np.isfinite(rows) & (rows >= 0)))[0]
+        raise ValueError(
+            f"transitions must be finite and at least 0, got {rows[row, after]:g} at state "
+            f"{row // A}, action {row % A}, next state {after}"
+        )
     sums = np.asarray(P.sum(axis=1)).ravel()
     off = np.abs(sums - 1)
     if off.max() > ROWS_SUM:
@@ -223,23 +226,15 @@ def as_transitions(transitions: Any) -> tuple[Any, int, float]:
             f"transitions must sum to 1 over next states, got {sums[row]:.9g} at state "
             f"{row // A}, action {row % A}"
         )
-    P = P / sums[:, None] if not sp.issparse(P) else sp.diags_array(1 / sums) @ P
-    if not sp.issparse(P) and P.shape[1] >= SPARSE[0] and (P != 0).mean() <= SPARSE[1]:
+    if sp.issparse(P):
+        return (sp.diags_array(1 / sums) @ P).tocsr(), A, float(off.max())
+    P = P / sums[:, None]
+    if P.shape[1] >= SPARSE[0] and (P != 0).mean() <= SPARSE[1]:
         P = sp.csr_array(P)
-    return (P.tocsr() if sp.issparse(P) else P), A, float(off.max())
+    return P, A, float(off.max())
 
 
-def _negative(values: np.ndarray) -> np.ndarray:
-    return values < 0
-
-
-def _where(P: Any, wrong: Any, A: int) -> str:
-    rows = P.toarray() if sp.issparse(P) else P
-    row, after = np.argwhere(wrong(rows))[0]
-    return f"state {row // A}, action {row % A}, next state {after}"
-
-
-def _of_array(array: np.ndarray) -> tuple[np.ndarray, int]:
+def _of_array(array: np.ndarray) -> tuple[Any, int]:
     shape = array.shape
     if len(shape) != 3 or 0 in shape or shape[0] != shape[2]:
         told = ""
@@ -249,7 +244,7 @@ def _of_array(array: np.ndarray) -> tuple[np.ndarray, int]:
     return array.reshape(-1, shape[2]), shape[1]
 
 
-def _of_matrices(matrices: Sequence[Any]) -> tuple[sp.csr_array, int]:
+def _of_matrices(matrices: Sequence[Any]) -> tuple[Any, int]:
     """A matrix (S, S) for each action, as mdptoolbox has them."""
     made = [sp.csr_array(m, dtype=np.float64) for m in matrices]
     shapes = {m.shape for m in made}

@@ -304,3 +304,22 @@ def world(bound: float, delta: float, answers: Answers, inputs: Inputs) -> Certi
         answers=answers,
         inputs=inputs,
     )
+
+
+def sampled(
+    bound: float,
+    measured: Estimate | None,
+    confidence: float,
+    trivial: float,
+    answers: Answers,
+    inputs: Inputs,
+) -> Certificate:
+    """What a pair of policies loses, by samples of transitions and rollouts."""
+    return SAMPLED(
+        bound=bound,
+        confidence=confidence,
+        trivial=trivial,
+        measured=measured,
+        answers=answers,
+        inputs=inputs,
+    )
