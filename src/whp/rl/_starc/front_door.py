@@ -346,6 +346,12 @@ def _warn(found: Comparison) -> None:
                 f"reward{i} is nearly shaping: what is left of it is close to rounding",
                 stacklevel=3,
             )
+    if found.one.kind == "minimal" and found.one.norm in (1, np.inf):
+        warnings.warn(
+            f"the smallest reward in norm {found.one.norm:g} is not linear, and there may be several: "
+            "equivalent rewards can come out apart; use norm='2'",
+            stacklevel=3,
+        )
     if found.one.kind in DEPENDENT:
         warnings.warn(
             f"canonical {found.kind!r} carries no guarantee: small distances may hide any regret",

@@ -149,7 +149,7 @@ class MDP:
     def best(self, reward: Table, actions: Actions | None = None) -> Solved:
         """Policy iteration from `actions`; an action is changed only for more than rounding."""
         at = np.arange(self.n_states)
-        taken = np.asarray(reward.argmax(1) if actions is None else actions)
+        taken = np.array(reward.argmax(1) if actions is None else actions)
         while True:
             values = self.values(taken, reward)
             q = reward + self.discount * self.expected(values)

@@ -66,6 +66,9 @@ class WorstCase:
         Of reward 1 (first row) and 2 under the good and the bad policy.
     ranges : tuple of float
         W of both rewards: best less worst return.
+    off : float
+        How far both ends and the pair's tie under reward 2 are from being exact, as shares of the
+        ranges.
     """
 
     absolute: float
@@ -77,6 +80,7 @@ class WorstCase:
     policy_bad: Table
     returns: Float[np.ndarray, "2 2"]
     ranges: tuple[float, float]
+    off: float = 0.0
     evaluations: int = field(default=0, repr=False)
 
 
@@ -127,8 +131,12 @@ def worst_case(
     attained = float(returns[0, 0] - returns[0, 1])
     low = min(max(attained / W1, 0.0), 1.0)
     high = min(least, 1.0)
+    # Of the rewards as they are, so that a wrong form or range cannot agree with itself.
+    again = spread(mdp, rewards[0] / W1 - (lam / W2 * rewards[1] if W2 > 0 else 0.0), mix[0][1])
+    ahead = float(returns[1, 0] - returns[1, 1]) / W2 if W2 > 0 else 0.0
+    off = max(abs(high - low), abs(again.value + again.slack - max(attained / W1, low)), ahead)
     return WorstCase(
-        max(attained, 0.0), low, low, high, lam, good, bad, returns, (W1, W2), evaluations
+        max(attained, 0.0), low, low, high, lam, good, bad, returns, (W1, W2), off, evaluations
     )
 
 

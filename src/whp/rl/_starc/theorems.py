@@ -107,8 +107,9 @@ COARSE = "use range-upper, whose constants are the best there are."
 
 DUALITY = Theorem(
     "duality",
-    claim="the pair of policies shown loses as much as any pair can",
-    quantity="loss by duality less loss of the pair, as a share of the range of returns",
+    claim="the pair of policies shown loses as much by reward 1 as any that reward 2 allows",
+    quantity="distance of the pair's loss from the dual, or of its returns by reward 2 from a tie, "
+    "as a share of the range of returns",
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#duality"),
@@ -215,16 +216,17 @@ def _shared(low: float, high: float, tau: float) -> Estimate:
     """The share that is lost, between a pair of policies and the dual; all of [0, 1] where rounding rules."""
     if tau > UNDECIDED:
         return Estimate.between(0.0, 1.0, value=low, method="numerically undecided")
-    return Estimate.between(max(0.0, low - tau), min(1.0, high + tau), value=low, method="exact")
+    ends = max(0.0, min(low, high) - tau), min(1.0, max(low, high) + tau)
+    return Estimate.between(*ends, value=low, method="exact")
 
 
-def duality(low: float, high: float, tau: float, answers: Answers) -> Certificate:
+def duality(low: float, high: float, off: float, tau: float, answers: Answers) -> Certificate:
     """Both ends of the worst case agree; they share no code but policy evaluation."""
     return DUALITY(
         bound=AGREE + min(tau, UNDECIDED),
         confidence=1.0,
         trivial=1.0,
-        measured=exact(abs(high - low)),
+        measured=exact(off),
         answers=answers,
         inputs={"loss of the pair": low, "loss by duality": high, "rounding": tau},
     )
