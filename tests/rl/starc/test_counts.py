@@ -25,9 +25,7 @@ def test_nature_is_a_linear_program(sign):
     for _ in range(40):
         p, w, e = rng.dirichlet(np.ones(5)), rng.normal(size=5), rng.uniform(0, 2)
         law = _extreme(w[None, None], (p[None, None], np.array([[e]])), sign)[0, 0]
-        A = np.block(
-            [[np.eye(5), -np.eye(5)], [-np.eye(5), -np.eye(5)], [np.zeros(5), np.ones(5)]]
-        )
+        A = np.block([[np.eye(5), -np.eye(5)], [-np.eye(5), -np.eye(5)], [np.zeros(5), np.ones(5)]])
         found = linprog(
             np.r_[-sign * w, np.zeros(5)],
             A_ub=A,

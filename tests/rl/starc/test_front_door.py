@@ -30,9 +30,7 @@ def test_three_states():
         "lower": "holds",
         "canonical": "holds",
     }
-    upper, lower = (
-        next(c for c in found.certificates if c.name == n) for n in ("upper", "lower")
-    )
+    upper, lower = (next(c for c in found.certificates if c.name == n) for n in ("upper", "lower"))
     assert upper.bound == pytest.approx(1.1282045558, abs=1e-9)
     assert upper.inputs["ell"] == pytest.approx(0.2041241452, abs=1e-9)
     assert lower.bound == pytest.approx(0.0291514781 * found.distance, abs=1e-9)

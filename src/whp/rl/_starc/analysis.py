@@ -323,9 +323,7 @@ class Comparison:
         }
         made: list[Certificate] = []
         if worst is not None:
-            made.append(
-                t.duality(worst.low, worst.high, worst.off, tau, (self.axes, self.prefers))
-            )
+            made.append(t.duality(worst.low, worst.high, worst.off, tau, (self.axes, self.prefers)))
         d_W = self.range_distance
         made.append(t.at_most(t.RANGE_UPPER, d_W, regret, tau, shared, inputs))
         made.append(t.at_least(t.RANGE_LOWER, d_W / 2, regret, tau, shared, inputs))

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from whp.rl._starc.environments import environment
 
 __all__ = ["Dynamics", "Points", "dynamics_of"]
 
-Points = Float[np.ndarray, "n d"]
+Points = np.ndarray  # (n, d): states have d entries, actions another number
 Step = Callable[[Points, Points, np.random.Generator], Points]
 Draw = Callable[[int, np.random.Generator], tuple[Points, Points]]
 PI = np.pi
@@ -76,7 +75,8 @@ def dynamics_of(env: Any, coverage: Draw | None) -> Dynamics:
                 "of a number and a generator that draws states (qpos, qvel) and actions"
             )
         return Dynamics(_mujoco(bare), coverage)
-    if not hasattr(bare, "state"):
+    made.reset()
+    if getattr(bare, "state", None) is None:
         raise ValueError(f"env must be one that can be put into a state, got {made}")
     known = BOXES.get(type(bare).__name__)
     step = _classic(bare)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +74,7 @@ def from_tables(tables: dict[str, Any]) -> Tabled:
     if model == "transitions" and (visited == 0).any():
         s, a = np.argwhere(visited == 0)[0]
         raise ValueError(
-            f"transitions has no row for state {_shown(states, s)}, action {_shown(actions, a)}"
+            f"transitions has no row for state {_shown(states[s])}, action {_shown(actions[a])}"
         )
     for name, cells in indexed.items():
         if name != model:
@@ -142,8 +141,8 @@ def _names(columns: list[pd.Series], what: str) -> list[Any]:
     return sorted(map(str, values))
 
 
-def _shown(names: Sequence[Any], index: int) -> str:
-    return visible(repr(names[index]))
+def _shown(name: Any) -> str:
+    return visible(repr(name))
 
 
 def _indexed(
@@ -186,7 +185,7 @@ def _reward(
         at = np.argwhere(lacking)[0]
         known = [actions if k == "action" else states for k in keys]
         told = ", ".join(
-            f"{k.replace('_', ' ')} {_shown(n, i)}" for k, n, i in zip(keys, known, at, strict=True)
+            f"{k.replace('_', ' ')} {_shown(n[i])}" for k, n, i in zip(keys, known, at, strict=True)
         )
         raise ValueError(f"{name} has no value at {told} (visited {needed[tuple(at)]:g} times)")
     return np.nan_to_num(array)
