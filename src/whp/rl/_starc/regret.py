@@ -17,6 +17,7 @@ __all__ = ["DISCOUNT", "Spread", "WorstCase", "range_of_return", "spread", "wors
 DISCOUNT = Range(0.0, 1.0, open_high=True)
 CLOSE = 1e-12  # of the range of returns: where the cutting planes stop
 CUTS = 200
+TIED = 1e-13  # of the range of reward 2: a difference of returns that is rounding
 NONE = 4e-13  # of ‖r‖∞/(1 − γ)²: a range of returns that is rounding
 
 
@@ -109,21 +110,27 @@ def worst_case(
     left = at(0.0, spreads[0])
     least, lam = left[0].value + left[0].slack, 0.0
     mix = [(1.0, left[0])]
-    if W2 > 0 and left[2] > 0:
+    if W2 > 0 and left[2] > TIED:
         right = at(2.0, Spread(0.0, 0.0, spreads[1].low, spreads[1].high))
-        if right[0].value + right[0].slack < least:
-            least, lam = right[0].value + right[0].slack, 2.0
-        while right[2] < 0 and evaluations < CUTS:
-            cut = (left[1] - right[1]) / (left[2] - right[2])
-            middle = at(cut, left[0])
+        cut, middle = 2.0, right
+        while True:
             if middle[0].value + middle[0].slack < least:
                 least, lam = middle[0].value + middle[0].slack, cut
-            if middle[0].value - (left[1] - cut * left[2]) <= CLOSE or middle[2] == 0:
+            if abs(middle[2]) <= TIED:  # indifferent by itself
+                mix = [(1.0, middle[0])]
                 break
-            left, right = (middle, right) if middle[2] > 0 else (left, middle)
-        # Both pairs, mixed so that reward 2 is indifferent.
-        share = -right[2] / (left[2] - right[2])
-        mix = [(share, left[0]), (1 - share, right[0])]
+            if middle[2] > 0:
+                left = middle
+            else:
+                right = middle
+            cut = (left[1] - right[1]) / (left[2] - right[2])
+            height = left[1] - cut * left[2]
+            # Both pairs, mixed so that reward 2 is indifferent, attain the height of the crossing.
+            share = -right[2] / (left[2] - right[2])
+            mix = [(share, left[0]), (1 - share, right[0])]
+            if least - height <= CLOSE or evaluations >= CUTS:
+                break
+            middle = at(cut, left[0])
     good, bad = (_mixed(mdp, [(w, getattr(s, end)) for w, s in mix]) for end in ("high", "low"))
     returns = np.array(
         [[mdp.start @ mdp.values(p, r) for p in (good, bad)] for r in rewards], dtype=float

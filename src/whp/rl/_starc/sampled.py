@@ -422,15 +422,14 @@ def _certified(
 def _shared(fit: _Sample, evaluation: _Sample) -> float:
     """Share of the evaluation pairs that are in the other sample.
 
-    Pairs of a few values coincide by themselves: of them only those in the same place count.
+    Pairs of a few values coincide by themselves: only whole samples that are the same count.
     """
     first, second = (np.hstack([s.states, s.actions]) for s in (fit, evaluation))
     known = {row.tobytes() for row in first}
     if len(known) > len(first) / 2:
         return float(np.mean([row.tobytes() in known for row in second]))
     n = min(len(first), len(second))
-    same = (first[:n] == second[:n]).all(1)
-    return float(same.mean()) if same.mean() > 0.5 else 0.0
+    return 1.0 if np.array_equal(first[:n], second[:n]) else 0.0
 
 
 def _ends(sample: np.ndarray, delta: float) -> tuple[float, float]:
