@@ -185,6 +185,14 @@ def feedback():
     return {"X": A, "y": y, "n_clients": 4, "steps": 30, "rng": 0}
 
 
+def rewards():
+    rng = np.random.default_rng(0)
+    P = rng.dirichlet(np.ones(4), (4, 2))
+    first = rng.normal(size=(4, 2))
+    second = first + rng.normal(size=(4, 2))
+    return {"reward1": first, "reward2": second, "transitions": P, "discount": 0.9}
+
+
 TEXT = (string.ascii_lowercase + " ") * 200
 
 
@@ -245,6 +253,15 @@ def rename(name, classes):
 
 
 EXAMPLES = {
+    "starc": Example(
+        rewards,
+        {
+            "units of reward 1": (scale("reward1", 1e-150), ("distance", "range_distance")),
+            "units of reward 2": (scale("reward2", 1e6), ("distance", "as_a_share_of_all_returns")),
+            "layout": (fortran("transitions"), ("distance", "range_distance")),
+            "strides": (strided("reward1"), ("distance",)),
+        },
+    ),
     "linf-regression": Example(
         linf,
         {

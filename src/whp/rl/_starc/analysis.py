@@ -295,6 +295,8 @@ class Comparison:
             return t.INVARIANT.check(
                 False, f"the smallest reward in norm {self.one.norm:g} is not linear"
             )
+        if self.one.kind in DEPENDENT:
+            return t.INVARIANT.check(False, f"{self.one.kind} is another after redistribution")
         one, two = self.both
         off = max(s.off_class(TRIALS) for s in self.both)
         total = one.reward.table + two.reward.table

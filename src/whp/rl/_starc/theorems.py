@@ -216,8 +216,7 @@ def _shared(low: float, high: float, tau: float) -> Estimate:
     """The share that is lost, between a pair of policies and the dual; all of [0, 1] where rounding rules."""
     if tau > UNDECIDED:
         return Estimate.between(0.0, 1.0, value=low, method="numerically undecided")
-    ends = max(0.0, min(low, high) - tau), min(1.0, max(low, high) + tau)
-    return Estimate.between(*ends, value=low, method="exact")
+    return Estimate.between(min(low, high), max(low, high), value=low, method="exact")
 
 
 def duality(low: float, high: float, off: float, tau: float, answers: Answers) -> Certificate:
