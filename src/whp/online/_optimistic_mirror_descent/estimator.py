@@ -78,12 +78,12 @@ class _Online(LearnsOneByOne, BaseEstimator):
     @contextmanager
     def _or_as_before(self) -> Iterator[None]:
         """What is refused costs nothing that was learnt, and begins nothing."""
-        before = vars(self).copy()
+        before = self.__dict__.copy()
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__.clear()
+            self.__dict__.update(before)
             raise
 
     def _rows(self, X: Any, y: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -363,7 +363,9 @@ def _targets(loss: str, y: Any, n: int) -> tuple[str, list[np.ndarray], np.ndarr
     if values.dtype.kind in "OUSTM":
         # As objects: numpy makes the word 'nan' of a missing label among words.
         single = np.asarray(y, dtype=object)
-        if (none := np.flatnonzero(pd.isna(single) | (single == ""))).size:
+        missing = pd.isna(single)
+        missing[~missing] = single[~missing] == ""
+        if (none := np.flatnonzero(missing)).size:
             raise ValueError(
                 f"y must have a label or a number in every row, row {none[0]} has none"
             )
