@@ -156,8 +156,6 @@ class _Online(LearnsOneByOne, BaseEstimator):
             for name, value in x.items():
                 if (place := self._place.get(name)) is not None:
                     row[0, place] = value
-        if not np.isfinite(row).all():
-            raise ValueError("x must hold finite numbers, got NaN or infinity")
         return row
 
     def _learn_one(self, x: Any, y: Any) -> None:
@@ -166,9 +164,11 @@ class _Online(LearnsOneByOne, BaseEstimator):
         for name, value in x.items():
             if isinstance(value, str) or not np.isfinite(value):
                 raise ValueError(f"x[{name!r}] must be a finite number, got {value!r}")
-        with self._or_as_before():
-            if not hasattr(self, "learners_"):
+        if not hasattr(self, "learners_"):
+            with self._or_as_before():
                 self._begin(x)
+                self._targets(np.array([y]))
+        else:
             self._targets(np.array([y]))  # refused now, not with the batch
         self._in_one_pass = -1
         if self._batch == 1:
@@ -198,7 +198,10 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def _targets(self, y: np.ndarray) -> np.ndarray: ...
 
     def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
-        return self._weights() @ normalized_rows(self._row(x, grow=False))[0]
+        row = self._row(x, grow=False)
+        if not np.isfinite(row).all():
+            raise ValueError("x must hold finite numbers, got NaN or infinity")
+        return self._weights() @ normalized_rows(row)[0]
 
 
 class OptimisticClassifier(ClassifierMixin, _Online):
