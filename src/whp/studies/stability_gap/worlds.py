@@ -207,7 +207,7 @@ def noisy_outcomes(rng: Rng, strength: float) -> Instance:
                 ("recovery", B[i, ends[k] - 1] - least),
             ):
                 low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
-                inside = inside and low - NEAR <= value <= high + NEAR
+                inside = inside and bool(low - NEAR <= value <= high + NEAR)
         both = found["temporary-forgetting"]
         return {**found, "temporary-forgetting": both if both is None else both and inside}
 
