@@ -92,10 +92,10 @@ class Trace:
         Whose gradients came in single precision at every point.
     single_f : bool
         Whether all values did.
-    contraction : float
-        Largest ‖C(v) − v‖²/‖v‖² that occurred.
-    lost : ndarray, shape (at most T,)
-        Its mean over the clients that sent something, at each step.
+    lost : ndarray, shape (at most T + 1, n)
+        ‖C(v) − v‖²/‖v‖² of each client at each step, NaN where it sent nothing.
+    shrunk : float
+        The least α that the compressor stated during the run, over that of the start.
     outside : float
         Largest entry of a gradient outside of its client's support.
     again : ndarray, shape (n,)
@@ -125,7 +125,6 @@ class Trace:
     changes: np.ndarray
     single: np.ndarray
     single_f: bool
-    contraction: float
     lost: np.ndarray
     outside: float
     again: np.ndarray
@@ -134,6 +133,12 @@ class Trace:
     source: str = ""
     noise: Noise | None = None
     slopes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    shrunk: float = 1.0
+
+    @property
+    def contraction(self) -> float:
+        """Largest ‖C(v) − v‖²/‖v‖² that occurred."""
+        return float(np.nanmax(self.lost, initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
