@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -209,14 +210,24 @@ class EF21State:
                 setattr(self, name, value)
 
     def _meet(self, device: torch.device) -> None:
-        """See that all ranks begin from the same step, or replicas would part in silence."""
+        """See that all ranks begin from the same step and settings, or replicas would part in silence.
+
+        Messages of other lengths, or averages at other steps, end a process or wait for ever.
+        """
         self._met = True
-        mine = torch.tensor([self.step, len(self._local)], device=device)
+        settings = (self.compressor, self.init, self.dense_below, self.momentum, self.resync_every)
+        code = zlib.crc32(repr(settings).encode())
+        mine = torch.tensor([self.step, len(self._local), code], device=device)
         everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(self.group))]
         dist.all_gather(everyone, mine, group=self.group)
         found = [tuple(int(v) for v in other) for other in everyone]
+        if len({code for *_, code in found}) > 1:
+            raise RuntimeError(
+                f"ranks have EF21 states of different settings, this one {settings}: compressor, "
+                "init, dense_below, momentum and resync_every must be the same on every rank"
+            )
         if len(set(found)) > 1:
-            raise RuntimeError(apart([step for step, _ in found]))
+            raise RuntimeError(apart([step for step, *_ in found]))
 
     def report(self) -> dict[str, Any]:
         """How it goes: steps, bytes, what was skipped, and the certificates."""

@@ -280,6 +280,8 @@ def in_expectation(results: Sequence[Any], *, delta: float = 0.05) -> tuple[Cert
         If there are fewer than two, one has no certificates, or they are not of one problem.
     """
     delta = as_fraction(delta, "delta")
+    if delta < 1e-15:
+        raise ValueError(f"delta must be at least 1e-15, got {delta:g}: 1 − delta would be 1")
     if len(results) < 2:
         raise ValueError(f"results must hold at least two runs, got {len(results)}")
     runs = [r.run for r in results]

@@ -45,7 +45,7 @@ class Notes:
     G: list[float] = field(default_factory=list)
     lyapunov: list[float] = field(default_factory=list)
     sent: list[float] = field(default_factory=list)
-    magnitude: list[float] = field(default_factory=list)
+    magnitudes: list[np.ndarray] = field(default_factory=list)
     size: list[float] = field(default_factory=list)
     norms: list[np.ndarray] = field(default_factory=list)
     gamma: list[float] = field(default_factory=list)
@@ -262,7 +262,7 @@ class Loop:
             notes.G.append(distance)
             notes.lyapunov.append(value - f_inf + g / (2 * theta) * factor * distance)
             notes.sent.append(float(sent))
-            notes.magnitude.append(float(np.abs(values).sum()) / len(values))
+            notes.magnitudes.append(np.abs(values))
             notes.size.append(math.sqrt(float(x @ x)))
             notes.norms.append(np.sqrt((gradients**2).sum(axis=1)))
             if single.any():
@@ -376,7 +376,7 @@ class Loop:
             gradient2=np.array(notes.gradient2),
             G=np.array(notes.G),
             gamma=np.array(notes.gamma),
-            magnitude=np.array(notes.magnitude),
+            magnitudes=np.array(notes.magnitudes),
             size=np.array(notes.size),
             norms=np.array(notes.norms),
             moved=np.array(notes.moved),
@@ -428,7 +428,7 @@ class Loop:
         eps = max(DOUBLE, self.terms.rounding)
         slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size, eps)
         last = float(notes.norms[-1].mean())
-        slack += f_rounding(d, notes.magnitude[-1], last, notes.size[-1], eps)
+        slack += f_rounding(d, notes.magnitudes[-1].mean(), last, notes.size[-1], eps)
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
     def _slopes(
@@ -441,7 +441,7 @@ class Loop:
         t, mean = len(notes.gamma), gradients.mean(axis=0)
         norm, L = math.sqrt(float(mean @ mean)), self.terms.smoothness.L
         norms = float(notes.norms[-1].mean())
-        off = f_rounding(len(x), notes.magnitude[-1], norms, notes.size[-1], COARSE)
+        off = f_rounding(len(x), notes.magnitudes[-1].mean(), norms, notes.size[-1], COARSE)
         h = math.sqrt(2 * off / L)  # where curvature and rounding weigh the same
         if not (NOTHING < h * L < norm / 2):
             return []
