@@ -836,7 +836,7 @@ class Fades(Scaled):
 
     def count(self, d: int) -> int:
         """Of this call."""
-        return d if self.calls <= 12 else 1
+        return d if self.calls % 32 <= 12 else 1  # 32 calls a run: two, and two a step
 
     def compress(self, v: Any, generator: Rng | None = None) -> Any:
         """As it is."""
