@@ -83,7 +83,8 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     logits : Tensor, shape (d·views, C)
         Views of a sample side by side, the weak one first.
     divergence : array-like, shape (d, views − 1)
-        KL(p⁰ ‖ pʲ) of each other view, as it was computed elsewhere.
+        KL(p⁰ ‖ pʲ) of each other view, as it was computed elsewhere; its rounding is that of its
+        type or of the logits', whichever is coarser.
     views : int
 
     Returns
@@ -105,9 +106,10 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     d = len(logits) // views
     # The certificate is arithmetic of numpy in double precision, on a few numbers a sample.
     handed = torch.as_tensor(divergence)
-    # No training loop is more precise than float32, whatever it kept its numbers in.
-    coarse = torch.finfo(handed.dtype).eps if handed.is_floating_point() else 0.0
-    precision = max(coarse, torch.finfo(torch.float32).eps)
+    # No training loop is more precise than float32, or than its scores, whatever it kept its numbers
+    # in: numpy has no bfloat16, so that what is logged of it is float32.
+    kinds = [t.dtype for t in (handed, logits) if t.is_floating_point()]
+    precision = max(torch.finfo(kind).eps for kind in (*kinds, torch.float32))
     given = handed.detach().double().cpu()
     if given.shape != (d, views - 1) or not torch.isfinite(given).all():
         raise ValueError(
