@@ -71,10 +71,9 @@ def _names(value: Any) -> np.ndarray | None:
     if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
         return None  # under a mask there may be text; it is refused as numbers are
     array = np.asarray(value)
-    if array.ndim == 1 and array.dtype.kind in "UO" and len(array):
-        if all(isinstance(v, str) for v in array.tolist()):
-            return array.astype(str)
-    return None
+    if array.ndim != 1 or array.dtype.kind not in "UO" or not len(array):
+        return None
+    return array.astype(str) if all(isinstance(v, str) for v in array.tolist()) else None
 
 
 def as_numbers(

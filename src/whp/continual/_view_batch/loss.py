@@ -57,7 +57,8 @@ def view_batch_loss(
     Raises
     ------
     TypeError, ValueError
-        If the batch is not one of whole samples.
+        If the batch is not one of whole samples: where views of a sample have different classes, they
+        do not lie side by side, and others' views would be tied.
     """
     views, weight = as_int(views, "views", low=1), as_real(weight, "weight", low=0, high=1e9)
     if logits.ndim != 2 or len(logits) % views or len(y) != len(logits):
@@ -67,6 +68,13 @@ def view_batch_loss(
     supervised = criterion(logits, y)
     if views == 1 or not ssl:
         return supervised, supervised, torch.zeros((), dtype=logits.dtype, device=logits.device)
+    if y.ndim == 1 and not y.is_floating_point():
+        samples = y.reshape(-1, views)
+        if not (samples == samples[:, :1]).all():
+            raise ValueError(
+                f"y must be the same for the {views} views of a sample, which lie side by side: repeat "
+                "samples by repeat_interleave, not by cat"
+            )
     divergence = view_divergence(logits, views).mean()
     return supervised + weight * divergence, supervised, divergence
 

@@ -138,12 +138,7 @@ def view_of(value: Any, argument: str, shape: tuple[int, ...]) -> View:
 
 
 def check(
-    setting: Setting,
-    model: Any,
-    sizes: dict[str, int],
-    classes: int,
-    image: Tensor,
-    compare: bool,
+    setting: Setting, model: Any, sizes: dict[str, int], classes: int, image: Tensor, compare: bool
 ) -> None:
     """Refuse before anything is trained what a later task would stumble over.
 
@@ -173,19 +168,18 @@ def check(
     plan(1, setting.batch_size, setting.views, setting.epochs if setting.on_new > 1 else None)
     for k, (name, n) in enumerate(sizes.items()):
         try:
-            plan(
-                n, setting.batch_size, setting.on_new, setting.epochs, *order_of(setting, "new")
-            )
+            plan(n, setting.batch_size, setting.on_new, setting.epochs, *order_of(setting, "new"))
         except ValueError as error:
             raise ValueError(f"{error}, for task {name} of {n} rows") from error
         alone = k == 0 or setting.strategy != "er"  # which adds rows of its memory
-        least = [setting, setting.without_views()] if compare else [setting]
-        if model is not None and isinstance(setting.strategy, str) and alone:
-            if any(smallest(s, n) == 1 for s in least) and not takes_one(model, image):
-                raise ValueError(
-                    f"batch_size={setting.batch_size} leaves a batch of one image of task {name}, "
-                    f"of {n} rows, which the model cannot be trained on; take another one"
-                )
+        known = isinstance(setting.strategy, str) and setting.strategy != "joint" and alone
+        arms = [setting, setting.without_views()] if compare else [setting]
+        one = known and any(smallest(arm, n) == 1 for arm in arms)
+        if one and model is not None and not takes_one(model, image):
+            raise ValueError(
+                f"batch_size={setting.batch_size} leaves a batch of one image of task {name}, of {n} "
+                "rows, which the model cannot be trained on; take another one"
+            )
 
 
 def smallest(setting: Setting, n: int) -> int:

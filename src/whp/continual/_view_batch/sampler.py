@@ -268,5 +268,6 @@ class ViewDataset(Dataset[Any]):
             image = torch.as_tensor(image)
         else:
             image, label = self.X[i], self.y[i]
-        shown = (self.weak if v == 0 else self.strong)(image[None], None)[0]
+        # a copy: a view that is made in place would change the sample for good, more at each visit
+        shown = (self.weak if v == 0 else self.strong)(image[None].clone(), None)[0]
         return (shown, label, i) if self.index else (shown, label)
