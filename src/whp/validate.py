@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 __all__ = [
+    "as_array",
     "as_bool",
     "as_choice",
     "as_floats",
@@ -106,6 +107,11 @@ def _array(value: Any, argument: str) -> np.ndarray:
             f"{argument} must hold real numbers, got {told and told + ', '}dtype {array.dtype}"
         )
     return array
+
+
+def as_array(value: Any, argument: str) -> np.ndarray:
+    """`value` as a real array of any shape, in the dtype that it has."""
+    return _array(value, argument)
 
 
 def as_floats(value: Any, argument: str) -> np.ndarray:
