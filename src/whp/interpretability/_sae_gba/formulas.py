@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import betainc
 from scipy.stats import norm
 
-from whp.validate import as_matrix
+from whp.validate import as_fraction, as_int, as_matrix
 
 __all__ = [
     "cap_chance",
@@ -30,7 +30,18 @@ __all__ = [
 def targets(
     n_neurons: int, n_groups: int, high: float, low: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Target frequency and group of each neuron: group k of K has high·(low/high)^(k/(K−1)); all `high` if K = 1."""
+    """Target frequency and group of each neuron: group k of K has high·(low/high)^(k/(K−1)); all `high` if K = 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are more groups than neurons, or 0 < low ≤ high < 1 is not so.
+    """
+    n_neurons = as_int(n_neurons, "n_neurons", low=1)
+    n_groups = as_int(n_groups, "n_groups", low=1, high=n_neurons)
+    high, low = as_fraction(high, "high"), as_fraction(low, "low")
+    if low > high:
+        raise ValueError(f"low must not be above high, got {low:g} and {high:g}")
     group = np.arange(n_neurons) * n_groups // n_neurons
     step = np.arange(n_groups) / max(n_groups - 1, 1)
     return (high * (low / high) ** step)[group], group

@@ -72,4 +72,8 @@ def _power(A: np.ndarray, w: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray
     theta = np.partition(u, len(A) - k - 1, axis=1)[:, len(A) - k - 1]
     u -= theta[:, None]
     np.maximum(u, 0, out=u)
-    return unit_rows(u @ A), theta
+    pulled = u @ A
+    # Where the largest are one row that is there more than k times (padding, first tokens), nothing
+    # lies above θ: the direction stays, and its neuron does not fire.
+    none = np.linalg.norm(pulled, axis=1, keepdims=True) <= 1e-30
+    return np.where(none, w, unit_rows(pulled)), theta
