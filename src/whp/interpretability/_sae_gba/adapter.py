@@ -52,11 +52,18 @@ class BiasAdapter:
         gamma_down: float = 0.01,
         dead_below: float = 1e-6,
     ) -> None:
-        if isinstance(bias, GBASparseAutoencoder) and bias.k is not None:
-            raise ValueError(
-                f"bias: a network that keeps the k = {bias.k} largest has none to move"
+        k = getattr(bias, "k", None)
+        if k is not None:
+            raise ValueError(f"bias: a network that keeps the k = {k} largest has none to move")
+        # One that is compiled passes attributes on.
+        if not isinstance(getattr(bias, "b", bias), Tensor):
+            raise TypeError(
+                "bias must be a tensor, or a GBASparseAutoencoder as it is or compiled, got a "
+                f"{type(bias).__name__}"
             )
-        self._holder = bias
+        self._holder: Any = bias
+        if self.bias.ndim != 1:
+            raise ValueError(f"bias must have one axis, got shape {tuple(self.bias.shape)}")
         place, M = self.bias.device, len(self.bias)
         frequencies, groups = as_vector(target, "target"), np.asarray(group)
         if frequencies.shape != (M,) or groups.shape != (M,):
@@ -84,12 +91,11 @@ class BiasAdapter:
         Raises
         ------
         ValueError
-            If it is in half precision.
+            If it is in neither single nor double precision.
         """
         # A network that is moved, converted, or given another state has another buffer from then on.
-        network = isinstance(self._holder, GBASparseAutoencoder)
-        bias = self._holder.b if network else self._holder
-        if bias.dtype in (torch.float16, torch.bfloat16):
+        bias = getattr(self._holder, "b", self._holder)
+        if bias.dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"bias is in {bias.dtype}, which rounds its small moves away: keep the network in "
                 "float32, and take torch.autocast for its products"
@@ -111,8 +117,24 @@ class BiasAdapter:
 
     @torch.no_grad()
     def observe(self, preactivations: Tensor) -> None:
-        """Count a batch (n, M) of pre-activations, biases included; NaN and infinity do not fire."""
-        self._follow()
+        """Count a batch (n, M) of pre-activations, biases included; NaN and infinity do not fire.
+
+        More axes in front are rows too.
+
+        Raises
+        ------
+        ValueError
+            If the last axis is not that of the neurons, or there is no other.
+        """
+        M = len(self._follow())
+        if preactivations.ndim < 2 or preactivations.shape[-1] != M:
+            raise ValueError(
+                f"preactivations must have a row a sample and {M} columns, got shape "
+                f"{tuple(preactivations.shape)}"
+            )
+        preactivations = preactivations.reshape(-1, M)
+        if not len(preactivations):
+            return
         # One of them in a bad batch would make the biases of a whole group NaN, for good.
         values = torch.where(preactivations.isfinite(), preactivations, -torch.inf)
         self.seen += len(values)
