@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from whp.interpretability._sae_gba.network import GBASparseAutoencoder
 from whp.validate import as_real, as_vector
 
 __all__ = ["BiasAdapter"]
@@ -44,7 +43,7 @@ class BiasAdapter:
 
     def __init__(
         self,
-        bias: Tensor | GBASparseAutoencoder,
+        bias: Tensor | nn.Module,
         target: Any,
         group: Any,
         *,

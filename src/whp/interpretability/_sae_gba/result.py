@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -168,7 +168,7 @@ class SparseFeatures(Result):
         }
 
     def report(
-        self, path: str | Path, texts: Sequence[str], neurons: Sequence[int] | None = None
+        self, path: str | Path, texts: Iterable[str], neurons: Sequence[int] | None = None
     ) -> None:
         """Write an HTML page: for each neuron its frequency, and what excites it most, marked by strength.
 
@@ -180,11 +180,11 @@ class SparseFeatures(Result):
         neurons : sequence of int, optional
             Which; by default the hundred that come back best under another seed, or fire most.
         """
-        texts = as_sequence(texts, "texts")
-        if len(texts) != sum(self.rows[:2]):
+        every = as_sequence(texts, "texts")
+        if len(every) != sum(self.rows[:2]):
             raise ValueError(
                 f"texts must have an entry for each of {sum(self.rows[:2])} rows of the activations, "
-                f"got {len(texts)}"
+                f"got {len(every)}"
             )
         if neurons is None:
             known = np.isfinite(self.consistency).any()
@@ -197,7 +197,7 @@ class SparseFeatures(Result):
             f"{len(chosen)} of {self.n_neurons} features",
             f"{self.fvu} of the variance is unexplained, {self.active:.1f} neurons fire on a row.",
             self.certificates,
-            [self._card(m, texts) for m in chosen],
+            [self._card(m, every) for m in chosen],
         )
 
     def _card(self, m: int, texts: Sequence[str]) -> NeuronCard:
@@ -213,7 +213,7 @@ class SparseFeatures(Result):
 
     def save(self, path: str | Path) -> None:
         """Write the weights as safetensors, settings in its header as JSON."""
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         arrays["history"] = self.history.reindex(columns=list(STEPS)).to_numpy(np.float64)
         settings = {
             "method": self.method,

@@ -325,6 +325,12 @@ def recovery(
     )
 
 
+def _lengths(V: np.ndarray) -> np.ndarray:
+    """Of rows, in any unit: squares of long ones would overflow."""
+    largest = max(float(np.abs(V).max()), 1e-300)
+    return np.linalg.norm(V.astype(np.float64) / largest, axis=1) * largest
+
+
 def _gaussian(V: np.ndarray, rng: np.random.Generator) -> Answer:
     """Directions of Gaussian vectors are uniform, and their lengths vary by about 1/√(2d) of their mean.
 
@@ -340,7 +346,7 @@ def _gaussian(V: np.ndarray, rng: np.random.Generator) -> Answer:
     common = float(chi2.sf(n * d * float(np.square(U.mean(axis=0)).sum()), d))
     # The cube root of χ²/d is nearly normal, of mean 1 − 2/(9d) and variance 2/(9d) (Wilson and
     # Hilferty 1931).
-    roots = np.cbrt(np.square(np.linalg.norm(V.astype(np.float64), axis=1)))
+    roots = np.cbrt(np.square(_lengths(V / max(float(np.abs(V).max()), 1e-300))))
     drawn_so = 2 / (9 * d) / (1 - 2 / (9 * d)) ** 2
     spread = float(np.square(roots / max(roots.mean(), 1e-300) - 1).sum())
     lengths = float(chi2.sf(spread / drawn_so, n - 1))
@@ -361,6 +367,7 @@ def _of_model(model: Model) -> dict[str, Answer]:
     assert H is not None
     counts = (H != 0).sum(axis=1)
     values = np.abs(H[H != 0])
+    values = values / values.max(initial=1e-300)
     spread = float(values.std() / values.mean()) if len(values) else math.inf
     least = float(H.min())
     on = (H != 0).astype(np.float64)
@@ -383,7 +390,7 @@ def _of_model(model: Model) -> dict[str, Answer]:
         shown = H if model.shown is None else H[model.shown]
         # Of each row: a few long ones would hide what all others miss.
         missed = np.linalg.norm(X - shown @ model.truth, axis=1)
-        summed = np.sqrt(np.square(shown) @ np.square(model.truth).sum(axis=1))
+        summed = np.linalg.norm(shown * _lengths(model.truth), axis=1)
         worst = float((missed / np.maximum(summed, 1e-300)).max())
         answers.append(
             EXPLAINED_BY.check(

@@ -154,7 +154,7 @@ class Checkpoint:
         replace_file(self.path, self.arrays, told)
 
 
-def replace_file(path: Path, arrays: dict[str, np.ndarray], told: Mapping[str, Any]) -> None:
+def replace_file(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
     """Write arrays and JSON as safetensors in the place of the file that is there, whole or not at all."""
     from safetensors.numpy import save_file
 
@@ -162,7 +162,9 @@ def replace_file(path: Path, arrays: dict[str, np.ndarray], told: Mapping[str, A
         raise ValueError(f"{path} is a link; give a file of its own")
     stage = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(arrays, stage, metadata={"whp": json.dumps(told)})
+        # It writes memory as it lies: of other orders than C the numbers would be in other places.
+        plain = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        save_file(plain, stage, metadata={"whp": json.dumps(told)})
         os.replace(stage, path)
     finally:
         stage.unlink(missing_ok=True)
