@@ -163,7 +163,7 @@ def replace_file(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str
     stage = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # It writes memory as it lies: of other orders than C the numbers would be in other places.
-        plain = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        plain = {k: np.asarray(v, order="C") for k, v in arrays.items()}
         save_file(plain, stage, metadata={"whp": json.dumps(told)})
         os.replace(stage, path)
     finally:
