@@ -277,6 +277,7 @@ class Unit:
         try:
             self._step()
         finally:
+            self._depth = 0  # a step that raised has not told that it ended
             self.wrong += abs(self.steps - self._counted - 1)
             self._counted = self.steps
         if self.new_buffers is not None:
@@ -290,7 +291,6 @@ class Unit:
             return
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.factor
-        self._depth = 0
         self.optimizer.step()
 
     def saved_buffers(self) -> dict[str, Tensor]:

@@ -581,9 +581,9 @@ def _adds_up(path: Path) -> tuple[bool, str]:
     moved = float(path.before[0]) - path.start
     moved += float((path.before[1:] - path.after[:-1]).sum())
     slack = 4 * path.rounding * path.scale * (T + 1)
-    near = math.isfinite(total) and math.isfinite(slack) and abs(moved - total) <= slack
+    near = bool(abs(moved - total) <= slack < math.inf) and len(path.jumps) == path.recoveries
     told = f"{len(path.jumps)} jumps of {path.recoveries} recoveries, sum {total:.6g}; h itself "
-    return near and len(path.jumps) == path.recoveries, f"{told}was moved by {moved:.6g}"
+    return near, f"{told}was moved by {moved:.6g}"
 
 
 def _floor(least: float, floor: float, room: float) -> Answer:

@@ -190,7 +190,8 @@ class Trainer(ABC):
     embed, head : Module or callable
         What is before and after the stages, or what builds it. If they share a parameter, both are kept by stage 0.
     stages : sequence of Module or callable
-        At least 3, each x -> x, with parameters of its own; their states must have the same names and shapes, unless no stage is ever rebuilt from others.
+        At least 3, each x -> x, with parameters of its own; their states must have the same names
+        and shapes, unless no stage is ever rebuilt from others.
     loss_fn : callable
         Mean loss of (head's output, targets), without parameters of its own. The loss of a batch is
         that of its microbatches, each by its number of rows: where a loss leaves targets out
