@@ -650,13 +650,13 @@ def runs_that_jump_first(rng: Rng, strength: float) -> Instance:
     return Instance({"paths": made, "variance": 9.0, "between": ends}, bounded(mean - 0.1 * jump))
 
 
-@worlds.world(run=averaged, breaks=t.JUMPS_ADD_UP, strengths=(60.0, 2.0))
+@worlds.world(run=averaged, breaks=t.JUMPS_ADD_UP, strengths=(18.0, 2.0))
 def jumps_that_never_were(rng: Rng, strength: float) -> Instance:
-    """One jump of that size, which h did not make, and s² is half of what it is."""
-    paths, mean, most = noisy(rng, 1.0, 3.0)
-    made = with_jumps(paths, 2.0, strength, 1)
+    """One jump of that size, which h did not make, and s² is a quarter of what it is."""
+    paths, mean, most = noisy(rng, 1.0, 3.0, flat=0.5)
+    made = with_jumps(paths, 1.0, strength, 1)
     ends = (-0.1 * strength, most)
-    return Instance({"paths": made, "variance": 4.5, "between": ends}, bounded(mean))
+    return Instance({"paths": made, "variance": 2.25, "between": ends}, bounded(mean))
 
 
 # Cost
