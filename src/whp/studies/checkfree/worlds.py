@@ -784,7 +784,7 @@ def with_log(rng: Rng, log: np.ndarray, P: float) -> Instance:
 def a_table_of_stages(rng: Rng, strength: float) -> Instance:
     """An entry an iteration and stage, of which one in twenty fails: of iterations it is one in four."""
     table = rng.random((1000, 6)) < 0.05
-    made = with_log(rng, table.any(axis=1), 1 - 0.95**6)
+    made = with_log(rng, np.asarray(table.any(axis=1)), 1 - 0.95**6)
     arguments = dict(made.arguments) | {
         "failed": table,
         "seconds": rng.uniform(0.1, 0.5, int(table.sum())),
