@@ -540,3 +540,14 @@ def test_padding_leaves_the_theorems_algorithm_a_result(model):
     made = sae_gba(X, 16, method="ba", high=0.05, n_seeds=1, rng=0)
     np.testing.assert_allclose(np.linalg.norm(made.decoder, axis=1), 1, rtol=1e-5)
     assert named(made)["frequency"].verdict is Verdict.VOID
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"low": 0.05}, {"method": "ba"}, {"method": "topk", "k": 2}, {"method": "l1"}],
+    ids=["gba", "ba", "topk", "l1"],
+)
+def test_fewer_neurons_than_groups_by_default_will_do(model, options):
+    if options.get("method") != "ba":
+        options = options | {"training": Training(steps=5, batch_size=64)}
+    assert len(sae_gba(model[0], 4, n_seeds=1, rng=0, **options).decoder) == 4

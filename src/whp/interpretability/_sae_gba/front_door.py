@@ -173,7 +173,7 @@ def sae_gba(
     rows = open_rows(activations)
     N, d = rows.shape
     M = 4 * d if n_neurons is None else n_neurons
-    if method == "gba" and n_groups is None:
+    if n_groups is None:
         plan = replace(plan, n_groups=min(plan.n_groups, M))
     _check_sizes(plan, M, N, training)
     _refuse_ignored(method, training, checkpoint)
