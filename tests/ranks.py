@@ -119,6 +119,17 @@ def opposite(rank, load=None):
     return state.certificates, float(module.weight.grad.norm())
 
 
+def settings_differ(rank, name):
+    """One step of ranks whose states differ in one setting."""
+    module = torch.nn.Linear(64, 32)
+    settings = {"compressor": BlockTopK(0.1), "dense_below": 40, "resync_every": 3}
+    others = {"compressor": BlockTopK(0.2), "dense_below": 4000, "resync_every": 4}
+    settings[name] = (settings, others)[rank][name]
+    ddp = DistributedDataParallel(module)
+    ddp.register_comm_hook(EF21State(module, **settings), ef21_hook)
+    ddp(torch.ones(8, 64)).square().mean().backward()
+
+
 def refuse(rank):
     """Raise on one rank."""
     if rank == 1:

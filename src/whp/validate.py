@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 __all__ = [
+    "as_array",
     "as_bool",
     "as_choice",
     "as_floats",
@@ -71,8 +72,8 @@ def as_frame(value: Any) -> Any:
         raise TypeError(f"{_name(value)} cannot be made a pandas data frame: {error}") from error
 
 
-def _array(value: Any, argument: str) -> np.ndarray:
-    """`value` as a real array, refusing what numpy would turn into numbers without a word."""
+def as_array(value: Any, argument: str) -> np.ndarray:
+    """`value` as a real array of any shape in the dtype that it has, refusing what numpy would turn into numbers without a word."""
     if value is None:
         raise TypeError(f"{argument} must be an array of numbers, got None")
     if hasattr(value, "nnz") and hasattr(value, "toarray"):  # sparse, of scipy
@@ -110,7 +111,7 @@ def _array(value: Any, argument: str) -> np.ndarray:
 
 def as_floats(value: Any, argument: str) -> np.ndarray:
     """`value` as a float64 array of any shape, which may hold NaN and infinities; the caller says what they mean."""
-    return _array(value, argument).astype(np.float64, copy=False)
+    return as_array(value, argument).astype(np.float64, copy=False)
 
 
 def as_sparse(value: Any, argument: str) -> Any:
@@ -142,7 +143,7 @@ def _of_torch(tensor: Any) -> Any:
 
 
 def _numeric(value: Any, argument: str, ndim: Collection[int], dtype: Any) -> np.ndarray:
-    array = _array(value, argument)
+    array = as_array(value, argument)
     if array.ndim not in ndim:
         wanted = " or ".join(f"{n}-dimensional" for n in sorted(ndim))
         raise ValueError(f"{argument} must be {wanted}, got shape {array.shape}")

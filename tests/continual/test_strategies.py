@@ -133,3 +133,25 @@ def test_elastic_weights_leave_statistics_of_batches_alone():
 
     continual_fit(model, train, strategy=AtTheEnd(samples=8), scenario="task", epochs=1)
     assert ends == [True, True]
+
+
+@pytest.mark.parametrize("strategy", ["lwf", "ewc", "si"])
+def test_batch_norms_that_are_frozen_stay_so(strategy):
+    """Fine-tuning keeps them in evaluation mode while the rest trains: in the teacher as well."""
+    train, _ = stream()
+    norm = nn.BatchNorm1d(16)
+    model = nn.Sequential(nn.Linear(train[0][0].shape[1], 16), norm, nn.ReLU(), nn.Linear(16, 6))
+    with torch.no_grad():
+        norm.running_mean += 0.5
+        norm.running_var *= 2
+    norm.eval()
+    mean = norm.running_mean.clone()
+    fit = continual_fit(
+        model, train, strategy=strategy, lr=0.01, epochs=1, record_gradients=True, random_state=0
+    )
+    assert model.training
+    assert not norm.training
+    assert torch.equal(norm.running_mean, mean)
+    table = fit.gradients
+    first = table[(table["task"] > 0) & (table["step"] == 0)]
+    assert (first["stability"] < 1e-5 * first["plasticity"]).all()

@@ -253,7 +253,9 @@ class WithoutForgetting(Strategy):
         z = model(x)
         if k == 0:
             return self.loss(z, y, k), None, 1.0, 0.0
-        self.teacher.train(model.training)
+        # Module by module: batch norms that somebody froze stay so in a model that trains.
+        for old, new in zip(self.teacher.modules(), model.modules(), strict=True):
+            old.training = new.training
         with torch.no_grad():
             told = self.teacher(x)
         T = self.temperature
@@ -333,13 +335,14 @@ class ElasticWeights(Quadratic):
             return functional.cross_entropy(z if mask is None else z + mask, label[None])
 
         total = [torch.zeros_like(p) for p in theta.values()]
-        training = model.training
+        modes = [(m, m.training) for m in model.modules()]
         model.eval()  # a look at the width of the outputs must not move statistics of batches either
         mask = self.mask(self._width(model, X))[k].to(X.device) if self.scenario == "task" else None
         for part in rows.split(32):
             grads = vmap(grad(one), in_dims=(None, 0, 0))(theta, X[part], y[part])
             total = [t + g.square().sum(dim=0) for t, g in zip(total, grads.values(), strict=True)]
-        model.train(training)
+        for module, mode in modes:  # batch norms that somebody froze stay so
+            module.training = mode
         self.hold(model, [t / len(rows) for t in total])
 
     @staticmethod

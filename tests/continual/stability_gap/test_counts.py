@@ -67,3 +67,13 @@ def test_one_value_does_not_show_how_many_digits_there_are():
     assert half_a_digit([np.ones(40)]) == pytest.approx(5e-4)
     assert half_a_digit([np.array([1, 0.9, 0.8, 0.7])]) == pytest.approx(0.05)
     assert half_a_digit([rows(123_457)]) < 1e-8
+
+
+def test_numbers_of_fewer_bits_are_rounded_ones():
+    seen = np.round(rows(2115), 2)
+    assert half_a_digit([seen.astype(np.float32).astype(float)]) == half_a_digit([seen]) == 0.005
+    assert half_a_digit([rows(2115).astype(np.float32).astype(float)]) < 1e-6
+    half = rows(2000).astype(np.float16).astype(float)
+    assert np.abs(half - rows(2000)).max() <= half_a_digit([half]) == 2.0**-12
+    assert counted([half], [2000]).status == "not refuted"
+    assert counted([half], [200_000]).status != "not refuted"

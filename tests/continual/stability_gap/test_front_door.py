@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whp.certificate import Verdict
-from whp.continual import stability_gap
+from whp.continual import continual_fit, stability_gap
 
 
 def test_verdicts_of_a_gap():
@@ -364,3 +364,52 @@ def test_rows_of_a_table_must_be_the_same_at_all_times():
         stability_gap(table.assign(correct="maybe"))
     with pytest.raises(TypeError, match="correct is a column"):
         stability_gap(table, correct=right)
+
+
+def long_log():
+    """Two tasks, every update; the second has rows without accuracy before it begins."""
+    rows = [(u, t, 0.8 if u > 5 * t else np.nan) for u in range(1, 11) for t in range(2)]
+    return pd.DataFrame(rows, columns=["iteration", "task", "accuracy"])
+
+
+def test_rows_before_a_task_may_have_no_accuracy():
+    made = stability_gap(long_log(), n=100, windows=2)
+    assert made.task_ends.tolist() == [5, 10]
+    gone = long_log()
+    gone.loc[gone["iteration"] == 8, "accuracy"] = np.nan
+    with pytest.raises(ValueError, match="no value at iteration 8"):
+        stability_gap(gone)
+    gone.loc[gone["task"] == 1, "accuracy"] = np.nan
+    with pytest.raises(ValueError, match="no accuracy of task 1"):
+        stability_gap(gone)
+
+
+def test_iterations_that_count_from_0_are_named():
+    log = long_log()
+    log["iteration"] -= 1
+    with pytest.raises(ValueError, match="add 1 if they count from 0"):
+        stability_gap(log)
+
+
+@pytest.mark.parametrize("name", ["test_error", "val/loss", "testError", "err"])
+def test_errors_are_no_accuracies(name):
+    """Of an error rate the minimum is the best moment: a gap would be a peak, and nothing hidden."""
+    with pytest.raises(ValueError, match="the higher the better"):
+        stability_gap(long_log().rename(columns={"accuracy": name}), accuracy=name)
+    assert stability_gap(long_log().rename(columns={"accuracy": "terror"}), accuracy="terror")
+
+
+@pytest.mark.parametrize("name", ["forgetting", "mean_acc", "acc/task1__MIN", "loss"])
+def test_other_columns_of_a_log_are_no_tasks(name):
+    wide = pd.DataFrame({"iteration": np.arange(1, 7), "task 1": 0.8})
+    wide[name] = [np.nan] * 3 + [0.1] * 3
+    with pytest.raises(ValueError, match="seems to be none"):
+        stability_gap(wide)
+
+
+def test_gradients_of_another_run_are_refused():
+    from continual_streams import network, stream
+
+    fit = continual_fit(network(), stream()[0], strategy="si", epochs=1, record_gradients=True)
+    with pytest.raises(ValueError, match="of another run"):
+        stability_gap(long_log(), grads=fit)

@@ -615,3 +615,163 @@ def test_a_copy_goes_on_by_itself(how):
     assert not np.array_equal(a.accuracy, b.accuracy, equal_nan=True)
     assert answers(a)["every-update"] == "met"
     assert set(answers(b).values()) == {"unchecked"}
+
+
+# What breaks off
+
+
+def breaking(at, error=KeyboardInterrupt, **options):
+    """A recorder whose prediction raises at one call, and what it needs."""
+    train, test = stream()
+    calls = iter(range(10**9))
+
+    def predict(model, X, task):
+        if next(calls) == at:
+            raise error
+        return model(X).argmax(1)
+
+    return ContinualEvaluator(test[:2], predict=predict, random_state=0, **options), train[:2]
+
+
+@pytest.mark.parametrize("at", [1, 4, 5, 6, 8])
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_task_that_was_cut_off_goes_on(at, saved):
+    """Within an evaluation, in any task of it, or in an audit: all before is kept."""
+    evaluator, train = breaking(at, subset=20)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for k, rows in enumerate(train):
+        try:
+            with evaluator.task(k, model, optimizer):
+                loop(model, optimizer, *rows)
+        except KeyboardInterrupt:
+            if saved:
+                again, _ = breaking(-1, subset=20)
+                again.load_state_dict(evaluator.state_dict())
+                evaluator = again
+            with evaluator.task(k, model, optimizer):
+                loop(model, optimizer, *rows)
+    made = evaluator.result()
+    # The same update is evaluated when the task goes on; after a load nobody knows that it was made.
+    assert answers(made)["every-update"] == ("violated" if saved else "met")
+    assert len(made.times) == evaluator.updates == evaluator.evaluations
+
+
+def test_a_model_that_was_changed_before_a_task_goes_on_is_noticed():
+    evaluator, train = breaking(1)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    with pytest.raises(KeyboardInterrupt), evaluator.task(0, model, optimizer):
+        loop(model, optimizer, *train[0])
+    with pytest.raises(ValueError, match="cut off"):
+        evaluator.before_task(0)
+    with torch.no_grad():
+        model[-1].bias += 1
+    with evaluator.task(0, model, optimizer):
+        loop(model, optimizer, *train[0])
+    assert answers(evaluator.result())["every-update"] == "violated"
+
+
+def test_a_loop_that_catches_an_error_of_an_evaluation_loses_nothing_else():
+    evaluator, train = breaking(1, MemoryError)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for k, (X, y) in enumerate(train):
+        with evaluator.task(k, model, optimizer):
+            for x, labels in zip(X.split(20), y.split(20), strict=True):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), labels).backward()
+                try:
+                    optimizer.step()
+                except MemoryError:
+                    continue
+    made = evaluator.result()
+    assert answers(made)["every-update"] == "violated"
+    assert len(made.times) == evaluator.updates
+
+
+def test_an_evaluation_by_hand_may_be_tried_again():
+    evaluator, _ = breaking(1, MemoryError)
+    model = network()
+    evaluator.before_task(0)
+    evaluator.after_step(model)
+    with pytest.raises(MemoryError):
+        evaluator.after_step(model)
+    evaluator.after_step(model)
+    assert evaluator.updates == evaluator.evaluations == 2
+    with pytest.raises(ValueError, match="task 0 has not ended"):
+        evaluator.before_task(1)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_the_end_of_a_task_is_the_model_that_was_evaluated(every):
+    """Seldom looked at, too: weights that are put back at the end are not those that were seen."""
+    train, test = stream()
+    evaluator = ContinualEvaluator(test[:2], every=every, random_state=0)
+    made = looped(evaluator, train, network(), lambda m: m[-1].weight.data.add_(1))
+    assert made["every-update"] == "violated"
+
+
+# What a model may be
+
+
+def test_a_model_that_broke_down_is_right_of_no_row():
+    _, test = stream()
+    for scenario in ("class", "task"):
+        evaluator = ContinualEvaluator(test[:1], scenario=scenario)
+        model = network()
+        with torch.no_grad():
+            model[-1].bias.fill_(torch.nan)
+        evaluator.before_task(0)
+        evaluator.after_step(model)
+        evaluator.after_task(0, model)
+        assert evaluator.outcomes().accuracy(0).tolist() == [0.0]
+
+
+def test_buffers_that_are_nan_are_like_themselves():
+    train, test = stream()
+    model = network()
+    model.register_buffer("unknown", torch.full((2,), torch.nan))
+    made = looped(ContinualEvaluator(test[:2]), train, model)
+    assert (made["no-trace"], made["every-update"]) == ("met", "met")
+
+
+def test_a_prediction_that_freezes_parameters_is_noticed():
+    train, test = stream()
+
+    def predict(model, X, task):
+        model[0].requires_grad_(False)
+        return model(X).argmax(1)
+
+    made = looped(ContinualEvaluator(test[:2], predict=predict), train, network())
+    assert made["no-trace"] == "violated"
+
+
+def test_what_a_forward_pass_keeps_can_be_trained_with():
+    class Keeps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net, self.kept = network(), torch.ones(0, 1)
+
+        def forward(self, x):
+            if len(self.kept) < len(x):
+                self.kept = torch.ones(len(x), 1)
+            return self.net(x) * self.kept[: len(x)]
+
+    train, test = stream()
+    looped(ContinualEvaluator(test[:2]), train, Keeps())
+
+
+def test_rows_may_be_arrays_and_nothing_else():
+    _, test = stream()
+    evaluator = ContinualEvaluator(test[:1])
+    evaluator.watch(test[0][0].numpy())
+    assert evaluator.overlap == len(test[0][0])
+    with pytest.raises(TypeError):
+        evaluator.watch([1.0])
+
+
+def test_own_rows_are_not_taken_beside_groups():
+    _, test = stream()
+    with pytest.raises(TypeError, match="leave groups out"):
+        ContinualEvaluator(test[:1], groups=[np.arange(40) // 2], subset=[[0, 2]])

@@ -324,7 +324,7 @@ GOOD = {
         ({"test": 1.0}, "test"),
         ({"seeds": 0}, "seeds"),
         ({"window": 2, "shuffle": "full"}, "window"),
-        ({"window": 99}, "window"),
+        ({"window": 99}, "window must be in .* for task 0 of 16 rows"),
         ({"memory": 20, "strategy": "finetune"}, "memory"),
         ({"ssl_weight": 1.0}, "ssl_weight goes with ssl=True"),
         ({"warmup": 0.5}, "warmup goes with ssl=True"),
@@ -382,3 +382,23 @@ def test_anything_is_trained_or_refused_by_name(X, y, task):
     except (ValueError, TypeError) as error:
         told = str(error)
     assert not told or told.startswith(("X ", "y ", "task "))
+
+
+def test_a_batch_of_one_image_is_refused_where_the_model_cannot_take_it(monkeypatch):
+    """Of 33 rows batches of 32 leave one, of which batch norm has no statistics."""
+    from whp.continual._view_batch import runs
+
+    X, y = np.random.default_rng(0).random((43, 16)), np.arange(43) % 2
+    model = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    given = {"weak": "none", "views": 2, "epochs": 4, "strategy": "finetune", "rng": 0}
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "train", lambda *_: pytest.fail("trained"))
+        with pytest.raises(
+            ValueError, match=r"batch_size=32 leaves a batch of one image of task 0"
+        ):
+            view_batch(X, y, 0 * y, model=model, test=0.22, **given)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    alone = view_batch(X, y, 0 * y, model=model, test=0.22, compare=False, **given)
+    assert alone.summary()["forgetting"] == "there was one task"
+    view_batch(X, y, 0 * y, model=nn.Linear(16, 2), test=0.22, **given)

@@ -86,3 +86,24 @@ def test_scores_that_depend_on_the_batch_are_void():
     assert [a.status for a in made.conditions if a.name == "scores-of-an-image-alone"] == [
         Status.VIOLATED
     ]
+
+
+def test_a_row_that_carries_the_variance_refutes_nothing():
+    """One row in 10,000 has nearly all of it: copies' ratio is true, and a batch in 300 shows it."""
+    fails = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        groups = []
+        for count in (8, 32):
+            hit = rng.random((400, 1)) < count / 10_000
+            groups.append((rng.normal(size=(400, 8)) + hit * 300 / count**0.5) / count**0.5)
+        e = noise.ratio_of_variances(np.stack(groups, axis=1))
+        fails += e.low > (40_000 - 32) / (10_000 - 32)
+    assert fails <= 2
+
+
+def test_an_ordinary_variance_is_carried_by_enough_batches():
+    rng = np.random.default_rng(0)
+    for m in (30, 400):
+        e = noise.ratio_of_variances(rng.normal(size=(m, 2, 4)))
+        assert np.isfinite(e.high)

@@ -122,6 +122,19 @@ def test_no_more_steps_can_have_been_trained_than_were_yielded():
         first.state_dict(steps=6)
 
 
+def test_steps_that_contradict_what_is_known_are_refused():
+    first, batches = begun(9)
+    again = sampler()
+    again.load_state_dict(first.state_dict())
+    with pytest.raises(ValueError, match="steps must be"):
+        again.state_dict(steps=3)  # counted since the restart: nine were trained before
+    for batch in batches[:4]:
+        first.trained(batch)
+    with pytest.raises(ValueError, match="steps must be the 4"):
+        first.state_dict(steps=6)
+    assert first.state_dict(steps=4) == first.state_dict()
+
+
 def test_the_length_stays_while_it_is_iterated_over():
     made = sampler()
     assert len(made) == 256
@@ -281,3 +294,30 @@ def test_a_copy_is_told_of_its_own_batches():
     for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         again.trained(batches[2])
         assert (again.log.total, made.log.total) == (3, 2)
+
+
+class Kept(Dataset):
+    """Gives the same tensor each time, as one that holds its images in memory does."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, i):
+        return self.image, i
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, np.ndarray, Dataset])
+def test_a_view_that_is_made_in_place_leaves_the_data_alone(kind):
+    def weak(x, generator):
+        return x.mul_(0.5)
+
+    X = torch.ones(10, 1, 8, 8)
+    given = {torch.Tensor: (X, torch.arange(10)), np.ndarray: (X.numpy(), np.arange(10))}
+    held = Kept(X[0])
+    data = ViewDataset(*given.get(kind, (held,)), weak=weak)
+    for _ in range(3):
+        assert data[2, 0][0].max() == 0.5
+    assert X.min() == 1

@@ -34,3 +34,24 @@ def test_images_may_lie_in_any_order_in_memory_and_are_no_bytes():
     assert torch.equal(weak_view(x, seeded(0)), weak_view(x.contiguous(), seeded(0)))
     with pytest.raises(TypeError, match="255"):
         weak_view(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_views_are_made_of_copies_and_may_have_another_shape():
+    x = torch.rand(5, 1, 8, 8)
+    before = x.clone()
+
+    def half(x, generator):
+        return x.mul_(0.5)
+
+    shown = in_views(x, 3, half, half, None)
+    torch.testing.assert_close(shown, 0.5 * before.repeat_interleave(3, dim=0))
+    assert torch.equal(x, before)
+    assert in_views(x, 3, lambda x, g: x[..., :6, :6], lambda x, g: x[..., 2:, 2:], None).shape == (
+        15,
+        1,
+        6,
+        6,
+    )
+    for weak, strong in [(identity, lambda x, g: x[..., 1:]), (lambda x, g: x[1:], identity)]:
+        with pytest.raises(ValueError, match="weak and strong must give as many images"):
+            in_views(x, 3, weak, strong, None)

@@ -27,6 +27,8 @@ def test_limits_of_the_cost_model():
     assert expected_executed(1e-12, 50) == pytest.approx(50)
     assert expected_executed(1, 50) == math.inf
     assert expected_executed(0.9, 5000) == math.inf
+    with pytest.raises(ValueError, match="checkpoint_every"):
+        expected_time(0.1, 100, 120, iteration_seconds=1.0, checkpoint_every=0)
     found = expected_time(
         0.1, 10_000, 14_500, iteration_seconds=91.32, recovery_seconds=30, checkpoint_every=100
     )

@@ -9,6 +9,8 @@ from pipelines import TEXT
 from whp.certificate import Verdict
 from whp.distributed import Simulator, UnrecoverableStageError, checkfree
 from whp.distributed._checkfree import pipeline
+from whp.distributed._checkfree.front_door import recovery_table
+from whp.distributed._checkfree.recovery import Recovery
 
 SMALL = {
     "dim": 8,
@@ -151,6 +153,13 @@ def test_anything_is_trained_or_refused_by_name(text, stages, batch_size, fail, 
             "the ",
         )
     )
+
+
+def test_a_recovery_that_nobody_asked_for_has_no_jump():
+    made = [Recovery(3, (1,), "rebuilt", 3), Recovery(5, (2,), "rebuilt", 5)]
+    table = recovery_table(made, {1: 0.25}, [3, 5])
+    assert math.isnan(table["jump"][0])
+    assert table["jump"][1] == 0.25
 
 
 def test_a_text_of_one_letter_has_nothing_to_gain(quick):

@@ -11,7 +11,20 @@ import time
 import numpy as np
 import pytest
 import torch
-from pipelines import VOCAB, D, Deadly, Slow, Turning, alive, batch, make, parts, same, worse
+from pipelines import (
+    VOCAB,
+    D,
+    Deadly,
+    Growing,
+    Slow,
+    Turning,
+    alive,
+    batch,
+    make,
+    parts,
+    same,
+    worse,
+)
 from torch import nn
 
 from whp.distributed import PipelineTrainer, Simulator, UnrecoverableStageError, recover
@@ -453,6 +466,31 @@ def test_buffers_of_every_kind_come_back_from_a_copy():
         after = tr.state_dict()
         assert not same(before, after, [f"embed.{k}" for k in ("turns", "key", "mask")])
         assert tr.certificates()[1].verdict == "holds"
+
+
+def test_what_grows_or_is_counted_in_no_state_starts_again_everywhere():
+    """Tables for longer inputs are no loss of training, and the simulator loses what a process does."""
+
+    def model():
+        torch.manual_seed(0)
+        return Growing(3, 4), [Growing(4, 4) for _ in range(4)], nn.Linear(4, 1), nn.MSELoss()
+
+    torch.manual_seed(1)
+    x, y = torch.randn(8, 3), torch.randn(8, 1)
+    options = {"lr": 1e-2, "microbatches": 2}
+    sim = Simulator(*model(), **options)
+    with PipelineTrainer(*model(), **options) as tr:
+        for t in range(4):
+            if t == 0:
+                for both in (tr, sim):
+                    with pytest.raises(RuntimeError, match="size of tensor"):
+                        both.step((x, torch.randn(8, 7, 3)))
+            if t == 2:
+                for stage in (0, 2):
+                    tr.kill(stage)
+                    sim.kill(stage)
+            assert tr.step((x, y)).loss == sim.step((x, y)).loss
+        assert not same(tr.state_dict(), sim.state_dict())
 
 
 GUARD = """

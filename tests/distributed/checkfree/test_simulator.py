@@ -273,6 +273,116 @@ def test_weights_that_are_not_finite_are_what_the_formula_gives():
     assert sim.certificates()[0].verdict == "holds"
 
 
+class Stretching(nn.Linear):
+    """Its state grows."""
+
+    def __init__(self):
+        super().__init__(4, 4)
+        self.register_buffer("seen", torch.zeros(0))
+
+    def forward(self, x):
+        self.seen = torch.ones(len(x))
+        return super().forward(x)
+
+
+class Scale(nn.Module):
+    """A loss that learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, out, y):
+        return (self.scale * out - y).square().mean()
+
+
+def linear(stages=None, ends=None, loss=None, **options):
+    """Stages 4 x 4, and a batch."""
+    torch.manual_seed(0)
+    first, last = ends or (nn.Linear(3, 4), nn.Linear(4, 1))
+    sim = Simulator(
+        first,
+        stages or [nn.Linear(4, 4) for _ in range(8)],
+        last,
+        loss or nn.MSELoss(),
+        **{"microbatches": 2, "audit": True, **options},
+    )
+    return sim, (torch.randn(8, 3), torch.randn(8, 1))
+
+
+def test_what_would_part_or_not_be_trained_is_refused():
+    one = nn.Linear(4, 4)
+    other = [nn.Linear(4, 4) for _ in range(4)]
+    refused = [
+        ({"stages": [one] * 4}, r"stages\[0\] and stages\[1\] share"),
+        ({"stages": other, "ends": (nn.Sequential(nn.Linear(3, 4), other[2]), one)}, "share"),
+        ({"stages": other, "ends": (nn.Linear(3, 4), other[2])}, r"stages\[2\] and head share"),
+        ({"loss": Scale()}, "loss_fn has parameters"),
+        ({"stages": [nn.LazyLinear(4) for _ in range(4)]}, r"stages\[0\] has lazy"),
+        ({"rule": "zero"}, "output projections"),
+    ]
+    for given, named in refused:
+        with pytest.raises(ValueError, match=named):
+            linear(**given)
+    with pytest.raises(ValueError, match="output projections"):
+        linear()[0].replace_rule("zero")
+
+
+def test_a_state_that_no_fresh_stage_could_take_is_refused_before_anybody_steps():
+    sim, data = linear([Stretching() for _ in range(4)])
+    before = sim.state_dict()
+    with pytest.raises(ValueError, match="persistent=False"):
+        sim.step(data)
+    assert not same(before, sim.state_dict(), ["stages.1.weight", "embed.weight"])
+    assert sim.iteration == 0
+
+
+def test_moments_of_a_neighbour_that_has_none_start_again():
+    sim, data = linear(moments="average", fallback="random")
+    sim.step(data)
+    for stage in (3, 4):
+        sim.kill(stage)
+    sim.marks()
+    sim.kill(2)
+    sim.step(data)
+    assert sim.iteration == 2
+    counted = [int(v["step"]) for v in sim._sites[2].units["2"].optimizer.state.values()]
+    assert counted == [1, 1]
+
+
+class Failing(torch.optim.SGD):
+    """Raises or steps twice when it is told to."""
+
+    then = ""
+
+    def step(self, closure=None):
+        if self.then == "raise":
+            raise FloatingPointError("too large a step")
+        return super().step(closure)
+
+
+@pytest.mark.parametrize("lost", [None, 2])
+def test_after_an_optimizer_raised(lost):
+    """Norms are those that all agreed on, and an update too many does not make up for one missed."""
+    sim, data = linear(optimizer=Failing, clip=None)
+    sim.step(data)
+    optimizer = sim._sites[1].units["1"].optimizer
+    optimizer.then = "raise"
+    with pytest.raises(FloatingPointError):
+        sim.step((data[0], 100 * data[1]))
+    optimizer.then = ""
+    if lost is None:
+        optimizer.step()
+        sim.step(data)
+        c = sim.certificates()[3]
+        assert c.verdict == "fails"
+        assert c.inputs["updates too many or too few"] == 2
+    else:
+        sim.kill(lost)
+        sim.step(data)
+        assert sim.certificates()[0].verdict == "holds"
+
+
 class Extra(nn.Linear):
     """A layer with a state that is no tensor."""
 

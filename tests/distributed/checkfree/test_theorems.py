@@ -147,6 +147,34 @@ def test_descent_on_average_wants_ends():
     assert t.descent_on_average([path], **given).verdict is Verdict.UNMEASURED
     with pytest.raises(ValueError, match="between"):
         t.descent_on_average([path], **given, between=(0.0, 1e-9))
+    still = t.Path(**vars(path) | {"slowest": 0.0})
+    assert t.descent_on_average([still], **given, between=(0.0, 1e9)).verdict is Verdict.VACUOUS
+    for change in ({"smoothness": 0.0}, {"smoothness": math.nan}, {"variance": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            t.descent_on_average([path], **given | change)
+    with pytest.raises(ValueError, match="smoothness"):
+        t.descent(path, floor=0.0, smoothness=math.nan)
+
+
+def test_on_average_a_jump_before_the_first_gradient_counts_once():
+    path, L = quadratic(np.random.default_rng(0))
+    was = 0.25 * path.before[0]
+    jumps = np.append(path.jumps, path.before[0] - was)
+    more = t.Path(**vars(path) | {"first": was, "jumps": jumps, "recoveries": 6})
+    given = {"floor": 0.0, "smoothness": L, "variance": 0.0}
+    c = t.descent_on_average([more], **given)
+    assert c.inputs["h(θ₀) − h_inf"] == was
+    assert [str(a.status) for a in c.conditions].count("violated") == 0
+    less = t.Path(**vars(more) | {"jumps": path.jumps})
+    assert t.descent_on_average([more, less], **given).verdict is Verdict.VOID
+
+
+def test_windows_of_other_shapes_are_refused():
+    lost = np.ones((2, 8))
+    with pytest.raises(ValueError, match="windows must have"):
+        t.progress(t.Windows(np.ones(8), np.ones(1), lost, 3.0, 2))
+    with pytest.raises(ValueError, match="windows must have"):
+        t.progress(t.Windows(np.ones(8), np.ones(8), lost.T, 3.0, 2))
 
 
 COST = {"longest": 30.0, "iteration_seconds": 10.0, "redundancy": 1.654, "reached": (10, 10)}
@@ -218,7 +246,9 @@ def test_neighbours_among_rare_failures_are_no_cluster():
         ({"failed": [0.0, math.nan, 1.0]}, "failed must say of each iteration"),
         ({"failed": ["0", "1"]}, "failed must hold real numbers"),
         ({"failed": []}, "at least one iteration"),
+        ({"failed": log().reshape(-1, 5)}, r"failed must be one-dimensional.*\(400, 5\)"),
         ({"seconds": ["0,3"]}, "seconds must hold real numbers"),
+        ({"seconds": [[0.3, 0.3]]}, "seconds must be one-dimensional"),
         ({"delta": 1.5}, "delta"),
         ({"delta": math.nan}, "delta"),
         ({"ratio": 1.4}, "ratio must be an Estimate"),

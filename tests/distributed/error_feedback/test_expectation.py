@@ -5,7 +5,7 @@ from guarantee import error_rate
 from scipy.stats import binom
 
 from whp.certificate import Verdict
-from whp.distributed import Identity, ef21, in_expectation
+from whp.distributed import Identity, RandK, TopK, ef21, in_expectation
 from whp.distributed._error_feedback.expectation import lower_end
 
 
@@ -138,3 +138,78 @@ def test_noisy_gradients_have_a_floor_that_holds():
 
     rates = error_rate(instance, n=15)
     assert max(rate.value for rate in rates.values()) <= 0.05
+
+
+@pytest.fixture
+def halves():
+    """Five runs in which clients take part half of the time."""
+    options = {"T": 30, "method": "EF21-PP", "participation": 0.5, **PROBLEM}
+    return [ef21(GRADS, [3, 3], rng=seed, **options) for seed in range(5)]
+
+
+def test_what_is_done_to_results_does_not_change_their_certificates(halves):
+    before = in_expectation(halves)
+    for run in halves:
+        run.history["grad_norm2"] /= 1e9 * run.history["grad_norm2"][0]
+        run.history["f"] -= 100
+        run.weights *= 2
+        with pytest.raises(ValueError, match="read-only"):
+            run.smoothness.clients[:] = 1
+    assert in_expectation(halves) == before
+
+
+def test_every_run_is_asked_whether_its_compressor_contracts(halves):
+    class Boasts(TopK):
+        def alpha(self, d):
+            return 0.9 if type(self) is Boasts else super().alpha(d)
+
+    class Own(TopK):
+        pass
+
+    options = {"T": 30, "method": "EF21-PP", "participation": 0.5, **PROBLEM}
+    own = ef21(GRADS, [3, 3], rng=9, **options | {"compressor": Own(1)})
+    assert status(in_expectation([*halves, own])[1], "contracts") == "unchecked"
+    runs = [
+        ef21(GRADS, [3, 3], rng=seed, **options | {"compressor": Boasts(k)})
+        for seed, k in enumerate((2, 2, 1))
+    ]
+    assert status(in_expectation(runs[:2])[1], "contracts") == "unchecked"
+    assert in_expectation(runs)[1].verdict is Verdict.VOID
+
+
+def test_a_compressor_that_is_changed_in_a_run_is_not_taken_on_trust():
+    def run(seed, later, compressor):
+        def change(t, x):
+            compressor.k = later(t)
+
+        return ef21(
+            GRADS, [3, 3], T=20, rng=seed, callback=change, **PROBLEM | {"compressor": compressor}
+        )
+
+    falls, cycles, grows = (lambda t: 1), (lambda t: 1 + t % 2), (lambda t: 1 + (t > 5))
+    for later in (falls, cycles):
+        runs = [run(seed, later, RandK(2)) for seed in range(2)]
+        assert status(in_expectation(runs)[1], "contracts") == "violated"
+    runs = [run(seed, grows, RandK(1)) for seed in range(2)]
+    assert status(in_expectation(runs)[1], "contracts") == "not refuted"
+    assert status(run(0, falls, TopK(2)).certificates[0], "contracts") == "violated"
+    assert status(run(0, grows, TopK(1)).certificates[0], "contracts") == "unchecked"
+
+
+def test_who_takes_part_is_drawn_by_a_generator_of_numpy():
+    class Never(np.random.Generator):
+        def random(self, *given):
+            return np.ones(*given)
+
+    options = {"T": 30, "method": "EF21-PP", "participation": 0.5, **PROBLEM}
+    plain, rigged = (
+        ef21(GRADS, [3, 3], rng=kind(np.random.PCG64(0)), **options).certificates[0]
+        for kind in (np.random.Generator, Never)
+    )
+    assert status(plain, "contracts") == "by construction"
+    assert status(rigged, "contracts") == "unchecked"
+
+
+def test_a_delta_that_is_lost_in_rounding_is_refused(halves):
+    with pytest.raises(ValueError, match="at least 1e-15"):
+        in_expectation(halves, delta=1e-300)

@@ -173,3 +173,24 @@ def test_a_constant_column_is_left_at_zero():
         found = error_feedback(more, y, n_clients=3, steps=20, compare=False)
         assert found.x[2] == 0
         assert np.isclose(found.L, plain.L, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-160, 1e160, 1e300])
+def test_standardised_columns_may_be_of_any_scale(unit):
+    X, y = data()
+    plain = error_feedback(X, y, steps=30, n_clients=4, k=3)
+    X[:, 1] *= unit
+    other = error_feedback(X, y, steps=30, n_clients=4, k=3)
+    assert other.x == pytest.approx(plain.x, rel=1e-9, abs=1e-12)
+    assert other.x[1] != 0
+
+
+def test_runs_of_which_some_diverge_are_told_and_have_no_certificates():
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    options = {"loss": "squared", "method": "EF21-PP", "step": 20.0, "compressor": "none"}
+    made = error_feedback(
+        *(X, X @ [1, 2, 3]), n_clients=3, seeds=6, steps=58, compare=False, rng=0, **options
+    )
+    assert "diverged" in made.ended
+    assert made.certificates == ()
+    assert made.steps_made < 58

@@ -15,6 +15,7 @@ from pretended import words_of
 
 from whp.distributed import (
     BlockTopK,
+    Compressor,
     EF21State,
     Identity,
     NaturalDeterministic,
@@ -23,6 +24,7 @@ from whp.distributed import (
     ef21_hook,
     run_ranks,
 )
+from whp.distributed._error_feedback.compressors import Payload
 from whp.distributed._error_feedback.hook import _difference, _on_device, contraction_of
 
 
@@ -318,3 +320,117 @@ def test_state_of_other_runs_is_refused():
     assert ["rank" in messages[1], "compressor" in messages[2], "'0.weight'" in messages[3]] == [
         True
     ] * 3
+
+
+class Signs(Compressor):
+    """Signs times their mean size, as users write it."""
+
+    def alpha(self, d):
+        return 1 / d
+
+    def count(self, d):
+        return d
+
+    def select(self, v, generator=None):
+        return np.arange(len(v))
+
+    def compress(self, v, generator=None):
+        flat = np.asarray(v).reshape(-1)
+        return Payload(np.abs(flat).mean() * np.sign(flat), None, np.shape(v), 1.0)
+
+
+class Codes(Signs):
+    """The same, as whole numbers that are decoded."""
+
+    def compress(self, v, generator=None):
+        flat = np.asarray(v).reshape(-1)
+        self.size = np.abs(flat).mean()
+        return Payload(np.sign(flat).astype(np.int8), None, np.shape(v), 1.0)
+
+    def decompress(self, payload):
+        return self.size * payload.values.astype(float).reshape(payload.shape)
+
+
+@pytest.mark.parametrize("compressor", [Signs(), Codes()], ids=repr)
+def test_what_an_own_compressor_does_to_values_is_done(alone, compressor):
+    module, ddp, state = wrapped(compressor=compressor, check_every=1, init="compress")
+    steps(module, ddp, 1)
+    assert len(state._local["weight"].abs().unique()) == 1
+    assert 0.1 < state.certificates[0].measured.value < 0.9
+
+
+def test_messages_of_another_length_are_refused(alone):
+    class Varies(TopK):
+        def select(self, v, generator=None):
+            return np.flatnonzero(np.abs(v) > np.abs(v).max() / 2)
+
+    module, ddp, _ = wrapped(compressor=Varies(5))
+    with pytest.raises(Exception, match="5 are expected"):
+        steps(module, ddp, 3)
+
+
+def test_something_made_of_nothing_fails(alone):
+    class Adds(TopK):
+        def compress(self, v, generator=None):
+            sent = super().compress(v, generator)
+            sent.values[:] += not v.any()
+            return sent
+
+    module, ddp, state = wrapped(compressor=Adds(5), check_every=1)
+    for _ in range(3):  # what the first made is taken back at the second, and made again
+        module.zero_grad()
+        (0 * ddp(torch.zeros(8, 64))).sum().backward()
+    assert state.certificates[0].verdict == "fails"
+
+
+def test_checkpoints_know_own_compressors_by_name(alone):
+    module, ddp, state = wrapped(compressor=Signs())
+    steps(module, ddp, 2)
+    wrapped(compressor=Signs())[2].load_state_dict(state.state_dict())
+    module, ddp, state = wrapped(compressor=TopK(5))
+    steps(module, ddp, 2)
+    with pytest.raises(ValueError, match=r"compressor TopK\(k=5\), got Boasts\(k=5\)"):
+        wrapped(compressor=Boasts(5))[2].load_state_dict(state.state_dict())
+
+
+def test_damaged_states_are_refused_and_old_velocities_dropped(alone):
+    module, ddp, state = wrapped(momentum=0.1)
+    steps(module, ddp, 2)
+    _, _, later = wrapped()
+    later.load_state_dict(state.state_dict())
+    assert not later._velocity
+    saved = state.state_dict()
+    saved["local"]["weight"][3] = math.nan
+    with pytest.raises(ValueError, match="NaN"):
+        later.load_state_dict(saved)
+    saved = state.state_dict()
+    del saved["average"]["weight"]
+    with pytest.raises(ValueError, match="no average"):
+        later.load_state_dict(saved)
+    later._met = True
+    later.load_state_dict(state.state_dict() | {"world_size": 2}, reset=True)
+    assert not later._met  # ranks see whether all of them began anew
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_dense_bytes_are_those_of_the_type(alone, dtype):
+    module = torch.nn.Linear(64, 32).to(dtype)
+    ddp = torch.nn.parallel.DistributedDataParallel(module)
+    state = EF21State(module, compressor=Identity())
+    ddp.register_comm_hook(state, ef21_hook)
+    ddp(torch.ones(8, 64, dtype=dtype)).square().mean().backward()
+    assert state.report()["bytes_dense"] == dtype.itemsize * (64 * 32 + 32)
+
+
+def test_sparse_gradients_are_named(alone):
+    module = torch.nn.Embedding(100, 8, sparse=True)
+    ddp = torch.nn.parallel.DistributedDataParallel(module)
+    ddp.register_comm_hook(EF21State(module), ef21_hook)
+    with pytest.raises(Exception, match="dense gradients"):
+        ddp(torch.tensor([1, 2])).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["compressor", "dense_below", "resync_every"])
+def test_ranks_of_other_settings_are_told(name):
+    with pytest.raises(Exception, match="different settings"):
+        run_ranks(ranks.settings_differ, 2, name)

@@ -3,7 +3,7 @@ import pytest
 from feedback_problem import GRADS, PROBLEM, VALUES, breast_cancer, named
 
 from whp.certificate import Verdict
-from whp.distributed import Identity, NaturalDeterministic, TopK, ef21, in_expectation
+from whp.distributed import Compressor, Identity, NaturalDeterministic, TopK, ef21, in_expectation
 
 
 def test_worked_example():
@@ -173,3 +173,64 @@ def test_numbers_without_squares_are_refused_by_name():
         ef21(GRADS, [3, 3], **PROBLEM | {"smoothness": [2, 1e150]})
     with pytest.raises(ValueError, match="grads: client 0 returned"):
         ef21([lambda x: 1e150 * x, GRADS[1]], [3, 3], **PROBLEM)
+
+
+class InPlace(Compressor):
+    """The largest entry, on the array that it is given."""
+
+    def alpha(self, d):
+        return 1 / d
+
+    def count(self, d):
+        return 1
+
+    def select(self, v, generator=None):
+        chosen = np.abs(v).argmax(keepdims=True)
+        v[np.arange(len(v)) != chosen[0]] = 0
+        return chosen
+
+
+@pytest.mark.parametrize("method", ["EF21", "EF14", "DCGD"])
+def test_a_compressor_may_work_in_place(method):
+    made, plain = (
+        ef21(GRADS, [3, 3], T=30, method=method, **PROBLEM | {"compressor": compressor})
+        for compressor in (InPlace(), TopK(1))
+    )
+    assert (made.x == plain.x).all()
+    assert (made.history["grad_norm2"] == plain.history["grad_norm2"]).all()
+
+
+def test_a_compressor_that_makes_no_numbers_ends_the_run_with_its_certificates():
+    class Spoils(InPlace):
+        left = 20
+
+        def decompress(self, payload):
+            self.left -= 1
+            return super().decompress(payload) * (1 if self.left > 0 else np.nan)
+
+    made = ef21(GRADS, [3, 3], T=50, **PROBLEM | {"compressor": Spoils()})
+    assert "compressor" in made.message
+    assert not made.success
+    assert [c.verdict for c in made.certificates] == [Verdict.HOLDS] * 2
+    Spoils.left = 0
+    with pytest.raises(ValueError, match="at x0"):
+        ef21(GRADS, [3, 3], T=50, **PROBLEM | {"compressor": Spoils()})
+
+
+def test_a_compressor_that_changes_the_shape_is_named():
+    class Shortens(InPlace):
+        def decompress(self, payload):
+            return super().decompress(payload)[:1]
+
+    with pytest.raises(ValueError, match=r"Shortens\(\) made shape \(1,\)"):
+        ef21(GRADS, [3, 3], T=50, **PROBLEM | {"compressor": Shortens()})
+
+
+def test_something_made_of_nothing_is_no_contraction():
+    class Adds(InPlace):
+        def decompress(self, payload):
+            return super().decompress(payload) + (not payload.values.any())
+
+    options = PROBLEM | {"compressor": Adds(), "smoothness": [2, 10, 1]}
+    grads, f = [*GRADS, np.zeros_like], [*VALUES, lambda x: 0.0]
+    assert ef21(grads, [3, 3], T=50, **options | {"f": f}).certificates[0].verdict is Verdict.VOID

@@ -82,3 +82,22 @@ def test_power_iteration_never_underestimates():
         M = rng.normal(size=(20, 6)) * np.exp(rng.normal(size=6))
         exact = np.linalg.eigvalsh(M.T @ M)[-1] / 20
         assert exact * 0.999999 <= glm_smoothness(M, 1.0) <= exact * (1 + 3e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e-90, 1e90])
+@pytest.mark.parametrize("name", ["am", "qm", "sgd", "rf"])
+def test_steps_follow_the_unit(name, unit):
+    clients, supports = np.array([1.0, 2.0, 5.0]), np.eye(3, 4, dtype=bool)
+    steps = [
+        stepsize(
+            name,
+            Smoothness(3.0 * u, clients * u),
+            0.25,
+            supports=supports,
+            weights=optimal_weights(supports, clients * u),
+            k=1,
+        )
+        for u in (1.0, unit)
+    ]
+    assert steps[1] * unit == pytest.approx(steps[0], rel=1e-12)
+    assert Smoothness(1.0, clients * unit).qm == pytest.approx(unit * np.sqrt(10), rel=1e-12)

@@ -81,3 +81,48 @@ def test_recovery_rates():
     assert recovery_rate(V[:2], both, 0.04) == 1
     assert recovery_rate(V[:2], both, 0.04, matched=True) == 0.5
     np.testing.assert_allclose(nearest(V, np.array([[3.0, 4, 0, 0]])), [0.6, 0.8, 0, 0])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_directions_have_no_unit(kind):
+    rng = np.random.default_rng(0)
+    V = rng.normal(size=(30, 8)).astype(kind)
+    for scale in (
+        (1e-36, 1e-30, 1e30, 1e36) if kind is np.float32 else (1e-300, 1e-160, 1e160, 1e300)
+    ):
+        np.testing.assert_allclose(unit_rows(V * kind(scale)), unit_rows(V), rtol=1e-5)
+        assert recovery_rate(V * kind(scale), V, 0.999) == 1.0
+    assert (unit_rows(np.zeros((2, 3), kind)) == 0).all()
+
+
+@pytest.mark.parametrize("threshold", [-1.0, -0.5, 0.0, 0.3, 1.0])
+def test_caps_of_every_size(threshold):
+    """Against drawn directions, those beyond a right angle too."""
+    W = unit_rows(np.random.default_rng(0).normal(size=(200_000, 5)))
+    share, any_of = cap_chance(5, threshold, 3)
+    assert abs(share - float((W[:, 0] > threshold).mean())) < 4e-3
+    assert any_of == pytest.approx(1 - (1 - share) ** 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: cap_chance(0, 0.5, 3),
+        lambda: cap_chance(5, 1.5, 3),
+        lambda: code_bound(-0.1),
+        lambda: code_bound(1.5),
+        lambda: code_bound(np.nan),
+        lambda: width_bound(0, 0.1, 5),
+        lambda: width_bound(2, 1.5, 5),
+        lambda: width_bound(2, 0.1, 5, delta=2),
+        lambda: recovery_rate(np.eye(3), np.eye(3), np.nan),
+        lambda: recovery_rate(np.eye(3), np.eye(2)),
+        lambda: targets(4, 10, 0.5, 0.1),
+        lambda: targets(4, 2, 0.1, 0.5),
+        lambda: targets(4, 2, 0.1, 0),
+        lambda: targets(4, 2, 1.5, 0.1),
+    ],
+)
+def test_what_formulas_do_not_cover_is_refused(call):
+    with pytest.raises(ValueError, match="must"):
+        call()

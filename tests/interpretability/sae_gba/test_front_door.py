@@ -16,6 +16,7 @@ from whp.certificate import Status, Verdict
 from whp.datasets.images import digits, mnist
 from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
+from whp.interpretability._sae_gba.measuring import _unexplained
 from whp.studies.sae_gba.experiments import simulated
 
 SMALL = {
@@ -357,6 +358,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 from whp.datasets.images import digits, mnist
 from whp.datasets.packaged import available
 from whp.interpretability import Training, sae_gba
+from whp.interpretability._sae_gba.measuring import _unexplained
 plan = Training(steps=int(sys.argv[3]), batch_size=512)
 found = sae_gba(sys.argv[1], 512, training=plan, n_seeds=1, low=2e-3, rng=0)
 # the resource module's figure begins with that of the parent, which wrote the file
@@ -479,3 +481,73 @@ def test_far_from_zero_codes_are_those_that_were_counted(model):
     X = model[0] + 3e6
     made = sae_gba(X, n_seeds=1, **SMALL)
     assert (made.encode(X) != made.encode(X.astype(np.float32))).nnz == 0
+
+
+@pytest.mark.parametrize(
+    "around",
+    [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
+    ids=["no_grad", "inference_mode", "autocast"],
+)
+def test_the_block_around_a_call_changes_nothing(model, fitted, around):
+    with around():
+        made = sae_gba(torch.from_numpy(model[0]) + 0, **SMALL)
+    np.testing.assert_array_equal(made.decoder, fitted.decoder)
+    np.testing.assert_array_equal(made.frequency, fitted.frequency)
+
+
+def test_torchs_default_type_changes_nothing(model, fitted):
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = sae_gba(model[0], **SMALL)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(made.decoder, fitted.decoder)
+
+
+def test_unexplained_variance_is_that_around_the_mean(model):
+    """A network that explains nothing is not good because activations are far from zero."""
+    X = model[0] + np.float32(10)
+    made = sae_gba(X, preprocess=False, n_seeds=1, **SMALL)
+    off = np.square(made.decode(made.encode(X)) - X).sum()
+    assert made.fvu.value == pytest.approx(off / np.square(X - X.mean(axis=0)).sum(), rel=0.1)
+
+
+def test_unexplained_variance_is_as_uncertain_as_groups_make_it():
+    """40 texts of 30 tokens that are as hard as their text: 300 draws, .7 of the variance unexplained."""
+    covered = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        total = rng.gamma(4.0, size=1200)
+        groups = np.repeat(np.arange(40), 30)
+        error = total * rng.uniform(0.4, 1.0, 40)[groups]
+        made = _unexplained(error, total, groups)
+        covered += made.low <= 0.7 <= made.high
+        assert made.n == 40
+    assert 0.91 * 300 <= covered <= 0.985 * 300
+    assert _unexplained(np.ones(3), np.ones(3), np.zeros(3)).high == np.inf
+
+
+def test_groups_of_pandas_in_another_order_are_refused(model):
+    frame = pd.DataFrame(model[0])
+    groups = pd.Series(np.arange(2000) // 4, index=frame.index[::-1])
+    with pytest.raises(ValueError, match=r"groups\.loc"):
+        sae_gba(frame, groups=groups, **SMALL)
+
+
+def test_padding_leaves_the_theorems_algorithm_a_result(model):
+    X = model[0].copy()
+    X[np.random.default_rng(0).random(2000) < 0.2] = 5.0
+    made = sae_gba(X, 16, method="ba", high=0.05, n_seeds=1, rng=0)
+    np.testing.assert_allclose(np.linalg.norm(made.decoder, axis=1), 1, rtol=1e-5)
+    assert named(made)["frequency"].verdict is Verdict.VOID
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"low": 0.05}, {"method": "ba"}, {"method": "topk", "k": 2}, {"method": "l1"}],
+    ids=["gba", "ba", "topk", "l1"],
+)
+def test_fewer_neurons_than_groups_by_default_will_do(model, options):
+    if options.get("method") != "ba":
+        options = options | {"training": Training(steps=5, batch_size=64)}
+    assert len(sae_gba(model[0], 4, n_seeds=1, rng=0, **options).decoder) == 4

@@ -35,3 +35,20 @@ def test_neurons_do_not_start_from_the_numbers_that_made_the_data():
     V = np.random.default_rng(0).standard_normal((20, 12), dtype=np.float32)
     W, _ = bias_adaptation(np.random.default_rng(1).normal(size=(50, 12)), 20, 0.5, 1, rng=0)
     assert recovery_rate(V, W, 0.99) == 0
+
+
+def test_rows_that_are_there_many_times_leave_unit_directions():
+    """Padding and first tokens: the largest k + 1 projections are one number."""
+    rng = np.random.default_rng(0)
+    X = np.where(rng.random((400, 1)) < 0.2, 5.0, rng.normal(size=(400, 6)))
+    W, _ = bias_adaptation(X, 32, 0.05, rng=0)
+    np.testing.assert_allclose(np.linalg.norm(W, axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("power", [-80, 80])
+def test_units_change_no_direction(power):
+    X = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+    W, theta = bias_adaptation(X, 8, 0.1, rng=0)
+    again, scaled = bias_adaptation(np.ldexp(X, power), 8, 0.1, rng=0)
+    np.testing.assert_array_equal(again, W)
+    np.testing.assert_array_equal(scaled, np.ldexp(theta, power))

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from whp.interpretability import Training, sae_gba
@@ -35,3 +36,14 @@ def test_report_is_escaped_and_readable(fitted, tmp_path):
     assert not (tmp_path / "none.html").exists()
     with pytest.raises(ValueError, match="neurons"):
         fitted.report(tmp_path / "none.html", texts, [99])
+
+
+def test_texts_go_by_position_and_are_as_many_as_rows(fitted, tmp_path):
+    texts = [f"text {i}" for i in range(2000)]
+    index = np.random.default_rng(0).permutation(2000)
+    fitted.report(tmp_path / "list.html", texts)
+    fitted.report(tmp_path / "series.html", pd.Series(texts, index=index))
+    assert (tmp_path / "list.html").read_bytes() == (tmp_path / "series.html").read_bytes()
+    for wrong in (texts + texts, texts[:-1], "a" * 2000, dict.fromkeys(texts)):
+        with pytest.raises((TypeError, ValueError), match="texts"):
+            fitted.report(tmp_path / "none.html", wrong)

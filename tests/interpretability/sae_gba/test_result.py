@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -52,6 +54,7 @@ def test_saving_keeps_codes_intervals_and_examples(model, fitted, tmp_path):
     assert (loaded.encode(model[0]) != fitted.encode(model[0])).nnz == 0
     assert loaded.fvu == fitted.fvu
     assert loaded.rows == fitted.rows
+    pd.testing.assert_frame_equal(loaded.history, fitted.history, check_dtype=False)
     assert loaded.certificates == ()  # what was promised was promised of that run
     assert loaded.top_examples(3).equals(fitted.top_examples(3))
     (tmp_path / "broken.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
@@ -117,3 +120,23 @@ def test_neurons_that_never_fire_are_said_to(model):
     _, labels = found.plot().get_legend_handles_labels()
     assert labels == ["on held-out rows", "never", "target"]
     plt.close("all")
+
+
+def test_saving_replaces_the_file_whole_or_not_at_all(fitted, tmp_path, monkeypatch):
+    path = tmp_path / "features.safetensors"
+    fitted.save(path)
+    before = path.read_bytes()
+
+    def interrupted(arrays, name, metadata):
+        Path(name).write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("safetensors.numpy.save_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fitted.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["features.safetensors"]
+    (tmp_path / "link.safetensors").symlink_to(path)
+    with pytest.raises(ValueError, match="link"):
+        fitted.save(tmp_path / "link.safetensors")

@@ -176,3 +176,8 @@ def test_half_precision_is_not_blown_up():
     assert open_rows(np.ones((4, 2), np.float16) * [[1], [2], [3], [4]]).shape == (4, 2)
     half = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float16)
     assert open_rows(half).array.dtype == np.float32
+
+
+def test_sparse_tensors_are_refused_by_name():
+    with pytest.raises(TypeError, match="dense"):
+        open_rows(torch.eye(5).to_sparse())

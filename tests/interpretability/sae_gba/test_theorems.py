@@ -102,6 +102,28 @@ def test_features_of_unit_length_are_as_good_as_gaussian_ones():
     assert refuted <= 3
 
 
+def test_lengths_may_vary_as_those_of_gaussian_vectors_do_and_no_more():
+    refuted, seen = 0, 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        V = rng.normal(size=(60, 12))
+        refuted += t._gaussian(V, rng).status is Status.VIOLATED
+        unlike = unit_rows(V) * np.exp(0.6 * rng.normal(size=(60, 1)))
+        seen += t._gaussian(unlike, rng).status is Status.VIOLATED
+    assert refuted <= 3
+    assert seen >= 180
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_features_in_any_unit_are_found_and_explained(unit):
+    rng = np.random.default_rng(0)
+    V = unit_rows(rng.normal(size=(30, 40)))
+    H = np.argsort(np.argsort(rng.random((300, 30)), axis=1), axis=1) < 3
+    model = t.Model(unit * V, H / unit, (H @ V).astype(np.float32))
+    c = t.recovery(V.astype(np.float32), model, p=0.1, own=True, rng=rng)
+    assert c.verdict is Verdict.HOLDS
+
+
 def test_recovery_without_codes_and_without_truth(model):
     _X, V, _, W = model
     rng = np.random.default_rng(0)

@@ -149,3 +149,8 @@ def test_the_state_holds_all_that_the_next_step_depends_on():
     optimizer.step()
     kept = module.kept_state(model, optimizer, None, [(1, 2.0, 3.0)])
     assert {"adam.weight.exp_avg", "adam.weight.exp_avg_sq", "model.bias", "history"} <= set(kept)
+
+
+def test_a_checkpoint_nowhere_is_refused_before_the_training(X, tmp_path):
+    with pytest.raises(ValueError, match="no directory"):
+        sae_gba(X, 8, low=0.05, checkpoint=tmp_path / "nowhere" / "training.safetensors")

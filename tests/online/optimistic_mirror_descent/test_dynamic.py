@@ -39,3 +39,18 @@ def test_8_no_path_breaks_the_dynamic_bound():
         regret = float((gradients * (played - path)).sum())
         certificate = learner.certificate(path_length=length, regret=regret)
         assert regret <= certificate.bound <= certificate.inputs["a-priori form"]
+
+
+def test_a_first_point_outside_is_refused():
+    with pytest.raises(ValueError, match="x0"):
+        DynamicOptimisticMirrorDescent(
+            Ball(1.0), x0=[2.0, 0.0], smoothness=1.0, gradient_bound=1.0, horizon=10
+        )
+
+
+def test_the_cap_is_that_of_the_steps_taken():
+    learner = DynamicOptimisticMirrorDescent(
+        Ball(1.0), dim=2, smoothness=1.0, gradient_bound=1.0, horizon=20, pool_cap=0.5
+    )
+    learner.pool[:] = 0.01
+    assert learner.sea_certificate(0.0, 1.0).verdict == Verdict.VOID

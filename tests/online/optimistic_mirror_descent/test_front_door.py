@@ -224,7 +224,9 @@ def test_a_table_after_a_new_feature():
 def test_a_copy_that_shares_learners_ends_the_pass():
     X = np.random.default_rng(0).standard_normal((60, 3))
     model = OptimisticRegressor().fit(X, X[:, 0])
-    copy.copy(model).partial_fit(X, X[:, 1])
+    other = OptimisticRegressor()
+    vars(other).update(vars(model))  # copy.copy would share nothing
+    other.partial_fit(X, X[:, 1])
     found = {a.name: a.status for a in model.certificates_[0].assumptions}
     assert found["at-the-point-played"] is Status.UNCHECKED
 
@@ -241,3 +243,115 @@ def test_a_bad_row_costs_no_others_of_its_batch():
         one.learn_one({"a": 3.0}, 3.0)
     assert model.learners_[0].rounds == 1
     np.testing.assert_array_equal(model.coef_, other.coef_)
+
+
+ROWS = np.random.default_rng(0).standard_normal((90, 3))
+UNNAMED = {
+    "masked": np.ma.array(ROWS[:, 0], mask=ROWS[:, 1] > 0),
+    "masked labels": np.ma.array([0, 1] * 45, mask=ROWS[:, 1] > 0),
+    "NaN among words": ["a", "b", float("nan")] * 30,
+    "None": ["a", "b", None] * 30,
+    "empty": ["a", "b", ""] * 30,
+    "missing of pandas": pd.array(["a", "b", None] * 30, dtype="string"),
+    "category": pd.Categorical(["a", "b", None] * 30),
+    "NaT": np.array(["2026-01-01", "NaT"] * 45, "M8[D]"),
+}
+
+
+@pytest.mark.parametrize("y", UNNAMED.values(), ids=UNNAMED)
+def test_what_is_missing_is_no_label(y):
+    with pytest.raises(ValueError, match="y must have"):
+        optimistic_mirror_descent(ROWS, y)
+
+
+def test_labels_of_objects_keep_their_names():
+    y = np.array([True, False] * 45, dtype=object)
+    assert optimistic_mirror_descent(ROWS, y).classes.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("curvature", ["strongly_convex", "exp_concave"])
+def test_the_pool_has_no_other_curvature(curvature):
+    with pytest.raises(ValueError, match="curvature"):
+        optimistic_mirror_descent(ROWS, ROWS[:, 0], dynamic=True, curvature=curvature, l2=0.1)
+    with pytest.raises(ValueError, match="curvature"):
+        OptimisticClassifier(dynamic=True, curvature=curvature).fit(ROWS, ROWS[:, 0] > 0)
+
+
+def test_ridge_with_a_gradient_bound():
+    result = optimistic_mirror_descent(ROWS, ROWS[:, 0] > 0, l2=0.1, gradient_bound=3.0)
+    assert result.certificates[0].name == "strongly-convex-regret"
+
+
+def test_gradients_of_all_orders_are_held_against_the_bound_told():
+    # One row is an outlier, whose gradient depends on how late it comes.
+    y = np.random.default_rng(1).standard_normal(90)
+    y[0] = 6.0
+    options = {"radius": 1.0, "order": "shuffle", "rng": 0}
+
+    def answers(G, repeats):
+        result = optimistic_mirror_descent(
+            ROWS, y, gradient_bound=float(G), repeats=repeats, **options
+        )
+        return {a.name: a.status for a in result.certificates[1].assumptions}
+
+    bounds = np.linspace(5.5, 7, 31)
+    G = next(G for G in bounds if answers(G, 1)["gradients-bounded"] is Status.MET)
+    found = answers(G, 30)
+    assert found["gradients-bounded"] is Status.MET  # in the first order
+    assert found["of-the-runs"] is Status.VIOLATED
+    assert answers(8.0, 3)["of-the-runs"] is Status.MET
+
+
+def test_losses_of_ones_own_are_finite_and_may_work_in_place():
+    def slope(w, a, t):
+        a *= a @ w - t
+        return a
+
+    def value(w, a, t):
+        return 0.5 * (a @ w - t) ** 2
+
+    options = {"smoothness": 1.0, "batch_size": 4}
+    plain = (value, lambda w, a, t: a * (a @ w - t))
+    found, wanted = (
+        optimistic_mirror_descent(ROWS, ROWS[:, 0], loss=pair, **options)
+        for pair in ((value, slope), plain)
+    )
+    assert found.regret == wanted.regret
+    np.testing.assert_array_equal(found.predictions, wanted.predictions)
+    with pytest.raises(ValueError, match="loss"):
+        optimistic_mirror_descent(ROWS, ROWS[:, 0], loss=(lambda *_: np.nan, plain[1]), **options)
+
+
+def test_what_is_refused_costs_nothing_that_was_learnt():
+    y = ROWS[:, 0]
+    model = OptimisticRegressor(target_bound=5.0).fit(ROWS, y)
+    before = model.predict(ROWS)
+    for wrong in (1e3 * y, np.ma.array(y, mask=y > 0), y.astype("M8[s]")):
+        for learn in (model.fit, model.partial_fit):
+            with pytest.raises((TypeError, ValueError), match="y "):
+                learn(ROWS, wrong)
+    np.testing.assert_array_equal(model.predict(ROWS), before)
+    assert model.certificates_[0].assumptions[1].status is Status.BY_CONSTRUCTION
+    fresh = OptimisticClassifier()
+    with pytest.raises(ValueError, match="classes"):
+        fresh.learn_one({"a": 1.0}, "spam")
+    with pytest.raises(ValueError, match="classes"):
+        fresh.partial_fit(ROWS, ["ham", "eggs"] * 45, classes=["ham", "spam"])
+    fresh.partial_fit(ROWS[:, :2], ["ham", "spam"] * 45, classes=["ham", "spam"])
+
+
+def test_nothing_is_predicted_of_what_is_no_number():
+    model = OptimisticClassifier()
+    model.learn_one({"a": 1.0}, True)
+    for ask in (model.predict_one, model.predict_proba_one):
+        with pytest.raises(ValueError, match="x must hold finite numbers"):
+            ask({"a": float("nan")})
+    with pytest.raises(ValueError, match="masked"):
+        OptimisticRegressor().fit(ROWS, ROWS[:, 0]).predict(np.ma.array(ROWS, mask=ROWS > 1))
+
+
+def test_a_shallow_copy_of_a_model_shares_no_learner():
+    model = OptimisticRegressor().fit(ROWS, ROWS[:, 0])
+    before = model.coef_
+    copy.copy(model).partial_fit(ROWS, ROWS[:, 1])
+    np.testing.assert_array_equal(model.coef_, before)

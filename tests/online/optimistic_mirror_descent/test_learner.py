@@ -345,3 +345,103 @@ def test_polytopes_in_every_unit(unit, side):
     for g in np.random.default_rng(0).standard_normal((30, 3)):
         learner.step(g)
     assert learner.certificate().verdict is not Verdict.VOID
+
+
+@pytest.mark.parametrize(
+    "settings", [{"smoothness": 1.0}, STRONG, {**CONCAVE, "gradient_bound": 3}]
+)
+@pytest.mark.parametrize("far", [1e4, 1e8])
+def test_regret_is_the_same_far_from_zero(settings, far):
+    # Prices, times, coordinates: sums of such points cancelled to anything between -20474 and 7.
+    targets = np.random.default_rng(0).uniform(-0.5, 0.5, (1000, 3))
+    near = OptimisticMirrorDescent(Ball(1.0), x0=np.zeros(3), **settings)
+    away = OptimisticMirrorDescent(Ball(1.0, center=far), x0=np.full(3, far), **settings)
+    u = np.array([0.3, -0.2, 0.1])
+    for target in targets:
+        near.step(near.x - target)
+        away.step(away.x - far - target)
+    close = {"rel": 1e-15 * far * 1000, "abs": 1e-15 * far * 1000}
+    assert away.linearised_regret() == pytest.approx(near.linearised_regret(), **close)
+    assert away.linearised_regret(far + u) == pytest.approx(near.linearised_regret(u), **close)
+    assert away.certificate().verdict == near.certificate().verdict
+
+
+@pytest.mark.parametrize("far", [1e10, 1e16, np.nan, np.inf])
+def test_a_set_narrower_than_the_gaps_between_numbers_is_refused(far):
+    # At 1e16 no step moved, no comparator but the centre was seen, and the regret "held" at zero.
+    with pytest.raises(ValueError, match=r"domain|center"):
+        OptimisticMirrorDescent(Ball(1.0, center=far), dim=2, smoothness=0.0)
+    with pytest.raises(ValueError, match=r"domain|center"):
+        DynamicOptimisticMirrorDescent(
+            Ball(1.0, center=far), dim=2, smoothness=1.0, gradient_bound=1.0, horizon=10
+        )
+
+
+def test_strongly_convex_with_a_gradient_bound():
+    learner = OptimisticMirrorDescent(
+        Ball(1.0), dim=2, gradient_bound=1.0, smoothness=0.5, **STRONG
+    )
+    learner.step([1.5, 0.0])
+    # The bound on this run has no G in it, that in expectation has.
+    assert learner.certificate().verdict != Verdict.VOID
+    assert learner.sea_certificate(0.0, 0.0).verdict == Verdict.VOID
+
+
+def test_the_last_gradient_given_as_hint_is_the_last_gradient():
+    learner, told = (OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0) for _ in range(2))
+    for g in np.random.default_rng(0).standard_normal((20, 2)):
+        np.testing.assert_array_equal(learner.step(g), told.step(g, hint=g.tolist()))
+    assert told.sea_certificate(1.0, 1.0) == learner.sea_certificate(1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "ignored"),
+    [
+        ({"smoothness": 0.0}, {"strong_convexity": 1.0}),
+        ({"smoothness": 0.0}, {"exp_concavity": 1.0}),
+        (STRONG, {"delta": 1.0}),
+        (STRONG, {"exp_concavity": 1.0}),
+        (CONCAVE, {"strong_convexity": 1.0}),
+    ],
+    ids=str,
+)
+def test_settings_of_another_rule_are_refused(rule, ignored):
+    with pytest.raises(ValueError, match=next(iter(ignored))):
+        OptimisticMirrorDescent(Ball(1.0), dim=2, **rule, **ignored)
+
+
+def test_a_comparator_beside_the_regret_is_refused():
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0)
+    with pytest.raises(ValueError, match="comparator"):
+        learner.certificate(comparator=[1.0, 0.0], regret=1.0)
+    pool = DynamicOptimisticMirrorDescent(
+        Ball(1.0), dim=2, smoothness=1.0, gradient_bound=1.0, horizon=10
+    )
+    for wrong in ({"regret": 1.0}, {"path_length": 1.0}):
+        with pytest.raises(ValueError, match="comparator"):
+            pool.certificate(comparator=[1.0, 0.0], **wrong)
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        np.ma.array([1.0, 5.0], mask=[False, True]),
+        np.array([1 + 2j, 5]),
+        ["1", "2"],
+        np.array(["2026-01-01", "2026-01-02"], "M8[s]"),
+    ],
+    ids=["masked", "complex", "text", "dates"],
+)
+def test_gradients_that_are_no_numbers_are_refused(gradient):
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=2, smoothness=0.0)
+    with pytest.raises((TypeError, ValueError), match="gradient"):
+        learner.step(gradient)
+    assert learner.rounds == 0
+
+
+def test_a_shallow_copy_shares_nothing():
+    learner = OptimisticMirrorDescent(Ball(1.0), dim=1, smoothness=0.0)
+    other = copy.copy(learner)
+    other.step([1.0])
+    other.grow(2)
+    assert (learner.rounds, other.rounds) == (0, 1)

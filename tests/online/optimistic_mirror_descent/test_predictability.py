@@ -8,15 +8,16 @@ from whp.online import estimate_sea, optimistic_mirror_descent
 from whp.online._optimistic_mirror_descent.losses import normalized_rows
 
 
-def test_split_batches_estimate_without_bias():
+@pytest.mark.parametrize("rows", [8, 3])
+def test_split_batches_estimate_without_bias(rows):
     rng = np.random.default_rng(0)
     sigma, steps, found = 0.5, 0.3, []
     for _ in range(400):
         centres = steps * np.arange(5)[:, None] * np.ones((5, 3))
-        batches = [c + sigma * rng.standard_normal((8, 3)) for c in centres]
+        batches = [c + sigma * rng.standard_normal((rows, 3)) for c in centres]
         e = estimate_sea(lambda rows, x: x - rows.mean(axis=0), batches, np.zeros((5, 3)))
         found.append((e.sigma2.mean(), e.Sigma2[1:].mean()))
-    error = np.mean(found, axis=0) - [3 * sigma**2 / 8, 3 * steps**2]
+    error = np.mean(found, axis=0) - [3 * sigma**2 / rows, 3 * steps**2]
     assert (np.abs(error) < 4 * np.std(found, axis=0) / 20).all()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,28 +17,39 @@ LEVEL = 0.01
 FEWEST = 5  # different counts: a model may stand still at a half
 DIGITS = 12
 FEW, USUAL = 3, 3  # values that show how many digits there are; digits of a log
+SINGLE = 6e-8  # what single precision leaves of a number below 1
+HALF = 2.0**-12  # what half precision moves it by
 
 
 def _digits(values: np.ndarray) -> int:
-    """Decimal places that write all values; at most DIGITS."""
+    """Decimal places that write all values, also in single precision; at most DIGITS."""
+    exact = SINGLE if _stored(values, np.float32) else 1e-9
     for d in range(1, DIGITS):
         scaled = values * 10.0**d
-        if np.abs(scaled - np.rint(scaled)).max(initial=0.0) < 1e-9 * 10.0**d:
+        slack = exact * 10.0**d
+        if slack < 0.1 and np.abs(scaled - np.rint(scaled)).max(initial=0.0) < slack:
             return d
     return DIGITS
+
+
+def _stored(values: np.ndarray, kind: Any) -> bool:
+    """Whether values are numbers of this type."""
+    return bool((values == values.astype(kind)).all())
 
 
 def half_a_digit(rows: Sequence[np.ndarray]) -> float:
     """How far rounding moved accuracies at most: half of the last decimal place of all of them.
 
     One or two values, such as 1 or 0.5, do not show how many digits were written: three are assumed
-    where there may be fewer.
+    where there may be fewer. Numbers of half precision were rounded by it, though they have many
+    digits.
     """
     values = np.unique(np.concatenate([r.ravel() for r in rows]))
     places = _digits(values)
     if ((values > 0) & (values < 1)).sum() < FEW:
         places = max(places, USUAL)
-    return 0.5 * 10.0**-places if places < DIGITS else 0.0
+    half = 0.5 * 10.0**-places if places < DIGITS else 0.0
+    return max(half, HALF) if _stored(values, np.float16) else half
 
 
 def counted(rows: Sequence[np.ndarray], sizes: Sequence[int]) -> Answer:

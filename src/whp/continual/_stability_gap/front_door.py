@@ -298,7 +298,7 @@ def stability_gap(
     if audit is not None:
         certificates.append(audit)
     if grads is not None:
-        certificates.append(th.first_step(*_gradients(grads)))
+        certificates.append(th.first_step(*_gradients(grads, log.ends)))
     found = metrics(log.curves, asked)
     if claims := _reported(reported):
         given = [th.SAME_ROWS.unchecked("the report does not show its rows")]
@@ -415,6 +415,8 @@ def _answers(
     elif limits.dense:
         counted_as = th.EVERY_UPDATE.unchecked("columns, or iterations, were taken as updates")
         made.append(known.get(th.EVERY_UPDATE.name, counted_as))
+    elif (seen := known.get(th.EVERY_UPDATE.name)) and seen.status is Status.VIOLATED:
+        made.append(seen)  # a task did not end with the model that was evaluated
     if limits.n is not None and limits.target == "population":
         independent = th.INDEPENDENT.unchecked("accuracies do not show which rows belong together")
         made.append(known.get(th.INDEPENDENT.name, independent))
@@ -559,7 +561,7 @@ def _reported(value: Any) -> dict[str, float]:
     return {k: as_real(v, f"reported[{k}]", low=0, high=1) for k, v in value.items()}
 
 
-def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
+def _gradients(grads: Any, ends: np.ndarray) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
     if isinstance(grads, pd.DataFrame):
         needed = ["task", "step", "plasticity", "stability"]
         if missing := sorted(set(needed) - set(grads.columns)):
@@ -577,4 +579,10 @@ def _gradients(grads: Any) -> tuple[pd.DataFrame, tuple[Answer, ...]]:
         return grads, tuple(c.unchecked(why) for c in th.FIRST_STEP.conditions)
     from whp.continual._stability_gap.first_step import conditions_of
 
-    return conditions_of(grads)
+    made = conditions_of(grads)
+    if grads.task_ends != tuple(ends.tolist()):
+        raise ValueError(
+            f"grads are of another run: its tasks ended at {grads.task_ends}, those of the curves at "
+            f"{tuple(ends.tolist())}"
+        )
+    return made

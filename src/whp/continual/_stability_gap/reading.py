@@ -18,6 +18,8 @@ __all__ = ["Log", "complete", "from_array", "from_outcomes", "from_table"]
 
 
 ROW, CORRECT = "row", "correct"
+NO_ACCURACY = {"loss", "error", "errors", "err", "nll", "perplexity"}
+NO_TASK = NO_ACCURACY | {"forgetting", "bwt", "fwt", "mean", "average", "avg", "lr", "min", "max"}
 TRUTHS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
@@ -172,9 +174,19 @@ def from_table(
             f"curves lacks the columns {', '.join(missing)}{nearest(missing[0], known)}; it has "
             f"{', '.join(known)}: say which are the iteration, the task and the accuracy"
         )
+    if _words(accuracy) & NO_ACCURACY:
+        raise ValueError(
+            f"accuracy must name shares of right rows, the higher the better, got {accuracy!r}: of an "
+            "error rate give 1 less it"
+        )
     numbers = {c: _numbers(table[c], c) for c in (iteration, accuracy)}
     _range(numbers[accuracy], "curves")
     whole = numbers[iteration]
+    if (whole == 0).any():
+        raise ValueError(
+            f"curves must have the number of updates done in column {iteration!r}, from 1 on, got 0: "
+            "leave out what was evaluated before the first update, or add 1 if they count from 0"
+        )
     if not np.isfinite(whole).all() or (whole < 1).any() or (whole != np.floor(whole)).any():
         raise ValueError(f"curves must have whole numbers from 1 on in column {iteration!r}")
     if table[task].isna().any():
@@ -185,7 +197,11 @@ def from_table(
     if rows.duplicated(["iteration", "task"]).any():
         raise ValueError("curves has a moment twice: the same iteration and task")
     appeared = pd.Series(np.arange(len(rows))).groupby(rows["task"].to_numpy(), sort=False).min()
-    first = rows.groupby("task", sort=False)["iteration"].min().loc[appeared.index]
+    # A task begins with its first accuracy; before it there may be rows without.
+    known = rows[rows["accuracy"].notna()].groupby("task", sort=False)["iteration"].min()
+    if unknown := [str(name) for name in appeared.index.difference(known.index)]:
+        raise ValueError(f"curves has no accuracy of task {unknown[0]}")
+    first = known.loc[appeared.index]
     order = first.index[np.argsort(first.to_numpy(), kind="stable")]
     _in_order(rows, first, order)
     first = first.loc[order]
@@ -237,6 +253,11 @@ def _in_order(rows: pd.DataFrame, first: pd.Series, order: Any) -> None:
             )
 
 
+def _words(name: str) -> set[str]:
+    """Words of a column's name: test_error, val/loss, testError."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)}
+
+
 def _natural(text: str) -> list[tuple[int, int, str]]:
     """Sorts task2 before task10."""
     parts = re.split(r"(\d+)", text)
@@ -285,6 +306,12 @@ def _long(table: pd.DataFrame, iteration: str, task: str, accuracy: str) -> pd.D
     tasks = [c for c in table.columns if c not in (iteration, "n")]
     if not tasks:
         return table
+    for c in tasks:
+        if _words(str(c)) & NO_TASK:
+            raise ValueError(
+                f"curves has a column a task, and {str(c)!r} seems to be none: leave out all that "
+                "are no accuracies of a task"
+            )
     kept = [iteration, "n"] if "n" in table.columns else [iteration]
     parts = [
         table[kept].assign(**{task: str(c), accuracy: _numbers(table[c], str(c))}) for c in tasks

@@ -105,6 +105,11 @@ class ContinualEvaluator(Watcher):
         sizes = [len(y) for _, y in self.sets]
         self.given = not isinstance(subset, int | np.integer)
         if self.given:
+            if self.grouped:
+                raise TypeError(
+                    "subset must be a number beside groups: which row stands for a group is drawn "
+                    "here. Or choose rows of different groups yourself, and leave groups out"
+                )
             self.drawn = _given_rows(subset, sizes)
         else:
             size = as_int(subset, "subset", low=1)
@@ -141,8 +146,10 @@ class ContinualEvaluator(Watcher):
         self.left: Any = None  # what the last evaluation left
         self.unwatched = 0
         self.unseen = 0
+        self.moved = 0  # ends of tasks after which the model was changed
+        self.owed: Any = None  # numbers of the parameters whose evaluation was cut off
         self._clear()
-        register(self, "drawn")
+        register(self, "drawn", "digest")
 
     def _keep(self, kept: Sequence[np.ndarray]) -> None:
         """One row of each group stands for it."""
@@ -164,8 +171,12 @@ class ContinualEvaluator(Watcher):
         """Task `k` begins, counted from 0."""
         k = as_int(k, "k", low=0, high=len(self.sets) - 1)
         if self.resumed and k == self.current:
-            raise ValueError(f"k: task {k} was begun before the recording was saved: use task({k})")
-        if k != self.current + 1 or len(self.ends) != k:
+            raise ValueError(
+                f"k: task {k} was begun before the recording was saved, or cut off: use task({k})"
+            )
+        if len(self.ends) <= self.current:
+            raise ValueError(f"k: task {self.current} has not ended: call after_task first")
+        if k != self.current + 1:
             raise ValueError(f"k must be {len(self.ends)}, the next task, got {k}")
         self.current = k
         self._clear()
@@ -190,12 +201,10 @@ class ContinualEvaluator(Watcher):
             )
         self.detach()
         if self._grown(model):
-            self.updates += 1
             self.unwatched += 1
             self.written = _written(model)
-            if self.updates % self.every == 0:
-                self._evaluate(model, self.written)
-        else:
+            self._count(model, self.written)
+        elif not self._made_up(model):
             self._as_left(model)
         self.handles = [
             optimizer.register_step_pre_hook(lambda *_: self._about_to_step(model)),
@@ -207,9 +216,12 @@ class ContinualEvaluator(Watcher):
         for handle in self.handles:
             handle.remove()
         self.handles = []
+        self.unseen += self.stepped
         self.stepped = 0
 
     def _about_to_step(self, model: nn.Module) -> None:
+        self.unseen += self.owed is not None  # somebody caught the error, and goes on without
+        self.owed = None
         if self.written is not None and self.stepped == 0:
             self.unseen += not _unchanged(model, self.written)
         self.unseen += self.stepped > 0
@@ -232,18 +244,24 @@ class ContinualEvaluator(Watcher):
             return  # updates that are not evaluated lie between
         _, (_, numbers), buffers = self.left
         now = _written(model)
-        if not (_alike(_numbers(model), numbers) and _same(_buffers(model), buffers)):
-            self.unseen += 1
+        # Within a task that goes on, a batch may have moved statistics before its step was cut off.
+        same = self.resumed or _alike(_buffers(model), buffers)
+        if not (same and _alike(_numbers(model), numbers)):
+            self.unseen += self.resumed
+            self.moved += not self.resumed
             self.left = self.updates, now, _buffers(model)
         # A copy of the model, or one that was moved, is the same model if its numbers are.
         self.written = None if self.written is None else now
 
-    def watch(self, X: Tensor) -> None:
+    def watch(self, X: Tensor | np.ndarray) -> None:
         """Show all rows that this task trains on: evaluation rows may not be among them."""
         self._compare(X)
         self.whole_task_shown = True
 
-    def _compare(self, X: Tensor) -> None:
+    def _compare(self, X: Any) -> None:
+        if not isinstance(X, Tensor | np.ndarray) or not X.ndim:
+            raise TypeError(f"rows must be a tensor or an array, got {type(X).__name__}")
+        X = torch.as_tensor(X)
         # In the narrower of both types: training rows are often made float32, or float16, on the way.
         kind = _narrower(X.dtype, self.sets[0][0].dtype)
         if kind not in self.hashes:
@@ -271,6 +289,8 @@ class ContinualEvaluator(Watcher):
         """An update was made; `batch` are its rows, if evaluation rows are looked for in them."""
         if self.current < 0:
             raise RuntimeError("before_task(0) was not called")
+        if self._made_up(model):
+            return  # the same update, once more
         if batch is not None:
             self._compare(batch)
         else:
@@ -285,21 +305,44 @@ class ContinualEvaluator(Watcher):
         else:
             self.unwatched += 1
         self.stepped = 0
+        self._count(model, self.written if fresh else None)
+
+    def _count(self, model: nn.Module, written: Any = None) -> None:
+        """One update more, with its evaluation, or neither where that is cut off."""
         self.updates += 1
-        if self.updates % self.every == 0:
-            self._evaluate(model, self.written if fresh else None)
+        if self.updates % self.every:
+            return
+        try:
+            self._evaluate(model, written)
+        except BaseException:
+            self.updates -= 1
+            self.owed = [p.clone() for p in _numbers(model)]
+            raise
+
+    def _made_up(self, model: nn.Module) -> bool:
+        """Makes up for an evaluation that was cut off, if the model is still what it was then."""
+        if self.owed is None:
+            return False
+        owed, self.owed = self.owed, None
+        if _alike(_numbers(model), owed):
+            self._count(model)
+            return True
+        self.unseen += 1
+        return False
 
     def after_task(self, k: int, model: nn.Module) -> None:
         """Task `k` has ended."""
         if k != self.current:
             raise ValueError(f"k must be {self.current}, the task that was begun, got {k}")
+        self._made_up(model)
         if self.updates == (self.ends[-1] if self.ends else 0):
             raise RuntimeError(f"task {k} had no update: call after_step(model) after each")
         if self.updates % self.every:
             self._evaluate(model)
         elif not self.stepped:
             self._as_left(model)
-        self.unseen += self.stepped
+        else:
+            self.moved += 1
         self.detach()
         self.ends.append(self.updates)
 
@@ -309,26 +352,28 @@ class ContinualEvaluator(Watcher):
     ) -> Iterator[None]:
         """The time of one task; each step of an optimizer is followed by an evaluation.
 
-        The loop need not know. Where a recording was loaded that was saved within this task, the
-        task goes on.
+        The loop need not know. Where it was cut off within this task, by Ctrl-C or an error, or a
+        recording was loaded that was saved within it, the task goes on.
         """
-        if self.resumed and k == self.current:
-            self.resumed = False
-        else:
+        if not (self.resumed and k == self.current):
             self.before_task(k)
         handle = None
-        if optimizer is not None:
-            self.attach(model, optimizer)
-            handle = optimizer.register_step_post_hook(lambda *_: self.after_step(model))
         try:
+            if optimizer is not None:
+                self.attach(model, optimizer)
+                handle = optimizer.register_step_post_hook(lambda *_: self.after_step(model))
+            else:
+                self._made_up(model)
+            self.resumed = False
             yield
+            self.after_task(k, model)
         except BaseException:
             self.detach()
+            self.resumed = len(self.ends) == self.current
             raise
         finally:
             if handle is not None:
                 handle.remove()
-        self.after_task(k, model)
 
     # Looking
 
@@ -344,19 +389,23 @@ class ContinualEvaluator(Watcher):
                         f"predict must give a label a row, shape ({n},), got {tuple(part.shape)}"
                     )
             return torch.cat(found)
-        z = torch.cat([model(part.to(device)) for part in X.split(self.batch_size)])
-        if z.ndim != 2 or z.shape[1] < 2:
+        given = [model(part.to(device)) for part in X.split(self.batch_size)]
+        z = torch.cat(given) if all(isinstance(part, Tensor) for part in given) else None
+        if z is None or z.ndim != 2 or z.shape[1] < 2:
+            what = type(given[0]).__name__ if z is None else tuple(z.shape)
             raise ValueError(
                 f"model must give a number for each class, shape (rows, classes), got "
-                f"{tuple(z.shape)}: pass predict, which makes labels of what it gives"
+                f"{what}: pass predict, which makes labels of what it gives"
             )
         if self.scenario == "task":
             # A small table of a few numbers a task, made and indexed by class numbers on the processor, then moved.
-            mask = torch.full((len(self.sets), z.shape[1]), -torch.inf)
-            for row, classes in zip(mask, self.classes, strict=True):
-                row[classes.cpu()] = 0
-            z = z + mask[torch.from_numpy(np.repeat(tasks, sizes))].to(z.device)
-        return z.argmax(dim=1)
+            others = torch.ones((len(self.sets), z.shape[1]), dtype=torch.bool)
+            for row, classes in zip(others, self.classes, strict=True):
+                row[classes.cpu()] = False
+            others = others[torch.from_numpy(np.repeat(tasks, sizes))].to(z.device)
+            z = z.masked_fill(others, -torch.inf)
+        # NaN is the largest number to argmax: all rows of a model that broke down were of class 0.
+        return z.argmax(dim=1).masked_fill(z.isnan().any(dim=1), -1)
 
     # Containers below are not annotated: type checkers that look at a random entry would leave the
     # trace in Python's generator that is looked for here.
@@ -370,7 +419,8 @@ class ContinualEvaluator(Watcher):
         sizes = [len(y) for _, _, y in parts]
         model.eval()
         try:
-            with torch.inference_mode():
+            # Not inference_mode: what a forward pass keeps for the next one is used in training.
+            with torch.no_grad():
                 X, y = (torch.cat([part[j] for part in parts]) for j in (1, 2))
                 device = _device(model, X.device)
                 found = self._predict(model, X, [i for i, _, _ in parts], sizes, device)
@@ -391,23 +441,42 @@ class ContinualEvaluator(Watcher):
         before = _state(model)
         written = _written(model) if written is None else written
         found = self._right(model, [(i, *self.own[i]) for i in seen])
+        least, looked, full = list(self.least), list(self.looked), []
         for i, right in zip(seen, found, strict=True):
-            self.files[i].write(np.packbits(right).tobytes())
             accuracy = float(right.mean())
-            if i < self.current and accuracy < self.least[i]:
-                self.least[i] = accuracy
-                if self.looked[i] < self.audit and len(self.own[i][1]) < len(self.sets[i][1]):
-                    self.looked[i] += 1
+            if i < self.current and accuracy < least[i]:
+                least[i] = accuracy
+                if looked[i] < self.audit and len(self.own[i][1]) < len(self.sets[i][1]):
+                    looked[i] += 1
                     (whole,) = self._right(model, [(i, *self.sets[i])])
-                    self.full.append((i, self.evaluations, float(whole.mean())))
+                    full.append((i, self.evaluations, float(whole.mean())))
         self.changed |= {
             name for name, value in _state(model).items() if not _same(value, before[name])
         }
         if not _unchanged(model, written):
             self.changed.add("parameters")
             written = _written(model)
-        self.left = self.updates, written, _buffers(model)
+        left = self.updates, written, _buffers(model)
+        self._write([np.packbits(right).tobytes() for right in found])
+        self.least, self.looked, self.left = least, looked, left
+        self.full += full
         self.evaluations += 1
+
+    def _write(self, outcomes: list) -> None:
+        """Outcomes of all tasks seen, or of none: Ctrl-C may come in between."""
+        files = self.files[: len(outcomes)]
+        ends = []
+        for file in files:
+            file.seek(0, 2)
+            ends.append(file.tell())
+        try:
+            for file, right in zip(files, outcomes, strict=True):
+                file.write(right)
+        except BaseException:
+            for file, end in zip(files, ends, strict=True):
+                file.seek(end)
+                file.truncate()
+            raise
 
     # What came out
 
@@ -506,7 +575,13 @@ class ContinualEvaluator(Watcher):
         return th.SUBSET.by_construction(f"the recorder drew {n} rows before the first update")
 
     def _every_update(self) -> Answer:
-        if self.unseen:
+        if self.moved:
+            return th.EVERY_UPDATE.check(
+                False,
+                f"the model was changed after the last evaluation of a task {self.moved} times, "
+                "without another one",
+            )
+        if self.unseen and self.every == 1:
             return th.EVERY_UPDATE.check(
                 False, f"the model was changed {self.unseen} times without an evaluation"
             )
@@ -561,7 +636,13 @@ class ContinualEvaluator(Watcher):
             "looked": list(self.looked),
             "trained_on": sorted(self.trained_on),
             "shown": sorted(self.shown),
-            "counts": [self.unshown, self.unwatched, self.unseen, int(self.whole_task_shown)],
+            "counts": [
+                self.unshown,
+                self.unwatched,
+                self.unseen + (self.owed is not None),
+                int(self.whole_task_shown),
+                self.moved,
+            ],
             "changed": sorted(self.changed),
             "every": self.every,
         }
@@ -597,7 +678,8 @@ class ContinualEvaluator(Watcher):
         self.least, self.looked = list(state["least"]), list(state["looked"])
         self.full = [(int(i), int(t), float(a)) for i, t, a in state["full"]]
         self.trained_on, self.shown = set(state["trained_on"]), set(state["shown"])
-        self.unshown, self.unwatched, self.unseen, whole = state["counts"]
+        self.unshown, self.unwatched, self.unseen, whole, *moved = state["counts"]
+        self.moved, self.owed = sum(moved), None
         self.whole_task_shown = bool(whole)
         self.changed = set(state["changed"])
         self.written = self.left = None
@@ -738,7 +820,7 @@ def _unchanged(model: nn.Module, written: Any) -> bool:
 
 
 def _buffers(model: nn.Module) -> Any:
-    return [b.detach().clone() for b in model.buffers()]
+    return [_raw(b).clone() for b in model.buffers()]
 
 
 def _alike(a: Any, b: Any) -> bool:
@@ -754,6 +836,7 @@ def _state(model: nn.Module) -> Any:
         "the generator of Python": random.getstate(),
         "buffers": _buffers(model),
         "modes": [m.training for m in model.modules()],
+        "which parameters are trained": [p.requires_grad for p in model.parameters()],
     }
     device = _device(model, torch.device("cpu"))
     if device.type == "cuda":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from whp.validate import as_labels
+from whp.validate import as_array, as_labels
 
-__all__ = ["Tasks", "as_images", "as_tasks"]
+__all__ = ["Tasks", "as_images", "as_tasks", "two_rows_each"]
 
 CHANNELS = (1, 3, 4)
 
@@ -22,7 +23,7 @@ class Tasks:
     ----------
     images : ndarray of float32, shape (n, C, H, W) or (n, p)
     labels, tasks : ndarray of int, shape (n,)
-    classes, order : tuple
+    classes, order : sequence
         What each class and each task was called.
     notes : tuple of str
         What was read as something else than it was.
@@ -31,24 +32,18 @@ class Tasks:
     images: np.ndarray
     labels: np.ndarray
     tasks: np.ndarray
-    classes: tuple[Any, ...]
-    order: tuple[Any, ...]
+    classes: Sequence[Any]
+    order: Sequence[Any]
     notes: tuple[str, ...]
 
 
 def as_images(value: Any) -> tuple[np.ndarray, list[str]]:
     """Images as float32 in [0, 1], channels first; bytes are divided by 255."""
-    if value is None:
-        raise TypeError("X must be an array of images, got None")
     notes = []
-    if hasattr(value, "detach"):
-        value = value.detach()
-    given = value if isinstance(value, np.ndarray) else getattr(value, "numpy", lambda: value)()
-    bytes_ = getattr(given, "dtype", None) == np.uint8
-    try:
-        images = np.asarray(given, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"X must be an array of numbers: {error}") from error
+    given = as_array(value, "X")
+    bytes_ = given.dtype == np.uint8
+    with np.errstate(over="ignore"):  # what lies beyond float32 is named below
+        images = given.astype(np.float32, copy=False)
     if images.ndim not in (2, 3, 4) or not images.size:
         raise ValueError(f"X must be (n, H, W), (n, C, H, W) or (n, p), got shape {images.shape}")
     if not np.isfinite(images).all():
@@ -73,33 +68,43 @@ def as_images(value: Any) -> tuple[np.ndarray, list[str]]:
 
 def _names(value: Any) -> np.ndarray | None:
     """Text, or None where the values are numbers."""
+    if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
+        return None  # under a mask there may be text; it is refused as numbers are
     array = np.asarray(value)
-    if array.ndim == 1 and array.dtype.kind in "UO" and len(array):
-        kinds = {type(v) for v in array.tolist()}
-        if kinds <= {str}:
-            return array.astype(str)
-    return None
+    if array.ndim != 1 or array.dtype.kind not in "UO" or not len(array):
+        return None
+    return array.astype(str) if all(isinstance(v, str) for v in array.tolist()) else None
 
 
 def as_numbers(
     value: Any, argument: str, size: int, keep: bool
-) -> tuple[np.ndarray, tuple[Any, ...]]:
+) -> tuple[np.ndarray, Sequence[Any]]:
     """Numbers from 0 without a gap, and the name of each; names come in the order of appearance, numbers in theirs."""
     names = _names(value)
     if names is not None:
         if len(names) != size:
             raise ValueError(f"{argument} must have {size} entries, one a row, got {len(names)}")
+        empty = np.flatnonzero(np.char.strip(names) == "")
+        if len(empty):  # a missing cell of a table, which is no class and no task
+            raise ValueError(
+                f"{argument} must have no empty text, got {len(empty)} of it, first in row "
+                f"{empty[0]}; leave those rows out"
+            )
         distinct, first, inverse = np.unique(names, return_index=True, return_inverse=True)
         order = np.argsort(first)
         return np.argsort(order)[inverse], tuple(distinct[order].tolist())
     numbers = as_labels(value, argument, size=size)
     if keep:
-        return numbers, tuple(range(int(numbers.max()) + 1))
+        return numbers, range(int(numbers.max()) + 1)
     distinct, inverse = np.unique(numbers, return_inverse=True)
     return inverse.astype(np.int64), tuple(distinct.tolist())
 
 
-def _note(what: str, names: tuple[Any, ...]) -> str:
+def _renamed(names: Sequence[Any]) -> bool:
+    return not isinstance(names, range) and names != tuple(range(len(names)))
+
+
+def _note(what: str, names: Sequence[Any]) -> str:
     shown = ", ".join(map(str, names[:6])) + (", …" if len(names) > 6 else "")
     return f"{what} {shown} as 0 to {len(names) - 1}"
 
@@ -120,8 +125,19 @@ def as_tasks(X: Any, y: Any, task: Any, *, own_model: bool) -> Tasks:
     images, notes = as_images(X)
     labels, classes = as_numbers(y, "y", len(images), own_model)
     tasks, order = as_numbers(task, "task", len(images), False)
-    if classes != tuple(range(len(classes))):
+    if _renamed(classes):
         notes.append(_note("classes", classes))
-    if order != tuple(range(len(order))):
+    if _renamed(order):
         notes.append(_note("tasks", order))
     return Tasks(images, labels, tasks, classes, order, tuple(notes))
+
+
+def two_rows_each(data: Tasks) -> None:
+    """Refuse a class of a task that has one row, which cannot be trained on and tested."""
+    pairs, rows = np.unique(np.stack([data.tasks, data.labels]), axis=1, return_counts=True)
+    if (rows < 2).any():
+        k, c = pairs[:, int(rows.argmin())]
+        raise ValueError(
+            f"y must have two rows of each class of a task, class {data.classes[c]} of task "
+            f"{data.order[k]} has 1"
+        )

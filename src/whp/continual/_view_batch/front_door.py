@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from whp.certificate import Certificate, worst
-from whp.continual._view_batch.data import as_tasks
+from whp.continual._view_batch.data import as_tasks, two_rows_each
 from whp.continual._view_batch.forgetting import compared, forgetting_of, paired_rows
 from whp.door import Above, AtLeast, Between, Fraction, Range, front_door
 from whp.intervals import Estimate, exact, mean, paired
@@ -35,7 +35,7 @@ class ViewBatchResult(Result):
     accuracy, accuracy_baseline : ndarray, shape (runs, K, K)
         Test accuracy of task i after task k at [run, k, i]; NaN for tasks to come. The baseline's is None without ``compare``.
     average_accuracy, forgetting, new_task_accuracy : Estimate
-        At the end; mean over old tasks of the best less the last accuracy; mean accuracy of each task when it ended.
+        At the end; mean over old tasks of the best less the last accuracy, 0 of one task; mean accuracy of each task when it ended.
     baseline, difference : dict of str to Estimate
         The same three of the baseline, and paired differences, views less baseline.
     recall : DataFrame
@@ -72,6 +72,9 @@ class ViewBatchResult(Result):
             "runs": len(self.accuracy),
         }
         for name in ("average_accuracy", "forgetting", "new_task_accuracy"):
+            if name == "forgetting" and self.accuracy.shape[1] == 1:
+                rows[name] = "there was one task"
+                continue
             rows[name] = str(getattr(self, name))
             if self.baseline:
                 rows[name] = (
@@ -221,6 +224,7 @@ def view_batch(
 
     same_order(X=X, y=y, task=task)
     data = as_tasks(X, y, task, own_model=model is not None)
+    two_rows_each(data)
     images, labels, tasks = data.images, data.labels, data.tasks
     K = len(data.order)
     classes = [np.unique(labels[tasks == k]) for k in range(K)]
@@ -258,7 +262,8 @@ def view_batch(
     )
     width = len(data.classes)
     sizes = [len(part[1]) for part in runs.split(images, labels, tasks, test, 0)[0]]
-    runs.check(setting, model, sizes, width, runs.as_tensor(images[:1]))
+    named = dict(zip(map(str, data.order), sizes, strict=True))
+    runs.check(setting, model, named, width, runs.as_tensor(images[:1]), compare)
     if epochs % setting.on_new:
         warnings.warn(
             f"epochs={epochs} is not a multiple of views={views}: the last cycle stays incomplete, and samples are "

@@ -57,7 +57,8 @@ def view_batch_loss(
     Raises
     ------
     TypeError, ValueError
-        If the batch is not one of whole samples.
+        If the batch is not one of whole samples: where views of a sample have different classes, they
+        do not lie side by side, and others' views would be tied.
     """
     views, weight = as_int(views, "views", low=1), as_real(weight, "weight", low=0, high=1e9)
     if logits.ndim != 2 or len(logits) % views or len(y) != len(logits):
@@ -67,6 +68,13 @@ def view_batch_loss(
     supervised = criterion(logits, y)
     if views == 1 or not ssl:
         return supervised, supervised, torch.zeros((), dtype=logits.dtype, device=logits.device)
+    if y.ndim == 1 and not y.is_floating_point():
+        samples = y.reshape(-1, views)
+        if not (samples == samples[:, :1]).all():
+            raise ValueError(
+                f"y must be the same for the {views} views of a sample, which lie side by side: repeat "
+                "samples by repeat_interleave, not by cat"
+            )
     divergence = view_divergence(logits, views).mean()
     return supervised + weight * divergence, supervised, divergence
 
@@ -83,7 +91,8 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     logits : Tensor, shape (d·views, C)
         Views of a sample side by side, the weak one first.
     divergence : array-like, shape (d, views − 1)
-        KL(p⁰ ‖ pʲ) of each other view, as it was computed elsewhere.
+        KL(p⁰ ‖ pʲ) of each other view, as it was computed elsewhere; its rounding is that of its
+        type or of the logits', whichever is coarser.
     views : int
 
     Returns
@@ -105,9 +114,10 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     d = len(logits) // views
     # The certificate is arithmetic of numpy in double precision, on a few numbers a sample.
     handed = torch.as_tensor(divergence)
-    # No training loop is more precise than float32, whatever it kept its numbers in.
-    coarse = torch.finfo(handed.dtype).eps if handed.is_floating_point() else 0.0
-    precision = max(coarse, torch.finfo(torch.float32).eps)
+    # No training loop is more precise than float32, or than its scores, whatever it kept its numbers
+    # in: numpy has no bfloat16, so that what is logged of it is float32.
+    kinds = [t.dtype for t in (handed, logits) if t.is_floating_point()]
+    precision = max(torch.finfo(kind).eps for kind in (*kinds, torch.float32))
     given = handed.detach().double().cpu()
     if given.shape != (d, views - 1) or not torch.isfinite(given).all():
         raise ValueError(

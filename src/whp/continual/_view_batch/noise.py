@@ -16,6 +16,7 @@ __all__ = ["Gradients", "certified", "design_effect"]
 LEVEL = 1e-3  # how often views that are drawn alike may be called unlike
 PERMUTATIONS = 2500
 ROUNDING = 1e-4  # of scores in float32
+CARRIED = 10  # batches: fewer that carry a variance tell nothing of how often there are such
 QUANTILE = 1.959964  # of the normal law, two-sided at 95 %
 SEES = (
     "a first view of two thirds of the others' spread, or one that is off by their spread, in nine "
@@ -65,7 +66,9 @@ def ratio_of_variances(batches: np.ndarray) -> Estimate | None:
     """Ratio of the variances, summed over directions; None where ordinary batches do not vary.
 
     The interval is that of the logarithm by the delta method: each variance is a mean over batches
-    of squared deviations, and the two kinds of batches are independent.
+    of squared deviations, and the two kinds of batches are independent. Where a few batches carry
+    one of the variances, because a few rows do, the ratio may be anything: as many of the other kind
+    may have missed those rows.
     """
     m = len(batches)
     squares = ((batches - batches.mean(axis=0)) ** 2).sum(axis=2)  # (m, 2)
@@ -75,6 +78,9 @@ def ratio_of_variances(batches: np.ndarray) -> Estimate | None:
     if not means[0] > 0:
         return Estimate(0.0, 0.0, 0.0, 0.95, m, "delta method")
     ratio = means[0] / means[1]
+    carried = 1 / ((squares / squares.sum(axis=0)) ** 2).sum(axis=0)
+    if carried.min() < CARRIED:
+        return Estimate(ratio, 0.0, np.inf, 0.95, m, "none: few batches carry a variance")
     spread = np.sqrt((squares.var(axis=0, ddof=1) / m / means**2).sum())
     reach = np.exp(QUANTILE * spread)
     return Estimate(ratio, ratio / reach, ratio * reach, 0.95, m, "delta method on logarithms")

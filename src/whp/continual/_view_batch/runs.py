@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -136,17 +137,21 @@ def view_of(value: Any, argument: str, shape: tuple[int, ...]) -> View:
     return weak_view if argument == "weak" else strong_view
 
 
-def check(setting: Setting, model: Any, sizes: list[int], classes: int, image: Tensor) -> None:
+def check(
+    setting: Setting, model: Any, sizes: dict[str, int], classes: int, image: Tensor, compare: bool
+) -> None:
     """Refuse before anything is trained what a later task would stumble over.
 
     Parameters
     ----------
-    sizes : list of int
+    sizes : dict of str to int
         Training rows of each task.
     classes : int
         One more than the largest class number.
     image : Tensor, shape (1, ...)
         What a model is given.
+    compare : bool
+        Whether it is trained without views as well.
     """
     if model is not None:
         _check_model(model, classes, image)
@@ -160,15 +165,37 @@ def check(setting: Setting, model: Any, sizes: list[int], classes: int, image: T
             f"views_on must be 'new' or 'both' for strategy={setting.strategy!r}, which draws no "
             "batches from a memory"
         )
-    for n in sizes:
-        plan(
-            max(n, 1),
-            setting.batch_size,
-            setting.on_new,
-            setting.epochs,
-            *(order_of(setting, "new") if n > 0 else (None, None)),
-        )
-    plan(1, setting.batch_size, setting.views, None)
+    plan(1, setting.batch_size, setting.views, setting.epochs if setting.on_new > 1 else None)
+    for k, (name, n) in enumerate(sizes.items()):
+        try:
+            plan(n, setting.batch_size, setting.on_new, setting.epochs, *order_of(setting, "new"))
+        except ValueError as error:
+            raise ValueError(f"{error}, for task {name} of {n} rows") from error
+        alone = k == 0 or setting.strategy != "er"  # which adds rows of its memory
+        known = isinstance(setting.strategy, str) and setting.strategy != "joint" and alone
+        arms = [setting, setting.without_views()] if compare else [setting]
+        one = known and any(smallest(arm, n) == 1 for arm in arms)
+        if one and model is not None and not takes_one(model, image):
+            raise ValueError(
+                f"batch_size={setting.batch_size} leaves a batch of one image of task {name}, of {n} "
+                "rows, which the model cannot be trained on; take another one"
+            )
+
+
+def smallest(setting: Setting, n: int) -> int:
+    """Images of the last step of a cycle, which may be short."""
+    distinct = setting.batch_size // setting.on_new
+    return setting.on_new * (n - (math.ceil(n / distinct) - 1) * distinct)
+
+
+def takes_one(model: nn.Module, image: Tensor) -> bool:
+    """Whether it can be trained on a single image; statistics of a batch have none."""
+    with torch.no_grad(), seeded(0, device_of(model)), kept(model):
+        try:
+            model(image.to(device_of(model)))
+        except ValueError:  # of torch's own layers
+            return False
+    return True
 
 
 def _check_model(model: Any, classes: int, image: Tensor) -> None:
@@ -205,7 +232,7 @@ def order_of(setting: Setting, stream: str) -> tuple[Any, int | None]:
 
 
 def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float, seed: int) -> Split:
-    """Training and test rows of each task, stratified by class; at least one of each."""
+    """Training and test rows of each task, stratified by class; at least one of each of two rows."""
     rng = np.random.default_rng(seed)
     train: list[tuple[Tensor, Tensor]] = []
     test: list[tuple[Tensor, Tensor]] = []
@@ -213,10 +240,6 @@ def split(X: np.ndarray, y: np.ndarray, task: np.ndarray, share: float, seed: in
         inside, outside = [], []
         for c in np.unique(y[task == k]):
             rows = rng.permutation(np.flatnonzero((task == k) & (y == c)))
-            if len(rows) < 2:
-                raise ValueError(
-                    f"y must have two rows of each class of a task, class {c} of task {k} has {len(rows)}"
-                )
             held = min(max(1, round(share * len(rows))), len(rows) - 1)
             outside.append(rows[:held])
             inside.append(rows[held:])

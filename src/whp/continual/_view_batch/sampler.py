@@ -173,12 +173,21 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
         Parameters
         ----------
         steps : int, optional
-            Those really trained, if a loader with workers has asked for more; by default what
-            :meth:`trained` was told, or else all that were yielded.
+            Those really trained since the very first one, if a loader with workers has asked for
+            more; by default what :meth:`trained` was told, or else all that were yielded.
+
+        Raises
+        ------
+        ValueError
+            If more steps are named than were yielded, fewer than a loaded state had, or others than
+            :meth:`trained` was told.
         """
         done = self._first + len(self._reported) if self._reported else self.position
         if steps is not None:
-            done = as_int(steps, "steps", low=0, high=self.position)
+            told = as_int(steps, "steps", low=self._first, high=self.position)
+            if self._reported and told != done:
+                raise ValueError(f"steps must be the {done} that trained(batch) told, got {told}")
+            done = told
         return {**self._plan(), "seed": self.seed, "position": done, "altered": self._altered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -259,5 +268,6 @@ class ViewDataset(Dataset[Any]):
             image = torch.as_tensor(image)
         else:
             image, label = self.X[i], self.y[i]
-        shown = (self.weak if v == 0 else self.strong)(image[None], None)[0]
+        # a copy: a view that is made in place would change the sample for good, more at each visit
+        shown = (self.weak if v == 0 else self.strong)(image[None].clone(), None)[0]
         return (shown, label, i) if self.index else (shown, label)

@@ -94,13 +94,20 @@ def strong_view(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
 def in_views(
     x: Tensor, views: int, weak: View, strong: View | None, generator: torch.Generator | None
 ) -> Tensor:
-    """(d·views, ...) from (d, ...): views of a sample side by side, the weak one first."""
+    """(d·views, ...) from (d, ...): views of a sample side by side, the weak one first.
+
+    Views are made of copies, since a view may change its images in place.
+    """
     if strong is None:
         return weak(x.repeat_interleave(views, dim=0), generator)
-    first = weak(x, generator)[:, None]
+    first = weak(x.clone(), generator)
     if views == 1:
-        return first[:, 0]
-    more = strong(x.repeat_interleave(views - 1, dim=0), generator).view(
-        len(x), views - 1, *x.shape[1:]
-    )
-    return torch.cat([first, more], dim=1).flatten(0, 1)
+        return first
+    more = strong(x.repeat_interleave(views - 1, dim=0), generator)
+    if len(first) != len(x) or more.shape != ((views - 1) * len(x), *first.shape[1:]):
+        raise ValueError(
+            "weak and strong must give as many images as they get, all of one shape, "
+            f"{len(x)} and {(views - 1) * len(x)} became {tuple(first.shape)} and {tuple(more.shape)}"
+        )
+    more = more.unflatten(0, (len(x), views - 1))
+    return torch.cat([first[:, None], more], dim=1).flatten(0, 1)

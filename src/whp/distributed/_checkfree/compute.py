@@ -165,8 +165,9 @@ class Mark:
     ----------
     since : int
         Iteration at which it began, or was made anew.
-    steps : int
-        Updates of its weights since then, counted by a hook of its optimizer.
+    steps, wrong : int
+        Updates of its weights since then, counted by a hook of its optimizer, and how many of them
+        were too many or too few, added up over iterations.
     committed, now : tuple of str
         Digests of weights and of the optimizer's state, at the last commit and now; empty without
         audit.
@@ -176,6 +177,11 @@ class Mark:
     steps: int
     committed: tuple[str, ...] = ()
     now: tuple[str, ...] = ()
+    wrong: int = 0
+
+    def miscounted(self, iteration: int) -> int:
+        """Updates too many or too few until `iteration`; one missed does not make up for one twice."""
+        return max(self.wrong, abs(self.steps - (iteration - self.since)))
 
 
 class Unit:
@@ -189,9 +195,11 @@ class Unit:
         self.new_norm = 0.0
         self.whole_norm = 0.0  # the same before clipping
         self.factor = 1.0  # of the learning rate, in the iteration at hand
-        self.since = self.steps = 0
+        self.since = self.steps = self.wrong = 0
+        self._counted = 0  # of the steps, at the last commit
         self._depth = 0  # of calls of step within each other
         self.committed: tuple[str, ...] = ()
+        self.shapes = {k: b.shape for k, b in self.saved_buffers().items()}
         self.new_buffers: Tensor | None = None  # of a copy: its owner's, until both commit
         self.fresh_optimizer()
         self.mark()
@@ -234,11 +242,12 @@ class Unit:
     def marked(self, now: bool = False) -> Mark:
         """What an audit asks for; `now` computes digests again."""
         current = self.digests() if now and self.setting.audit else ()
-        return Mark(self.since, self.steps, self.committed, current)
+        wrong = self.wrong + abs(self.steps - self._counted)
+        return Mark(self.since, self.steps, self.committed, current, wrong)
 
     def began(self, iteration: int) -> None:
         """Count from here on."""
-        self.since, self.steps = iteration, 0
+        self.since, self.steps, self.wrong, self._counted = iteration, 0, 0, 0
         self.mark()
 
     def schedule(self, iteration: int) -> None:
@@ -264,28 +273,53 @@ class Unit:
 
     def commit(self) -> None:
         """Step with the gradients at hand."""
-        if self.optimizer is None:
-            self.steps += 1
-        else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * self.factor
-            self._depth = 0
-            self.optimizer.step()
+        self.norm = self.new_norm  # which all know, even if the optimizer raises
+        try:
+            self._step()
+        finally:
+            self._depth = 0  # a step that raised has not told that it ended
+            self.wrong += abs(self.steps - self._counted - 1)
+            self._counted = self.steps
         if self.new_buffers is not None:
             self._take_buffers(self.new_buffers)
-        self.norm = self.new_norm
         self.discard()
         self.mark()
 
+    def _step(self) -> None:
+        if self.optimizer is None:
+            self.steps += 1
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.factor
+        self.optimizer.step()
+
+    def saved_buffers(self) -> dict[str, Tensor]:
+        """Those of its state: tables that grow with the input are not persistent, and belong to none."""
+        fleeting = {
+            f"{name}.{k}" if name else k
+            for name, m in self.module.named_modules()
+            for k in m._non_persistent_buffers_set
+        }
+        return {k: b for k, b in self.module.named_buffers() if k not in fleeting}
+
+    def check_buffers(self) -> None:
+        """Refuse, before anybody steps, a state that no fresh module could take."""
+        for k, b in self.saved_buffers().items():
+            if self.shapes.get(k) != b.shape:
+                raise ValueError(
+                    f"buffer {k!r} is {tuple(b.shape)}, and was {tuple(self.shapes.get(k, ()))}: "
+                    "register it with persistent=False, or let it keep its shape"
+                )
+
     def buffers(self) -> Tensor | None:
         """Running means, counters and tables as bytes in one vector; None without any."""
-        parts = [as_bytes(b) for b in self.module.buffers()]
+        parts = [as_bytes(b) for b in self.saved_buffers().values()]
         return torch.cat(parts) if parts else None
 
     @torch.no_grad()
     def _take_buffers(self, vector: Tensor) -> None:
         at = 0
-        for b in self.module.buffers():
+        for b in self.saved_buffers().values():
             size = b.numel() * b.element_size()
             # A copy: a part of the vector may begin where such numbers must not.
             b.copy_(vector[at : at + size].clone().view(b.dtype).view(b.shape))
@@ -359,15 +393,18 @@ class Unit:
         a, b = neighbour_weights(norms[0], w_other, rule, SMALL) if len(near) > 1 else (1.0, 0.0)
         self.norm = a * norms[0] + b * w_other
         self.fresh_optimizer()
+        # A neighbour that was itself made anew, and made no update since, has no moments to give.
+        known = [n["optimizer"].get("state") or {} for n in near]
         if (
             how.moments == "average"
             and self.optimizer is not None
-            and near[0]["optimizer"].get("state")
+            and known[0]
+            and set(known[0]) == set(known[-1])
         ):
-            mixed = from_bytes(to_bytes(near[0]["optimizer"]["state"]))
+            mixed = from_bytes(to_bytes(known[0]))
             if len(near) > 1:
                 for k, moments in mixed.items():
-                    theirs = near[1]["optimizer"]["state"][k]
+                    theirs = known[1][k]
                     for name, v in moments.items():
                         if isinstance(v, Tensor) and v.is_floating_point():
                             moments[name] = a * v + b * theirs[name]
@@ -416,6 +453,15 @@ class Stage:
         self.device = device_of(*modules.values())
         self._saved: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
         self._buffers: dict[str, dict[str, Tensor]] | None = None  # before the batch at hand
+
+    def begin_anew(self, built: Mapping[str, nn.Module]) -> None:
+        """Modules as they were built: what is in no state starts again, as in a new process."""
+        for name, module in built.items():
+            self.units[name] = Unit(copy.deepcopy(module), self.setting)
+        modules = {name: unit.module for name, unit in self.units.items()}
+        self.calls = dict(modules)
+        if isinstance(ends := modules.get("embed"), Ends):
+            self.calls |= {"embed": ends.embed, "head": ends.head}
 
     def forward(self, op: Op, x: Tensor, y: Tensor | None = None, share: float = 1.0) -> Tensor:
         """One unit on one microbatch; the head adds its share of the loss."""
@@ -473,6 +519,7 @@ class Stage:
         for unit in (*self.units.values(), *self.copies.values()):
             unit.schedule(self.iteration)
         for unit in self.units.values():
+            unit.check_buffers()
             unit.clip()
         self.pending = True
 
@@ -506,7 +553,9 @@ class Stage:
         with torch.no_grad():
             for name, kept in (self._buffers or {}).items():
                 for k, buffer in self.units[name].module.named_buffers():
-                    buffer.copy_(kept[k])
+                    # What was made or has grown meanwhile is a table for longer inputs.
+                    if k in kept and kept[k].shape == buffer.shape:
+                        buffer.copy_(kept[k])
         self.pending = False
         self._clear()
 

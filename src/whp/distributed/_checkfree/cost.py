@@ -108,7 +108,8 @@ def expected_time(
         as_real(restart_seconds, "restart_seconds", low=0),
         as_real(redundancy, "redundancy", low=0),
     )
-    executed = n / checkpoint_every * expected_executed(P, checkpoint_every)
+    every = as_int(checkpoint_every, "checkpoint_every", low=1)
+    executed = n / every * expected_executed(P, every)
     return Comparison(
         checkpoint=executed * (seconds + P * restart),
         redundant=n * rho * seconds,

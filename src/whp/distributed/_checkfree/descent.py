@@ -95,8 +95,8 @@ def _struck(
 class _Recorder:
     """Sees gradients before updates, and what the updates made of weights."""
 
-    def __init__(self, units: list[Unit], batch: Batch, steps: int) -> None:
-        self.units, self.batch = units, batch
+    def __init__(self, trainer: Simulator, batch: Batch, steps: int) -> None:
+        self.trainer, self.batch = trainer, batch
         # A few moments are enough: what has another gradient at one moment is no gradient.
         self.looks = {0, steps - 1} | {2**k for k in range(steps.bit_length())}
         self.other: list[str] = []
@@ -108,6 +108,11 @@ class _Recorder:
         self._weights: Tensor | None = None
         self._aim: Tensor | None = None
         self._size: Tensor | None = None
+
+    @property
+    def units(self) -> list[Unit]:
+        """Those of now: a regained stage has new ones."""
+        return [u for site in self.trainer._sites for u in site.units.values()]
 
     def weights(self) -> Tensor:
         return _joined([p for u in self.units for p in u.parameters])
@@ -204,8 +209,7 @@ def record_descent(
     trainer: Simulator, batch: Batch, steps: int, kills: Mapping[int, Iterable[int]]
 ) -> Path:
     """The path of such a run; see :func:`descent_with_jumps`."""
-    units = [u for site in trainer._sites for u in site.units.values()]
-    seen = _Recorder(units, batch, steps)
+    seen = _Recorder(trainer, batch, steps)
     before, after, jumps, drawn = [], [], [], []
     first = now = trainer.objective(batch)  # which regains what was lost before
     known = len(trainer.recoveries)
@@ -225,7 +229,7 @@ def record_descent(
             after.append(now)
     finally:
         trainer.before_update = watched
-    eps = max(torch.finfo(p.dtype).eps for u in units for p in u.parameters)
+    eps = max(torch.finfo(p.dtype).eps for u in seen.units for p in u.parameters)
     rounding = 16 * float(eps)
     off, scale = max(drawn), max(abs(v) for v in (*before, *after))
     one = (off <= rounding * scale, f"losses of training differ from h by at most {off:.3g}")
@@ -240,7 +244,10 @@ def record_descent(
         np.array(jumps),
         len(trainer.recoveries) - known,
         seen.steepest,
-        (not seen.wrong, seen.wrong[0] if seen.wrong else f"{steps} updates of {len(units)} units"),
+        (
+            not seen.wrong,
+            seen.wrong[0] if seen.wrong else f"{steps} updates of {len(seen.units)} units",
+        ),
         one,
         rounding,
         first,

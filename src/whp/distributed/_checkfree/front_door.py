@@ -339,7 +339,7 @@ class _Run:
     probes: _Probes
     losses: list[float] = field(default_factory=list)
     evaluated: list[tuple[int, np.ndarray]] = field(default_factory=list)
-    jumps: list[float] = field(default_factory=list)
+    jumps: dict[int, float] = field(default_factory=dict)
     around: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     when: list[int] = field(default_factory=list)
 
@@ -377,12 +377,14 @@ def _train(
             if t % every == 0 or struck:
                 run.look(trainer, t)
             if struck:
-                before = run.evaluated[-1][1]
+                before, known = run.evaluated[-1][1], len(trainer.recoveries)
                 for stage in struck:
                     trainer.kill(stage)
                 after = run.look(trainer, t)
                 run.around.append((before, after))
-                run.jumps.append(float(after.mean() - before.mean()))
+                # Of that recovery, and not of one that nobody asked for.
+                if len(trainer.recoveries) == known + 1:
+                    run.jumps[known] = float(after.mean() - before.mean())
             out = trainer.step(batch_of(t))
             run.when += [t] * (len(trainer.recoveries) - len(run.when))
             run.losses.append(out.loss)
@@ -391,10 +393,10 @@ def _train(
 
 
 def recovery_table(
-    recoveries: Iterable[Recovery], jumps: Iterable[float], when: Iterable[int]
+    recoveries: Iterable[Recovery], jumps: Mapping[int, float], when: Iterable[int]
 ) -> pd.DataFrame:
-    """A row a recovery, with the step of the run at which it happened and the jump of the held-out loss."""
-    known, steps = iter(jumps), iter(when)
+    """A row a recovery, with the step of the run at which it happened and the jump of the held-out loss, if it was measured."""
+    steps = iter(when)
     rows = [
         (
             next(steps, -1),
@@ -403,12 +405,12 @@ def recovery_table(
             r.how,
             "; ".join(" ".join(map(str, s)) for s in r.sources),
             r.resumed,
-            next(known, float("nan")),
+            jumps.get(i, float("nan")),
             r.detection,
             r.seconds,
             r.reason,
         )
-        for r in recoveries
+        for i, r in enumerate(recoveries)
     ]
     columns = [
         "step",

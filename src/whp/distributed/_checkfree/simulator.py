@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -32,7 +32,7 @@ from whp.distributed._checkfree.recovery import (
     sources,
 )
 from whp.distributed._checkfree.routes import Op, timeline
-from whp.distributed._checkfree.trainer import Batch, StepResult, Trainer, _checked
+from whp.distributed._checkfree.trainer import Batch, StepResult, Trainer, _checked, check_rule
 from whp.validate import as_choice, as_int
 
 __all__ = ["Simulator"]
@@ -187,8 +187,11 @@ class Simulator(Trainer):
             self.iteration, self._norms = self._vault.iteration, list(self._vault.norms)
         else:
             with draws_of_its_own(self.device):
+                kept = {stage: self._sites[stage].state()["units"] for stage in lost}
+                for stage in lost:
+                    self._sites[stage].begin_anew(self._modules[stage])
                 for transfer in transfers:
-                    self._transfer(transfer)
+                    self._transfer(transfer, kept)
         self._lost.clear()
         seen: dict[str, Any] = {}
         if audited:
@@ -200,16 +203,16 @@ class Simulator(Trainer):
             self._regained(transfers)
         return noted
 
-    def _transfer(self, transfer: Transfer) -> None:
+    def _transfer(self, transfer: Transfer, kept: Mapping[int, Mapping[str, Any]]) -> None:
+        """From neighbours, or from `kept`, which is what copies of lost units are."""
         unit: Unit | None = self._sites[transfer.to].units.get(transfer.unit)
         if transfer.how == "rebuild":
             assert unit is not None
             near = [self._sites[s].units[str(s)].state() for s in transfer.sources]
-            unit.module.load_state_dict(self._modules[transfer.to][transfer.unit].state_dict())
             unit.rebuild(near, transfer.to, self.iteration, self._failures.get(transfer.to, 0))
         elif transfer.how == "restore" and unit is not None:
             full = self.setting.replicas == "full"
-            unit.load(copy.deepcopy(unit.state()), self.iteration, moments=full)
+            unit.load(kept[transfer.to][transfer.unit], self.iteration, moments=full)
 
     def jump(
         self, stage: int, batches: Iterable[Batch], rule: Any = None, before: float | None = None
@@ -243,7 +246,9 @@ class Simulator(Trainer):
 
     def replace_rule(self, rule: Any) -> None:
         """Rebuild by another rule from now on."""
-        self.setting = replace(self.setting, rule=as_choice(rule, "rule", RULES))
+        rule = as_choice(rule, "rule", RULES)
+        check_rule(rule, self._modules[1]["1"])
+        self.setting = replace(self.setting, rule=rule)
         for site in self._sites:
             site.setting = self.setting
             for unit in site.units.values():

@@ -228,7 +228,7 @@ DESCENT_ON_AVERAGE = DESCENT.variant(
     quantity="mean over runs of the mean squared gradient less 2ΣJ/(γT)",
     scope=ON_AVERAGE,
     source=Derived("checkfree#descent-with-jumps-on-average"),
-    conditions=(STEP, SMOOTH, PLAIN, FLOOR, NOISE, INDEPENDENT_RUNS),
+    conditions=(STEP, SMOOTH, PLAIN, JUMPS_ADD_UP, FLOOR, NOISE, INDEPENDENT_RUNS),
     needs="independent runs, and the ends between which their numbers must lie (between=).",
 )
 
@@ -455,6 +455,12 @@ def progress(w: Windows, *, share: float = 0.5, delta: float = 0.05) -> Certific
     delta : float
         Failure probability of the interval over windows.
     """
+    share = as_fraction(share, "share")
+    if w.end.shape != w.start.shape or w.jumps.shape[1:] != w.start.shape:
+        raise ValueError(
+            f"windows must have a loss at the start, at the end and around each failure, got shapes "
+            f"{w.start.shape}, {w.end.shape} and {w.jumps.shape}"
+        )
     c, count = w.cap, len(w.jumps)
     everything = np.concatenate([np.ravel(a) for a in (w.start, w.end, w.jumps)])
     finite = bool(np.isfinite(everything).all())
@@ -569,6 +575,17 @@ def _smooth(steepest: float, L: float | None) -> Answer:
     return SMOOTH.unchecked(f"pairs of gradients of the run ask for L ≥ {steepest:.4g} only")
 
 
+def _adds_up(path: Path) -> tuple[bool, str]:
+    """Whether the jumps are all that moved h between steps, to the rounding of its values."""
+    total, T = float(path.jumps.sum()), len(path.squares)
+    moved = float(path.before[0]) - path.start
+    moved += float((path.before[1:] - path.after[:-1]).sum())
+    slack = 4 * path.rounding * path.scale * (T + 1)
+    near = bool(abs(moved - total) <= slack < math.inf) and len(path.jumps) == path.recoveries
+    told = f"{len(path.jumps)} jumps of {path.recoveries} recoveries, sum {total:.6g}; h itself "
+    return near, f"{told}was moved by {moved:.6g}"
+
+
 def _floor(least: float, floor: float, room: float) -> Answer:
     if not least >= floor - room:
         return FLOOR.check(False, f"{least:.6g} was seen, below {floor:.6g}")
@@ -599,6 +616,8 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
     smoothness : float, optional
         L.
     """
+    if smoothness is not None:
+        smoothness = as_real(smoothness, "smoothness", low=0, open_ends=True)
     T = len(path.squares)
     if not T:
         raise ValueError("a path must have at least one step")
@@ -610,10 +629,6 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
     radius = 0.0  # of the sum of all differences of h
     if path.slowest > 0:
         radius = 2 * unit * (T + 2) / (path.slowest * T)
-    between = float(path.before[0]) - path.start
-    between += float((path.before[1:] - path.after[:-1]).sum())
-    slack = 4 * unit * (T + 1)
-    adds = finite and abs(between - total) <= slack and len(path.jumps) == path.recoveries
     L = smoothness
     if L is None:
         L = 1 / path.fastest if path.fastest > 0 else math.inf
@@ -629,11 +644,7 @@ def descent(path: Path, *, floor: float, smoothness: float | None = None) -> Cer
             _smooth(path.steepest, smoothness),
             _looked(PLAIN, path.plain, "nobody looked at the optimizer"),
             _looked(OBJECTIVE, path.objective, "nobody looked at rows and losses"),
-            JUMPS_ADD_UP.check(
-                adds,
-                f"{len(path.jumps)} jumps of {path.recoveries} recoveries, sum {total:.6g}; h itself "
-                f"was moved by {between:.6g}",
-            ),
+            JUMPS_ADD_UP.check(*_adds_up(path)),
             _floor(float(min(path.start, path.before.min(), path.after.min())), floor, unit),
         ),
         inputs={
@@ -674,13 +685,19 @@ def descent_on_average(
     delta : float
         Failure probability of the interval.
     """
+    smoothness = as_real(smoothness, "smoothness", low=0, open_ends=True)
+    variance = as_real(variance, "variance", low=0)
+    if not paths or not all(len(p.squares) for p in paths):
+        raise ValueError("paths must hold at least one run of at least one step")
     first = paths[0]
     T, slow = len(first.squares), min(p.slowest for p in paths)
     fast, steep = max(p.fastest for p in paths), max(p.steepest for p in paths)
-    values = np.array([p.squares.mean() - 2 * p.jumps.sum() / (slow * T) for p in paths])
-    room = float(first.before[0]) - floor
+    room = first.start - floor
+    # A rate of 0 promises nothing, and what is measured divides by it.
+    weight = 2 / (slow * T) if slow > 0 else math.nan
+    values = np.array([p.squares.mean() - weight * p.jumps.sum() for p in paths])
     measured = None
-    if between is not None:
+    if between is not None and slow > 0:
         if not (between[0] <= values.min() and values.max() <= between[1]):
             raise ValueError(
                 f"between must hold all runs, from {values.min():.6g} to {values.max():.6g}, "
@@ -688,19 +705,23 @@ def descent_on_average(
             )
         measured = betting(values, delta, low=between[0], high=between[1], boldness=BOLDNESS)
     gaps = float(np.mean([(p.before - floor).mean() for p in paths]))
-    lowest = min(float(min(p.before.min(), p.after.min())) for p in paths)
-    one = all(len(p.squares) == T and p.before[0] == first.before[0] for p in paths)
+    lowest = min(float(min(p.start, p.before.min(), p.after.min())) for p in paths)
+    unit = max(p.rounding * p.scale for p in paths)
+    one = all(len(p.squares) == T and p.start == first.start for p in paths)
+    sums = [_adds_up(p) for p in paths]
     plain = None
     if all(p.plain is not None for p in paths):
         broken = [p.plain for p in paths if p.plain is not None and not p.plain[0]]
         plain = broken[0] if broken else first.plain
     jumps = float(np.mean([p.jumps.sum() for p in paths]))
     # A demand on the jumps: what is promised is worth something if it beats L-smoothness alone.
-    trivial = 2 * smoothness * gaps - 2 * jumps / (slow * T)
+    trivial = 2 * smoothness * gaps - (weight * jumps if slow > 0 else 0.0)
+    bound = math.inf
+    if slow > 0:
+        bound = descent_bound(room, 0.0, slow, T) + noise_floor(slow, fast, smoothness, variance)
+        bound += weight * unit
     return DESCENT_ON_AVERAGE(
-        bound=descent_bound(room, 0.0, slow, T)
-        + noise_floor(slow, fast, smoothness, variance)
-        + 16 * EPS * first.scale / (slow * T),
+        bound=bound,
         confidence=1.0,
         trivial=trivial,
         measured=measured,
@@ -708,7 +729,8 @@ def descent_on_average(
             _step(slow, fast, steep, smoothness),
             _smooth(steep, smoothness),
             _looked(PLAIN, plain, "nobody looked at the optimizer"),
-            _floor(lowest, floor, 8 * EPS * first.scale),
+            JUMPS_ADD_UP.check(*next((s for s in sums if not s[0]), sums[0])),
+            _floor(lowest, floor, unit),
             NOISE.unchecked("s² is the caller's"),
             INDEPENDENT_RUNS.unchecked("numbers cannot show how runs were started")
             if one
@@ -782,7 +804,7 @@ def beats_redundancy(
         raise ValueError(f"ratio must be positive, got {ratio.value:g}")
     delta = as_fraction(delta, "delta")
     log = as_log(failed)
-    times = as_floats(seconds, "seconds").ravel()
+    times = _row(seconds, "seconds")
     t = as_real(iteration_seconds, "iteration_seconds", low=0, open_ends=True)
     top = as_real(longest, "longest", low=0, open_ends=True)
     rho = as_real(redundancy, "redundancy", low=1)
@@ -837,9 +859,20 @@ def beats_redundancy(
     )
 
 
+def _row(value: Any, argument: str) -> np.ndarray:
+    array = as_floats(value, argument)
+    if array.ndim != 1:
+        raise ValueError(
+            f"{argument} must be one-dimensional, an entry an iteration or a recovery (any stage "
+            f"counts: table.any(axis=1)), got shape {array.shape}"
+        )
+    return array
+
+
 def as_log(failed: Any) -> np.ndarray:
     """Whether each iteration saw a failure; numbers of iterations and counts are refused."""
-    log = as_floats(failed, "failed").ravel()
+    # A table of stages has a rate of its own for each entry, far below that of iterations.
+    log = _row(failed, "failed")
     if not log.size:
         raise ValueError("failed must hold at least one iteration")
     if wrong := log[~np.isin(log, (0.0, 1.0))].tolist():

@@ -16,6 +16,7 @@ from warnings import warn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from whp.certificate import Certificate
 from whp.distributed._checkfree.audit import mixture, rebuilt_differs, spread_of
@@ -30,6 +31,7 @@ from whp.distributed._checkfree.recovery import (
     copies,
     plan,
     random_plan,
+    recover,
     same_shapes,
 )
 from whp.distributed._checkfree.theorems import each_once, ends_restored, rebuilt, untouched
@@ -188,9 +190,13 @@ class Trainer(ABC):
     embed, head : Module or callable
         What is before and after the stages, or what builds it. If they share a parameter, both are kept by stage 0.
     stages : sequence of Module or callable
-        At least 3, each x -> x; their states must have the same names and shapes, unless no stage is ever rebuilt from others.
+        At least 3, each x -> x, with parameters of its own; their states must have the same names
+        and shapes, unless no stage is ever rebuilt from others.
     loss_fn : callable
-        Mean loss of (head's output, targets).
+        Mean loss of (head's output, targets), without parameters of its own. The loss of a batch is
+        that of its microbatches, each by its number of rows: where a loss leaves targets out
+        (``ignore_index``) or weighs them, that is not the mean over all that count, and one that
+        leaves out all targets of a microbatch is NaN. Sum such losses and divide by a fixed number.
     optimizer : callable
         From parameters and learning rate to an optimizer; one for every stage, the embedding and the head.
     lr : float
@@ -279,6 +285,7 @@ class Trainer(ABC):
             torch.manual_seed(seed)
             ends = [_built(embed, "embed"), _built(head, "head")]
             blocks = [_built(s, f"stages[{i}]") for i, s in enumerate(stages)]
+        _own_parameters(ends, blocks, loss_fn)
         shared = {id(p) for p in ends[0].parameters()} & {id(p) for p in ends[1].parameters()}
         first, last = copy.deepcopy(tuple(ends))  # together, so that what they share stays shared
         self.setting = Setting(
@@ -303,6 +310,8 @@ class Trainer(ABC):
             for i in range(1, len(blocks) - 1):
                 same_shapes(blocks[i - 1].state_dict(), blocks[i + 1].state_dict(), i)
                 same_shapes(blocks[i - 1].state_dict(), blocks[i].state_dict(), i)
+        if mode.startswith("checkfree"):
+            check_rule(rule, blocks[1])
         self._first = first
         self._modules: list[dict[str, nn.Module]] = [
             {str(i): copy.deepcopy(b)} for i, b in enumerate(blocks)
@@ -492,7 +501,7 @@ class Trainer(ABC):
 
     def _count_lost(self, marks: Mapping[str, Mark], iteration: int) -> None:
         """Updates that lost units had made too many or too few, as far as they reported."""
-        self._miscounted += sum(abs(m.steps - (iteration - m.since)) for m in marks.values())
+        self._miscounted += sum(m.miscounted(iteration) for m in marks.values())
 
     @abstractmethod
     def marks(self) -> dict[int, dict[str, Mark]]:
@@ -509,7 +518,7 @@ class Trainer(ABC):
         """
         how = self.setting
         marks = [m for stage in self.marks().values() for m in stage.values()]
-        wrong = self._miscounted + sum(abs(m.steps - (self.iteration - m.since)) for m in marks)
+        wrong = self._miscounted + sum(m.miscounted(self.iteration) for m in marks)
         expected = sum(self.iteration - m.since for m in marks)
         return (
             rebuilt(self.recoveries, mode=how.mode, rule=how.rule),
@@ -543,7 +552,39 @@ def _built(part: Part, name: str) -> nn.Module:
         raise TypeError(
             f"{name} must be a torch module or a function that builds one, got {type(part).__name__}"
         )
+    if any(is_lazy(v) for v in (*module.parameters(), *module.buffers())):
+        raise ValueError(f"{name} has lazy layers: run the model once, so that shapes are known")
     return module
+
+
+def check_rule(rule: str, block: nn.Module) -> None:
+    """Refuse a rule that would raise when a stage is lost, and all weights with it.
+
+    Raises
+    ------
+    ValueError
+        If ``"zero"`` finds no output projection.
+    """
+    if rule == "zero":
+        recover(block.state_dict(), None, rule="zero")
+
+
+def _own_parameters(ends: list[nn.Module], blocks: list[nn.Module], loss_fn: Any) -> None:
+    """Refuse weights that a process of each stage's own would part from each other, or never train."""
+    owners: dict[int, str] = {}
+    named = {"embed": ends[0]} | {f"stages[{i}]": b for i, b in enumerate(blocks)}
+    for name, module in named.items():
+        for p in module.parameters():
+            if (other := owners.setdefault(id(p), name)) != name:
+                raise ValueError(
+                    f"{other} and {name} share a parameter, which only embed and head can: build a "
+                    "module for each stage"
+                )
+    for p in ends[1].parameters():
+        if (other := owners.get(id(p), "embed")) != "embed":
+            raise ValueError(f"{other} and head share a parameter, which only embed and head can")
+    if isinstance(loss_fn, nn.Module) and any(p.requires_grad for p in loss_fn.parameters()):
+        raise ValueError("loss_fn has parameters, which nothing trains: put them into head")
 
 
 def _checked(batch: Any) -> Batch:

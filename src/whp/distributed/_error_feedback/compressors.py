@@ -71,6 +71,10 @@ class Compressor(ABC):
     homogeneous = True
     deterministic = True
 
+    def __repr__(self) -> str:
+        # a checkpoint names its compressor by this: no address, and nothing that changes in a run
+        return f"{type(self).__qualname__}()"
+
     @abstractmethod
     def alpha(self, d: int) -> float:
         """Contraction α in dimension d."""
@@ -81,7 +85,7 @@ class Compressor(ABC):
 
     @abstractmethod
     def select(self, v: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-        """Indices of the coordinates to send, of a vector."""
+        """Indices of the coordinates to send, of a vector, each once."""
 
     def compress(self, v: Any, generator: np.random.Generator | None = None) -> Payload:
         """What to send for `v`, an array of any shape.
@@ -108,13 +112,19 @@ class Compressor(ABC):
     def difference(
         self, gradient: np.ndarray, shift: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None, bool]:
-        """Values and indices (None: all) of C(gradient − shift); whether all of it was finite."""
+        """Values and indices (None: all) of C(gradient − shift); whether all of it was finite.
+
+        By ``compress`` and ``decompress``, so that a compressor which rounds what it sends does so
+        here as well.
+        """
         delta = gradient - shift
         good = bool(np.isfinite(delta).all())
-        indices = (
-            self.select(delta) if good else np.arange(self.count(len(delta)))
-        )  # messages are equally long
-        return delta[indices], indices, good
+        payload = self.compress(delta if good else np.zeros_like(delta))
+        values, indices = payload.values, payload.indices
+        if type(self).decompress is not Compressor.decompress:
+            values = np.asarray(self.decompress(payload)).reshape(-1)
+            values = values if indices is None else values[indices]
+        return values.astype(delta.dtype, copy=False), indices, good
 
 
 class TopK(Compressor):
@@ -134,7 +144,8 @@ class TopK(Compressor):
         register(self, "k", "ratio")
 
     def __repr__(self) -> str:
-        return f"TopK(k={self.k})" if self.k else f"TopK(ratio={self.ratio:g})"
+        name = type(self).__qualname__
+        return f"{name}(k={self.k})" if self.k else f"{name}(ratio={self.ratio:g})"
 
     def count(self, d: int) -> int:
         """k."""
@@ -168,7 +179,7 @@ class BlockTopK(Compressor):
         register(self, "ratio", "block")
 
     def __repr__(self) -> str:
-        return f"BlockTopK(ratio={self.ratio:g}, block={self.block})"
+        return f"{type(self).__qualname__}(ratio={self.ratio:g}, block={self.block})"
 
     def plan(self, d: int) -> tuple[int, int, int, int]:
         """Number of whole blocks, what is sent of each, length of the rest, what is sent of it."""
@@ -222,7 +233,7 @@ class RandK(Compressor):
         register(self, "k")
 
     def __repr__(self) -> str:
-        return f"RandK(k={self.k})"
+        return f"{type(self).__qualname__}(k={self.k})"
 
     count, alpha = TopK.count, TopK.alpha
     ratio = 0.0
@@ -240,9 +251,6 @@ class NaturalDeterministic(Compressor):
 
     def __init__(self) -> None:
         register(self)
-
-    def __repr__(self) -> str:
-        return "NaturalDeterministic()"
 
     def count(self, d: int) -> int:
         """All."""
@@ -266,13 +274,6 @@ class NaturalDeterministic(Compressor):
         )
         return Payload(rounded.reshape(-1), None, tuple(np.shape(v)), 9.0)
 
-    def difference(
-        self, gradient: np.ndarray, shift: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None, bool]:
-        """Values of all coordinates."""
-        delta = gradient - shift
-        return self.compress(delta).values.astype(delta.dtype), None, bool(np.isfinite(delta).all())
-
 
 class Identity(Compressor):
     """Everything. α = 1: EF21 is gradient descent."""
@@ -284,7 +285,6 @@ class Identity(Compressor):
         return "Identity()"
 
     count, select = NaturalDeterministic.count, NaturalDeterministic.select
-    difference = NaturalDeterministic.difference
 
     def alpha(self, d: int) -> float:
         """1."""

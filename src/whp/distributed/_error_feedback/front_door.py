@@ -202,6 +202,8 @@ def error_feedback(
     _refuse_ignored(method, compressor, clients, n_clients, k, ratio, participation, batch)
     generator = np.random.default_rng(rng)
     if standardise:
+        # to about 1 first, exactly: squares of 1e±160 are infinite or 0, and the column was lost
+        A = np.ldexp(A, -np.frexp(np.abs(A).max(axis=0))[1])
         spread = A.std(axis=0)
         # of equal entries the mean is off by rounding, which is not to be blown up to a column of ones
         constant = np.ptp(A, axis=0) == 0
@@ -233,9 +235,12 @@ def error_feedback(
     ]
     made = runs[0]
     certificates = tuple(made.certificates)
-    if draws and certificates:
+    if draws and all(r.run is not None for r in runs):
         certificates = in_expectation(runs, delta=0.05 if delta is None else delta)
         made = min(runs, key=lambda r: r.run.seen)
+    elif draws:  # an expectation is about all of them: one that diverged is what the user must see
+        certificates = ()
+        made = next(r for r in runs if r.run is None)
     tables = [_table(f"{method}, {step}", made)]
     plainly = {"compressor": chosen, "rng": generator}
     old = model.solve(known, T=steps if compare else 1, step="qm", **plainly)

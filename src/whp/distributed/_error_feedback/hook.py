@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,7 @@ class EF21State:
             if saved != here:
                 if reset:
                     self._local, self._average, self._velocity = {}, {}, {}
+                    self._met = False
                     if state["compressor"] == repr(self.compressor):
                         self._recall(state)  # of the same compressor
                     return
@@ -180,6 +182,10 @@ class EF21State:
                     f"EF21 state holds {name!r} of {tensor.numel()} entries, the model has "
                     f"{sizes.get(name, 'none')}"
                 )
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"EF21 state of {name!r} holds NaN or infinity")
+        if lost := sorted(set(state["local"]) - set(state["average"])):
+            raise ValueError(f"EF21 state holds a shift of {lost[0]!r}, and no average")
         self.step = int(state["step"])
         self._met = False
         self._recall(state)
@@ -191,6 +197,8 @@ class EF21State:
             }
             for part in parts
         )
+        if self.momentum is None:
+            self._velocity = {}  # it would grow old, and be saved again
 
     def _record(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in RECORD}
@@ -202,14 +210,24 @@ class EF21State:
                 setattr(self, name, value)
 
     def _meet(self, device: torch.device) -> None:
-        """See that all ranks begin from the same step, or replicas would part in silence."""
+        """See that all ranks begin from the same step and settings, or replicas would part in silence.
+
+        Messages of other lengths, or averages at other steps, end a process or wait for ever.
+        """
         self._met = True
-        mine = torch.tensor([self.step, len(self._local)], device=device)
+        settings = (self.compressor, self.init, self.dense_below, self.momentum, self.resync_every)
+        code = zlib.crc32(repr(settings).encode())
+        mine = torch.tensor([self.step, len(self._local), code], device=device)
         everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(self.group))]
         dist.all_gather(everyone, mine, group=self.group)
         found = [tuple(int(v) for v in other) for other in everyone]
+        if len({code for *_, code in found}) > 1:
+            raise RuntimeError(
+                f"ranks have EF21 states of different settings, this one {settings}: compressor, "
+                "init, dense_below, momentum and resync_every must be the same on every rank"
+            )
         if len(set(found)) > 1:
-            raise RuntimeError(apart([step for step, _ in found]))
+            raise RuntimeError(apart([step for step, *_ in found]))
 
     def report(self) -> dict[str, Any]:
         """How it goes: steps, bytes, what was skipped, and the certificates."""
@@ -312,12 +330,13 @@ def apart(steps: list[int]) -> str:
 def contraction_of(
     delta: torch.Tensor, values: torch.Tensor, indices: torch.Tensor | None
 ) -> float | None:
-    """‖C(v) − v‖²/‖v‖² of what is sent of `delta`; None where it is 0 or not finite."""
+    """‖C(v) − v‖²/‖v‖² of what is sent of `delta`; None where 0 is sent for 0, or it is not finite."""
     size = float(delta.double().square().sum())
-    if not (size > 0 and np.isfinite(size)):
+    if not np.isfinite(size):
         return None
-    left = delta - values if indices is None else delta.index_add(0, indices, -values)
-    return float(left.double().square().sum()) / size
+    rest = delta - values if indices is None else delta.index_add(0, indices, -values)
+    left = float(rest.double().square().sum())
+    return left / size if size > 0 else None if left == 0 else math.inf
 
 
 # DistributedDataParallel asks for these names, and for no annotation that is a string.
@@ -338,6 +357,8 @@ def ef21_hook(state, bucket):
     Future of Tensor
         The bucket, filled with the averages.
     """
+    if bucket.buffer().is_sparse:
+        raise TypeError("EF21 needs dense gradients: leave out sparse=True of the embedding")
     size = dist.get_world_size(state.group)
     items = [
         (state._name(p), g.reshape(-1))
@@ -353,7 +374,7 @@ def ef21_hook(state, bucket):
     scaled = scale != 1.0 or watched
     targets, dense = state._targets(large, scale), [g.float() / scale for _, g in small]
     buffer, last = bucket.buffer(), bucket.is_last()
-    state.bytes_dense += 4 * buffer.numel()
+    state.bytes_dense += buffer.element_size() * buffer.numel()
     finite, begun = True, False
     if new := [pair for pair in zip(large, targets, strict=True) if pair[0][0] not in state._local]:
         if state.init == "dense":
@@ -443,8 +464,15 @@ def _difference(
     target = target.detach()
     if target.device.type == "cpu":
         values, indices, good = compressor.difference(target.numpy(), shift.numpy())
+        d = target.numel()
+        expected = d if indices is None else compressor.count(d)
+        if values.shape != (expected,) or (indices is not None and indices.shape != (expected,)):
+            raise ValueError(
+                f"compressor {compressor!r} sends {values.size} values of {d} where {expected} are "
+                "expected: messages must be equally long on every worker"
+            )
         return (
-            torch.from_numpy(values),
+            torch.from_numpy(values.astype(np.float32, copy=False)),
             None if indices is None else torch.from_numpy(indices),
             good,
         )

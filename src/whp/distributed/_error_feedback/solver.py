@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from whp.distributed._error_feedback.stepsizes import (
 )
 from whp.distributed._error_feedback.theorems import of_run, of_runs
 from whp.distributed._error_feedback.trace import COARSE, Run, Terms
+from whp.provenance import plain_generator
 from whp.validate import as_choice, as_fraction, as_int, as_real, as_vector
 
 __all__ = ["METHODS", "ef21", "in_expectation"]
@@ -209,6 +211,7 @@ def ef21(
             clients,
             estimate,
         )
+        clients.setflags(write=False)  # certificates of several runs are made later
         if mu is not None and mu > known.L * (1 + 1e-12):
             raise ValueError(f"mu must be at most L = {known.L:g}, got {mu:g}")
         w = _weights(weights, known, owned)
@@ -226,7 +229,7 @@ def ef21(
             (spread(owned, w, clients), rare_features(owned, w)[1] / n)
             if rare and owned is not None
             else None,
-            "nothing is compressed" if gd else contracts_by_construction(compressor, rng),
+            "nothing is compressed" if gd else _by_construction(compressor, method, rng),
             gd or compressor.deterministic,
             rounding,
         )
@@ -234,6 +237,9 @@ def ef21(
         loop = Loop(grads, noisy_grads, f, x0, compressor, terms, p, owned, momentum, tol)
         gamma = _length(step, terms)
         made = loop.run(gamma, T, guarded, callback, generator, certify)
+        # asked again: a callback may have changed it, for good or for a while
+        if not gd and (made.trace.shrunk < 1 or not _by_construction(compressor, method, rng)):
+            terms = replace(terms, known="")
         run = Run(made.trace, terms)
         seen = run.largest_changes
         if not (estimate and (seen > clients).any()):
@@ -248,11 +254,11 @@ def ef21(
         nit=len(made.trace.gamma),
         success=made.success,
         message=made.message,
-        history=made.history,
+        history={name: series.copy() for name, series in made.history.items()},
         shifts=made.shifts,
         step=gamma,
         smoothness=known,
-        weights=w,
+        weights=w.copy(),
         run=run if certify else None,
         certificates=of_run(run) if certify else (),
     )
@@ -274,6 +280,8 @@ def in_expectation(results: Sequence[Any], *, delta: float = 0.05) -> tuple[Cert
         If there are fewer than two, one has no certificates, or they are not of one problem.
     """
     delta = as_fraction(delta, "delta")
+    if delta < 1e-15:
+        raise ValueError(f"delta must be at least 1e-15, got {delta:g}: 1 − delta would be 1")
     if len(results) < 2:
         raise ValueError(f"results must hold at least two runs, got {len(results)}")
     runs = [r.run for r in results]
@@ -292,7 +300,10 @@ def in_expectation(results: Sequence[Any], *, delta: float = 0.05) -> tuple[Cert
 
 def _same_problem(one: Run, two: Run) -> bool:
     a, b = one.terms, two.terms
-    settings = ("alpha", "f_inf", "method", "step", "init", "participation", "rounding")
+    settings = (
+        *("alpha", "f_inf", "method", "step", "init", "participation", "rounding"),
+        *("deterministic", "spread"),
+    )
     return (
         all(getattr(a, s) == getattr(b, s) for s in settings)
         and a.smoothness.L == b.smoothness.L
@@ -303,6 +314,13 @@ def _same_problem(one: Run, two: Run) -> bool:
         and one.trace.f[0] == two.trace.f[0]
         and np.array_equal(one.trace.norms[0], two.trace.norms[0])
     )
+
+
+def _by_construction(compressor: Compressor, method: str, rng: Any) -> str:
+    """Why it contracts with the clients that take part; "" where nothing but the run can tell."""
+    if method == "EF21-PP" and not plain_generator(rng):
+        return ""
+    return contracts_by_construction(compressor, rng)
 
 
 def _length(step: str | float, terms: Terms) -> float:

@@ -45,7 +45,7 @@ class Notes:
     G: list[float] = field(default_factory=list)
     lyapunov: list[float] = field(default_factory=list)
     sent: list[float] = field(default_factory=list)
-    magnitude: list[float] = field(default_factory=list)
+    magnitudes: list[np.ndarray] = field(default_factory=list)
     size: list[float] = field(default_factory=list)
     norms: list[np.ndarray] = field(default_factory=list)
     gamma: list[float] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Notes:
     changes: list[np.ndarray] = field(default_factory=list)
     noise: list[np.ndarray] = field(default_factory=list)
     along: list[np.ndarray] = field(default_factory=list)
-    lost: list[float] = field(default_factory=list)
+    lost: list[np.ndarray] = field(default_factory=list)
     slopes: list[tuple[float, ...]] = field(default_factory=list)
 
 
@@ -159,7 +159,10 @@ class Loop:
     def compressed(
         self, V: np.ndarray, rng: np.random.Generator, rows: np.ndarray
     ) -> tuple[np.ndarray, int, np.ndarray]:
-        """C of the chosen rows (others are 0), bytes that were sent, and ‖C(v) − v‖²/‖v‖² of each."""
+        """C of the chosen rows (others are 0), bytes that were sent, and ‖C(v) − v‖²/‖v‖² of each row.
+
+        NaN where nothing was compressed, or 0 sent for 0.
+        """
         out, chosen = np.zeros_like(V), np.flatnonzero(rows)
         part, kind = V[chosen], type(self.compressor)
         if kind is TopK and V.shape[1] <= SORTED_BELOW:
@@ -179,13 +182,21 @@ class Loop:
         else:
             sent = 0
             for i in chosen:
-                payload = self.compressor.compress(V[i], rng)
-                out[i] = self.compressor.decompress(payload)
+                payload = self.compressor.compress(V[i].copy(), rng)  # some work on what they get
+                made = np.asarray(self.compressor.decompress(payload))
+                if made.shape != V[i].shape:
+                    raise ValueError(
+                        f"compressor {self.compressor!r} made shape {made.shape} of {V[i].shape}"
+                    )
+                out[i] = made
                 sent += payload.nbytes
         size = (part**2).sum(axis=1)
         left = ((out[chosen] - part) ** 2).sum(axis=1)
         told = size > NOTHING**2  # smaller squares have lost their digits
-        return out, sent, left[told] / size[told]
+        lost = np.full(len(V), math.nan)
+        lost[chosen[told]] = left[told] / size[told]
+        lost[chosen[~told & (left > NOTHING**2)]] = math.inf  # something was made of nothing
+        return out, sent, lost
 
     def run(
         self,
@@ -230,12 +241,15 @@ class Loop:
         noisy = method == "EF21-SGD"
         velocity = target.copy()
         shifts, sent, outside = np.zeros((n, d)), 0, 0.0
-        contraction, nothing = 0.0, np.zeros(0)
+        nothing, begun = np.full(n, math.nan), self.compressor.alpha(d)
+        least = begun
         single, single_f = np.ones(n, dtype=bool), True
         if method not in WITHOUT_SHIFTS and self.terms.init != "zero":
             if self.terms.init == "compress" and method != "GD":
                 shifts, sent, lost = self.compressed(scale[:, None] * target, rng, everybody)
-                contraction = float(lost.max(initial=0.0))
+                notes.lost.append(lost)
+                if not np.isfinite(shifts).all():
+                    raise ValueError(f"compressor {self.compressor!r} made NaN or infinity at x0")
             else:
                 shifts, sent = scale[:, None] * target, 4 * n * d
 
@@ -248,7 +262,7 @@ class Loop:
             notes.G.append(distance)
             notes.lyapunov.append(value - f_inf + g / (2 * theta) * factor * distance)
             notes.sent.append(float(sent))
-            notes.magnitude.append(float(np.abs(values).sum()) / len(values))
+            notes.magnitudes.append(np.abs(values))
             notes.size.append(math.sqrt(float(x @ x)))
             notes.norms.append(np.sqrt((gradients**2).sum(axis=1)))
             if single.any():
@@ -319,13 +333,14 @@ class Loop:
                             scale[:, None] * velocity_after - shifts, rng, takes_part
                         )
                         new = shifts + change
+                        fine = bool(np.isfinite(new).all())
                 if not guarded or gamma <= floor:
                     break
                 if fine and self._fell(notes, gamma, new, true_after, values_after, after):
                     break
                 gamma, streak = max(floor, gamma / 2), 0
             if not fine:
-                message, success, complete = _diverged(true_after, after), False, False
+                message, success, complete = _diverged(true_after, after, new), False, False
                 break
             step, change = after - x, true_after - true
             mean, mean_change = true.sum(axis=0) / n, change.sum(axis=0) / n
@@ -338,9 +353,8 @@ class Loop:
             x, true, target, velocity, shifts = after, true_after, target_after, velocity_after, new
             values = values_after
             sent += cost
-            if len(lost):
-                contraction = max(contraction, float(lost.max()))
-                notes.lost.append(float(lost.mean()))
+            notes.lost.append(lost)
+            least = min(least, self.compressor.alpha(d))
             note(values, true, gamma)
             made = len(notes.gamma)
             if certify and made & (made - 1) == 0:  # at steps 1, 2, 4, 8 and so on
@@ -362,7 +376,7 @@ class Loop:
             gradient2=np.array(notes.gradient2),
             G=np.array(notes.G),
             gamma=np.array(notes.gamma),
-            magnitude=np.array(notes.magnitude),
+            magnitudes=np.array(notes.magnitudes),
             size=np.array(notes.size),
             norms=np.array(notes.norms),
             moved=np.array(notes.moved),
@@ -372,8 +386,8 @@ class Loop:
             changes=np.array(notes.changes).reshape(-1, n),
             single=single,
             single_f=single_f,
-            contraction=contraction,
-            lost=np.array(notes.lost),
+            lost=np.array(notes.lost).reshape(-1, n),
+            shrunk=least / begun,
             outside=outside,
             again=again,
             f_again=f_again,
@@ -414,7 +428,7 @@ class Loop:
         eps = max(DOUBLE, self.terms.rounding)
         slack = f_rounding(d, float(np.abs(values).sum()) / len(values), norms, size, eps)
         last = float(notes.norms[-1].mean())
-        slack += f_rounding(d, notes.magnitude[-1], last, notes.size[-1], eps)
+        slack += f_rounding(d, notes.magnitudes[-1].mean(), last, notes.size[-1], eps)
         return bool(fall + gamma / 2 * notes.gradient2[-1] <= slack)
 
     def _slopes(
@@ -427,7 +441,7 @@ class Loop:
         t, mean = len(notes.gamma), gradients.mean(axis=0)
         norm, L = math.sqrt(float(mean @ mean)), self.terms.smoothness.L
         norms = float(notes.norms[-1].mean())
-        off = f_rounding(len(x), notes.magnitude[-1], norms, notes.size[-1], COARSE)
+        off = f_rounding(len(x), notes.magnitudes[-1].mean(), norms, notes.size[-1], COARSE)
         h = math.sqrt(2 * off / L)  # where curvature and rounding weigh the same
         if not (NOTHING < h * L < norm / 2):
             return []
@@ -458,7 +472,9 @@ def shown(x: np.ndarray) -> np.ndarray:
     return seen
 
 
-def _diverged(gradients: np.ndarray, x: np.ndarray) -> str:
+def _diverged(gradients: np.ndarray, x: np.ndarray, shifts: np.ndarray) -> str:
+    if np.isfinite(gradients).all() and not np.isfinite(shifts).all():
+        return "diverged: the compressor made NaN or infinity of finite numbers"
     bad = ~np.isfinite(gradients).all(axis=1)
     who = f"client {int(bad.argmax())} returned NaN or infinity" if bad.any() else "∇f grew"
     return f"diverged: {who} at ‖x‖ = {np.linalg.norm(x):.3g}; the step is too long"

@@ -85,7 +85,7 @@ class Smoothness:
     @property
     def qm(self) -> float:
         """Quadratic mean."""
-        return float(np.sqrt(np.mean(self.clients**2)))
+        return weighted_mean(self.clients, np.full(len(self.clients), 1 / len(self.clients)))
 
     @property
     def variance(self) -> float:
@@ -130,7 +130,8 @@ def optimal_weights(supports: Any, clients: Any, steps: int = 5000) -> np.ndarra
         Summing to 1.
     """
     owned = np.unique(np.asarray(supports, dtype=bool), axis=1)
-    L = np.asarray(clients, dtype=np.float64) / len(owned)
+    L = np.asarray(clients, dtype=np.float64)
+    L = L / L.max()  # only their ratios matter, and squares of small units would be 0
     if not owned.any(axis=1).all():
         raise ValueError(
             f"supports must give each client a coordinate, client {int((~owned.any(axis=1)).argmax())} has none"
@@ -156,15 +157,14 @@ def optimal_weights(supports: Any, clients: Any, steps: int = 5000) -> np.ndarra
 
 def spread(supports: Any, weights: np.ndarray, clients: np.ndarray) -> float:
     """√D: what takes the place of L_AM with rare features; √(c/n) · L_AM for w ∝ L."""
-    n = len(clients)
     _, c = rare_features(supports, weights)
-    return math.sqrt(c / n * float((clients**2 / (n**2 * weights)).sum()))
+    return math.sqrt(c / len(clients)) * weighted_mean(clients, weights)
 
 
 def weighted_mean(clients: np.ndarray, weights: np.ndarray) -> float:
     """√(Σ L_i²/(n² w_i)): L_AM for w ∝ L, and more for other weights."""
-    n = len(clients)
-    return math.sqrt(float((clients**2 / (n**2 * weights)).sum()))
+    n, top = len(clients), float(clients.max())  # squares of small units would be 0
+    return top * math.sqrt(float(((clients / top) ** 2 / (n**2 * weights)).sum()))
 
 
 def stepsize(

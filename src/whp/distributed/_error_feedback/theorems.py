@@ -156,7 +156,7 @@ def whole(run: Run, longest: float, *, excused: bool) -> list[Answer]:
         checks.mean_smooth(run),
         checks.client_smooth(run),
         checks.gradients_of_f(run),
-        checks.contracts(run),
+        checks.contracts([run]),
         checks.bounded(run),
         checks.short_enough(run, longest, excused=excused),
     ]
@@ -294,7 +294,7 @@ def of_runs(runs: Sequence[Run], delta: float = 0.05) -> tuple[Certificate, ...]
     bound = gradient_bound(room, shifts, gamma * T, floor) * EDGE + 2 * off
     each = [whole(run, terms.longest, excused=False) for run in runs]
     answers = [checks.worst_of(column) for column in zip(*each, strict=True)]
-    answers[CONTRACTS_AT] = checks.contracts(first, runs[1:])
+    answers[CONTRACTS_AT] = checks.contracts(runs)
     conditions: tuple[Any, ...] = WHOLE
     if terms.spread is not None:
         answers.append(checks.worst_of([checks.supported(run) for run in runs]))

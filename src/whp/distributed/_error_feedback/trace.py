@@ -76,10 +76,10 @@ class Trace:
     f, gradient2, G : ndarray, shape (T + 1,)
         f, ‖∇f‖² and the weighted squared distance of shifts to gradients, at x^0 .. x^T.
     gamma : ndarray, shape (T,)
-    magnitude, size : ndarray, shape (T + 1,)
-        Mean of |f_i|, and ‖x‖.
-    norms : ndarray, shape (T + 1, n)
-        ‖∇f_i‖.
+    size : ndarray, shape (T + 1,)
+        ‖x‖.
+    norms, magnitudes : ndarray, shape (T + 1, n)
+        ‖∇f_i‖, and |f_i|: NaN without f.
     moved : ndarray, shape (T,)
         ‖x^{t+1} − x^t‖.
     before, after : ndarray, shape (T,)
@@ -92,10 +92,10 @@ class Trace:
         Whose gradients came in single precision at every point.
     single_f : bool
         Whether all values did.
-    contraction : float
-        Largest ‖C(v) − v‖²/‖v‖² that occurred.
-    lost : ndarray, shape (at most T,)
-        Its mean over the clients that sent something, at each step.
+    lost : ndarray, shape (at most T + 1, n)
+        ‖C(v) − v‖²/‖v‖² of each client at each step, NaN where it sent nothing.
+    shrunk : float
+        The least α that the compressor stated during the run, over that of the start.
     outside : float
         Largest entry of a gradient outside of its client's support.
     again : ndarray, shape (n,)
@@ -115,7 +115,7 @@ class Trace:
     gradient2: np.ndarray
     G: np.ndarray
     gamma: np.ndarray
-    magnitude: np.ndarray
+    magnitudes: np.ndarray
     size: np.ndarray
     norms: np.ndarray
     moved: np.ndarray
@@ -125,7 +125,6 @@ class Trace:
     changes: np.ndarray
     single: np.ndarray
     single_f: bool
-    contraction: float
     lost: np.ndarray
     outside: float
     again: np.ndarray
@@ -134,6 +133,17 @@ class Trace:
     source: str = ""
     noise: Noise | None = None
     slopes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    shrunk: float = 1.0
+
+    @cached_property
+    def magnitude(self) -> np.ndarray:
+        """Mean of |f_i|, shape (T + 1,)."""
+        return self.magnitudes.mean(axis=1)
+
+    @property
+    def contraction(self) -> float:
+        """Largest ‖C(v) − v‖²/‖v‖² that occurred."""
+        return float(np.nanmax(self.lost, initial=0.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +249,8 @@ class Run:
     """A trace with its terms; the rounding of each number is an upper estimate.
 
     A sum of d products is off by √d ε of its terms or less, unless all errors have one sign; the
-    terms inside of ∇f_i are taken to be of the size of ∇f_i and L_i‖x‖.
+    terms inside of ∇f_i are taken to be of the size of ∇f_i, L_i‖x‖ and √(2 L_i|f_i|), which is that
+    of residuals: a target that hardly depends on x leaves a small gradient of large terms.
     """
 
     def __init__(self, trace: Trace, terms: Terms) -> None:
@@ -251,7 +262,9 @@ class Run:
         """Rounding of each ∇f_i, shape (T + 1, n)."""
         t = self.trace
         eps = np.maximum(np.where(t.single, SINGLE, DOUBLE), self.terms.rounding)
-        return self.many * eps * (t.norms + self.terms.smoothness.clients * t.size[:, None])
+        L = self.terms.smoothness.clients
+        residuals = np.sqrt(2 * L) * np.sqrt(np.nan_to_num(t.magnitudes))
+        return self.many * eps * (t.norms + L * t.size[:, None] + residuals)
 
     @cached_property
     def gradient_off(self) -> np.ndarray:

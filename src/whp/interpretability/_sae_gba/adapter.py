@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from whp.interpretability._sae_gba.network import GBASparseAutoencoder
-from whp.validate import as_real
+from whp.validate import as_real, as_vector
 
 __all__ = ["BiasAdapter"]
 
 REVIVE_AFTER = 3
+COUNTED = ("fired", "most", "silent", "revived")
 
 
 class BiasAdapter:
@@ -25,10 +25,13 @@ class BiasAdapter:
     Parameters
     ----------
     bias : Tensor or GBASparseAutoencoder
-        What is moved, in place, shape (M,); kept in [−1, 0].
+        What is moved, in place, shape (M,); kept in [−1, 0]. Of an encoder of your own give the
+        parameter itself: where the encoder is moved to, its ``.data`` stays behind. In single or
+        double precision; under ``torch.autocast`` it is.
     target : array-like, shape (M,)
-        Frequencies.
+        Frequencies, above 0 and at most 1.
     group : array-like of int, shape (M,)
+        Numbers from 0 on.
     gamma_up, gamma_down : float
     dead_below : float
         Frequency below which a neuron counts as dead.
@@ -40,7 +43,7 @@ class BiasAdapter:
 
     def __init__(
         self,
-        bias: Tensor | GBASparseAutoencoder,
+        bias: Tensor | nn.Module,
         target: Any,
         group: Any,
         *,
@@ -48,22 +51,63 @@ class BiasAdapter:
         gamma_down: float = 0.01,
         dead_below: float = 1e-6,
     ) -> None:
-        self.bias = bias.b if isinstance(bias, GBASparseAutoencoder) else bias
-        place = self.bias.device
-        self.target = torch.as_tensor(np.asarray(target), dtype=self.bias.dtype).to(place)
-        self.group = torch.as_tensor(np.asarray(group), dtype=torch.int64).to(place)
-        if self.target.shape != self.bias.shape or self.group.shape != self.bias.shape:
-            raise ValueError(
-                f"target and group must have {len(self.bias)} entries, one a neuron, got "
-                f"{len(self.target)} and {len(self.group)}"
+        k = getattr(bias, "k", None)
+        if k is not None:
+            raise ValueError(f"bias: a network that keeps the k = {k} largest has none to move")
+        # One that is compiled passes attributes on.
+        if not isinstance(getattr(bias, "b", bias), Tensor):
+            raise TypeError(
+                "bias must be a tensor, or a GBASparseAutoencoder as it is or compiled, got a "
+                f"{type(bias).__name__}"
             )
+        self._holder: Any = bias
+        if self.bias.ndim != 1:
+            raise ValueError(f"bias must have one axis, got shape {tuple(self.bias.shape)}")
+        place, M = self.bias.device, len(self.bias)
+        frequencies, groups = as_vector(target, "target"), np.asarray(group)
+        if frequencies.shape != (M,) or groups.shape != (M,):
+            raise ValueError(
+                f"target and group must have {M} entries, one a neuron, got {frequencies.shape} and "
+                f"{groups.shape}"
+            )
+        if not ((frequencies > 0) & (frequencies <= 1)).all():
+            raise ValueError("target must lie above 0 and at most at 1: they are frequencies")
+        if groups.dtype.kind not in "iu" or groups.min() < 0:
+            raise ValueError("group must be whole numbers from 0 on")
+        self.target = torch.as_tensor(frequencies, dtype=self.bias.dtype).to(place)
+        self.group = torch.as_tensor(groups.astype(np.int64)).to(place)
         self.up = as_real(gamma_up, "gamma_up", low=0, high=1)
         self.down = as_real(gamma_down, "gamma_down", low=0, high=1)
         self.dead_below = as_real(dead_below, "dead_below", low=0, high=1)
-        groups = int(np.asarray(group).max()) + 1
-        self.silent = torch.zeros(groups, dtype=torch.int64, device=place)
+        self.silent = torch.zeros(int(groups.max()) + 1, dtype=torch.int64, device=place)
         self.revived = torch.zeros((), dtype=torch.int64, device=place)
         self._empty()
+
+    @property
+    def bias(self) -> Tensor:
+        """What is moved, where it is now.
+
+        Raises
+        ------
+        ValueError
+            If it is in neither single nor double precision.
+        """
+        # A network that is moved, converted, or given another state has another buffer from then on.
+        bias = getattr(self._holder, "b", self._holder)
+        if bias.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"bias is in {bias.dtype}, which rounds its small moves away: keep the network in "
+                "float32, and take torch.autocast for its products"
+            )
+        return bias
+
+    def _follow(self) -> Tensor:
+        """The bias, with the counters where it lives."""
+        bias = self.bias
+        if self.fired.device != bias.device:
+            for name in (*COUNTED, "target", "group"):
+                setattr(self, name, getattr(self, name).to(bias.device))
+        return bias
 
     def _empty(self) -> None:
         self.seen = 0
@@ -72,7 +116,24 @@ class BiasAdapter:
 
     @torch.no_grad()
     def observe(self, preactivations: Tensor) -> None:
-        """Count a batch (n, M) of pre-activations, biases included; NaN and infinity do not fire."""
+        """Count a batch (n, M) of pre-activations, biases included; NaN and infinity do not fire.
+
+        More axes in front are rows too.
+
+        Raises
+        ------
+        ValueError
+            If the last axis is not that of the neurons, or there is no other.
+        """
+        M = len(self._follow())
+        if preactivations.ndim < 2 or preactivations.shape[-1] != M:
+            raise ValueError(
+                f"preactivations must have a row a sample and {M} columns, got shape "
+                f"{tuple(preactivations.shape)}"
+            )
+        preactivations = preactivations.reshape(-1, M)
+        if not len(preactivations):
+            return
         # One of them in a bad batch would make the biases of a whole group NaN, for good.
         values = torch.where(preactivations.isfinite(), preactivations, -torch.inf)
         self.seen += len(values)
@@ -84,6 +145,7 @@ class BiasAdapter:
         """Move the biases by what was observed, and forget it."""
         if not self.seen:
             raise RuntimeError("observe(preactivations) was not called since the last step")
+        bias = self._follow()
         rate = self.fired / self.seen
         reach = self.most.clamp(min=0)
         live = (self.most > 0).to(reach.dtype)
@@ -96,16 +158,15 @@ class BiasAdapter:
         lost = self.silent > REVIVE_AFTER
         self.revived += lost.sum()
         mean = torch.where(lost, reach.sum() / live.sum().clamp(min=1), mean)
-        lowered = (self.bias - self.down * reach).clamp(min=-1)
-        raised = (self.bias + self.up * mean[self.group]).clamp(max=0)
-        quiet = torch.where(rate < self.dead_below, raised, self.bias)
-        self.bias.copy_(torch.where(rate > self.target, lowered, quiet))
+        lowered = (bias - self.down * reach).clamp(min=-1)
+        raised = (bias + self.up * mean[self.group]).clamp(max=0)
+        quiet = torch.where(rate < self.dead_below, raised, bias)
+        bias.copy_(torch.where(rate > self.target, lowered, quiet))
         self._empty()
 
     def state_dict(self) -> dict[str, Tensor]:
         """What was counted since the last step, and how long groups have been silent."""
-        names = ("fired", "most", "silent", "revived")
-        counted = {name: getattr(self, name).clone() for name in names}
+        counted = {name: getattr(self, name).clone() for name in COUNTED}
         return counted | {"seen": torch.tensor(self.seen)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -116,7 +177,7 @@ class BiasAdapter:
         ValueError
             If it is of another number of neurons or groups.
         """
-        for name in ("fired", "most", "silent", "revived"):
+        for name in COUNTED:
             own = getattr(self, name)
             if name not in state or state[name].shape != own.shape:
                 raise ValueError(f"state of an adapter: {name} must have shape {tuple(own.shape)}")

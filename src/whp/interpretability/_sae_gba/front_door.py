@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +21,7 @@ from whp.interpretability._sae_gba.power import bias_adaptation
 from whp.interpretability._sae_gba.result import SparseFeatures
 from whp.interpretability._sae_gba.rows import CHUNK, Rows, open_rows
 from whp.interpretability._sae_gba.training import (
+    STEPS,
     Checkpoint,
     Run,
     Training,
@@ -30,7 +33,7 @@ from whp.interpretability._sae_gba.training import (
 from whp.io import Data
 from whp.provenance import plain_generator
 from whp.scores import as_units
-from whp.validate import as_matrix
+from whp.validate import as_matrix, same_order
 
 __all__ = ["sae_gba"]
 
@@ -166,10 +169,11 @@ def sae_gba(
     """
     given = {"n_groups": n_groups, "high": high, "low": low, "activation": activation}
     plan = _plan(method, given | {"k": k, "l1": l1})
+    same_order(activations=activations, groups=groups, codes=codes)
     rows = open_rows(activations)
     N, d = rows.shape
     M = 4 * d if n_neurons is None else n_neurons
-    if method == "gba" and n_groups is None:
+    if n_groups is None:
         plan = replace(plan, n_groups=min(plan.n_groups, M))
     _check_sizes(plan, M, N, training)
     _refuse_ignored(method, training, checkpoint)
@@ -189,9 +193,9 @@ def sae_gba(
         if needed <= OUT_OF_REACH:  # else rows are better spent on training
             share = min(max(needed, LEAST_HELD_OUT), MOST_HELD_OUT)
     inside, outside = _split(rows, units, share, stream)
-    mean, scale = (
-        _statistics(rows, inside, stream) if preprocess else (np.zeros(d, np.float32), 1.0)
-    )
+    own = stream if preprocess else np.random.default_rng(root)
+    middle, scale = _statistics(rows, inside, own)
+    mean, scale = (middle, scale) if preprocess else (np.zeros(d, np.float32), 1.0)
     counted = (
         np.ones(len(outside), dtype=bool) if units is None else _one_a_group(units[outside], stream)
     )
@@ -210,25 +214,44 @@ def sae_gba(
         }
         store = Checkpoint(Path(checkpoint), settings)
     work = _Work(rows, inside, mean, scale, M, plan, training, every, target, group, place, store)
-    runs = [work.run(s, seed, f"seed {s + 1} of {n_seeds}") for s, seed in enumerate(seeds)]
-    return _certified(
-        work,
-        runs,
-        outside,
-        counted,
-        units,
-        model_of_rows,
-        fresh=fresh and (store is None or not store.resumed),
-        own=method == "ba" and not preprocess,
-        similarity=similarity,
-        slack=slack,
-        at_least=at_least,
-        found=found,
-        not_unique=not_unique,
-        examples=examples,
-        delta=delta,
-        rng=stream,
-    )
+    with _whatever_is_around(place):
+        runs = [work.run(s, seed, f"seed {s + 1} of {n_seeds}") for s, seed in enumerate(seeds)]
+        return _certified(
+            work,
+            runs,
+            outside,
+            counted,
+            units,
+            model_of_rows,
+            centre=(middle - mean) / scale,
+            fresh=fresh and (store is None or not store.resumed),
+            own=method == "ba" and not preprocess,
+            similarity=similarity,
+            slack=slack,
+            at_least=at_least,
+            found=found,
+            not_unique=not_unique,
+            examples=examples,
+            delta=delta,
+            rng=stream,
+        )
+
+
+@contextmanager
+def _whatever_is_around(place: Any) -> Iterator[None]:
+    """Gradients and full precision, also in the block without them in which activations were taken.
+
+    What is certified is what `encode` computes, which knows no autocast.
+    """
+    import torch
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for kind in {"cpu", place.type}:
+            if torch.amp.is_autocast_available(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @dataclass(frozen=True)
@@ -431,6 +454,7 @@ class _Work:
             train_bias=plan.method == "l1",
             generator=torch.Generator().manual_seed(seed),
             device=self.device,
+            dtype=torch.float32,
         )
         adapter = None
         if plan.method == "gba":
@@ -485,6 +509,7 @@ def _certified(
     units: np.ndarray | None,
     model: t.Model | None,
     *,
+    centre: np.ndarray,
     fresh: bool,
     own: bool,
     similarity: float,
@@ -503,7 +528,10 @@ def _certified(
     scaling = Scaling(work.mean, work.scale)
     shape = {"activation": plan.activation, "k": plan.k, "device": work.device}
     nets = [network_of(run, **shape) for run in runs]
-    seen = measure(rows, outside, counted, scaling, nets, examples, rng)
+    together = None if units is None else units[outside]
+    seen = measure(
+        rows, outside, counted, scaling, nets, examples, rng, centre=centre, groups=together
+    )
     test, distance, again = look_at_rows(
         rows, work.inside, outside[counted], units, scaling, nets[0], rng
     )
@@ -581,7 +609,7 @@ def _certified(
         consistency=_similar(runs, seen.live) if theirs else nowhere,
         examples=seen.examples,
         strength=seen.strength,
-        history=pd.DataFrame(first.history, columns=["step", "loss", "active"]),
+        history=pd.DataFrame(first.history, columns=list(STEPS)),
         activation=plan.activation,
         k=plan.k,
         certificates=tuple(certificates),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import t as student_t
 
 from whp.conditions import Test
 from whp.interpretability._sae_gba.dependence import (
@@ -89,7 +91,9 @@ def network_of(
 ) -> GBASparseAutoencoder:
     """The network of a trained run."""
     M, d = run.W.shape
-    model = GBASparseAutoencoder(d, M, activation=activation, k=k, device=device)
+    model = GBASparseAutoencoder(
+        d, M, activation=activation, k=k, device=device, dtype=torch.float32
+    )
     with torch.no_grad():
         for name in ("W", "a", "b", "c"):
             getattr(model, name).copy_(torch.from_numpy(getattr(run, name)))
@@ -105,6 +109,9 @@ def measure(
     models: Sequence[GBASparseAutoencoder],
     examples: int,
     rng: np.random.Generator,
+    *,
+    centre: np.ndarray,
+    groups: np.ndarray | None = None,
 ) -> HeldOut:
     """Run all networks over the rows held out; the first one is the one that is kept.
 
@@ -122,10 +129,15 @@ def measure(
         How many of the strongest rows are kept.
     rng : Generator
         Of the random directions.
+    centre : ndarray, shape (d,)
+        Mean of the training rows, scaled as they were: what variance is measured from.
+    groups : ndarray, shape of `outside`, optional
+        Which rows belong together.
     """
     model = models[0]
     device = model.W.device
     M, d = model.W.shape
+    middle = torch.from_numpy(centre.astype(np.float32)).to(device)
     W0 = torch.from_numpy(rng.standard_normal((M, d)).astype(np.float32)).to(device)
     untrained, seen = torch.zeros(M, device=device), 0
     fired, fired_counted = (torch.zeros(M, dtype=torch.int64, device=device) for _ in range(2))
@@ -146,7 +158,7 @@ def measure(
         unbiased.append((u > 0).sum(dim=1)[on].cpu().numpy())
         out = torch.addmm(model.c, z * model.a, model.directions())
         errors.append((out - x).double().square().sum(dim=1).cpu().numpy())
-        spread.append(x.double().square().sum(dim=1).cpu().numpy())
+        spread.append((x - middle).double().square().sum(dim=1).cpu().numpy())
         best, at = _strongest(best, at, z, torch.from_numpy(part).to(device), examples)
         live[0] |= fires.any(dim=0)
         for other, alive in zip(models[1:], live[1:], strict=True):
@@ -162,7 +174,7 @@ def measure(
         active=counts[counted],
         unbiased=np.concatenate(unbiased),
         mean_active=float(counts.mean()),
-        fvu=_unexplained(error, total),
+        fvu=_unexplained(error, total, groups),
         examples=np.pad(at.cpu().numpy(), ((0, 0), (0, few)), constant_values=-1),
         strength=np.pad(best.cpu().numpy(), ((0, 0), (0, few))),
         live=[v.cpu().numpy() for v in live],
@@ -170,14 +182,19 @@ def measure(
     )
 
 
-def _unexplained(error: np.ndarray, total: np.ndarray) -> Estimate:
-    """Ratio of means with the delta method's interval."""
+def _unexplained(error: np.ndarray, total: np.ndarray, groups: np.ndarray | None) -> Estimate:
+    """Ratio of sums with the delta method's interval; where rows belong together, over groups."""
     if not total.sum() > 0:
         raise ValueError("activations must differ from row to row among the rows held out")
-    ratio = float(error.sum() / total.sum())
-    width = 1.96 * float(np.std(error - ratio * total)) / np.sqrt(len(error)) / float(total.mean())
-    ends = max(0.0, ratio - width), ratio + width
-    return Estimate(ratio, *ends, 0.95, len(error), "delta method")
+    if groups is not None:
+        place = np.unique(groups, return_inverse=True)[1]
+        error, total = np.bincount(place, error), np.bincount(place, total)
+    ratio, n = float(error.sum() / total.sum()), len(error)
+    width = math.inf  # one number says nothing of how it varies
+    if n > 1:
+        off = float(np.std(error - ratio * total, ddof=1)) * math.sqrt(n) / float(total.sum())
+        width = float(student_t.ppf(0.975, n - 1)) * off
+    return Estimate(ratio, max(0.0, ratio - width), ratio + width, 0.95, n, "delta method")
 
 
 def _strongest(

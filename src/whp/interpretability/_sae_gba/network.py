@@ -31,6 +31,8 @@ class GBASparseAutoencoder(nn.Module):
         where the generator lives, so that one on the processor gives the same on every device.
     device : torch.device or str, optional
         Where the parameters live.
+    dtype : torch.dtype, optional
+        Of the parameters, by default torch's.
     """
 
     def __init__(
@@ -43,20 +45,22 @@ class GBASparseAutoencoder(nn.Module):
         train_bias: bool = False,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         d, n_neurons = as_int(d, "d", low=1), as_int(n_neurons, "n_neurons", low=1)
         self.activation = as_choice(activation, "activation", ("jumprelu", "relu"))
         self.k = None if k is None else as_int(k, "k", low=1, high=n_neurons)
         place = device if generator is None else generator.device
-        W = torch.randn(n_neurons, d, generator=generator, device=place).to(device=device)
+        kind = {"device": device, "dtype": dtype}
+        W = torch.randn(n_neurons, d, generator=generator, device=place, dtype=dtype).to(device)
         self.W = nn.Parameter(W / W.norm(dim=1, keepdim=True))
-        self.a = nn.Parameter(torch.ones(n_neurons, device=device))
-        self.c = nn.Parameter(torch.zeros(d, device=device))
+        self.a = nn.Parameter(torch.ones(n_neurons, **kind))
+        self.c = nn.Parameter(torch.zeros(d, **kind))
         if train_bias:
-            self.b = nn.Parameter(torch.zeros(n_neurons, device=device))
+            self.b = nn.Parameter(torch.zeros(n_neurons, **kind))
         else:
-            self.register_buffer("b", torch.zeros(n_neurons, device=device))
+            self.register_buffer("b", torch.zeros(n_neurons, **kind))
 
     def directions(self) -> Tensor:
         """Unit rows, (n_neurons, d)."""

@@ -52,7 +52,10 @@ def bias_adaptation(
     TypeError, ValueError
         If an argument is not what is accepted; the message names it.
     """
-    A = np.ascontiguousarray(as_matrix(X, "X"), dtype=np.float32)
+    given = as_matrix(X, "X")
+    # By a power of two, which rounds nothing: products of rows then neither vanish nor overflow.
+    power = int(np.frexp(np.abs(given).max())[1])
+    A = np.ascontiguousarray(np.ldexp(given, -power), dtype=np.float32)
     n_neurons, steps = as_int(n_neurons, "n_neurons", low=1), as_int(steps, "steps", low=1)
     k = min(max(1, round(as_fraction(p, "p") * len(A))), len(A) - 1)
     W = unit_rows(private_stream(rng).standard_normal((n_neurons, A.shape[1]), dtype=np.float32))
@@ -63,7 +66,7 @@ def bias_adaptation(
             w = _power(A, w, k)[0]
         W[start : start + BLOCK] = w
         theta[start : start + BLOCK] = _power(A, w, k)[1]
-    return W, theta
+    return W, np.ldexp(theta, power)
 
 
 def _power(A: np.ndarray, w: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,4 +75,8 @@ def _power(A: np.ndarray, w: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray
     theta = np.partition(u, len(A) - k - 1, axis=1)[:, len(A) - k - 1]
     u -= theta[:, None]
     np.maximum(u, 0, out=u)
-    return unit_rows(u @ A), theta
+    pulled = u @ A
+    # Where the largest are one row that is there more than k times (padding, first tokens), nothing
+    # lies above θ: the direction stays, and its neuron does not fire.
+    none = np.linalg.norm(pulled, axis=1, keepdims=True) <= 1e-30
+    return np.where(none, w, unit_rows(pulled)), theta

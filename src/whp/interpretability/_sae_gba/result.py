@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,9 +14,10 @@ from scipy.sparse import csr_array
 
 from whp.certificate import Certificate
 from whp.interpretability._sae_gba.report import NeuronCard, page
+from whp.interpretability._sae_gba.training import STEPS, replace_file
 from whp.intervals import Estimate
 from whp.result import PALETTE, Result
-from whp.validate import as_choice, as_int, as_matrix
+from whp.validate import as_choice, as_int, as_matrix, as_sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -167,7 +168,7 @@ class SparseFeatures(Result):
         }
 
     def report(
-        self, path: str | Path, texts: Sequence[str], neurons: Sequence[int] | None = None
+        self, path: str | Path, texts: Iterable[str], neurons: Sequence[int] | None = None
     ) -> None:
         """Write an HTML page: for each neuron its frequency, and what excites it most, marked by strength.
 
@@ -175,15 +176,15 @@ class SparseFeatures(Result):
         ----------
         path : path or str
         texts : sequence of str
-            A text for each row of the activations.
+            A text for each row of the activations, in their order, whatever index it has.
         neurons : sequence of int, optional
             Which; by default the hundred that come back best under another seed, or fire most.
         """
-        most = int(self.examples.max())
-        if len(texts) <= most:
+        every = as_sequence(texts, "texts")
+        if len(every) != sum(self.rows[:2]):
             raise ValueError(
-                f"texts must have an entry for every row of the activations, got {len(texts)}, row "
-                f"{most} is needed"
+                f"texts must have an entry for each of {sum(self.rows[:2])} rows of the activations, "
+                f"got {len(every)}"
             )
         if neurons is None:
             known = np.isfinite(self.consistency).any()
@@ -196,7 +197,7 @@ class SparseFeatures(Result):
             f"{len(chosen)} of {self.n_neurons} features",
             f"{self.fvu} of the variance is unexplained, {self.active:.1f} neurons fire on a row.",
             self.certificates,
-            [self._card(m, texts) for m in chosen],
+            [self._card(m, every) for m in chosen],
         )
 
     def _card(self, m: int, texts: Sequence[str]) -> NeuronCard:
@@ -212,9 +213,8 @@ class SparseFeatures(Result):
 
     def save(self, path: str | Path) -> None:
         """Write the weights as safetensors, settings in its header as JSON."""
-        from safetensors.numpy import save_file
-
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        arrays["history"] = self.history.reindex(columns=list(STEPS)).to_numpy(np.float64)
         settings = {
             "method": self.method,
             "activation": self.activation,
@@ -225,7 +225,7 @@ class SparseFeatures(Result):
             "active": self.active,
             "alive": self.alive,
         }
-        save_file(arrays, path, metadata={"whp": json.dumps(settings)})
+        replace_file(Path(path), arrays, settings)
 
     @classmethod
     def load(cls, path: str | Path) -> SparseFeatures:
@@ -242,6 +242,8 @@ class SparseFeatures(Result):
             with safe_open(path, "np") as file:
                 settings = json.loads((file.metadata() or {})["whp"])
                 arrays = {name: file.get_tensor(name) for name in ARRAYS}
+                kept_steps = "history" in file.keys()  # noqa: SIM118
+                steps = file.get_tensor("history") if kept_steps else np.empty((0, len(STEPS)))
             *ends, n = settings["fvu"]
             value, low, high, level = (float(v) for v in ends)
             made = cls(
@@ -255,7 +257,7 @@ class SparseFeatures(Result):
                     str(settings["activation"]), "activation", ("jumprelu", "relu")
                 ),
                 k=None if settings["k"] is None else int(settings["k"]),
-                history=pd.DataFrame(),
+                history=pd.DataFrame(steps, columns=list(STEPS)),
                 rows=tuple(int(v) for v in settings["rows"]),  # type: ignore[arg-type]
                 **arrays,
             )

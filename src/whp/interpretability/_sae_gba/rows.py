@@ -234,6 +234,8 @@ def _from_tensor(tensor: Any) -> Rows:
             f"activations must be a matrix of floats, got {tensor.dtype} of shape "
             f"{tuple(tensor.shape)}"
         )
+    if tensor.layout is not tensor.new_empty(0).to_dense().layout:
+        raise TypeError("activations must be dense, got a sparse tensor; pass .to_dense()")
     if not tensor.numel():
         raise ValueError(f"activations must not be empty, got shape {tuple(tensor.shape)}")
     largest = float(tensor.abs().amax())

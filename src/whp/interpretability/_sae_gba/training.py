@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoint", "Run", "Training", "train"]
 
 VERSION = 1
+STEPS = ("step", "loss", "active")  # columns of a history
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Checkpoint:
         self.resumed = path.exists()
         if path.is_symlink() or path.is_dir():
             raise ValueError(f"checkpoint: {path} is a link or a directory; give a file of its own")
+        if not path.parent.is_dir():
+            raise ValueError(f"checkpoint: there is no directory {path.parent}")
         if self.resumed:
             self._load()
 
@@ -145,17 +148,26 @@ class Checkpoint:
 
     def write(self, run: int, step: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep a run's state in the place of its last one."""
-        from safetensors.numpy import save_file
-
         self.arrays |= {f"{run}.{k}": np.array(v, order="C") for k, v in arrays.items()}
         self.steps[str(run)] = step
         told = {"version": VERSION, "settings": self.settings, "steps": self.steps}
-        stage = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            save_file(self.arrays, stage, metadata={"whp": json.dumps(told)})
-            os.replace(stage, self.path)
-        finally:
-            stage.unlink(missing_ok=True)
+        replace_file(self.path, self.arrays, told)
+
+
+def replace_file(path: Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
+    """Write arrays and JSON as safetensors in the place of the file that is there, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; give a file of its own")
+    stage = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # It writes memory as it lies: of other orders than C the numbers would be in other places.
+        plain = {k: np.asarray(v, order="C") for k, v in arrays.items()}
+        save_file(plain, stage, metadata={"whp": json.dumps(told)})
+        os.replace(stage, path)
+    finally:
+        stage.unlink(missing_ok=True)
 
 
 def header(path: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -32,6 +32,7 @@ def sea_bound(
     path_length: float = 0.0,
     horizon: int | None = None,
     scale_free: bool = False,
+    pool_cap: float | None = None,
 ) -> float:
     """Bound on the expected regret in a stochastically extended adversarial environment.
 
@@ -58,6 +59,8 @@ def sea_bound(
         Rounds, for ``"strongly_convex"`` with single values and for ``"dynamic"``, whose pool depends on them.
     scale_free : bool
         Whether the convex rule ran without a gradient bound; the bound is then ours, not the paper's.
+    pool_cap : float, optional
+        Largest step of the pool of ``"dynamic"``, by default 1/(16L), above which the bound is not proven.
 
     Returns
     -------
@@ -120,7 +123,9 @@ def sea_bound(
         return lead + main + max(0.0, left)
     if L == 0:
         raise ValueError("L must be positive for curvature='dynamic', got 0")
-    etas = pool(D, L, G, as_int(horizon, "horizon", low=1))
+    if pool_cap is not None:
+        pool_cap = as_real(pool_cap, "pool_cap", low=0, high=math.inf, open_ends=True)
+    etas = pool(D, L, G, as_int(horizon, "horizon", low=1), pool_cap)
     W = G * G + total
     logs = math.log(len(etas)) + 1
     best = float((etas * W + (D * D + 2 * D * path_length) / (2 * etas)).min())

@@ -111,7 +111,9 @@ class Ball(_Compiled):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radius", as_size(self.radius, "radius"))
-        center = float(self.center) if np.ndim(self.center) == 0 else self.center
+        center = self.center
+        if np.ndim(center) == 0:
+            center = as_real(float(center), "center", low=-MOST, high=MOST)
         object.__setattr__(self, "center", _centre(center))
 
     @property

@@ -18,6 +18,7 @@ from whp.online._optimistic_mirror_descent.learner import (
     Player,
     as_gradient,
     dimension,
+    first_point,
     load,
     not_finite,
     save,
@@ -104,8 +105,8 @@ class DynamicOptimisticMirrorDescent(Player):
         count = len(self.pool)
         self._W = np.zeros((kernels.VECTORS, self.dim))
         self._P, self._Q = np.zeros((3, count, self.dim)), np.zeros((5, count))
-        first = domain.project(np.zeros(self.dim) if start is None else start)
-        self._W[kernels.X], self._P[:] = first, first
+        first = first_point(domain, self.dim, start)
+        self._W[[kernels.X, kernels.ANCHOR]], self._P[:] = first, first
         self._Q[kernels.POOL_ETA], self._Q[kernels.POOL_P] = self.pool, 1 / count
         self._built = True
 
@@ -170,7 +171,7 @@ class DynamicOptimisticMirrorDescent(Player):
         """Σ⟨g_t, x_t − u⟩ for one u, by default the point of the domain for which it is largest."""
         gsum = self._W[kernels.GSUM]
         u = self.domain.linear_min(gsum) if comparator is None else self._point(comparator)
-        return float(self._s[kernels.GX]) - float(gsum @ u)
+        return float(self._s[kernels.GX]) - float(gsum @ (u - self._W[kernels.ANCHOR]))
 
     def certificate(
         self,
@@ -206,10 +207,15 @@ class DynamicOptimisticMirrorDescent(Player):
         forms = self.bounds(path_length)
         measured = None
         if regret is not None or path_length == 0:
-            measured = self._regret(regret, lambda: self.linearised_regret(comparator))
+            measured = self._regret(regret, lambda: self.linearised_regret(comparator), comparator)
+        elif comparator is not None:
+            raise ValueError(
+                "comparator must be left out with path_length: a single point is no path"
+            )
         alone = path_length == 0 and regret is None
         told = [
             *self._answers(),
+            self._bounded(self.gradient_bound),
             th.CONVEX.unchecked("gradients alone cannot show it"),
             th.PATH.by_construction("one comparator, which does not move")
             if alone
@@ -232,7 +238,7 @@ class DynamicOptimisticMirrorDescent(Player):
         )
 
     def _more(self) -> tuple[Answer, ...]:
-        cap, most = float(self.pool.max()), 1 / (16 * self.smoothness)
+        cap, most = float(self._Q[kernels.POOL_ETA].max()), 1 / (16 * self.smoothness)
         return (
             th.CAPPED.check(cap <= most * (1 + 1e-12), f"{cap:.4g} of {most:.4g}"),
             th.PATH.unchecked("the path of the other runs was not given"),
@@ -260,6 +266,7 @@ class DynamicOptimisticMirrorDescent(Player):
             Sigma2=Sigma2,
             path_length=path_length,
             horizon=self.horizon,
+            pool_cap=self.pool_cap,
         )
 
     def state_dict(self) -> dict[str, np.ndarray]:

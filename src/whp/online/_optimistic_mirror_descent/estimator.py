@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,16 @@ from whp.online._optimistic_mirror_descent.learner import OptimisticMirrorDescen
 from whp.online._optimistic_mirror_descent.losses import Linear, normalized_rows
 from whp.online._optimistic_mirror_descent.passes import learn_stream, make_learner
 from whp.online.river import LearnsOneByOne
-from whp.validate import as_int, as_real, same_order
+from whp.validate import as_int, as_real, as_vector, same_order
 
 __all__ = ["OptimisticClassifier", "OptimisticRegressor"]
+
+
+def _refuse_masks(**arrays: Any) -> None:
+    """scikit-learn takes what is masked as if it were not."""
+    for name, value in arrays.items():
+        if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
+            raise ValueError(f"{name} must have no masked entries; fill them or drop their rows")
 
 
 class _Online(LearnsOneByOne, BaseEstimator):
@@ -62,6 +71,30 @@ class _Online(LearnsOneByOne, BaseEstimator):
         self._settings = self.get_params()
         self._in_one_pass, self._warned = -1, False
 
+    def __copy__(self) -> _Online:
+        """Shares no learner with this one."""
+        return copy.deepcopy(self)
+
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        """What is refused costs nothing that was learnt, and begins nothing."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _rows(self, X: Any, y: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and targets, checked."""
+        same_order(X=X, y=y)
+        _refuse_masks(X=X, y=y)
+        return validate_data(self, X, y, dtype=np.float64, order="C", **options)
+
+    def _rounds_of(self, X: np.ndarray) -> int:
+        return -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
+
     def _weights(self) -> np.ndarray:
         """Bias first; one row a learner."""
         check_is_fitted(self, "learners_")
@@ -79,6 +112,7 @@ class _Online(LearnsOneByOne, BaseEstimator):
 
     def _scores(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "learners_")
+        _refuse_masks(X=X)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         W = self._weights()
         return normalized_rows(X) @ W.T
@@ -131,9 +165,12 @@ class _Online(LearnsOneByOne, BaseEstimator):
             if isinstance(value, str) or not np.isfinite(value):
                 raise ValueError(f"x[{name!r}] must be a finite number, got {value!r}")
         if not hasattr(self, "learners_"):
-            self._begin(x)
+            with self._or_as_before():
+                self._begin(x)
+                self._targets(np.array([y]))
+        else:
+            self._targets(np.array([y]))  # refused now, not with the batch
         self._in_one_pass = -1
-        self._targets(np.array([y]))  # refused now, not with the batch
         if self._batch == 1:
             self._learn(self._row(x, grow=True), self._targets(np.array([y])))
             return
@@ -161,7 +198,10 @@ class _Online(LearnsOneByOne, BaseEstimator):
     def _targets(self, y: np.ndarray) -> np.ndarray: ...
 
     def _scores_one(self, x: Mapping[Any, float]) -> np.ndarray:
-        return self._weights() @ normalized_rows(self._row(x, grow=False))[0]
+        row = self._row(x, grow=False)
+        if not np.isfinite(row).all():
+            raise ValueError("x must hold finite numbers, got NaN or infinity")
+        return self._weights() @ normalized_rows(row)[0]
 
 
 class OptimisticClassifier(ClassifierMixin, _Online):
@@ -212,14 +252,12 @@ class OptimisticClassifier(ClassifierMixin, _Online):
 
     def fit(self, X: Any, y: Any) -> OptimisticClassifier:
         """One pass over X (n, d) with labels y (n,), from scratch."""
-        same_order(X=X, y=y)
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C")
-        check_classification_targets(y)
-        self._declare(
-            np.unique(y), X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1))
-        )
-        self._learn(X, self._targets(y))
-        self._in_one_pass = self.learners_[0].rounds
+        with self._or_as_before():
+            X, y = self._rows(X, y)
+            check_classification_targets(y)
+            self._declare(np.unique(y), X.shape[1], self._rounds_of(X))
+            self._learn(X, self._targets(y))
+            self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> OptimisticClassifier:
@@ -227,14 +265,17 @@ class OptimisticClassifier(ClassifierMixin, _Online):
         first = not hasattr(self, "learners_")
         if first and classes is None:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        same_order(X=X, y=y)
-        X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C")
-        if first:
-            self._declare(np.unique(classes), X.shape[1], None)
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"classes must be those of the first call, {self.classes_.tolist()}")
-        self._in_one_pass = -1
-        self._learn(X, self._targets(y))
+        with self._or_as_before():
+            X, y = self._rows(X, y, reset=first)
+            if first:
+                self._declare(np.unique(classes), X.shape[1], None)
+            elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(
+                    f"classes must be those of the first call, {self.classes_.tolist()}"
+                )
+            targets = self._targets(y)
+            self._in_one_pass = -1
+            self._learn(X, targets)
         return self
 
     def _declare(self, classes: np.ndarray, features: int, horizon: int | None) -> None:
@@ -365,28 +406,27 @@ class OptimisticRegressor(RegressorMixin, _Online):
 
     def fit(self, X: Any, y: Any) -> OptimisticRegressor:
         """One pass over X (n, d) with targets y (n,), from scratch."""
-        same_order(X=X, y=y)
-        X, y = validate_data(self, X, y, dtype=np.float64, order="C", y_numeric=True)
-        self._start(1, X.shape[1], -(-len(X) // as_int(self.batch_size, "batch_size", low=1)))
-        self._learn(X, self._targets(y))
-        self._in_one_pass = self.learners_[0].rounds
+        with self._or_as_before():
+            X, y = self._rows(X, y, y_numeric=True)
+            self._start(1, X.shape[1], self._rounds_of(X))
+            self._learn(X, self._targets(y))
+            self._in_one_pass = self.learners_[0].rounds
         return self
 
     def partial_fit(self, X: Any, y: Any) -> OptimisticRegressor:
         """Go on with more rows."""
         first = not hasattr(self, "learners_")
-        same_order(X=X, y=y)
-        X, y = validate_data(self, X, y, reset=first, dtype=np.float64, order="C", y_numeric=True)
-        if first:
-            self._start(1, X.shape[1], None)
-        self._in_one_pass = -1
-        self._learn(X, self._targets(y))
+        with self._or_as_before():
+            X, y = self._rows(X, y, reset=first, y_numeric=True)
+            if first:
+                self._start(1, X.shape[1], None)
+            targets = self._targets(y)
+            self._in_one_pass = -1
+            self._learn(X, targets)
         return self
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
-        target = np.asarray(y, dtype=np.float64)
-        if not np.isfinite(target).all():
-            raise ValueError("y must be finite, got NaN or infinity")
+        target = as_vector(y, "y", dtype=np.float64)
         if np.abs(target).max(initial=0.0) > self._family.R and not self._warned:
             self._warned = True
             warnings.warn(

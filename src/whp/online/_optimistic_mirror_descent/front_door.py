@@ -23,7 +23,7 @@ from whp.online._optimistic_mirror_descent.passes import Run, make_learner, play
 from whp.progress import track
 from whp.provenance import plain_generator
 from whp.result import PALETTE, Result
-from whp.validate import as_matrix, as_real, as_vector, private_stream, same_order
+from whp.validate import as_floats, as_matrix, as_real, as_vector, private_stream, same_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -355,9 +355,22 @@ def _targets(loss: str, y: Any, n: int) -> tuple[str, list[np.ndarray], np.ndarr
     """The loss that is meant, targets for it, ±1 for the logistic one, and the classes."""
     if y is None:
         raise TypeError("y must be an array of numbers or labels, got None")
+    if np.ma.isMaskedArray(y) and np.ma.getmaskarray(y).any():
+        raise ValueError("y must have no masked entries; fill them or drop their rows")
     values = np.asarray(y)
     if values.ndim != 1 or len(values) != n:
         raise ValueError(f"y must have {n} entries, one a row, got shape {values.shape}")
+    if values.dtype.kind in "OUSTM":
+        # As objects: numpy makes the word 'nan' of a missing label among words.
+        single = np.asarray(y, dtype=object)
+        missing = pd.isna(single)
+        missing[~missing] = single[~missing] == ""
+        if (none := np.flatnonzero(missing)).size:
+            raise ValueError(
+                f"y must have a label or a number in every row, row {none[0]} has none"
+            )
+        if all(isinstance(v, bool | np.bool_) for v in single):
+            values = values.astype(bool)
     words = values.dtype.kind in "OUST" and all(isinstance(v, str) for v in values.tolist())
     if words:
         values = values.astype(str)
@@ -456,6 +469,13 @@ def _by_callables(
     if wrong := [k for k, v in refused.items() if v]:
         raise ValueError(f"{wrong[0]} must be left out where loss is a pair of callables")
     value, slope = pair
+
+    def cost(w: np.ndarray, i: int) -> float:
+        found = float(value(w.copy(), A[i].copy(), target[i]))  # theirs may work in place
+        if not math.isfinite(found):
+            raise ValueError(f"loss must return finite numbers, got {found} for row {rows[i]}")
+        return found
+
     learner = OptimisticMirrorDescent(
         Ball(radius), dim=A.shape[1], smoothness=smoothness, gradient_bound=gradient_bound
     )
@@ -465,12 +485,13 @@ def _by_callables(
     for t, of in enumerate(track(batches, "learning")):
         x = learner.x
         points.append(x)
-        losses[t] = np.mean([value(x, A[i], target[i]) for i in of])
+        losses[t] = np.mean([cost(x, i) for i in of])
         before = learner.gradient_variation
-        learner.step(np.mean([slope(x, A[i], target[i]) for i in of], axis=0))
+        slopes = [slope(x.copy(), A[i].copy(), target[i]) for i in of]
+        learner.step(np.mean([as_floats(s, "gradient") for s in slopes], axis=0))
         variation[t] = learner.gradient_variation - before
     best = learner.hardest()
-    theirs = np.array([np.mean([value(best, A[i], target[i]) for i in of]) for of in batches])
+    theirs = np.array([np.mean([cost(best, i) for i in of]) for of in batches])
     return OptimisticMirrorDescentResult(
         points=np.array(points),
         losses=losses,

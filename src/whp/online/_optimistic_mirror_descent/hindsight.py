@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
 
-from whp.certificate import Answer, Certificate
+from whp.certificate import Answer, Certificate, Status
 from whp.intervals import Estimate
 from whp.online._optimistic_mirror_descent import kernels
 from whp.online._optimistic_mirror_descent import theorems as th
@@ -73,7 +74,7 @@ def judge(first: Run, others: list[Run], pieces: int, drawn: Drawn, delta: float
     rounding = 8 * float(np.finfo(float).eps) * (np.sqrt(n) + A.shape[1]) * abs(total)
     high = total - best_loss + gap + rounding
     if pieces == 1:
-        linear = learner._regret(None, learner.linearised_regret).high
+        linear = learner._regret(None, learner.linearised_regret, None).high
         high = max(min(high, linear), total - best_loss - rounding)
     regret = Estimate.between(
         total - best_loss - rounding, high, value=total - best_loss, level=1.0, method="duality gap"
@@ -97,7 +98,7 @@ def judge(first: Run, others: list[Run], pieces: int, drawn: Drawn, delta: float
         estimate = _split(family, A, target, first.points, first.batch)
     if estimate is not None and learner.smoothness is not None:
         certificates.append(
-            _sea(first, estimate, path, drawn, regrets if others else None, delta, known)
+            _sea(first, others, estimate, path, drawn, regrets if others else None, delta, known)
         )
     scale_free = learner.curvature == "convex" and learner.gradient_bound is None
     sigma2, Sigma2 = estimate.total if estimate is not None else (None, None)
@@ -182,6 +183,7 @@ def _split(
 
 def _sea(
     run: Run,
+    others: list[Run],
     estimate: SEAEstimate,
     path: float,
     drawn: Drawn,
@@ -212,9 +214,14 @@ def _sea(
     if drawn == "ours":
         found.append(th.INDEPENDENT.by_construction("the order is random"))
         if regrets is not None:
-            found.append(
-                th.OF_THE_RUNS.by_construction(f"{len(regrets)} random orders of one call")
-            )
+            of_them = f"{len(regrets)} random orders of one call"
+            if learner.gradient_bound is None:  # G is the loss's own
+                found.append(th.OF_THE_RUNS.by_construction(of_them))
+            else:
+                answer = _no_longer_than(learner.gradient_bound, (run, *others), of_them)
+                found.append(answer)
+                if answer.status is Status.VIOLATED:
+                    regrets = None  # they may lie beyond what such gradients allow
     elif drawn == "theirs":
         found.append(th.INDEPENDENT.unchecked("the order was drawn by a generator of your own"))
     inputs = {"L": L, "σ² and Σ²": how}
@@ -228,4 +235,12 @@ def _sea(
     G = family.gradient_bound if learner.gradient_bound is None else None
     return learner._on_average(
         noise, drift, regrets, delta, G, (), {**known, **{a.name: a for a in found}}, inputs, length
+    )
+
+
+def _no_longer_than(G: float, runs: Sequence[Run], said: str) -> Answer:
+    """Whether a G that was told holds in every run, not in the first alone."""
+    largest = max(float(run.learner._s[kernels.GMAX]) for run in runs)
+    return th.OF_THE_RUNS.check(
+        largest <= G * (1 + 1e-12), f"{said}, whose largest gradient has norm {largest:.6g}"
     )

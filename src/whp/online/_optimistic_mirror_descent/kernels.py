@@ -32,8 +32,10 @@ TINY, HUGE = 1e-290, 1e300
 T, V, V_LOW, STAB, STAB_LOW, GX, GX_LOW, GNORM, GMAX, ETA, XX, GX2, OUTSIDE, HINTED = range(14)
 SCALARS = 14
 # rows of W
-X, XHAT, HINT, GSUM, GSUM_LOW, XSUM = range(6)
-VECTORS = 6
+# Sums of points are taken from the first one, ANCHOR: far from zero those of the points themselves
+# would cancel, and what is left of a regret be their rounding.
+X, XHAT, HINT, GSUM, GSUM_LOW, XSUM, ANCHOR = range(7)
+VECTORS = 7
 # entries of p, the settings
 DIAMETER, OFFSET, SCALE_FREE, LAMBDA, BETA = range(5)
 CONVEX, STRONGLY_CONVEX, EXP_CONCAVE = range(3)
@@ -194,8 +196,9 @@ def measure(rule, p, s, W, g):
     for i in range(d):
         v += (g[i] - W[HINT, i]) ** 2
         norm2 += g[i] * g[i]
-        gx += g[i] * W[X, i]
-        xx += W[X, i] * W[X, i]
+        moved = W[X, i] - W[ANCHOR, i]
+        gx += g[i] * moved
+        xx += moved * moved
     if not (math.isfinite(norm2) and math.isfinite(s[V] + v)):
         return -1.0, -1.0
     norm = math.sqrt(norm2) if norm2 > TINY else length(g)
@@ -229,7 +232,7 @@ def measure(rule, p, s, W, g):
         total = W[GSUM, i] + y
         W[GSUM_LOW, i] = (total - W[GSUM, i]) - y
         W[GSUM, i] = total
-        W[XSUM, i] += W[X, i]
+        W[XSUM, i] += W[X, i] - W[ANCHOR, i]
     if rule == CONVEX:
         known = p[OFFSET] + s[V]
         return eta, (p[DIAMETER] / math.sqrt(known) if known > 0 else 0.0)
@@ -256,7 +259,7 @@ def advance(rule, p, code, low, high, size, s, W, g, hint):
 
 @compiled
 def measure_metric(p, s, W, M, g):
-    """The running sums of the exp-concave rule; M holds H_t, its inverse, Σ d dᵀ and, in its last slice, Σ g⟨g, x⟩."""
+    """The running sums of the exp-concave rule; M holds H_t, its inverse, Σ d dᵀ and, in its last slice, Σ g⟨g, x − x_1⟩."""
     d = len(g)
     difference = g - W[HINT]
     norm2, v = (g * g).sum(), (difference * difference).sum()
@@ -264,7 +267,7 @@ def measure_metric(p, s, W, M, g):
         return False
     norm = math.sqrt(norm2) if norm2 > TINY else length(g)
     s[T] += 1
-    gx = (g * W[X]).sum()
+    gx = (g * (W[X] - W[ANCHOR])).sum()
     add(s, STAB, 2 * (difference * (M[1] @ difference)).sum())
     add(s, V, v)
     add(s, GX, gx)
@@ -334,7 +337,7 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
     for k in range(d):
         v += (g[k] - W[HINT, k]) ** 2
         norm2 += g[k] * g[k]
-        gx += g[k] * W[X, k]
+        gx += g[k] * (W[X, k] - W[ANCHOR, k])
     if not (math.isfinite(norm2) and math.isfinite(s[V] + v)):
         return False
     norm = math.sqrt(norm2) if norm2 > TINY else length(g)
@@ -361,7 +364,7 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
     for i in range(count):
         inner = 0.0
         for k in range(d):
-            inner += g[k] * P[0, i, k]
+            inner += g[k] * (P[0, i, k] - W[ANCHOR, k])
         Q[POOL_LOSS, i] += inner + smoothness * Q[POOL_C, i]
         s[GX2] += Q[POOL_P, i] * Q[POOL_C, i]
         Q[POOL_MOVED, i] += Q[POOL_C, i]
@@ -375,7 +378,7 @@ def advance_pool(p, smoothness, code, low, high, size, s, W, P, Q, g):
         moved, inner = 0.0, 0.0
         for k in range(d):
             moved += (P[0, i, k] - P[2, i, k]) ** 2
-            inner += g[k] * P[0, i, k]
+            inner += g[k] * (P[0, i, k] - W[ANCHOR, k])
         Q[POOL_C, i] = moved
         hoped[i] = Q[POOL_LOSS, i] + inner + smoothness * moved
         best = min(best, hoped[i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from abc import abstractmethod
@@ -24,7 +25,7 @@ from whp.online._optimistic_mirror_descent.domains import (
     Simplex,
     as_size,
 )
-from whp.validate import as_choice, as_int, as_real, as_vector
+from whp.validate import as_choice, as_floats, as_int, as_real, as_vector
 
 __all__ = ["OptimisticMirrorDescent"]
 
@@ -46,14 +47,28 @@ def dimension(domain: Any, dim: int | None, x0: Any) -> int:
     return size
 
 
+def first_point(domain: Any, dim: int, x0: Any) -> Float[np.ndarray, " d"]:
+    """`x0`, which must lie in the domain, or by default the projection of zero."""
+    start = np.zeros(dim) if x0 is None else x0
+    first = domain.project(start)
+    if x0 is not None and np.abs(first - x0).max() > 1e-9 * (1 + np.abs(x0).max()):
+        raise ValueError(
+            f"x0 must lie in the domain, got a point {np.linalg.norm(first - x0):.3g} away from it"
+        )
+    # Where numbers lie further apart than the set is wide, no step moves, and no regret is seen.
+    step = float(np.linalg.norm(np.spacing(np.abs(first))))
+    if not step <= STRAY * domain.diameter:
+        raise ValueError(
+            f"domain must be wide enough to be told apart from a point, got diameter "
+            f"{domain.diameter:g} where numbers are {step:.3g} apart: move it towards zero"
+        )
+    return first
+
+
 def as_gradient(gradient: Any, dim: int, name: str = "gradient") -> Float[np.ndarray, " d"]:
     """A float64 vector of the right length; its finiteness is left to the compiled loop."""
-    try:
-        g = np.ascontiguousarray(gradient, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"{name} must be an array of real numbers, got {type(gradient).__name__}: {error}"
-        ) from error
+    plain = type(gradient) is np.ndarray and gradient.dtype == np.float64
+    g = np.ascontiguousarray(gradient if plain else as_floats(gradient, name))
     if g.shape != (dim,):
         raise ValueError(f"{name} must have shape ({dim},), got {g.shape}")
     return g
@@ -156,13 +171,10 @@ class Player:
             )
         else:
             inside = th.IN_DOMAIN.unchecked(f"a domain of your own, which says D = {D:.6g}")
-        found = [
+        return (
             inside,
             th.AT_THE_POINT_PLAYED.unchecked("where gradients were taken does not show in them"),
-        ]
-        if self.gradient_bound is not None:
-            found.append(self._bounded(self.gradient_bound))
-        return tuple(found)
+        )
 
     def _bounded(self, G: float) -> Answer:
         largest = float(self._s[kernels.GMAX])
@@ -230,15 +242,12 @@ class Player:
         if self.gradient_bound is not None and gradient_bound is not None:
             raise ValueError(f"gradient_bound must be left out: the learner has {G:g}")
         told = list(self._answers())
-        if self.gradient_bound is None:
-            if gradient_bound is None:
-                told.append(
-                    th.GRADIENTS_BOUNDED.unchecked(
-                        "G is the largest of this run; give gradient_bound"
-                    )
-                )
-            else:
-                told.append(self._bounded(as_real(gradient_bound, "gradient_bound", low=0)))
+        if G is None:
+            told.append(
+                th.GRADIENTS_BOUNDED.unchecked("G is the largest of this run; give gradient_bound")
+            )
+        else:
+            told.append(self._bounded(as_real(G, "gradient_bound", low=0)))
         own = int(self._s[kernels.HINTED])
         told += [
             th.LAST_GRADIENT.check(own == 0, f"{own} of {self.rounds} hints were given"),
@@ -284,6 +293,10 @@ class Player:
             )
         return th.mean_regret(np.clip(values, least, most), least, most, delta)
 
+    def __copy__(self) -> Player:
+        """Shares nothing with this one: half of a learner's sums would go on with the other."""
+        return copy.deepcopy(self)
+
     def _point(self, comparator: Any) -> Float[np.ndarray, " d"]:
         """A comparator, which must lie in the domain."""
         u = as_gradient(comparator, self.dim, "comparator")
@@ -294,7 +307,11 @@ class Player:
             raise ValueError(f"comparator must lie in the domain, got a point {far:.3g} away")
         return u
 
-    def _regret(self, regret: float | Estimate | None, linearised: Callable[[], float]) -> Estimate:
+    def _regret(
+        self, regret: float | Estimate | None, linearised: Callable[[], float], comparator: Any
+    ) -> Estimate:
+        if regret is not None and comparator is not None:
+            raise ValueError("comparator must be left out where regret is given, which has its own")
         if isinstance(regret, Estimate):
             return regret
         value = (
@@ -380,6 +397,13 @@ class OptimisticMirrorDescent(Player):
                 f"domain must be a Ball, Box, Simplex, L1Ball or Polytope, got {type(domain).__name__}"
             )
         as_choice(curvature, "curvature", bounds.CURVATURES)
+        for name, value, rule in (
+            ("strong_convexity", strong_convexity, "strongly_convex"),
+            ("exp_concavity", exp_concavity, "exp_concave"),
+            ("delta", delta, "convex"),
+        ):
+            if value is not None and curvature != rule:
+                raise ValueError(f"{name} must be left out unless curvature={rule!r}, got {value}")
         start = None if x0 is None else as_vector(x0, "x0", dtype=np.float64)
         self.domain = domain
         self.curvature: bounds.Curvature = curvature
@@ -442,12 +466,8 @@ class OptimisticMirrorDescent(Player):
         self._describe()
         self._s = np.zeros(kernels.SCALARS)
         self._W = np.zeros((kernels.VECTORS, self.dim))
-        first = domain.project(np.zeros(self.dim) if start is None else start)
-        if start is not None and np.abs(first - start).max() > 1e-9 * (1 + np.abs(start).max()):
-            raise ValueError(
-                f"x0 must lie in the domain, got a point {np.linalg.norm(first - start):.3g} away from it"
-            )
-        self._W[kernels.X] = self._W[kernels.XHAT] = first
+        first = first_point(domain, self.dim, start)
+        self._W[[kernels.X, kernels.XHAT, kernels.ANCHOR]] = first
         self._M = np.zeros((4, self.dim, self.dim) if self.beta else (4, 0, 0))
         if self.beta:
             base = self.epsilon + self.beta * p_square(self.gradient_bound) / 2
@@ -500,7 +520,7 @@ class OptimisticMirrorDescent(Player):
             fine = self._step_by_solver(g, guess)
         if not fine:
             raise not_finite(g)
-        self._s[kernels.HINTED] += hint is not None
+        self._s[kernels.HINTED] += hint is not None and not np.array_equal(guess, g)
         return W[kernels.X].copy()
 
     def _step_by_solver(self, g: Float[np.ndarray, " d"], hint: Float[np.ndarray, " d"]) -> bool:
@@ -589,11 +609,12 @@ class OptimisticMirrorDescent(Player):
             return self.domain.linear_min(gsum)
         if self.curvature == "strongly_convex":
             lam = p_value(self.strong_convexity)
-            return self.domain.project(
-                (lam * self._W[kernels.XSUM] - gsum) / (lam * max(self.rounds, 1))
-            )
+            moved = (lam * self._W[kernels.XSUM] - gsum) / (lam * max(self.rounds, 1))
+            return self.domain.project(self._W[kernels.ANCHOR] + moved)
         beta = p_value(self.beta)
-        return self.domain.quadratic_min(beta * self._outer(), beta * self._M[3, 0] - gsum)
+        Q = beta * self._outer()
+        slope = beta * self._M[3, 0] - gsum
+        return self.domain.quadratic_min(Q, slope + Q @ self._W[kernels.ANCHOR])
 
     def _outer(self) -> np.ndarray:
         """Σ g gᵀ."""
@@ -610,7 +631,7 @@ class OptimisticMirrorDescent(Player):
             u; by default the point of the domain for which it is largest.
         """
         s, W = self._s, self._W
-        u = self.hardest() if comparator is None else self._point(comparator)
+        u = (self.hardest() if comparator is None else self._point(comparator)) - W[kernels.ANCHOR]
         linear = float(s[kernels.GX]) - float(W[kernels.GSUM] @ u)
         if self.curvature == "convex":
             return linear
@@ -634,7 +655,7 @@ class OptimisticMirrorDescent(Player):
         Parameters
         ----------
         comparator : array_like, shape (d,), optional
-            Point to compare with; the hardest in hindsight by default.
+            Point to compare with, where no regret is given; the hardest in hindsight by default.
         regret : float or Estimate, optional
             The regret in the losses themselves, where they are known; by default its linear upper bound
             is measured, which for the curved rules is one for losses as curved as was said.
@@ -655,6 +676,8 @@ class OptimisticMirrorDescent(Player):
         if rule == "convex":
             rule = "scale_free" if self.gradient_bound is None else "paper"
         told = [*self._answers(), self._shape()]
+        if self.gradient_bound is not None and rule != "strongly_convex":  # which has no G in it
+            told.append(self._bounded(self.gradient_bound))
         inputs = {
             "T": self.rounds,
             "D": float(self._p[kernels.DIAMETER]),
@@ -673,7 +696,7 @@ class OptimisticMirrorDescent(Player):
         return th.of_the_run(
             rule,
             forms["measured form"],
-            self._regret(regret, lambda: self.linearised_regret(comparator)),
+            self._regret(regret, lambda: self.linearised_regret(comparator), comparator),
             self.trivial,
             th.with_checked([known.get(a.name, a) for a in told], checked),
             inputs | {k: v for k, v in given.items() if v is not None},

@@ -41,6 +41,10 @@ def make_learner(
             raise ValueError(
                 "loss must be smooth and not linear with dynamic=True: its pool begins at 1/(16L)"
             )
+        if curvature not in ("auto", "convex"):
+            raise ValueError(
+                f"curvature must be left out with dynamic=True, whose rule is its own, got {curvature!r}"
+            )
         G = family.gradient_bound if gradient_bound is None else gradient_bound
         return DynamicOptimisticMirrorDescent(
             domain, dim=dim, smoothness=L, gradient_bound=G, horizon=horizon, pool_cap=pool_cap

@@ -49,7 +49,8 @@ def estimate_sea(
 ) -> SEAEstimate:
     """Split-batch estimates, both unbiased.
 
-    Each batch is split in halves A and B: σ̂_t² = ¼‖g^A − g^B‖² at x_t, and Σ̂_t² = ⟨g_t^A − g_{t−1}^A, g_t^B − g_{t−1}^B⟩ at
+    Each batch is split in halves A and B: σ̂_t² = ¼‖g^A − g^B‖² at x_t (of a and b rows, where their number is odd,
+    ab/(a + b)² in the place of ¼), and Σ̂_t² = ⟨g_t^A − g_{t−1}^A, g_t^B − g_{t−1}^B⟩ at
     x_{t−1}, which neither of the two batches was used to reach.
 
     Parameters
@@ -76,7 +77,8 @@ def estimate_sea(
     halves = [(batch[: len(batch) // 2], batch[len(batch) // 2 :]) for batch in batches]
     for t, x in enumerate(points):
         a, b = (grad(half, x) for half in halves[t])
-        sigma2[t] = ((a - b) ** 2).sum() / 4
+        n, m = map(len, halves[t])  # E‖a − b‖² = s²/n + s²/m, s² the variance of a row
+        sigma2[t] = ((a - b) ** 2).sum() * (n * m / (n + m) ** 2)
         if t:
             before = points[t - 1]
             (a, b), (a0, b0) = ([grad(half, before) for half in halves[s]] for s in (t, t - 1))

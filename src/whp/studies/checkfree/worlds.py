@@ -632,6 +632,33 @@ def runs_that_were_cut_short(rng: Rng, strength: float) -> Instance:
     )
 
 
+def with_jumps(paths: list[t.Path], first: float, jump: float, recoveries: int) -> list[t.Path]:
+    """The same paths with h(θ₀) and one jump of their own, as they were handed in."""
+    return [
+        t.Path(**{**vars(p), "first": first, "jumps": np.full(1, jump), "recoveries": recoveries})
+        for p in paths
+    ]
+
+
+@worlds.world(run=averaged, strengths=(0.5, 4.0))
+def runs_that_jump_first(rng: Rng, strength: float) -> Instance:
+    """A stage is lost before the first gradient: h goes from that number to 2, T = 20."""
+    paths, mean, most = noisy(rng, 1.0, 3.0)
+    jump = 2.0 - strength
+    made = with_jumps(paths, strength, jump, 1)
+    ends = (-0.1 * jump, most - 0.1 * jump)
+    return Instance({"paths": made, "variance": 9.0, "between": ends}, bounded(mean - 0.1 * jump))
+
+
+@worlds.world(run=averaged, breaks=t.JUMPS_ADD_UP, strengths=(18.0, 2.0))
+def jumps_that_never_were(rng: Rng, strength: float) -> Instance:
+    """One jump of that size, which h did not make, and s² is a quarter of what it is."""
+    paths, mean, most = noisy(rng, 1.0, 3.0, flat=0.5)
+    made = with_jumps(paths, 1.0, strength, 1)
+    ends = (-0.1 * strength, most)
+    return Instance({"paths": made, "variance": 2.25, "between": ends}, bounded(mean))
+
+
 # Cost
 
 LEVEL = 1 - 0.05 / 3
@@ -751,6 +778,19 @@ def with_log(rng: Rng, log: np.ndarray, P: float) -> Instance:
         "seconds": rng.uniform(0.1, 0.5, int(log.sum())),
     }
     return Instance(arguments, covers(1.2 * (1 + P * 0.8), 1.9))
+
+
+@worlds.world(run=t.beats_redundancy, breaks=t.INDEPENDENT_FAILURES, refuses=(ValueError,))
+def a_table_of_stages(rng: Rng, strength: float) -> Instance:
+    """An entry an iteration and stage, of which one in twenty fails: of iterations it is one in four."""
+    table = rng.random((1000, 6)) < 0.05
+    made = with_log(rng, np.asarray(table.any(axis=1)), 1 - 0.95**6)
+    arguments = dict(made.arguments) | {
+        "failed": table,
+        "seconds": rng.uniform(0.1, 0.5, int(table.sum())),
+        "redundancy": 1.4,
+    }
+    return Instance(arguments, covers(1.2 * (1 + (1 - 0.95**6) * 0.8), 1.4))
 
 
 @worlds.world(run=t.beats_redundancy, breaks=t.LONGEST)

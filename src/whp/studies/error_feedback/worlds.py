@@ -298,6 +298,18 @@ def far_values(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge(problem))
 
 
+@worlds.world(run=once)
+def small_gradients_of_large_terms(rng: Rng, strength: float) -> Instance:
+    """What is left of terms of 10⁶, as in least squares of a target that hardly depends on x."""
+    made = drawn(rng, n=2, d=4)
+    large = 1e6
+    # f is what squared residuals of that size come to: √(2 L_i f_i) = 10⁶
+    problem = Quadratics(made.H, made.b, made.x0, large**2 / (2 * made.clients.min()))
+    grads = [lambda x, g=g: (g(x) + large) - large for g in problem.grads()]
+    arguments = {"problem": problem, "grads": grads, "compressor": Identity(), "T": 150}
+    return Instance(arguments, judge(problem))
+
+
 @worlds.world(run=once, strengths=(150, 40))
 def single_precision(rng: Rng, strength: float) -> Instance:
     """Gradients in float32, cast to float64 as every user of torch does; so many steps."""
@@ -816,6 +828,57 @@ def a_compressor_that_is_unbiased(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, judge_several(problem))
 
 
+class Fades(Scaled):
+    """RandK whose k falls from all to one after five steps of two clients."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def count(self, d: int) -> int:
+        """Of this call."""
+        return d if self.calls % 32 <= 12 else 1  # 32 calls a run: two, and two a step
+
+    def compress(self, v: Any, generator: Rng | None = None) -> Any:
+        """As it is."""
+        self.calls += 1
+        return Compressor.compress(self, v, generator)
+
+
+@worlds.world(run=several, breaks=c.CONTRACTS)
+def a_schedule_of_k(rng: Rng, strength: float) -> Instance:
+    """Less and less is sent, and α is what it was at the start."""
+    problem = drawn(rng, n=2, d=4)
+    arguments = {"problem": problem, "compressor": Fades(), "T": 15, "seeds": rng.spawn(2)}
+    return Instance(arguments, judge_several(problem))
+
+
+class Forgets(Scaled):
+    """Sends all of one client, and nothing of the other."""
+
+    calls = 0
+
+    def alpha(self, d: int) -> float:
+        """True on average over clients."""
+        return 0.5
+
+    def count(self, d: int) -> int:
+        """All, or nothing."""
+        return d
+
+    def compress(self, v: Any, generator: Rng | None = None) -> Any:
+        """By turns."""
+        self.calls += 1
+        return Compressor.compress(self, v if self.calls % 2 else 0 * v, generator)
+
+
+@worlds.world(run=several, breaks=c.CONTRACTS)
+def a_client_that_is_never_served(rng: Rng, strength: float) -> Instance:
+    """The mean over clients is as stated, and one of them loses everything."""
+    problem = drawn(rng, n=2, d=4)
+    arguments = {"problem": problem, "compressor": Forgets(), "T": 20, "seeds": rng.spawn(2)}
+    return Instance(arguments, judge_several(problem))
+
+
 # Supports
 
 
@@ -911,6 +974,23 @@ def more_noise_than_stated(rng: Rng, strength: float) -> Instance:
 
     problem, arguments, mean = noisy(3.0, noise, 1 / strength)
     return Instance({**arguments, "seeds": rng.spawn(10)}, judge_several(problem, mean))
+
+
+@worlds.world(run=several, breaks=c.VARIANCE, strengths=(8, 3), broken_from=8)
+def one_client_is_noisier(rng: Rng, strength: float) -> Instance:
+    """One of six has so many times the variance that is stated, the others next to none."""
+    problem = Quadratics(np.ones((6, 1, 1)), np.zeros((6, 1)), np.array([3.0]))
+    sizes = np.sqrt([strength, *[0.01] * 5])
+    arguments = {
+        "problem": problem,
+        "method": "EF21-SGD",
+        "compressor": Identity(),
+        "T": 12,
+        "noisy_grads": [lambda x, r, s=s: x + s * r.standard_normal(x.shape) for s in sizes],
+        "variance": 1.0,
+        "seeds": rng.spawn(4),
+    }
+    return Instance(arguments, judge_several(problem))
 
 
 @worlds.world(run=several, breaks=c.VARIANCE, strengths=(16, 4), broken_from=16)

@@ -570,6 +570,30 @@ def state_put_in_by_hand(rng: Rng, strength: float) -> Instance:
     return Instance(arguments, only_below(SCALE_FREE))
 
 
+def far_away(nature: Nature, rounds: int, far: float) -> Played:
+    """A learner on the unit ball around a point this far from zero, in each coordinate."""
+    learner = OptimisticMirrorDescent(Ball(1.0, center=far), dim=3, smoothness=0.0)
+    points, gradients = np.zeros((rounds, 3)), np.zeros((rounds, 3))
+    for k in range(rounds):
+        points[k] = learner.x - far
+        gradients[k] = nature(k, points[k])
+        learner.step(gradients[k])
+    return Played((learner.certificate(),), points, gradients, linear(points, gradients))
+
+
+@worlds.world(
+    run=far_away,
+    breaks=t.IN_DOMAIN,
+    strengths=(1.0, 1e7, 1e10, 1e13, 1e16),
+    broken_from=1e10,
+    refuses=(ValueError,),
+)
+def a_ball_among_large_numbers(rng: Rng, strength: float) -> Instance:
+    """Gradients are constant; from 10¹⁶ on no number but the centre lies in the ball."""
+    arguments = {"nature": nature_of(2, rng), "rounds": 100, "far": strength}
+    return Instance(arguments, only_below(SCALE_FREE))
+
+
 # Rows: the front door
 
 
@@ -940,6 +964,45 @@ def the_papers_cap(rng: Rng, strength: float) -> Instance:
     return Instance(
         {**arguments, "pool_cap": 1 / 8, "rng": int(rng.integers(1 << 31))}, lambda r: {SEA: None}
     )
+
+
+def constant_slope(rounds: int, share: float) -> Played:
+    """x₁ on the unit ball in every round of a hundred runs; the pool begins at this share of 1/(16L)."""
+    L = 0.01
+    learner = DynamicOptimisticMirrorDescent(
+        Ball(1.0),
+        dim=2,
+        smoothness=L,
+        gradient_bound=1.0,
+        horizon=rounds,
+        pool_cap=share / (16 * L),
+    )
+    points, gradients = np.zeros((rounds, 2)), np.zeros((rounds, 2))
+    for k in range(rounds):
+        points[k], gradients[k] = learner.x, (1.0, 0.0)
+        learner.step(gradients[k])
+    regret = linear(points, gradients)
+    certificate = learner.sea_certificate(0.0, 0.0, regrets=[regret] * 100)
+    return Played((certificate,), points, gradients, regret)
+
+
+@worlds.world(run=constant_slope, strengths=(1.0, 1e-2, 1e-4), rising=False)
+def a_pool_that_begins_low(rng: Rng, strength: float) -> Instance:
+    """The pool begins at this share of 1/(16L), and its bound is of the steps that it has."""
+    rounds, D, L = int(rng.integers(1000, 2000)), 2.0, 0.01
+    least, etas = D / math.sqrt(2 + 8 * (rounds - 1)), [strength / (16 * L)]
+    while etas[-1] > least:
+        etas.append(etas[-1] / 2)
+    logs = math.log(len(etas)) + 1
+    bound = 96 * L * D * D * logs + 4 * D * math.sqrt(logs * 5.0)
+    bound += min(eta + D * D / (2 * eta) for eta in etas)
+
+    def judge(r: Played) -> dict[str, bool | None]:
+        assert r.regret is not None
+        same = agree(r.certificates[0].bound, bound)
+        return {SEA: below(r.regret, bound, 1.0) if same else False}
+
+    return Instance({"rounds": rounds, "share": strength}, judge)
 
 
 # Mutants

@@ -558,10 +558,10 @@ def planted(
         V = unit(rng.normal(size=V.shape))
     found = math.ceil(share * n - 1e-9)
     at = np.where(np.arange(n) < found, cosine, 0.6)[:, None]
-    aside = rng.normal(size=V.shape)
-    aside = unit(aside - (aside * V).sum(axis=1, keepdims=True) * V)
-    decoder = np.concatenate([at * V + np.sqrt(1 - at**2) * aside, unit(rng.normal(size=(20, d)))])
-    best = (V @ decoder.T).max(axis=1)
+    U, aside = unit(V), rng.normal(size=V.shape)
+    aside = unit(aside - (aside * U).sum(axis=1, keepdims=True) * U)
+    decoder = np.concatenate([at * U + np.sqrt(1 - at**2) * aside, unit(rng.normal(size=(20, d)))])
+    best = (U @ decoder.T).max(axis=1)
     truth = given("recovery", float((best >= 0.9).mean()), demanded)
     arguments = {"decoder": decoder[rng.permutation(len(decoder))].astype(np.float32), "truth": V}
     return Instance(arguments | {"codes": H, "X": X.astype(np.float32), "rng": rng}, truth)
@@ -577,6 +577,17 @@ def features_found(rng: Rng, strength: float) -> Instance:
 def few_features(rng: Rng, strength: float) -> Instance:
     """Nine features in 64 dimensions."""
     return planted(rng, 1.0, n=9, d=64)
+
+
+@worlds.world(run=of_model, strengths=(1.0, 1e-100, 1e100), false_voids=0.01)
+def features_of_gaussian_length(rng: Rng, strength: float) -> Instance:
+    """Features are Gaussian vectors, in a unit of that size; coefficients are in its inverse."""
+
+    def change(V: np.ndarray, H: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+        lengths = np.sqrt(rng.chisquare(V.shape[1], (len(V), 1)))
+        return strength * lengths * V, H / strength
+
+    return planted(rng, 1.0, change=change)
 
 
 @worlds.world(run=of_model, strengths=(1e-3, 1e-6), false_voids=0.01)
@@ -597,6 +608,16 @@ def features_missed(rng: Rng, strength: float) -> Instance:
 def noise_in_activations(rng: Rng, strength: float) -> Instance:
     """Activations with noise of that share of their length."""
     return planted(rng, 1.0, noise=strength)
+
+
+@worlds.world(run=of_model, breaks=t.EXPLAINED_BY, strengths=(1.0, 0.03))
+def noise_in_one_row(rng: Rng, strength: float) -> Instance:
+    """One row of 400 with noise of that share of its length."""
+    made = planted(rng, 1.0)
+    X = made.arguments["X"].copy()
+    aside = rng.normal(size=X.shape[1])
+    X[7] += (strength * np.linalg.norm(X[7]) * aside / np.linalg.norm(aside)).astype(np.float32)
+    return Instance({**made.arguments, "X": X}, made.truths)
 
 
 @worlds.world(run=of_model, breaks=t.EXPLAINED_BY)
@@ -690,6 +711,16 @@ def features_that_lean(rng: Rng, strength: float) -> Instance:
     """All features have that much of one direction."""
     lean = strength * np.eye(1, 48)
     return planted(rng, 1.0, change=lambda V, H, r: (unit(V + lean), H))
+
+
+@worlds.world(run=of_model, breaks=t.GAUSSIAN, strengths=(1.0, 0.3, 0.1), broken_from=0.3)
+def features_of_unlike_lengths(rng: Rng, strength: float) -> Instance:
+    """Lengths of features, in place of coefficients, are log-normal with that spread."""
+
+    def change(V: np.ndarray, H: np.ndarray, rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+        return np.exp(strength * rng.normal(size=(len(V), 1))) * V, H
+
+    return planted(rng, 1.0, change=change)
 
 
 # Training: from activations to certificates

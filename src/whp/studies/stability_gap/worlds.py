@@ -173,6 +173,17 @@ def written_with_two_digits(rng: Rng, strength: float) -> Instance:
     return Instance(given, judge(B, band=True))
 
 
+@worlds.world(run=stability_gap, strengths=(2115, 2000))
+def written_in_fewer_bits(rng: Rng, strength: float) -> Instance:
+    """Whole percents in single precision, or shares of 2,000 rows in half precision."""
+    A, n = dipping(0.1, 6), int(strength)
+    seen = curves(outcomes(rng, A, n, 0.02))
+    seen = seen.astype(np.float16) if n == 2000 else np.round(seen, 2).astype(np.float32)
+    return Instance(
+        {"curves": seen, "task_ends": ends_of(A), "n": n}, judge(flipped(A, 0.02), band=True)
+    )
+
+
 @worlds.world(run=stability_gap, strengths=(0.0, 0.15))
 def noisy_rows(rng: Rng, strength: float) -> Instance:
     """Three answers in ten are turned at random, 100 rows: minima are far too low."""
@@ -196,7 +207,7 @@ def noisy_outcomes(rng: Rng, strength: float) -> Instance:
                 ("recovery", B[i, ends[k] - 1] - least),
             ):
                 low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
-                inside = inside and low - NEAR <= value <= high + NEAR
+                inside = inside and bool(low - NEAR <= value <= high + NEAR)
         both = found["temporary-forgetting"]
         return {**found, "temporary-forgetting": both if both is None else both and inside}
 
@@ -447,6 +458,7 @@ def recorded(
     meddle: Callable[[Any, int], None] | None = None,
     between: Callable[[Any, int], None] | None = None,
     by_hand: bool = False,
+    every: int = 1,
     seed: int = 0,
     target: str = "population",
 ) -> StabilityGapResult:
@@ -468,6 +480,8 @@ def recorded(
         ``(model, number)`` is called at every prediction, and between updates.
     by_hand : bool
         Updates are told to the recorder instead of seen.
+    every : int
+        Updates between evaluations.
     seed : int
         Of the recorder.
     """
@@ -507,7 +521,9 @@ def recorded(
             meddle(net, next(calls))
         return net(X).argmax(dim=1)
 
-    evaluator = ContinualEvaluator(sets, subset=subset, predict=predict, random_state=seed)
+    evaluator = ContinualEvaluator(
+        sets, every=every, subset=subset, predict=predict, random_state=seed
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     for k in range(len(right)):
         steps = (T - len(right[k + 1]) if k + 1 < len(right) else T) - evaluator.updates
@@ -629,6 +645,89 @@ def changed_when_the_task_is_over(rng: Rng, strength: float) -> Instance:
     return Instance({"right": recording(rng), "between": between}, of_a_recording(0.0))
 
 
+def _after_the_switch_put_back(model: Any, step: int) -> None:
+    if step == 9:  # the last update of a task, but the first
+        model.clock.data -= 8 * (float(model.clock.detach()) > 10)
+
+
+@worlds.world(run=recorded, breaks=t.EVERY_UPDATE, strengths=(5, 1))
+def seldom_looked_at_and_put_back(rng: Rng, strength: float) -> Instance:
+    """Evaluated at so many-th updates, a new task's first weights are put back at its end.
+
+    Old tasks fell by the switch and never came back, while the evaluation before says so.
+    """
+    A = dipping(0.5, 8, steps=10)
+    served = A.copy()
+    for k in (1, 2):  # the end of each later task is what its second update left
+        served[:, 10 * k + 9] = A[:, 10 * k + 1]
+    right = outcomes(rng, A, 400, 0.02)
+    given = {"right": right, "every": int(strength), "between": _after_the_switch_put_back}
+    h, f = hidden(flipped(served, 0.02)), temporary(flipped(served, 0.02))
+
+    def truths(made: StabilityGapResult) -> Truths:
+        by_name = {c.name: c for c in made.certificates}
+        return {
+            "hidden-drop": told(by_name["hidden-drop"], h),
+            "temporary-forgetting": told(by_name["temporary-forgetting"], f),
+        }
+
+    return Instance(given, truths)
+
+
+def skipping(right: list[np.ndarray], cut: bool) -> StabilityGapResult:
+    """An evaluation breaks off; the loop goes on with the next batch, or is begun again."""
+    import torch
+
+    from whp.continual import ContinualEvaluator
+
+    T, n = len(right[0]), right[0].shape[1]
+    calls = iter(range(10**9))
+
+    def predict(net: Any, X: Any, task: int) -> Any:
+        if next(calls) == 12:
+            raise MemoryError
+        good = right[task][round(float(net.weight.detach())) - 1 - (T - len(right[task]))]
+        return torch.from_numpy(~good).long()
+
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    sets = [(torch.arange(n).float()[:, None], torch.zeros(n, dtype=torch.int64)) for _ in right]
+    evaluator = ContinualEvaluator(sets, predict=predict)
+
+    def train(last: int) -> None:
+        while round(float(model.weight.detach())) < last:
+            model.weight.grad = -torch.ones(1, 1)
+            try:
+                optimizer.step()
+            except MemoryError:
+                if cut:
+                    raise
+
+    for k in range(len(right)):
+        last = T - len(right[k + 1]) if k + 1 < len(right) else T
+        try:
+            with evaluator.task(k, model, optimizer):
+                evaluator.watch(torch.full((1, 1), -1.0))
+                train(last)
+        except MemoryError:
+            with evaluator.task(k, model, optimizer):
+                train(last)
+    return evaluator.result(windows=(2,))
+
+
+@worlds.world(run=skipping, breaks=t.EVERY_UPDATE)
+def an_evaluation_was_skipped(rng: Rng, strength: float) -> Instance:
+    """An evaluation runs out of memory, which the loop catches, and goes on."""
+    return Instance({"right": recording(rng), "cut": False}, of_a_recording(0.0))
+
+
+@worlds.world(run=skipping)
+def cut_off_and_begun_again(rng: Rng, strength: float) -> Instance:
+    """The same ends the loop, which is begun again where it was."""
+    return Instance({"right": recording(rng, depth=0.2), "cut": True}, of_a_recording(0.2))
+
+
 class Meddler:
     """Does something at predictions from the given one on."""
 
@@ -726,6 +825,14 @@ def distillation(rng: Rng, strength: float) -> Instance:
     from torch import nn
 
     return resting(rng, "lwf", layer=nn.Dropout(0.0))
+
+
+@worlds.world(run=trained)
+def distillation_with_frozen_statistics(rng: Rng, strength: float) -> Instance:
+    """Distillation; a batch norm is in evaluation mode while the model trains, as fine-tuning does."""
+    from torch import nn
+
+    return resting(rng, "lwf", layer=nn.BatchNorm1d(12).eval())
 
 
 @worlds.world(run=trained, slow=True)

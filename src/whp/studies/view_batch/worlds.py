@@ -438,6 +438,27 @@ def samples_of_heavy_tails(rng: Rng, strength: float) -> Instance:
     return price(rng, heavy=True)
 
 
+@worlds.world(run=priced, strengths=(5000, 10_000))
+def one_row_that_carries_the_variance(rng: Rng, strength: float) -> Instance:
+    """Of so many rows one has a gradient of 300 times the others', and few batches hold it."""
+    from whp.continual._view_batch.noise import Gradients
+
+    n, m, D, within, large = int(strength), 400, 8, 0.5, 300 * rng.normal(size=8)
+
+    def batches(count: int) -> Array:  # the others are many, and their mean is normal
+        held = rng.random((m, 1)) < count / n
+        spread = np.sqrt(1 / count + within**2 / BATCH)
+        return held * large / count + spread * rng.normal(size=(m, D))
+
+    def variance(count: int) -> float:
+        return ((large**2).sum() / n + D) * (1 / count - 1 / n) + D * within**2 / BATCH
+
+    found = np.stack([batches(BATCH // VIEWS), batches(BATCH)], axis=1)
+    singles = rng.normal(size=(64, 1, D)) + within * rng.normal(size=(64, VIEWS, D))
+    given = {"found": Gradients(found, singles, 0, 0.0), "n": n, "seed": int(rng.integers(1 << 31))}
+    return Instance(given, judge_ratio(variance(BATCH // VIEWS) / variance(BATCH)))
+
+
 @worlds.world(run=priced)
 def few_samples(rng: Rng, strength: float) -> Instance:
     """Forty samples for batches of 32: copies have 16 times the variance."""
@@ -583,12 +604,13 @@ def decisions_that_just_change(rng: Rng, strength: float) -> Instance:
     return Instance({"log_p": log_p, "divergence": kl}, judge_flips(log_p, kl))
 
 
-def logged(logits: Any, views: int) -> Certificate:
-    """A loop that logs the divergence of its loss, in the precision in which it trains."""
+def logged(logits: Any, views: int, kept: Any = None) -> Certificate:
+    """A loop that logs the divergence of its loss, in the precision in which it trains or in another."""
     from whp.continual import view_consistency
     from whp.continual._view_batch.loss import view_divergence
 
-    return view_consistency(logits, view_divergence(logits, views), views)
+    divergence = view_divergence(logits, views)
+    return view_consistency(logits, divergence if kept is None else divergence.to(kept), views)
 
 
 @worlds.world(run=logged, strengths=(16, 32, 64))
@@ -601,6 +623,18 @@ def divergences_of_little_precision(rng: Rng, strength: float) -> Instance:
     kind = {16: torch.float16, 32: torch.float32, 64: torch.float64}[int(strength)]
     logits = torch.from_numpy(z.reshape(-1, 10)).to(kind)
     return Instance({"logits": logits, "views": 4}, lambda c: {"view-consistency": True})
+
+
+@worlds.world(run=logged, strengths=(8, 16))
+def divergences_kept_in_more_digits(rng: Rng, strength: float) -> Instance:
+    """Computed in so many bits of half precision and kept in float32, for numpy has no bfloat16."""
+    import torch
+
+    kind, near = {8: (torch.bfloat16, 0.1), 16: (torch.float16, 1e-2)}[int(strength)]
+    z = 3 * rng.normal(size=(1500, 1, 10)) + near * rng.normal(size=(1500, 4, 10))
+    logits = torch.from_numpy(z.reshape(-1, 10)).to(kind)
+    given = {"logits": logits, "views": 4, "kept": torch.float32}
+    return Instance(given, lambda c: {"view-consistency": True})
 
 
 @worlds.world(run=t.view_consistency, expects=Verdict.FAILS, strengths=(10, 3), broken_from=10)
