@@ -1,6 +1,7 @@
 """Finite decision processes whose distances and worst cases are known to many digits."""
 
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 from whp.rl import tabular_model
@@ -53,3 +54,30 @@ def lake(penalty_inside=False):
 def actions_as_sparse(P):
     """A matrix for each action."""
     return tuple(sp.csr_array(P[:, a]) for a in range(P.shape[1]))
+
+
+# Visits of a ward, by names
+
+WARD = pd.DataFrame(
+    [
+        ("ICU", "treat", "ward", 30),
+        ("ICU", "treat", "ICU", 11),
+        ("ICU", "discharge", "home", 5),
+        ("ward", "treat", "ward", 12),
+        ("ward", "discharge", "home", 41),
+        ("home", "treat", "home", 3),
+        ("home", "discharge", "home", 3),
+    ],
+    columns=["state", "action", "next_state", "n"],
+)
+BY_STATE = pd.DataFrame({"state": ["home", "ICU", "ward"], "value": [1.0, -1.0, 0.0]})
+
+
+def by_pair(**missing):
+    rows = [
+        (s, a, float(len(s) + len(a)))
+        for s in ("ICU", "ward", "home")
+        for a in ("treat", "discharge")
+    ]
+    made = pd.DataFrame(rows, columns=["state", "action", "value"])
+    return made[~((made.state == missing.get("state")) & (made.action == missing.get("action")))]

@@ -1,33 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from finite_mdps import BY_STATE, WARD, by_pair
 
 from whp.rl import starc
 from whp.rl._starc.tables import from_tables
-
-WARD = pd.DataFrame(
-    [
-        ("ICU", "treat", "ward", 30),
-        ("ICU", "treat", "ICU", 11),
-        ("ICU", "discharge", "home", 5),
-        ("ward", "treat", "ward", 12),
-        ("ward", "discharge", "home", 41),
-        ("home", "treat", "home", 3),
-        ("home", "discharge", "home", 3),
-    ],
-    columns=["state", "action", "next_state", "n"],
-)
-BY_STATE = pd.DataFrame({"state": ["home", "ICU", "ward"], "value": [1.0, -1.0, 0.0]})
-
-
-def by_pair(**missing):
-    rows = [
-        (s, a, float(len(s) + len(a)))
-        for s in ("ICU", "ward", "home")
-        for a in ("treat", "discharge")
-    ]
-    made = pd.DataFrame(rows, columns=["state", "action", "value"])
-    return made[~((made.state == missing.get("state")) & (made.action == missing.get("action")))]
 
 
 def test_ids_are_sorted_and_counts_go_where_they_belong():

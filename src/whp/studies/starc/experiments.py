@@ -57,15 +57,15 @@ def quietly(*arguments: Any, **options: Any) -> Any:
 SEEDS = {"quick": 4, "standard": 40, "full": 128}
 
 
-@study.experiment(seeds=SEEDS, S=32, A=4, pairs=8, quick={"S": 12, "pairs": 4})
+@study.experiment(seeds=SEEDS, S=32, A=4, pairs=8, steps=16, quick={"S": 12, "pairs": 4})
 def correlation(config: dict[str, Any], rng: np.random.Generator) -> Row:
-    """One table, pairs of rewards, 16 steps from one to the other: rank correlation with regret."""
+    """One table, pairs of rewards, steps from one to the other: rank correlation with regret."""
     S, A = config["S"], config["A"]
     P = random_table(rng, S, A)
     found: dict[str, list[float]] = {k: [] for k in (*KINDS, "range", "optimal", "worst")}
     for _ in range(config["pairs"]):
         R1, R2 = random_reward(rng, S, A), random_reward(rng, S, A)
-        for step in np.linspace(0, 1, 17)[1:]:
+        for step in np.linspace(0, 1, config["steps"] + 1)[1:]:
             other = (1 - step) * R1 + step * R2
             made = quietly(R1, other, P, discount=DISCOUNT)
             if made.regret is None:
