@@ -253,15 +253,6 @@ def rename(name, classes):
 
 
 EXAMPLES = {
-    "starc": Example(
-        rewards,
-        {
-            "units of reward 1": (scale("reward1", 1e-150), ("distance", "range_distance")),
-            "units of reward 2": (scale("reward2", 1e6), ("distance", "as_a_share_of_all_returns")),
-            "layout": (fortran("transitions"), ("distance", "range_distance")),
-            "strides": (strided("reward1"), ("distance",)),
-        },
-    ),
     "linf-regression": Example(
         linf,
         {
@@ -325,6 +316,15 @@ EXAMPLES = {
             "order of rows": (reorder("table"), ("reward_a_period", "no_policy_above")),
             "unit of the reward": (column("table", "reward", 1e6), ("share_of_that",)),
             "first period": (column("table", "time", 1, 100), ("reward_a_period",)),
+        },
+    ),
+    "starc": Example(
+        rewards,
+        {
+            "units of reward 1": (scale("reward1", 1e-150), ("distance", "range_distance")),
+            "units of reward 2": (scale("reward2", 1e6), ("distance", "as_a_share_of_all_returns")),
+            "layout": (fortran("transitions"), ("distance", "range_distance")),
+            "strides": (strided("reward1"), ("distance",)),
         },
     ),
     "dp-continual-release": Example(

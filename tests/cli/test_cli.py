@@ -172,7 +172,7 @@ def test_require_holds_gates_a_pipeline(prices, capsys):
     ("arguments", "told"),
     [
         (["run", "linf-regression", "none.csv"], "no such file"),
-        (["run", "starc", "x.csv"], "planned but not built"),
+        (["run", "ignite", "x.csv"], "planned but not built"),
         (["run", "linf"], "no method"),
         (["run", "linf-regression", "{prices}", "--target", "cost"], "cost"),
         (["run", "linf-regression", "{prices}", "--target", "price", "--epsilon", "-1"], "epsilon"),

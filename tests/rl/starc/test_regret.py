@@ -96,6 +96,11 @@ def test_frozen_lake():
     found = worst(model.reward, other, model.transitions, 0.95, model.start)
     assert found.relative == pytest.approx(0.8915368714, abs=1e-9)
     assert found.ranges[0] == pytest.approx(0.1804715784, abs=1e-9)
+    r = (model.transitions * model.reward).sum(-1)
+    for policy, earned in zip((found.policy_good, found.policy_bad), found.returns[0], strict=True):
+        flow = np.einsum("sa,sat->st", policy, model.transitions)
+        values = np.linalg.solve(np.eye(16) - 0.95 * flow, (policy * r).sum(1))
+        assert earned == pytest.approx(values[0], abs=1e-12)
     evenly = starc(model.reward, other, model.transitions, discount=0.95)
     assert evenly.regret.relative == pytest.approx(0.8760244087, abs=1e-9)
     assert evenly.regret.ranges[0] == pytest.approx(0.2055054371, abs=1e-9)

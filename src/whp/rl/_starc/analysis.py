@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -209,12 +209,15 @@ class Comparison:
         if not self.measure or self.one.spread.value == 0:
             return None
         one, two = self.both
-        return worst_case(
+        found = worst_case(
             self.mdp,
             (one.reward.table, two.reward.table),
             (one.table, two.table),
             (one.spread, two.spread),
         )
+        # Returns of the rewards as they were given, not as they were centred.
+        always = np.array([[s.reward.offset] for s in self.both]) / (1 - self.mdp.discount)
+        return replace(found, returns=found.returns + always)
 
     @cached_property
     def tau(self) -> float:

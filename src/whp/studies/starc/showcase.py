@@ -48,14 +48,14 @@ def showcase() -> Showcase:
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 2)
         for ax, policy, title in (
-            (panels[0], worst.policy_good, "the goal is meant"),
-            (panels[1], worst.policy_bad, "no worse with the penalty"),
+            (panels[0], worst.policy_good, "reaches the goal, with falls"),
+            (panels[1], worst.policy_bad, "as good with the penalty: stays away"),
         ):
             _lake(ax, policy)
             ax.set_title(title, fontsize=10)
-        reached = worst.returns[0] / worst.returns[0, 0]
-        for ax, share in zip(panels, reached, strict=True):
-            ax.set_xlabel(f"earns {100 * share:.0f} % of the goal")
+        for ax, earned in zip(panels, worst.returns[0], strict=True):
+            share = max(0.0, earned) / worst.ranges[0]  # the worst policy earns nothing
+            ax.set_xlabel(f"earns {100 * share:.0f} % of what the best does")
 
     return Showcase(
         data="FrozenLake-v1, a penalty of 1 for holes",
