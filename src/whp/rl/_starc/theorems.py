@@ -18,6 +18,7 @@ __all__ = [
     "FRESH",
     "HORIZON",
     "INVARIANT",
+    "KNOWN",
     "LIMITS",
     "LOWER",
     "NO_WORSE",
@@ -83,6 +84,11 @@ NO_WORSE = Condition(
     "no-worse",
     "reward 2 finds the second policy no worse than the first",
     remedy="the pair says nothing of reward 2: exchange them.",
+)
+KNOWN = Condition(
+    "rewards-known",
+    "rewards are given wherever the law behind the counts may lead",
+    remedy="give both rewards a value for every state, action and next state, visited or not.",
 )
 DRAWN = Condition(
     "one-law", "next states were drawn independently from one law for each state and action"
@@ -189,7 +195,7 @@ WORLD = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("starc#world"),
-    conditions=(HORIZON, AXES, DRAWN),
+    conditions=(HORIZON, AXES, KNOWN, DRAWN),
     needs="the true transitions.",
     remedy="more visits of each state and action: the bound narrows like their root.",
 )
@@ -225,7 +231,7 @@ def duality(low: float, high: float, off: float, tau: float, answers: Answers) -
         bound=AGREE + min(tau, UNDECIDED),
         confidence=1.0,
         trivial=1.0,
-        measured=exact(off),
+        measured=exact(off) if tau <= UNDECIDED else _shared(off, off, tau),
         answers=answers,
         inputs={"loss of the pair": low, "loss by duality": high, "rounding": tau},
     )
@@ -269,13 +275,15 @@ def at_least(
     )
 
 
-def canonical(deviation: float, answers: Answers, inputs: Inputs) -> Certificate:
-    """The canonical form has the properties of one, by trial."""
+def canonical(deviation: float, slack: float, answers: Answers, inputs: Inputs) -> Certificate:
+    """The canonical form has the properties of one, by trial; rounding only adds to a deviation."""
     return CANONICAL(
         bound=AGREE,
         confidence=1.0,
         trivial=1.0,
-        measured=exact(deviation),
+        measured=Estimate.between(
+            max(0.0, deviation - slack), deviation, value=deviation, method="exact"
+        ),
         answers=answers,
         inputs=inputs,
     )
