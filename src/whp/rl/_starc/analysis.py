@@ -17,7 +17,7 @@ from whp.rl._starc.counts import world_bound
 from whp.rl._starc.mdp import MDP, Reward, Table
 from whp.rl._starc.regret import Spread, WorstCase, no_range, spread, worst_case
 
-__all__ = ["Comparison", "Standard"]
+__all__ = ["Comparison", "Standard", "cut_off"]
 
 TRIALS = 20  # random potentials that a canonical form of the caller's is tried on
 LEFT_OUT = 0.01  # of the value lies beyond a time limit, at most
@@ -139,6 +139,15 @@ class Standard:
         return max(found)
 
 
+def cut_off(discount: float, limit: int) -> Answer:
+    """Whether a time limit leaves out more of the value than may be neglected."""
+    left = discount**limit
+    return t.HORIZON.check(
+        left <= LEFT_OUT,
+        f"beyond the limit of {limit} steps lie γ^{limit} = {left:.2g} of the value",
+    )
+
+
 def in_mean(mdp: MDP, table: np.ndarray) -> Table:
     """The mean over next states of a table that has them."""
     if table.ndim == 2:
@@ -256,12 +265,7 @@ class Comparison:
         """Whether a time limit cuts off what the discount still counts."""
         if self.time_limit is None:
             return t.HORIZON.unchecked("no time limit was given")
-        left = self.mdp.discount**self.time_limit
-        return t.HORIZON.check(
-            left <= LEFT_OUT,
-            f"beyond the limit of {self.time_limit} steps lie γ^{self.time_limit} = {left:.2g} of "
-            "the value",
-        )
+        return cut_off(self.mdp.discount, self.time_limit)
 
     @property
     def axes(self) -> Answer:
@@ -288,7 +292,9 @@ class Comparison:
     def shaping(self) -> Answer:
         """Whether both forms are their rewards plus potentials."""
         off = max(s.off_shaping() for s in self.both)
-        return t.SHAPING.check(off <= t.AGREE + self.slack, f"off any potential by {off:.2g} of the reward")
+        return t.SHAPING.check(
+            off <= t.AGREE + self.slack, f"off any potential by {off:.2g} of the reward"
+        )
 
     @property
     def redistribution(self) -> Answer:
@@ -346,9 +352,7 @@ class Comparison:
             made += self._of_norms(regret, shared, inputs)
         off = max(s.deviation() for s in self.both)
         made.append(
-            t.canonical(
-                off, self.slack, (self.axes, self.redistribution), {"kind": self.kind}
-            )
+            t.canonical(off, self.slack, (self.axes, self.redistribution), {"kind": self.kind})
         )
         if pair is not None:
             made.append(self._of_policies(pair, shared))
