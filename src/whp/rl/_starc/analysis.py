@@ -230,12 +230,7 @@ class Comparison:
 
     @cached_property
     def tau(self) -> float:
-        """Rounding of shares: 64 ulp (‖r1‖∞/W(r1) + ‖r2‖∞/W(r2))/(1 − γ)².
-
-        Infinite where rounding hides what reward 2 prefers: that is not that it prefers nothing.
-        """
-        if self.two.spread.value == 0 and self.two.table.any():
-            return np.inf
+        """Rounding of shares: 64 ulp (‖r1‖∞/W(r1) + ‖r2‖∞/W(r2))/(1 − γ)²."""
         parts = (
             float(np.abs(s.reward.table).max()) / s.spread.value
             for s in self.both
@@ -282,6 +277,15 @@ class Comparison:
         """Whether reward 1 is more than shaping."""
         found = self.one.spread.value
         return t.PREFERS.check(found > 0, f"its returns range over {found:.4g}")
+
+    @property
+    def resolved(self) -> Answer:
+        """Whether reward 2 is more than shaping up to rounding, or exactly nothing."""
+        hidden = self.two.spread.value == 0 and bool(self.two.table.any())
+        told = "it is shaping up to rounding, and that is not to prefer nothing"
+        return t.RESOLVED.check(
+            not hidden, told if hidden else f"its returns range over {self.two.spread.value:.4g}"
+        )
 
     @property
     def slack(self) -> float:
@@ -334,7 +338,7 @@ class Comparison:
         worst, tau = self.worst, self.tau
         regret = None if worst is None else (worst.low, worst.high)
         W1 = self.one.spread.value
-        shared = (*self.model, self.prefers)
+        shared = (*self.model, self.prefers, self.resolved)
         inputs: t.Inputs = {
             "distance": self.distance,
             "range distance": self.range_distance,
@@ -344,7 +348,7 @@ class Comparison:
         }
         made: list[Certificate] = []
         if worst is not None:
-            made.append(t.duality(worst.low, worst.high, worst.off, tau, (self.axes, self.prefers)))
+            made.append(t.duality(worst.low, worst.high, worst.off, tau, shared[2:]))
         d_W = self.range_distance
         made.append(t.at_most(t.RANGE_UPPER, d_W, regret, tau, shared, inputs))
         made.append(t.at_least(t.RANGE_LOWER, d_W / 2, regret, tau, shared, inputs))
@@ -355,7 +359,7 @@ class Comparison:
             t.canonical(off, self.slack, (self.axes, self.redistribution), {"kind": self.kind})
         )
         if pair is not None:
-            made.append(self._of_policies(pair, shared))
+            made.append(self._of_policies(pair, (*self.model, self.prefers)))
         if self.counts is not None:
             made.append(self._of_world(delta))
         return tuple(made)

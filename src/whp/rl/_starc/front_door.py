@@ -381,7 +381,7 @@ def _warn(found: Comparison) -> None:
                 f"reward{i} is nearly shaping: what is left of it is close to rounding",
                 stacklevel=3,
             )
-    if np.isinf(found.tau):
+    if found.two.spread.value == 0 and found.two.table.any():
         warnings.warn(
             "reward2 is shaping up to rounding, which hides what it prefers: it is taken to prefer "
             "nothing, and nothing is certified of what can be lost",

@@ -28,6 +28,7 @@ __all__ = [
     "RANGE_UPPER",
     "REACHED",
     "REDISTRIBUTION",
+    "RESOLVED",
     "SAMPLED",
     "SHAPING",
     "SUPPORT",
@@ -54,6 +55,11 @@ PREFERS = Condition(
     "prefers",
     "reward 1 prefers some policy to another",
     remedy="reward 1 is a constant or shaping up to rounding: there is nothing to lose.",
+)
+RESOLVED = Condition(
+    "resolved",
+    "rounding does not hide what reward 2 prefers",
+    remedy="give reward 2 without its potential, or exactly constant if it prefers nothing.",
 )
 REACHED = Condition(
     "reached",
@@ -119,7 +125,7 @@ DUALITY = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#duality"),
-    conditions=(AXES, PREFERS),
+    conditions=(AXES, PREFERS, RESOLVED),
     remedy="the numbers are at the edge of arithmetic, or the code is wrong: do not use them.",
 )
 UPPER = Theorem(
@@ -129,7 +135,7 @@ UPPER = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#upper", extends=f"{PAPER}, soundness"),
-    conditions=(*MODEL, PREFERS, SHAPING, REDISTRIBUTION),
+    conditions=(*MODEL, PREFERS, RESOLVED, SHAPING, REDISTRIBUTION),
     needs="measure=True.",
     remedy=COARSE,
 )
@@ -140,7 +146,7 @@ LOWER = Theorem(
     relation=AT_LEAST,
     scope=THIS_RUN,
     source=Derived("starc#lower", extends=f"{PAPER}, completeness"),
-    conditions=(*MODEL, PREFERS, SHAPING, REDISTRIBUTION, INVARIANT, REACHED, SUPPORT),
+    conditions=(*MODEL, PREFERS, RESOLVED, SHAPING, REDISTRIBUTION, INVARIANT, REACHED, SUPPORT),
     needs="measure=True.",
     remedy="use range-lower, whose constants are the best there are.",
 )
@@ -151,7 +157,7 @@ RANGE_UPPER = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#range"),
-    conditions=(*MODEL, PREFERS),
+    conditions=(*MODEL, PREFERS, RESOLVED),
     needs="measure=True.",
     remedy="the rewards are so far apart that optimising one can lose all of the other.",
 )
@@ -162,7 +168,7 @@ RANGE_LOWER = Theorem(
     relation=AT_LEAST,
     scope=THIS_RUN,
     source=Derived("starc#range"),
-    conditions=(*MODEL, PREFERS),
+    conditions=(*MODEL, PREFERS, RESOLVED),
     needs="measure=True.",
     remedy="the rewards prefer the same policies.",
 )
