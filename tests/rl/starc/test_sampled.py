@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_what_is_no_reward_is_named(reward, message):
         starc_sampled(upright, reward, PENDULUM, discount=0.9, **SMALL)
 
 
-FEW = {"n_fit": 1000, "n_eval": 1000, "rng": 0, "discount": 0.95}
+FEW: dict[str, Any] = {"n_fit": 1000, "n_eval": 1000, "rng": 0, "discount": 0.95}
 
 
 def swing_in_place(states, actions, rng):
@@ -218,7 +219,7 @@ def upright_in_place(s, a, t):
 
 def test_functions_may_work_in_place():
     pair = [lambda s: np.zeros(len(s)), lambda s: np.sign(s[:, 1])]
-    options = {"policies": pair, "concentrability": 5.0, "n_rollouts": 100, **FEW}
+    options: dict[str, Any] = {"policies": pair, "concentrability": 5.0, "n_rollouts": 100, **FEW}
     plain = starc_sampled(upright, sparse, PENDULUM, **options)
     world = Dynamics(swing_in_place, anywhere, LOW, HIGH, (0,))
     other = starc_sampled(upright_in_place, sparse, world, **options)
@@ -249,7 +250,13 @@ def test_a_potential_is_a_number_a_state(made):
 
 def horizon_of(world, discount):
     pair = [lambda s: np.ones(len(s)), lambda s: -np.ones(len(s))]
-    options = {"policies": pair, "n_fit": 100, "n_eval": 100, "n_rollouts": 100, "rng": 0}
+    options: dict[str, Any] = {
+        "policies": pair,
+        "n_fit": 100,
+        "n_eval": 100,
+        "n_rollouts": 100,
+        "rng": 0,
+    }
     found = starc_sampled(upright, sparse, world, discount=discount, **options)
     answer = next(c for c in found.certificates[0].conditions if c.name == "horizon")
     return answer.status, answer.evidence

@@ -101,4 +101,6 @@ def test_numbers_as_text_are_in_their_order(names):
     plain, given = numbered(names)
     assert given.states == tuple(map(str, range(12)))
     assert given.distance == pytest.approx(plain.distance)
+    assert given.regret is not None
+    assert plain.regret is not None
     assert given.regret.relative == pytest.approx(plain.regret.relative)

@@ -102,6 +102,7 @@ class Standard:
         """‖r‖₂."""
         return size(self.reward.table, 2)  # scaled: no unit makes it 0 or infinite
 
+    @cached_property
     def off_shaping(self) -> float:
         """‖(c − r) − its projection on potentials‖₂/‖r‖₂."""
         off = in_mean(self.mdp, self.form) - self.reward.table
@@ -129,7 +130,7 @@ class Standard:
 
     def deviation(self) -> float:
         """The largest of what a canonical form must not do."""
-        found = [self.off_shaping(), self.off_class(1)]
+        found = [self.off_shaping, self.off_class(1)]
         if self.form.ndim == 2:
             again = self.form_of(Reward(self.form, 0.0, self.form))
             found.append(_share(size(again - self.form, 2), self.magnitude))
@@ -295,7 +296,7 @@ class Comparison:
     @cached_property
     def shaping(self) -> Answer:
         """Whether both forms are their rewards plus potentials."""
-        off = max(s.off_shaping() for s in self.both)
+        off = max(s.off_shaping for s in self.both)
         return t.SHAPING.check(
             off <= t.AGREE + self.slack, f"off any potential by {off:.2g} of the reward"
         )

@@ -586,7 +586,7 @@ def with_gaps(rng: Rng, gap: Callable[[np.ndarray], np.ndarray]) -> Instance:
     R1, R2 = (np.repeat(r[:, :, None], 4, axis=2) for r in (r1, r1 + 0.5 * r2))
     missing = gap(counts)
     R2[missing] -= 100.0
-    made = counts_of(P, *((P * R).sum(-1) for R in (R1, R2)), counts)
+    made = counts_of(P, (P * R1).sum(-1), (P * R2).sum(-1), counts)
     given = (np.where(missing, np.nan, R) for R in (R1, R2))
     rewards = dict(zip(("reward1", "reward2"), given, strict=True))
     return Instance(made.arguments | rewards, made.truths)
