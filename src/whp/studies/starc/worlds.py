@@ -589,7 +589,7 @@ def with_gaps(rng: Rng, gap: Callable[[np.ndarray], np.ndarray]) -> Instance:
     made = counts_of(P, (P * R1).sum(-1), (P * R2).sum(-1), counts)
     given = (np.where(missing, np.nan, R) for R in (R1, R2))
     rewards = dict(zip(("reward1", "reward2"), given, strict=True))
-    return Instance(made.arguments | rewards, made.truths)
+    return Instance({**made.arguments, **rewards}, made.truths)
 
 
 @worlds.world(run=starc, breaks=t.KNOWN)
