@@ -105,6 +105,10 @@ def test_a_reward_that_prefers_nothing():
     assert found.distance == 1
     found = starc(**three(reward2=shaping))
     assert (found.distance, found.regret.relative) == pytest.approx((1, 1))
+    assert {v for n, v in verdicts(found).items() if n != "canonical"} == {"void"}
+    nothing = starc(**three(reward2=np.full((3, 2), 7.0)))
+    assert verdicts(nothing)["duality"] == "holds"
+    assert nothing.regret.relative == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kappa", [1e-10, 1e-12, 1e-14])
@@ -270,3 +274,37 @@ def test_sizes_neither_overflow_nor_vanish():
     x = np.array([[3.0, 4.0]])
     for scale in (1e-200, 1.0, 1e200):
         assert canonical.size(scale * x, 2) == pytest.approx(5 * scale)
+
+
+def test_a_form_of_the_caller_may_work_in_place():
+    def form(r, P, discount):
+        v = np.linalg.solve(np.eye(3) - discount * P.mean(1), r.mean(1))
+        r += discount * P @ v - v[:, None]
+        P[:] = 1 / 3
+        return r
+
+    found, plain = starc(**three(canonical=form)), starc(**three())
+    assert found.distance == pytest.approx(plain.distance)
+    assert found.regret.relative == pytest.approx(plain.regret.relative)
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_a_wrong_form_is_seen_in_any_unit(unit):
+    wrong = unit * np.arange(6.0).reshape(3, 2)
+    options = {"reward1": unit * THREE_1, "reward2": unit * THREE_2}
+    found = verdicts(starc(**three(canonical=lambda r, P, g: wrong, **options)))
+    assert (found["canonical"], found["upper"]) == ("fails", "void")
+
+
+@pytest.mark.parametrize("discount", [1 - 1e-7, 1 - 1e-9])
+def test_a_discount_near_1_is_no_wrong_form(discount):
+    found = verdicts(starc(**three(discount=discount)))
+    assert found["canonical"] in ("holds", "inconclusive")
+    assert found["upper"] != "void"
+
+
+def test_the_range_distance_has_no_form():
+    with pytest.raises(ValueError, match="needs no canonical form"):
+        starc(**three(canonical="epic", norm="range"))
+    with pytest.raises(ValueError, match="needs no canonical form"):
+        reward_distance_matrix([THREE_1, THREE_2], THREE, discount=0.8, canonical="epic")

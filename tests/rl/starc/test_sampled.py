@@ -1,3 +1,6 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -199,3 +202,81 @@ def test_the_same_rows_twice_are_void():
 def test_what_is_no_reward_is_named(reward, message):
     with pytest.raises(ValueError, match=message):
         starc_sampled(upright, reward, PENDULUM, discount=0.9, **SMALL)
+
+
+FEW: dict[str, Any] = {"n_fit": 1000, "n_eval": 1000, "rng": 0, "discount": 0.95}
+
+
+def swing_in_place(states, actions, rng):
+    states[:] = swing(states, actions, rng)
+    return states
+
+
+def upright_in_place(s, a, t):
+    s[:, 0] = (s[:, 0] + np.pi) % (2 * np.pi) - np.pi
+    return upright(s, a, t)
+
+
+def test_functions_may_work_in_place():
+    pair = [lambda s: np.zeros(len(s)), lambda s: np.sign(s[:, 1])]
+    options: dict[str, Any] = {"policies": pair, "concentrability": 5.0, "n_rollouts": 100, **FEW}
+    plain = starc_sampled(upright, sparse, PENDULUM, **options)
+    world = Dynamics(swing_in_place, anywhere, LOW, HIGH, (0,))
+    other = starc_sampled(upright_in_place, sparse, world, **options)
+    assert plain.distance == other.distance
+    assert plain.certificates[0].measured == other.certificates[0].measured
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e100, 1e160])
+def test_units_of_samples_are_nothing(unit):
+    plain = starc_sampled(upright, sparse, PENDULUM, **FEW)
+    scaled = (lambda *x: unit * upright(*x), lambda *x: unit * sparse(*x))
+    assert starc_sampled(*scaled, PENDULUM, **FEW).distance == pytest.approx(plain.distance)
+
+
+def test_a_reward_of_nothing():
+    def nothing(s, a, t):
+        return np.zeros(len(s))
+
+    assert starc_sampled(nothing, nothing, PENDULUM, **FEW).distance == 0
+    assert starc_sampled(nothing, upright, PENDULUM, **FEW).distance == 1
+
+
+@pytest.mark.parametrize("made", [lambda s: s[:, :1], lambda s: 3.0, lambda s: s[:, 0] * np.nan])
+def test_a_potential_is_a_number_a_state(made):
+    with pytest.raises(ValueError, match="one finite number a state"):
+        starc_sampled(upright, sparse, PENDULUM, value=lambda r: made, n_next=1, **FEW)
+
+
+def horizon_of(world, discount):
+    pair = [lambda s: np.ones(len(s)), lambda s: -np.ones(len(s))]
+    options: dict[str, Any] = {
+        "policies": pair,
+        "n_fit": 100,
+        "n_eval": 100,
+        "n_rollouts": 100,
+        "rng": 0,
+    }
+    found = starc_sampled(upright, sparse, world, discount=discount, **options)
+    answer = next(c for c in found.certificates[0].conditions if c.name == "horizon")
+    return answer.status, answer.evidence
+
+
+@pytest.mark.parametrize(("discount", "status"), [(0.9, "met"), (0.99, "violated")])
+def test_a_time_limit_is_looked_at(discount, status):
+    assert dynamics_of("Pendulum-v1", None).time_limit == 200
+    found, evidence = horizon_of(replace(PENDULUM, time_limit=200), discount)
+    assert found == status
+    assert "beyond the limit of 200 steps" in evidence
+    assert horizon_of(PENDULUM, discount)[0] == "unchecked"
+
+
+def test_an_episode_that_ends_is_seen():
+    status, evidence = horizon_of("MountainCarContinuous-v0", 0.5)
+    assert status == "violated"
+    assert "an episode of the environment ends" in evidence
+
+
+def test_single_precision_does_not_leave_the_box():
+    world = dynamics_of("MountainCarContinuous-v0", None)
+    assert world.inside(np.array([[-1.2, 0.07]], dtype=np.float32)).all()

@@ -28,7 +28,11 @@ def test_a_log_is_counted():
 def test_a_value_may_be_missing_where_nothing_happened():
     few = WARD[~((WARD.state == "home") & (WARD.action == "treat"))]
     missing = by_pair(state="home", action="treat")
-    assert from_tables({"counts": few, "reward1": missing}).arrays["reward1"][1, 1] == 0
+    assert np.isnan(from_tables({"counts": few, "reward1": missing}).arrays["reward1"][1, 1])
+    with pytest.warns(UserWarning, match="reward1 is not given at 1 places"):
+        found = starc(missing, BY_STATE, counts=few, discount=0.9)
+    assert found.certificates[-1].verdict == "void"
+    assert np.isfinite(found.distance)
     with pytest.raises(
         ValueError,
         match=r"reward2 has no value at state 'ward', action 'discharge' \(visited 41 times\)",
@@ -77,3 +81,26 @@ def test_probabilities():
 def test_what_is_no_table_is_named(tables, message):
     with pytest.raises(ValueError, match=message):
         from_tables(tables)
+
+
+def numbered(names, S=12):
+    rng = np.random.default_rng(0)
+    P, first, second = rng.dirichlet(np.ones(S), (S, 2)), *rng.normal(size=(2, S, 2))
+    at = np.indices(P.shape).reshape(3, -1)
+    law = pd.DataFrame(dict(zip(("state", "action", "next_state"), at, strict=True)))
+    law = law.assign(p=P.ravel(), **{k: names(law[k]) for k in ("state", "next_state")})
+    start = np.eye(S)[2]
+    plain = starc(first, second, P, discount=0.9, start=start)
+    with pytest.warns(UserWarning, match="start: an array beside ids that are text"):
+        given = starc(first, second, law, discount=0.9, start=start)
+    return plain, given
+
+
+@pytest.mark.parametrize("names", [lambda x: x.astype(str), lambda x: x.astype("category")])
+def test_numbers_as_text_are_in_their_order(names):
+    plain, given = numbered(names)
+    assert given.states == tuple(map(str, range(12)))
+    assert given.distance == pytest.approx(plain.distance)
+    assert given.regret is not None
+    assert plain.regret is not None
+    assert given.regret.relative == pytest.approx(plain.regret.relative)

@@ -17,7 +17,7 @@ from whp.rl._starc.counts import world_bound
 from whp.rl._starc.mdp import MDP, Reward, Table
 from whp.rl._starc.regret import Spread, WorstCase, no_range, spread, worst_case
 
-__all__ = ["Comparison", "Standard"]
+__all__ = ["Comparison", "Standard", "cut_off"]
 
 TRIALS = 20  # random potentials that a canonical form of the caller's is tried on
 LEFT_OUT = 0.01  # of the value lies beyond a time limit, at most
@@ -100,8 +100,9 @@ class Standard:
     @property
     def magnitude(self) -> float:
         """‖r‖₂."""
-        return float(np.linalg.norm(self.reward.table))
+        return size(self.reward.table, 2)  # scaled: no unit makes it 0 or infinite
 
+    @cached_property
     def off_shaping(self) -> float:
         """‖(c − r) − its projection on potentials‖₂/‖r‖₂."""
         off = in_mean(self.mdp, self.form) - self.reward.table
@@ -124,19 +125,28 @@ class Standard:
                     self.reward.whole((S, A)) + self.mdp.discount * phi - phi[:, None, None] + moved
                 )
             other = self.form_of(Reward(table, 0.0, given))
-            worst = max(worst, _share(float(np.linalg.norm(other - self.form)), norm))
+            worst = max(worst, _share(size(other - self.form, 2), norm))
         return worst
 
     def deviation(self) -> float:
         """The largest of what a canonical form must not do."""
-        found = [self.off_shaping(), self.off_class(1)]
+        found = [self.off_shaping, self.off_class(1)]
         if self.form.ndim == 2:
             again = self.form_of(Reward(self.form, 0.0, self.form))
-            found.append(_share(float(np.linalg.norm(again - self.form)), self.magnitude))
+            found.append(_share(size(again - self.form, 2), self.magnitude))
         if self.kind == "val":
             means = (self.policy * self.form).sum(1)
-            found.append(_share(float(np.linalg.norm(means)), self.magnitude))
+            found.append(_share(size(means, 2), self.magnitude))
         return max(found)
+
+
+def cut_off(discount: float, limit: int) -> Answer:
+    """Whether a time limit leaves out more of the value than may be neglected."""
+    left = discount**limit
+    return t.HORIZON.check(
+        left <= LEFT_OUT,
+        f"beyond the limit of {limit} steps lie γ^{limit} = {left:.2g} of the value",
+    )
 
 
 def in_mean(mdp: MDP, table: np.ndarray) -> Table:
@@ -251,12 +261,7 @@ class Comparison:
         """Whether a time limit cuts off what the discount still counts."""
         if self.time_limit is None:
             return t.HORIZON.unchecked("no time limit was given")
-        left = self.mdp.discount**self.time_limit
-        return t.HORIZON.check(
-            left <= LEFT_OUT,
-            f"beyond the limit of {self.time_limit} steps lie γ^{self.time_limit} = {left:.2g} of "
-            "the value",
-        )
+        return cut_off(self.mdp.discount, self.time_limit)
 
     @property
     def axes(self) -> Answer:
@@ -274,11 +279,27 @@ class Comparison:
         found = self.one.spread.value
         return t.PREFERS.check(found > 0, f"its returns range over {found:.4g}")
 
+    @property
+    def resolved(self) -> Answer:
+        """Whether reward 2 is more than shaping up to rounding, or exactly nothing."""
+        hidden = self.two.spread.value == 0 and bool(self.two.table.any())
+        told = "it is shaping up to rounding, and that is not to prefer nothing"
+        return t.RESOLVED.check(
+            not hidden, told if hidden else f"its returns range over {self.two.spread.value:.4g}"
+        )
+
+    @property
+    def slack(self) -> float:
+        """Rounding of canonical forms, as a share of the reward: values lose 1/(1 − γ) of it."""
+        return 8 * EPS / (1 - self.mdp.discount)
+
     @cached_property
     def shaping(self) -> Answer:
         """Whether both forms are their rewards plus potentials."""
-        off = max(s.off_shaping() for s in self.both)
-        return t.SHAPING.check(off <= t.AGREE, f"off any potential by {off:.2g} of the reward")
+        off = max(s.off_shaping for s in self.both)
+        return t.SHAPING.check(
+            off <= t.AGREE + self.slack, f"off any potential by {off:.2g} of the reward"
+        )
 
     @property
     def redistribution(self) -> Answer:
@@ -304,8 +325,8 @@ class Comparison:
         off = max(s.off_class(TRIALS) for s in self.both)
         total = one.reward.table + two.reward.table
         added = one.form_of(Reward(total, 0.0, total)) - one.form - two.form
-        off = max(off, _share(float(np.linalg.norm(added)), one.magnitude + two.magnitude))
-        if off > t.AGREE:
+        off = max(off, _share(size(added, 2), one.magnitude + two.magnitude))
+        if off > t.AGREE + self.slack:
             return t.INVARIANT.check(False, f"off by {off:.2g} of the reward on random potentials")
         return t.INVARIANT.unchecked(f"{TRIALS} random potentials and a sum show nothing")
 
@@ -318,7 +339,7 @@ class Comparison:
         worst, tau = self.worst, self.tau
         regret = None if worst is None else (worst.low, worst.high)
         W1 = self.one.spread.value
-        shared = (*self.model, self.prefers)
+        shared = (*self.model, self.prefers, self.resolved)
         inputs: t.Inputs = {
             "distance": self.distance,
             "range distance": self.range_distance,
@@ -328,16 +349,18 @@ class Comparison:
         }
         made: list[Certificate] = []
         if worst is not None:
-            made.append(t.duality(worst.low, worst.high, worst.off, tau, (self.axes, self.prefers)))
+            made.append(t.duality(worst.low, worst.high, worst.off, tau, shared[2:]))
         d_W = self.range_distance
         made.append(t.at_most(t.RANGE_UPPER, d_W, regret, tau, shared, inputs))
         made.append(t.at_least(t.RANGE_LOWER, d_W / 2, regret, tau, shared, inputs))
         if not np.isnan(self.one.norm):
             made += self._of_norms(regret, shared, inputs)
         off = max(s.deviation() for s in self.both)
-        made.append(t.canonical(off, (self.axes, self.redistribution), {"kind": self.kind}))
+        made.append(
+            t.canonical(off, self.slack, (self.axes, self.redistribution), {"kind": self.kind})
+        )
         if pair is not None:
-            made.append(self._of_policies(pair, shared))
+            made.append(self._of_policies(pair, (*self.model, self.prefers)))
         if self.counts is not None:
             made.append(self._of_world(delta))
         return tuple(made)
@@ -411,6 +434,9 @@ class Comparison:
             t.NO_WORSE.check(ahead >= -rounding[1], f"it earns {ahead:.4g} more of reward 2"),
         )
         bound = self.difference_range * self.one.size
+        # What the second may lack of reward 2 within rounding costs n(c1)/n(c2) times as much.
+        if self.two.size > 0:
+            bound += 2 * rounding[1] * self.one.size / self.two.size
         return t.policies(
             bound,
             float(earned[0, 0] - earned[0, 1]),
@@ -428,13 +454,16 @@ class Comparison:
         """What counts say of the law behind them."""
         assert self.counts is not None
         worst, (W1, W2) = self.worst, (s.spread.value for s in self.both)
-        lam = worst.lam * W1 / W2 if worst is not None and W2 > 0 else 0.0
+        # Any λ ≥ 0 will do; where the worst case is not looked for, that of the range distance.
+        lam = (1.0 if worst is None else worst.lam) * W1 / W2 if W2 > 0 else 0.0
         first, second = (s.reward.whole(self.mdp.shape) - s.reward.offset for s in self.both)
         found = world_bound(self.mdp, self.counts, (first, second), lam, delta)
         n = self.counts.sum(-1)
+        unknown = sum(s.reward.unknown for s in self.both)
         answers = (
             self.horizon,
             self.axes,
+            t.KNOWN.check(unknown == 0, f"{unknown} numbers are not given and taken as 0"),
             t.DRAWN.unchecked("counts do not show how they came about"),
         )
         return t.world(

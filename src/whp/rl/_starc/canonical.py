@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve, qr
 from scipy.sparse.linalg import splu
 
 from whp.rl._starc.mdp import MDP, Reward, Table
@@ -46,7 +46,7 @@ class Shaping:
         return M
 
     def fit(self, table: Table, weights: Table | None = None) -> Float[np.ndarray, " S"]:
-        """φ that makes ‖√w (table − M φ)‖₂ least, by normal equations and refinement.
+        """φ that makes ‖√w (table − M φ)‖₂ least, by seminormal equations and refinement.
 
         They square the condition number of M, about 2/(1 − γ), which refinement takes back.
         """
@@ -55,10 +55,11 @@ class Shaping:
         if self.mdp.sparse:
             solve = splu((M.T @ sp.diags_array(w) @ M).tocsc()).solve
         else:
-            factor = cho_factor(M.T @ (w[:, None] * M))
+            # The factor of √w M by QR: that of MᵀwM does not exist for discounts near 1.
+            upper = qr(np.sqrt(w)[:, None] * M, mode="r", check_finite=False)[0][: M.shape[1]]
 
             def solve(right: np.ndarray) -> np.ndarray:
-                return cho_solve(factor, right)
+                return cho_solve((upper, False), right)
 
         phi = np.zeros(M.shape[1])
         for _ in range(3):
@@ -71,7 +72,7 @@ class Shaping:
 
     def distance(self, table: Table) -> float:
         """‖table − M φ‖₂ at the best φ: how far it is from any shaping."""
-        return float(np.linalg.norm(table - self.of(self.fit(table))))
+        return size(table - self.of(self.fit(table)), 2)
 
 
 def canonical_form(
@@ -86,7 +87,8 @@ def canonical_form(
     """The form of that kind, (S, A), or (S, A, S) of those that depend on the next state."""
     r, gamma = reward.table, mdp.discount
     if callable(kind):
-        made = np.asarray(kind(r.copy(), _dense(mdp), gamma), dtype=np.float64)
+        # Copies: what works in place must not change the table that everything else is about.
+        made = np.array(kind(r.copy(), _dense(mdp).copy(), gamma), dtype=np.float64)
         if made.shape != mdp.shape or not np.isfinite(made).all():
             raise ValueError(f"canonical must return finite numbers (S, A), got {made.shape}")
         return made

@@ -10,12 +10,13 @@ import numpy as np
 
 from whp.rl._starc.environments import environment
 
-__all__ = ["Dynamics", "Points", "dynamics_of"]
+__all__ = ["Classic", "Dynamics", "Points", "dynamics_of"]
 
 Points = np.ndarray  # (n, d): states have d entries, actions another number
 Step = Callable[[Points, Points, np.random.Generator], Points]
 Draw = Callable[[int, np.random.Generator], tuple[Points, Points]]
 PI = np.pi
+ROUNDED = 1e-6  # of the box: environments keep states in single precision
 # Classic control: box of the state that is stored, and which of its entries are angles.
 BOXES: dict[str, tuple[list[float], list[float], tuple[int, ...]]] = {
     "PendulumEnv": ([-PI, -8.0], [PI, 8.0], (0,)),
@@ -39,6 +40,8 @@ class Dynamics:
         Box outside of which the coverage has no states.
     angles : tuple of int
         Entries of the state that are angles.
+    time_limit : int, optional
+        Steps after which an episode is cut off.
     """
 
     step: Step
@@ -46,12 +49,18 @@ class Dynamics:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     angles: tuple[int, ...] = ()
+    time_limit: int | None = None
+
+    def after(self, states: Points, actions: Points, rng: np.random.Generator) -> Points:
+        """Next states; a step that works in place gets copies to work on."""
+        return np.array(self.step(states.copy(), actions.copy(), rng), dtype=float)
 
     def inside(self, states: Points) -> np.ndarray:
         """Which states the coverage can draw; angles are so at any turn."""
         if self.low is None or self.high is None:
             return np.ones(len(states), dtype=bool)
-        ok = (states >= self.low - 1e-9) & (states <= self.high + 1e-9)
+        near = ROUNDED * (self.high - self.low)
+        ok = (states >= self.low - near) & (states <= self.high + near)
         ok[:, list(self.angles)] = True
         return np.asarray(ok.all(1))
 
@@ -67,21 +76,22 @@ def dynamics_of(env: Any, coverage: Draw | None) -> Dynamics:
     if isinstance(env, Dynamics):
         return env if coverage is None else replace(env, draw=coverage, low=None, high=None)
     made = environment(env)
-    bare = made.unwrapped
+    bare, limit = made.unwrapped, getattr(made.spec, "max_episode_steps", None)
     if hasattr(bare, "set_state") and hasattr(bare, "data"):
         if coverage is None:
             raise ValueError(
                 "coverage must be given: the states of this environment have no bounds; pass a function "
                 "of a number and a generator that draws states (qpos, qvel) and actions"
             )
-        return Dynamics(_mujoco(bare), coverage)
+        return Dynamics(_mujoco(bare), coverage, time_limit=limit)
     made.reset()
     if getattr(bare, "state", None) is None:
         raise ValueError(f"env must be one that can be put into a state, got {made}")
     known = BOXES.get(type(bare).__name__)
-    step = _classic(bare)
+    step = Classic(bare)
     if coverage is not None:
-        return Dynamics(step, coverage, angles=known[2] if known else ())
+        angles = known[2] if known else ()
+        return Dynamics(step, coverage, angles=angles, time_limit=limit)
     if known is None:
         raise ValueError(
             f"coverage must be given: the states of {type(bare).__name__} have no bounds"
@@ -95,22 +105,25 @@ def dynamics_of(env: Any, coverage: Draw | None) -> Dynamics:
             return states, rng.integers(space.n, size=(n, 1)).astype(float)
         return states, rng.uniform(space.low, space.high, (n, *space.shape))
 
-    return Dynamics(step, draw, low, high, known[2])
+    return Dynamics(step, draw, low, high, known[2], limit)
 
 
-def _classic(bare: Any) -> Step:
-    discrete = hasattr(bare.action_space, "n")
+class Classic:
+    """Steps of classic control, which remember whether one of them ended an episode."""
 
-    def step(states: Points, actions: Points, rng: np.random.Generator) -> Points:
+    def __init__(self, bare: Any) -> None:
+        self.bare, self.discrete, self.ended = bare, hasattr(bare.action_space, "n"), False
+
+    def __call__(self, states: Points, actions: Points, rng: np.random.Generator) -> Points:
+        """Next states, past the end of an episode as before it."""
         made = np.empty_like(states)
         for i, (state, action) in enumerate(zip(states, actions, strict=True)):
-            bare.reset()
-            bare.state = np.array(state)
-            bare.step(int(action[0]) if discrete else action)
-            made[i] = bare.state
+            self.bare.reset()
+            self.bare.state = np.array(state)
+            ended = self.bare.step(int(action[0]) if self.discrete else action)[2]
+            self.ended |= bool(ended)
+            made[i] = self.bare.state
         return made
-
-    return step
 
 
 def _mujoco(bare: Any) -> Step:

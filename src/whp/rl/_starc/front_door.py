@@ -21,6 +21,7 @@ from whp.rl._starc.environments import tabular_model
 from whp.rl._starc.mdp import MDP, Table, as_policy, as_reward, as_start, as_transitions
 from whp.rl._starc.regret import DISCOUNT, WorstCase
 from whp.rl._starc.tables import from_tables, is_table
+from whp.text import visible
 from whp.validate import as_floats, as_sequence
 
 if TYPE_CHECKING:
@@ -243,16 +244,20 @@ def starc(
         {"reward1": reward1, "reward2": reward2, "transitions": transitions, "counts": counts},
         discount,
         start,
+        {"policy": policy, "policies": policies, "weights": weights},
     )
+    # The table of estimated transitions is a guess where nothing was visited, as the reward may be.
+    guessed = visits if named["transitions"] is None else None
     rewards = (
-        as_reward(named["reward1"], mdp, "reward1"),
-        as_reward(named["reward2"], mdp, "reward2"),
+        as_reward(named["reward1"], mdp, "reward1", guessed),
+        as_reward(named["reward2"], mdp, "reward2", guessed),
     )
     reference = mdp.uniform if policy is None else as_policy(policy, mdp.shape, "policy")
     if policy is not None and canonical not in ("val", "val-potential"):
         raise ValueError(f"policy must be None for canonical {canonical!r}, which takes none")
     if norm == "range" and (distance_norm is not None or weights is not None):
         raise ValueError("distance_norm and weights must be None for norm 'range'")
+    _needs_no_form(canonical, norm)
     w = _weights(weights, mdp)
     if w is not None and distance_norm not in (None, norm):
         raise ValueError("distance_norm must be that of norm where there are weights")
@@ -281,7 +286,7 @@ def starc(
 
 
 def _model(
-    given: dict[str, Any], discount: float, start: Any
+    given: dict[str, Any], discount: float, start: Any, others: dict[str, Any] | None = None
 ) -> tuple[MDP, dict[str, Any], np.ndarray | None]:
     """The MDP, arguments with tables made arrays, and counts."""
     for name in ("reward1", "reward2"):
@@ -292,6 +297,16 @@ def _model(
     tables = {n: v for n, v in given.items() if v is not None and is_table(v)}
     if tables:
         made = from_tables(tables)
+        arrays = {**given, "start": start, **(others or {})}
+        beside = [
+            n for n, v in arrays.items() if not (v is None or n in tables or isinstance(v, str))
+        ]
+        if made.text and beside:
+            warnings.warn(
+                f"{', '.join(beside)}: an array beside ids that are text is read in their order, "
+                f"states {_listed(made.states)} and actions {_listed(made.actions)}",
+                stacklevel=3,
+            )
         given, states, actions = given | made.arrays, made.states, made.actions
     visits = None if given["counts"] is None else as_counts(given["counts"])
     transitions = given["transitions"]
@@ -313,6 +328,20 @@ def _model(
         )
     mdp = MDP(P, A, discount, as_start(start, P.shape[1]), correction, states, actions)
     return mdp, given, visits
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(visible(repr(n)) for n in names[:4])
+    return shown + (", …" if len(names) > 4 else "")
+
+
+def _needs_no_form(canonical: Any, norm: str) -> None:
+    """The range of returns is the same for all forms: another one would be ignored."""
+    if norm == "range" and canonical != "val":
+        raise ValueError(
+            f"norm must be '1', '2' or 'inf' for canonical {canonical!r}: the range distance needs "
+            "no canonical form"
+        )
 
 
 def _weights(weights: Any, mdp: MDP) -> Table | None:
@@ -340,12 +369,24 @@ def _pair(policies: Any, mdp: MDP) -> tuple[Table, Table]:
 def _warn(found: Comparison) -> None:
     """What a user has to know before trusting a distance."""
     for i, s in enumerate(found.both, 1):
+        if found.counts is not None and s.reward.unknown:
+            warnings.warn(
+                f"reward{i} is not given at {s.reward.unknown} places that were never visited: "
+                "taken as 0 there, and nothing is certified of the world",
+                stacklevel=3,
+            )
         scaled = 1 - (1 - found.mdp.discount) / NEAR_ZERO
         if s.spread.value > 0 and trivial(s.table, s.reward, scaled):
             warnings.warn(
                 f"reward{i} is nearly shaping: what is left of it is close to rounding",
                 stacklevel=3,
             )
+    if found.two.spread.value == 0 and found.two.table.any():
+        warnings.warn(
+            "reward2 is shaping up to rounding, which hides what it prefers: it is taken to prefer "
+            "nothing, and nothing is certified of what can be lost",
+            stacklevel=3,
+        )
     if found.one.kind == "minimal" and found.one.norm in (1, np.inf):
         warnings.warn(
             f"the smallest reward in norm {found.one.norm:g} is not linear, and there may be several: "
@@ -451,6 +492,7 @@ def reward_distance_matrix(
     """
     P, A, correction = as_transitions(transitions)
     mdp = MDP(P, A, discount, as_start(start, P.shape[1]), correction)
+    _needs_no_form(canonical, norm)
     p = np.nan if norm == "range" else float(norm)
     each = [
         Standard(mdp, as_reward(r, mdp, f"rewards[{i}]"), canonical, mdp.uniform, p)

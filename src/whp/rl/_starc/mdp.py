@@ -24,6 +24,7 @@ __all__ = [
     "as_start",
     "as_transitions",
     "middle",
+    "seen",
 ]
 
 ROWS_SUM = 1e-6  # float32 tables do no better
@@ -33,6 +34,7 @@ SPARSE = (
 )  # from so many states on, with at most this share of entries, matrices are sparse
 IMPROVED = 1e-12  # a smaller advantage, as a share of the largest number, is rounding
 INVERTED = 3000  # states up to which the matrix of discounted visits is inverted whole
+FULL = 0.1  # of all entries in a sparse factor: a dense one takes less time
 
 Table = Float[np.ndarray, "S A"]
 States = Float[np.ndarray, " S"]
@@ -114,16 +116,28 @@ class MDP:
             return (mix @ self.P).tocsr()
         return np.einsum("sa,sat->st", policy, self.P.reshape(S, A, S))
 
+    @cached_property
+    def _fills_in(self) -> bool:
+        """Whether factors of a sparse matrix are nearly dense, as those of random graphs are."""
+        S = self.n_states
+        if S > INVERTED:
+            return False
+        flow = self.under(np.zeros(S, dtype=np.int64))
+        made = splu((sp.eye_array(S, format="csc") - self.discount * flow).tocsc())
+        return made.L.nnz + made.U.nnz > FULL * S**2
+
     def _solve(self, policy: Table | Actions, right: np.ndarray, transposed: bool) -> np.ndarray:
         """(I − γP_π)⁻¹ times `right`, or its transpose times `right`."""
         flow = self.under(policy)
-        if self.sparse:
+        if self.sparse and not self._fills_in:
             key = policy.tobytes()
             if key not in self._factors:
                 eye = sp.eye_array(self.n_states, format="csc")
                 self._factors.clear()  # one policy is asked for several times in a row
                 self._factors[key] = splu((eye - self.discount * flow).tocsc())
             return self._factors[key].solve(right, "T" if transposed else "N")
+        if self.sparse:
+            flow = flow.toarray()
         matrix = np.eye(self.n_states) - self.discount * flow
         return np.linalg.solve(matrix.T if transposed else matrix, right)
 
@@ -301,12 +315,16 @@ class Reward:
     offset : float
         Near the middle of its range: a constant is shaping, and would cost digits.
     given : ndarray, shape (S,), (S, A) or (S, A, S)
-        As it was given; 0 in place of what is no number on transitions that cannot happen.
+        As it was given; 0 in place of what is no number on transitions that cannot happen, or were
+        never seen.
+    unknown : int
+        How many such numbers there are.
     """
 
     table: Table
     offset: float
     given: np.ndarray
+    unknown: int = 0
 
     def whole(self, shape: tuple[int, int]) -> Float[np.ndarray, "S A S2"]:
         """By state, action and next state."""
@@ -315,11 +333,13 @@ class Reward:
         return np.broadcast_to(given, (S, A, S))
 
 
-def as_reward(reward: Any, mdp: MDP, argument: str) -> Reward:
+def as_reward(
+    reward: Any, mdp: MDP, argument: str, visits: Int[np.ndarray, "S A S2"] | None = None
+) -> Reward:
     """A reward by state entered (S,), by state and action, or by both and the next state.
 
     What lies on transitions that cannot happen is taken as 0 wherever rewards are expected,
-    whatever it is.
+    whatever it is. NaN may stand where nothing was visited, and is counted.
     """
     S, A = mdp.shape
     array = as_floats(reward, argument)
@@ -327,13 +347,17 @@ def as_reward(reward: Any, mdp: MDP, argument: str) -> Reward:
         raise ValueError(
             f"{argument} must be (S,), (S, A) or (S, A, S) with S = {S}, A = {A}, got {array.shape}"
         )
+    unknown = 0
+    if visits is not None:
+        missing = np.isnan(array) & (seen(visits, array.ndim) == 0)
+        array, unknown = np.where(missing, 0.0, array), int(missing.sum())
     if array.ndim < 3:
         if not np.isfinite(array).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             raise ValueError(f"{argument} must be finite, got NaN or infinity, first at {where}")
         offset = middle(array)
         table = array - offset
-        return Reward(mdp.expected(table) if array.ndim == 1 else table, offset, array)
+        return Reward(mdp.expected(table) if array.ndim == 1 else table, offset, array, unknown)
     rows = array.reshape(S * A, S)
     possible = (mdp.P != 0).toarray() if mdp.sparse else mdp.P != 0
     wrong = possible & ~np.isfinite(rows)
@@ -347,4 +371,11 @@ def as_reward(reward: Any, mdp: MDP, argument: str) -> Reward:
     rows = np.where(possible, rows - offset, 0.0)
     paid = mdp.P.multiply(rows).sum(axis=1) if mdp.sparse else np.einsum("ij,ij->i", mdp.P, rows)
     table = np.asarray(paid).reshape(S, A)
-    return Reward(table, offset, np.where(np.isfinite(array), array, 0.0))
+    known = np.isfinite(array)
+    unknown += int((~known).sum())
+    return Reward(table, offset, np.where(known, array, 0.0), unknown)
+
+
+def seen(visits: np.ndarray, axes: int) -> np.ndarray:
+    """Visits of what a reward goes by: the state entered, the pair, or the pair and next state."""
+    return {1: visits.sum((0, 1)), 2: visits.sum(2), 3: visits}[axes]

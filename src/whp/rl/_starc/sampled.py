@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,14 @@ from jaxtyping import Float
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
-from whp.certificate import Certificate
+from whp.certificate import Answer, Certificate
 from whp.door import Above, AtLeast, Fraction, front_door
 from whp.intervals import Estimate
 from whp.result import PALETTE, Result
 from whp.rl._starc import theorems as t
-from whp.rl._starc.dynamics import Dynamics, Points, dynamics_of
+from whp.rl._starc.analysis import cut_off
+from whp.rl._starc.canonical import size
+from whp.rl._starc.dynamics import Classic, Dynamics, Points, dynamics_of
 from whp.rl._starc.regret import DISCOUNT
 from whp.validate import as_floats, as_sequence
 
@@ -33,6 +36,7 @@ RESAMPLES = 999
 ROLLOUTS = 200
 REMAINDER = 1e-3  # of the value lies beyond a rollout
 TWICE = 50  # pairs that are stepped twice, to see whether the dynamics draw
+LITTLE = 1e-4  # of a reward is left by its form: that may be the fit's error
 SAME = 0.01  # of the rows may be in both samples before they count as the same data
 
 Reward = Callable[[Points, Points, Points], Any]
@@ -116,7 +120,9 @@ class _Sample:
 
 
 def _paid(reward: Reward, sample: _Sample, draw: int, name: str) -> np.ndarray:
-    paid = as_floats(reward(sample.states, sample.actions, sample.after[:, draw]), name)
+    # Copies: what works in place must not change what the others see.
+    given = (x.copy() for x in (sample.states, sample.actions, sample.after[:, draw]))
+    paid = as_floats(reward(*given), name)
     if paid.shape != (len(sample.states),) or not np.isfinite(paid).all():
         raise ValueError(
             f"{name} must return one finite number a row, got shape {paid.shape} for "
@@ -132,7 +138,7 @@ def _sample(world: Dynamics, n: int, k: int, rng: np.random.Generator) -> _Sampl
             f"coverage must draw states (n, d) and actions (n, k), got {states.shape} and "
             f"{actions.shape}"
         )
-    drawn = [np.asarray(world.step(states, actions, rng), dtype=float) for _ in range(k)]
+    drawn = [world.after(states, actions, rng) for _ in range(k)]
     if any(d.shape != states.shape or not np.isfinite(d).all() for d in drawn):
         raise ValueError("step must return finite next states of the shape of the states")
     return _Sample(states, actions, np.stack(drawn, axis=1))
@@ -172,7 +178,7 @@ class _Fitted:
         right = self.here.T @ paid
         w = np.linalg.solve(self.matrix, right)
         left = right + self.here.T @ (self.changes @ w)
-        return w, float(np.linalg.norm(left) / max(float(np.linalg.norm(right)), 1e-300))
+        return w, size(left, 2) / max(size(right, 2), 1e-300)
 
 
 def _embed(states: Points, world: Dynamics) -> Points:
@@ -192,11 +198,12 @@ def _products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _distance(means: Float[np.ndarray, "... 3"]) -> np.ndarray:
-    """√(2 − 2ρ) from means of c1², c1 c2, c2²."""
-    sizes = np.sqrt(np.maximum(means[..., 0] * means[..., 2], 0))
+    """√(2 − 2ρ) from means of c1², c1 c2, c2²; a reward of which nothing is left is 0."""
+    sizes = np.sqrt(np.maximum(means[..., 0], 0)) * np.sqrt(np.maximum(means[..., 2], 0))
+    there = (means[..., 0] > 0).astype(float) + (means[..., 2] > 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         rho = np.where(sizes > 0, means[..., 1] / sizes, 0.0)
-    return np.asarray(np.sqrt(np.clip(2 - 2 * rho, 0.0, 4.0)))
+    return np.asarray(np.sqrt(np.clip(there - 2 * rho, 0.0, 4.0)))
 
 
 def _interval(parts: Float[np.ndarray, "n 3"], rng: np.random.Generator) -> Estimate:
@@ -307,20 +314,30 @@ def starc_sampled(
             first = paid[:, 0] + fitted.changes @ w
             form = rewarded + np.stack([c @ w for c in changes], axis=1)
             left.append(share)
-        sizes.append(float(np.sqrt((first**2).mean())))
+        sizes.append(size(first, 2) / math.sqrt(len(first)))
+        if 0 < size(form, 2) <= LITTLE * size(rewarded, 2):
+            warnings.warn(
+                f"reward{i} is nearly shaping: little is left of it but what the fit leaves",
+                stacklevel=2,
+            )
         forms.append(form)
-    parts = np.stack([_products(forms[i], forms[j]) for i, j in ((0, 0), (0, 1), (1, 1))], axis=1)
+    # Scaled, so that no square of theirs under- or overflows.
+    scaled = [form / (np.abs(form).max() or 1.0) for form in forms]
+    parts = np.stack([_products(scaled[i], scaled[j]) for i, j in ((0, 0), (0, 1), (1, 1))], axis=1)
     interval = _interval(parts, random)
     certificates: tuple[Certificate, ...] = ()
     if policies is not None:
         lam = sizes[0] / sizes[1] if sizes[1] > 0 else 0.0
-        square = parts @ np.array([1.0, -2 * lam, lam**2])
+        mixed = forms[0] - lam * forms[1]
+        unit = float(np.abs(mixed).max()) or 1.0
+        square = _products(mixed / unit, mixed / unit)
         certificates = (
             _certified(
                 world,
                 rewards,
                 policies,
                 square,
+                unit,
                 lam,
                 fit,
                 evaluation,
@@ -356,10 +373,18 @@ def _shaped(
     sample: _Sample, paid: np.ndarray, potential: Callable[[Points], np.ndarray], discount: float
 ) -> Float[np.ndarray, "n k"]:
     """R + γV(s′) − V(s) of each draw."""
-    later = np.stack(
-        [np.asarray(potential(sample.after[:, j])) for j in range(paid.shape[1])], axis=1
-    )
-    return paid + discount * later - np.asarray(potential(sample.states))[:, None]
+
+    def of(states: Points) -> np.ndarray:
+        made = as_floats(potential(states.copy()), "value")
+        if made.shape != (len(states),) or not np.isfinite(made).all():
+            raise ValueError(
+                f"value must make a function that returns one finite number a state, got shape "
+                f"{made.shape} for {len(states)} states"
+            )
+        return made
+
+    later = np.stack([of(sample.after[:, j]) for j in range(paid.shape[1])], axis=1)
+    return paid + discount * later - of(sample.states)[:, None]
 
 
 def _certified(
@@ -367,6 +392,7 @@ def _certified(
     rewards: tuple[Reward, Reward],
     policies: Any,
     square: np.ndarray,
+    unit: float,
     lam: float,
     fit: _Sample,
     evaluation: _Sample,
@@ -382,7 +408,9 @@ def _certified(
         raise TypeError("policies must be two functions of states")
     steps = max(1, math.ceil(math.log(REMAINDER) / math.log(discount))) if discount > 0 else 1
     earned, largest, outside = [], np.zeros(2), False
-    starts = world.draw(n, rng)[0]
+    starts = np.asarray(world.draw(n, rng)[0], dtype=float)
+    if isinstance(world.step, Classic):
+        world.step.ended = False
     for policy in pair:
         sums, most, left = _rollout(world, rewards, policy, starts, steps, discount, rng)
         earned.append(sums)
@@ -391,7 +419,7 @@ def _certified(
     beyond = 2 * discount**steps * largest / (1 - discount)
     lost, lacked = earned[0][:, 0] - earned[1][:, 0], earned[0][:, 1] - earned[1][:, 1]
     ends = [_ends(x, d) for x, d in ((lost, delta / 3), (lacked, delta / 3), (square, delta / 3))]
-    m = math.sqrt(max(0.0, ends[2][1]))
+    m = unit * math.sqrt(max(0.0, ends[2][1]))
     bound = math.inf if C is None else C * m + lam * max(0.0, ends[1][1] + beyond[1])
     seen = fit.rewards(rewards[0], "reward1")
     shared = _shared(fit, evaluation)
@@ -409,7 +437,7 @@ def _certified(
         1 - 2 * delta / 3,
         float(np.ptp(seen)) / (1 - discount),
         (
-            t.HORIZON.unchecked("rollouts are cut where little is left"),
+            _horizon(world, discount),
             t.FRESH.check(shared <= SAME, f"{100 * shared:.2g} % of the pairs are in both samples"),
             t.COVERAGE.check(False, "a rollout left the box of the coverage") if outside else said,
             t.DRAWN.unchecked("the environment draws next states itself"),
@@ -417,6 +445,15 @@ def _certified(
         ),
         {"C": math.nan if C is None else C, "m": m, "lambda": lam, "steps of a rollout": steps},
     )
+
+
+def _horizon(world: Dynamics, discount: float) -> Answer:
+    """Whether episodes are cut off, or ended in a rollout that went on."""
+    if isinstance(world.step, Classic) and world.step.ended:
+        return t.HORIZON.check(False, "an episode of the environment ends where a rollout went on")
+    if world.time_limit is None:
+        return t.HORIZON.unchecked("no time limit was given; rollouts are cut where little is left")
+    return cut_off(discount, world.time_limit)
 
 
 def _shared(fit: _Sample, evaluation: _Sample) -> float:
@@ -451,8 +488,8 @@ def _rollout(
     """Discounted sums of both rewards, the largest rewards seen, and whether the box was left."""
     states, sums, largest, left = starts, np.zeros((len(starts), 2)), np.zeros(2), False
     for k in range(steps):
-        actions = np.asarray(policy(states), dtype=float).reshape(len(states), -1)
-        after = np.asarray(world.step(states, actions, rng), dtype=float)
+        actions = np.asarray(policy(states.copy()), dtype=float).reshape(len(states), -1)
+        after = world.after(states, actions, rng)
         here = _Sample(states, actions, after[:, None])
         for i, reward in enumerate(rewards):
             paid = _paid(reward, here, 0, f"reward{i + 1}")

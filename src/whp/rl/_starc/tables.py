@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from whp.rl._starc.mdp import seen
 from whp.text import nearest, visible
 from whp.validate import as_frame
 
@@ -33,11 +34,14 @@ class Tabled:
         By argument.
     states, actions : tuple of str
         Names in the order of the arrays' axes.
+    text : bool
+        Whether ids are text, so that their order is ours.
     """
 
     arrays: dict[str, np.ndarray]
     states: tuple[str, ...]
     actions: tuple[str, ...]
+    text: bool
 
 
 def is_table(value: Any) -> bool:
@@ -78,8 +82,12 @@ def from_tables(tables: dict[str, Any]) -> Tabled:
         )
     for name, cells in indexed.items():
         if name != model:
-            arrays[name] = _reward(cells, name, arrays[model], states, actions)
-    return Tabled(arrays, tuple(map(str, states)), tuple(map(str, actions)))
+            made = _reward(cells, name, arrays[model], states, actions)
+            # What was never visited stays missing; what cannot happen is nothing.
+            kept = model == "counts" and name != "transitions"
+            arrays[name] = made if kept else np.nan_to_num(made)
+    text = isinstance(states[0], str) or isinstance(actions[0], str)
+    return Tabled(arrays, tuple(map(str, states)), tuple(map(str, actions)), text)
 
 
 def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -125,9 +133,9 @@ def _checked(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _names(columns: list[pd.Series], what: str) -> list[Any]:
-    """The ids in order: text sorted, whole numbers 0 to their number less 1."""
+    """The ids in order: whole numbers 0 to their number less 1, text sorted, by number if it holds them."""
     values = pd.unique(pd.concat(columns, ignore_index=True))
-    if pd.api.types.is_numeric_dtype(values):
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = np.sort(np.asarray(values, dtype=np.float64))
         if not np.array_equal(numbers, np.arange(len(numbers))):
             raise ValueError(
@@ -138,7 +146,10 @@ def _names(columns: list[pd.Series], what: str) -> list[Any]:
                 "number them without gaps, or pass text ids"
             )
         return [int(n) for n in numbers]
-    return sorted(map(str, values))
+    texts = set(map(str, values))
+    if all(text.isdecimal() for text in texts):
+        return sorted(texts, key=lambda text: (int(text), text))
+    return sorted(texts)
 
 
 def _shown(name: Any) -> str:
@@ -179,7 +190,7 @@ def _reward(
     shape = (S, A, S)[: len(keys)]
     array = np.full(shape, np.nan)
     array[tuple(cells[k] for k in keys)] = cells["number"]
-    needed = {1: visits.sum((0, 1)), 2: visits.sum(2), 3: visits}[len(keys)]
+    needed = seen(visits, len(keys))
     lacking = np.isnan(array) & (needed > 0)
     if lacking.any():
         at = np.argwhere(lacking)[0]
@@ -188,4 +199,4 @@ def _reward(
             f"{k.replace('_', ' ')} {_shown(n[i])}" for k, n, i in zip(keys, known, at, strict=True)
         )
         raise ValueError(f"{name} has no value at {told} (visited {needed[tuple(at)]:g} times)")
-    return np.nan_to_num(array)
+    return array

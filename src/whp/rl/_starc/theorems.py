@@ -18,6 +18,7 @@ __all__ = [
     "FRESH",
     "HORIZON",
     "INVARIANT",
+    "KNOWN",
     "LIMITS",
     "LOWER",
     "NO_WORSE",
@@ -27,6 +28,7 @@ __all__ = [
     "RANGE_UPPER",
     "REACHED",
     "REDISTRIBUTION",
+    "RESOLVED",
     "SAMPLED",
     "SHAPING",
     "SUPPORT",
@@ -53,6 +55,11 @@ PREFERS = Condition(
     "prefers",
     "reward 1 prefers some policy to another",
     remedy="reward 1 is a constant or shaping up to rounding: there is nothing to lose.",
+)
+RESOLVED = Condition(
+    "resolved",
+    "rounding does not hide what reward 2 prefers",
+    remedy="give reward 2 without its potential, or exactly constant if it prefers nothing.",
 )
 REACHED = Condition(
     "reached",
@@ -84,6 +91,11 @@ NO_WORSE = Condition(
     "reward 2 finds the second policy no worse than the first",
     remedy="the pair says nothing of reward 2: exchange them.",
 )
+KNOWN = Condition(
+    "rewards-known",
+    "rewards are given wherever the law behind the counts may lead",
+    remedy="give both rewards a value for every state, action and next state, visited or not.",
+)
 DRAWN = Condition(
     "one-law", "next states were drawn independently from one law for each state and action"
 )
@@ -113,7 +125,7 @@ DUALITY = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#duality"),
-    conditions=(AXES, PREFERS),
+    conditions=(AXES, PREFERS, RESOLVED),
     remedy="the numbers are at the edge of arithmetic, or the code is wrong: do not use them.",
 )
 UPPER = Theorem(
@@ -123,7 +135,7 @@ UPPER = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#upper", extends=f"{PAPER}, soundness"),
-    conditions=(*MODEL, PREFERS, SHAPING, REDISTRIBUTION),
+    conditions=(*MODEL, PREFERS, RESOLVED, SHAPING, REDISTRIBUTION),
     needs="measure=True.",
     remedy=COARSE,
 )
@@ -134,7 +146,7 @@ LOWER = Theorem(
     relation=AT_LEAST,
     scope=THIS_RUN,
     source=Derived("starc#lower", extends=f"{PAPER}, completeness"),
-    conditions=(*MODEL, PREFERS, SHAPING, REDISTRIBUTION, INVARIANT, REACHED, SUPPORT),
+    conditions=(*MODEL, PREFERS, RESOLVED, SHAPING, REDISTRIBUTION, INVARIANT, REACHED, SUPPORT),
     needs="measure=True.",
     remedy="use range-lower, whose constants are the best there are.",
 )
@@ -145,7 +157,7 @@ RANGE_UPPER = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("starc#range"),
-    conditions=(*MODEL, PREFERS),
+    conditions=(*MODEL, PREFERS, RESOLVED),
     needs="measure=True.",
     remedy="the rewards are so far apart that optimising one can lose all of the other.",
 )
@@ -156,7 +168,7 @@ RANGE_LOWER = Theorem(
     relation=AT_LEAST,
     scope=THIS_RUN,
     source=Derived("starc#range"),
-    conditions=(*MODEL, PREFERS),
+    conditions=(*MODEL, PREFERS, RESOLVED),
     needs="measure=True.",
     remedy="the rewards prefer the same policies.",
 )
@@ -189,7 +201,7 @@ WORLD = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("starc#world"),
-    conditions=(HORIZON, AXES, DRAWN),
+    conditions=(HORIZON, AXES, KNOWN, DRAWN),
     needs="the true transitions.",
     remedy="more visits of each state and action: the bound narrows like their root.",
 )
@@ -225,7 +237,7 @@ def duality(low: float, high: float, off: float, tau: float, answers: Answers) -
         bound=AGREE + min(tau, UNDECIDED),
         confidence=1.0,
         trivial=1.0,
-        measured=exact(off),
+        measured=exact(off) if tau <= UNDECIDED else _shared(off, off, tau),
         answers=answers,
         inputs={"loss of the pair": low, "loss by duality": high, "rounding": tau},
     )
@@ -269,13 +281,15 @@ def at_least(
     )
 
 
-def canonical(deviation: float, answers: Answers, inputs: Inputs) -> Certificate:
-    """The canonical form has the properties of one, by trial."""
+def canonical(deviation: float, slack: float, answers: Answers, inputs: Inputs) -> Certificate:
+    """The canonical form has the properties of one, by trial; rounding only adds to a deviation."""
     return CANONICAL(
         bound=AGREE,
         confidence=1.0,
         trivial=1.0,
-        measured=exact(deviation),
+        measured=Estimate.between(
+            max(0.0, deviation - slack), deviation, value=deviation, method="exact"
+        ),
         answers=answers,
         inputs=inputs,
     )

@@ -200,6 +200,27 @@ def one_state_and_many_actions(rng: Rng, strength: float) -> Instance:
 # Pairs of policies
 
 
+@worlds.world(run=starc, strengths=(1e6, 1e8))
+def a_pair_that_rounding_calls_even(rng: Rng, strength: float) -> Instance:
+    """Reward 2 is reward 1 and this much shaping, beside which the loss of the second vanishes."""
+    P, r1, _ = drawn(rng, 4, 2)
+    phi = strength * rng.normal(size=4)
+    first = rng.dirichlet(np.ones(2), 4)
+    second = (1 - (near := 10 ** rng.uniform(-10, -2))) * first + near * rng.dirichlet(
+        np.ones(2), 4
+    )
+    truth = Truth(P, r1, r1, 0.99)
+    lost = truth.earns(first, r1) - truth.earns(second, r1)
+    arguments = {"reward1": r1, "reward2": r1 + 0.99 * P @ phi - phi[:, None], "transitions": P}
+    arguments |= {"discount": 0.99, "policies": (first, second)}
+    return Instance(arguments, lambda result: {"policies": below(lost, policies_bound(result), 0)})
+
+
+def policies_bound(result: StarcResult) -> float:
+    """What the pair may lose."""
+    return next(c.bound for c in result.certificates if c.name == "policies")
+
+
 def paired(rng: Rng, *, turned: bool = False, attaining: bool = True) -> Instance:
     """A pair of policies with what it loses; the worst there is, or two at random."""
     P, r1, r2 = drawn(rng)
@@ -442,6 +463,30 @@ def compared(rng: Rng, kind: str) -> Instance:
     return Instance(arguments | {"canonical": kind}, judge)
 
 
+@worlds.world(run=starc, breaks=t.RESOLVED)
+def reward_2_is_shaping(rng: Rng, strength: float) -> Instance:
+    """γPφ − φ: what its rounding prefers is nothing that was meant."""
+    P, r1, _ = drawn(rng)
+    phi = rng.normal(size=len(P))
+    arguments = {"reward1": r1, "reward2": 0.9 * P @ phi - phi[:, None], "transitions": P}
+    return Instance(arguments | {"discount": 0.9}, lambda result: {"range-lower": None})
+
+
+@worlds.world(
+    run=starc, breaks=t.RESOLVED, strengths=(1e-16, 1e-14, 1e-9), broken_from=1e-14, rising=False
+)
+def reward_1_beside_shaping(rng: Rng, strength: float) -> Instance:
+    """Reward 2 is reward 1 at this share of a shaping: below 10⁻¹³ nothing of it can be seen."""
+    P, r1, _ = drawn(rng, 5, 2)
+    phi = rng.normal(size=5)
+    shaping = 0.9 * P @ phi - phi[:, None]
+    handed = shaping / np.linalg.norm(shaping) + strength * r1 / np.linalg.norm(r1)
+    arguments = {"reward1": r1, "reward2": handed, "transitions": P, "discount": 0.9}
+    truth = Truth(P, r1, r1, 0.9)
+    judge = of_table(truth, duality=lambda c: None, canonical=lambda c: None)
+    return Instance(arguments, judge)
+
+
 @worlds.world(run=starc, breaks=t.REDISTRIBUTION)
 def epic(rng: Rng, strength: float) -> Instance:
     """EPIC's form."""
@@ -531,6 +576,32 @@ def counted_along_a_path(rng: Rng, strength: float) -> Instance:
         counts[s, a, after] += 1
         s = after
     return counts_of(P, r1, r1 + 0.5 * r2, counts)
+
+
+def with_gaps(rng: Rng, gap: Callable[[np.ndarray], np.ndarray]) -> Instance:
+    """Rewards by next state, large and not given where `gap` of the counts says so."""
+    P, r1, r2 = drawn(rng, 4, 2)
+    counts = visits(rng, P, 10_000)
+    counts[0, 0] = 0  # never tried
+    R1, R2 = (np.repeat(r[:, :, None], 4, axis=2) for r in (r1, r1 + 0.5 * r2))
+    missing = gap(counts)
+    R2[missing] -= 100.0
+    made = counts_of(P, (P * R1).sum(-1), (P * R2).sum(-1), counts)
+    given = (np.where(missing, np.nan, R) for R in (R1, R2))
+    rewards = dict(zip(("reward1", "reward2"), given, strict=True))
+    return Instance({**made.arguments, **rewards}, made.truths)
+
+
+@worlds.world(run=starc, breaks=t.KNOWN)
+def no_reward_where_nothing_was_seen(rng: Rng, strength: float) -> Instance:
+    """Rewards were logged with the visits: a next state that never came has none."""
+    return with_gaps(rng, lambda counts: counts == 0)
+
+
+@worlds.world(run=starc, breaks=t.KNOWN)
+def no_reward_of_an_untried_action(rng: Rng, strength: float) -> Instance:
+    """One pair was never visited, and its reward is not given."""
+    return with_gaps(rng, lambda counts: (counts.sum(-1, keepdims=True) == 0) & (counts == 0))
 
 
 @worlds.world(run=starc, breaks=t.DRAWN, strengths=(0.3, 1.0), noticeable=False)
