@@ -44,7 +44,7 @@ def test_advantages_of_the_uniform_policy():
         ({"canonical": "none"}, 0.6918976380),
         ({"norm": "range"}, 1.0596947373),
     ],
-    ids=str,
+    ids=lambda o: ",".join(o) if isinstance(o, dict) else None,
 )
 def test_distances_of_three_states(options, value):
     assert distance(**options) == pytest.approx(value, abs=1e-9)
@@ -58,7 +58,7 @@ def test_distances_of_three_states(options, value):
         ({"canonical": "minimal"}, 1.7602187322),
         ({"norm": "range"}, 1.8556918745),
     ],
-    ids=str,
+    ids=lambda o: ",".join(o) if isinstance(o, dict) else None,
 )
 def test_distances_of_rewards_by_next_state(options, value):
     found = starc(TWO_1, TWO_2, TWO, discount=0.9, **options)

@@ -254,7 +254,7 @@ def test_a_table_out():
         ({"env": "FrozenLake-v1"}, ValueError, "transitions must be None"),
         ({"canonical": lambda r, P, g: r[0]}, ValueError, "canonical must return"),
     ],
-    ids=str,
+    ids=lambda o: ",".join(o) if isinstance(o, dict) else None,
 )
 def test_what_cannot_be_meant_is_refused(options, error, message):
     with pytest.raises(error, match=message):
