@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy.special import beta as beta_function
-from scipy.special import gammaln
+from scipy.special import gammaln, zeta
 
 from whp.qft._finite_time_path import medium
 from whp.qft._finite_time_path.field import Field
-from whp.qft._finite_time_path.quadrature import EPS, unit
+from whp.qft._finite_time_path.quadrature import EPS, panels
 from whp.validate import as_choice, as_real
 
 __all__ = [
@@ -33,7 +34,8 @@ Part = Literal["all", "vacuum", "medium"]
 COMPONENTS: tuple[Component, ...] = ("R", "A", "K", "F", ">", "<")
 SERIES = 40
 CLOSE = 0.25  # |s/(s − 4m²)| up to which the series about s = 0 is summed
-BLOCK = 4096
+BLOCK = 512
+NODES = 12  # of Gauss-Legendre a panel
 
 
 class Values(NamedTuple):
@@ -94,16 +96,15 @@ def vacuum(q: np.ndarray, p: float, kappa: float, log_mu: float) -> Values:
     s, above, rounding = _invariants(folded.ravel(), p)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         made = _finite(s, above) if kappa == 0 else _dimensional(s, above, kappa, log_mu)
-        slope_of_beta = 2 / np.maximum(np.abs(s), 1e-300) ** 2
-        beta = np.sqrt(np.abs(above / s))
-        moved = slope_of_beta * rounding / np.maximum(beta, np.sqrt(rounding))
-        by_beta = moved * (1 + np.abs(np.log(np.abs(s) / 4)))
-        by_s = rounding  # |dΣ/ds| is at most of order one where β is not small
-        sensitivity = np.where(np.abs(s) < 1, by_s, np.minimum(by_beta + by_s / np.abs(s), 1.0))
     if kappa == 0:
         made = made + log_mu
-    size = np.abs(made) + 2 + abs(log_mu) + (8 + np.abs(np.log(np.abs(s) + 1)))
-    error = sensitivity + 4 * EPS * size
+    # Near the threshold the loop goes like (1 − s/4)^{1/2 − κ}, which magnifies the rounding of s.
+    amplitude = math.exp(kappa * (math.log(4 * math.pi) + log_mu))
+    at = np.maximum(np.abs(above), rounding) / 4
+    within = np.where(np.abs(above) < 4 * rounding, min(1 / (0.5 - kappa), 40.0), 1.0)
+    moved = rounding / 4 * at ** (-0.5 - kappa) * within / np.sqrt(np.maximum(np.abs(s) / 4, 1))
+    size = np.abs(made) + abs(log_mu) + 8 + np.log1p(np.abs(s))
+    error = amplitude * 2 * moved + 8 * EPS * (size + amplitude)
     value = np.where(turned.ravel(), made.conj(), made)
     return Values(value.reshape(folded.shape), error.reshape(folded.shape))
 
@@ -126,26 +127,52 @@ def _finite(s: np.ndarray, above: np.ndarray) -> np.ndarray:
 
 
 def _dimensional(s: np.ndarray, above: np.ndarray, kappa: float, log_mu: float) -> np.ndarray:
-    """The Feynman integral ∫₀¹dv (1 − s(1 − v²)/4)^{−κ} along v = t − it(1 − t), below the branch point β."""
-    rule = unit()
-    t, u = rule.left, rule.right
-    v, step = t - 1j * t * u, 1 - 1j * (u - t)
-    one_minus = u + 1j * t * u  # 1 − v
-    offset = gammaln(1 + kappa) + kappa * (math.log(4 * math.pi) + log_mu)
+    """The Feynman integral ∫₀¹dv (1 − s(1 − v²)/4)^{−κ} along v = t − it(1 − t), below the branch point β.
+
+    Panels halve towards both ends, down to the distances of β from them: no panel comes nearer to β
+    than its own width.
+    """
+    offset = _log_gamma(kappa) + kappa * (math.log(4 * math.pi) + log_mu)
     made = np.empty_like(s)
     for start in range(0, len(s), BLOCK):
         part = slice(start, start + BLOCK)
         at = np.where(s[part] == 0, 1e-290, s[part])[:, None]
         beta = np.sqrt(above[part, None] / at)
-        # 1 − β and β − v keep their digits where β and v are next to one.
-        gap = 4 / at / (1 + beta)
+        gap = 4 / at / (1 + beta)  # 1 − β
+        t, u, weight = _graded(
+            _halvings(np.abs(beta), 30), _halvings(np.minimum(np.abs(gap), 1), 44)
+        )
+        v, one_minus = t - 1j * t * u, u + 1j * t * u
+        # β − v keeps its digits where both are next to one.
         to_branch = np.where(np.abs(gap) < 0.5, one_minus - gap, beta - v)
         to_branch = to_branch.real + 1j * np.maximum(to_branch.imag, 0.0)
-        log = np.log(at / 4) + np.log(to_branch) - 1j * np.pi + np.log(v + beta)
+        log = np.log(at / 4) + np.log(to_branch * (v + beta)) - 1j * np.pi
         near = np.abs(at) < 1e-3
-        log = np.where(near, np.log1p(-np.where(near, at, 0) / 4 * one_minus * (1 + v)), log)
-        made[part] = (np.expm1(offset - kappa * log) * step) @ rule.weight / kappa
+        if near.any():
+            small = np.where(near, at, 0) / 4
+            log = np.where(near, np.log1p(-small * one_minus * (1 + v)), log)
+        made[part] = np.expm1(offset - kappa * log) @ (weight * (1 - 1j * (u - t))) / kappa
     return made + np.euler_gamma - math.log(4 * math.pi)
+
+
+def _log_gamma(kappa: float) -> float:
+    """ln Γ(1 + κ) by its series, which has all digits of κ."""
+    k = np.arange(2, 60)
+    return float(-np.euler_gamma * kappa + (zeta(k) * (-kappa) ** k / k).sum())
+
+
+def _halvings(distance: np.ndarray, most: int) -> int:
+    """How often a half has to be halved to come to the smallest of these distances."""
+    smallest = max(float(distance.min(initial=1.0)), 2.0**-60)
+    return min(max(2, 2 - math.floor(math.log2(smallest))), most)
+
+
+@cache
+def _graded(left: int, right: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes on [0, 1], their distances from 1, and weights, in panels that halve towards the ends."""
+    t, w = panels(np.r_[0.0, 2.0 ** -np.arange(left, 0.5, -1)], NODES)
+    u, w2 = panels(np.r_[0.0, 2.0 ** -np.arange(right, 0.5, -1)], NODES)
+    return np.r_[t, 1 - u], np.r_[1 - t, u], np.r_[w, w2]
 
 
 def cut(E: Any, p: float, kappa: float, log_mu: float) -> np.ndarray:
