@@ -235,7 +235,8 @@ def _over_cut(t: np.ndarray, p: float, field: Field, kappa: float, weight: Any) 
 def _medium_cut(p: float, field: Field) -> list[tuple[np.ndarray, ...]]:
     """Im Σ_R of the medium on (0, p) and from the threshold on: edges, nodes, weights, values, errors."""
     threshold = math.hypot(p, 2.0)
-    far = 4 * max(3 * threshold, 2 * reach(field))
+    # A power of the energy ends nowhere: far enough for the rounding of what weighs it by 1/E³.
+    far = 1e7 if field.f.kind == "callable" else 4 * max(3 * threshold, 2 * reach(field))
     made = []
     for low, high, singular in ((threshold, far, [threshold]), (0.0, p, [0.0, p])):
         if high > low:

@@ -47,8 +47,8 @@ def unit(step: float = STEP, reach: float = 4.0) -> Rule:
 
 @cache
 def half_line(step: float = STEP, reach: float = 3.6) -> Rule:
-    """Exp-sinh rule on [0, ∞), for algebraic and exponential decay alike."""
-    t = np.arange(-round(reach / step), round(reach / step) + 1) * step
+    """Exp-sinh rule on [0, ∞), for algebraic and exponential decay alike, and a logarithm at 0."""
+    t = np.arange(-round((reach + 0.8) / step), round(reach / step) + 1) * step
     x = np.exp(np.pi / 2 * np.sinh(t))
     return Rule(x, np.full_like(x, np.inf), step * np.pi / 2 * np.cosh(t) * x)
 
