@@ -24,6 +24,7 @@ NEAR = 1e-6
 GRID = 1001  # angles of an arc
 MARGIN = 1.01  # for what lies between them
 ROUNDS = 40
+TOLERANCE = 1e-10  # of a panel, relative to F(z0)
 
 
 class Residual(NamedTuple):
@@ -78,20 +79,20 @@ def slopes(F: Function) -> tuple[np.ndarray, float]:
     return np.nan_to_num(made, nan=np.inf, posinf=np.inf, neginf=-np.inf), float(values.min())
 
 
-def arcs(F: Function, radius: float, grid: int = GRID) -> float:
+def arcs(F: Function, radius: float, near: float = NEAR, grid: int = GRID) -> float:
     """Largest |F| on the upper half circle, with a margin for what lies between the angles."""
     angle = np.linspace(0, np.pi, grid)
     z = radius * np.exp(1j * angle)
-    return MARGIN * float(np.abs(called(F, z.real + 1j * np.maximum(z.imag, NEAR))).max())
+    return MARGIN * float(np.abs(called(F, z.real + 1j * np.maximum(z.imag, near))).max())
 
 
-def residual(F: Function, z0: complex, radius: float, *, grid: int = GRID) -> Residual:
+def residual(F: Function, z0: complex, radius: float) -> Residual:
     """|(1/2πi)∫F(p)/(p − z0)dp − F(z0)| over (−Λ, Λ), against ½ Λ/(Λ − |z0|) max|F| on the arc."""
-    return residuals(F, z0, np.array([radius]), grid=grid)[0]
+    return residuals(F, z0, np.array([radius]))[0]
 
 
 def residuals(
-    F: Function, z0: complex, radii: np.ndarray, *, grid: int = GRID, tolerance: float = 1e-10
+    F: Function, z0: complex, radii: np.ndarray, *, near: float = NEAR, grid: int = GRID
 ) -> list[Residual]:
     """The same for several rising radii, of which the larger ones go on where the smaller ones end.
 
@@ -100,7 +101,7 @@ def residuals(
     at = called(F, np.array([z0]))[0]
 
     def integrand(x: np.ndarray) -> np.ndarray:
-        return called(F, x + 1j * NEAR) / (x + 1j * NEAR - z0)
+        return called(F, x + 1j * near) / (x + 1j * near - z0)
 
     made, integral, error, inner = [], 0j, 0.0, 0.0
     for radius in radii:
@@ -109,13 +110,13 @@ def residuals(
         for edges in sides:
             if inner == 0:
                 edges = np.unique(np.r_[edges, z0.real])
-            more, wrong = _adaptive(integrand, edges, tolerance * abs(at))
+            more, wrong = _adaptive(integrand, edges, TOLERANCE * abs(at))
             integral, error = integral + more, error + wrong
         inner = float(radius)
         off = abs(integral / (2j * np.pi) - at)
-        bound = 0.5 * radius / (radius - abs(z0)) * arcs(F, radius, grid)
-        # The line is NEAR above the axis, and so is short of the arc by two pieces of that length.
-        lifted = 2 * NEAR * bound / radius
+        bound = 0.5 * radius / (radius - abs(z0)) * arcs(F, radius, near, grid)
+        # The line is that near to the axis, and so misses two pieces of the arc of that length.
+        lifted = 2 * near * bound / radius
         rounding = error / (2 * np.pi) + lifted + 8 * EPS * abs(at)
         made.append(Residual(float(off), float(rounding), float(bound)))
     return made

@@ -13,7 +13,7 @@ from whp.qft._finite_time_path.quadrature import panels
 
 __all__ = ["DIGITS", "dispersion", "feynman"]
 
-DIGITS = 30
+DIGITS = 20
 
 
 def feynman(q: complex, p: float, field: Field, kappa: float = 0.0) -> complex:
@@ -35,7 +35,7 @@ def feynman(q: complex, p: float, field: Field, kappa: float = 0.0) -> complex:
             ends = [mp.mpf(0), mp.re(beta), mp.mpf(1)]
 
         def argument(v: mp.mpf) -> mp.mpc:
-            x = 1 - s * (1 - v * v) / 4
+            x = (1 - s / 4) + s * v * v / 4
             return mp.mpc(x.real, -mp.mpf(10) ** (-3 * DIGITS)) if real else x
 
         mu = mp.mpf(field.mu) / mp.mpf(field.mass)
@@ -52,36 +52,42 @@ def feynman(q: complex, p: float, field: Field, kappa: float = 0.0) -> complex:
     return value.conjugate() if q.real < 0 else value
 
 
-def dispersion(q: complex, p: float, field: Field) -> tuple[complex, float]:
-    """Medium part of Σ_R over m² by (2/π)∫E Im Σ(E)/(E² − q²)dE over both cuts, and its error.
+def dispersion(q: np.ndarray, p: float, field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Medium part of Σ_R over m² by (1/π)∫Im Σ(E)/(E − q)dE over both cuts, and its error.
 
     Not by angles and momenta: only the imaginary part, a one-dimensional integral of f, goes in.
     """
-    size = abs(q.real) + 1j * q.imag
-    values = [_dispersed(size, p, field, split) for split in (1, 2)]
-    value = values[1].conjugate() if q.real < 0 else values[1]
-    return value, abs(values[1] - values[0]) + 1e-15 * abs(value)
+    rough, fine = (_dispersed(q, p, field, split) for split in (1, 2))
+    return fine, np.abs(fine - rough) + 1e-15 * np.abs(fine)
 
 
-def _dispersed(q: complex, p: float, field: Field, split: int) -> complex:
-    total = 0j
-    at = float(q.real)
+def _dispersed(q: np.ndarray, p: float, field: Field, split: int) -> np.ndarray:
+    folded = np.abs(q.real) + 1j * q.imag
+    total = np.zeros(len(q), complex)
     for edges, *_ in _medium_cut(p, field):
         low, high = float(edges[0]), float(edges[-1])
-        inside = low < at < high
-        extra = at + np.r_[-(0.5 ** np.arange(2, 30)), 0.5 ** np.arange(2, 30)] * min(at - low, high - at) if inside else []
-        joined = np.unique(np.r_[edges, extra])
-        fine = np.unique(np.concatenate([np.linspace(a, b, split + 1) for a, b in zip(joined, joined[1:], strict=False)]))
-        x, w = panels(fine, DEGREE)
+        x, w = panels(_split(edges, split), DEGREE)
         im = medium.imaginary(x, p, field.f)[0]
-        total += w @ (im / (x + q))
-        if not inside:
-            total += w @ (im / (x - q))
-            continue
-        here = medium.imaginary(np.array([at]), p, field.f)[0][0]
-        # The value at q is taken off, and its logarithm put back; below a real q the path bends.
-        total += w @ ((im - here) / (x - q))
-        above = q if q.imag > 0 else complex(at, 0.0)
-        log = np.log(complex(high) - above) - np.log(above - complex(low)) + 1j * math.pi
-        total += here * log
-    return complex(total) * field.scale / math.pi
+        for k, at in enumerate(folded):
+            total[k] += w @ (im / (x + at))
+            if not low < at.real < high:
+                total[k] += w @ (im / (x - at))
+                continue
+            nodes, weights, values = x, w, im
+            if at.imag > 0:  # the integrand turns within that distance
+                near = min(at.real - low, high - at.real) * 0.5 ** np.arange(2, 40)
+                joined = np.unique(np.r_[edges, at.real - near, at.real + near])
+                nodes, weights = panels(_split(joined, split), DEGREE)
+                values = medium.imaginary(nodes, p, field.f)[0]
+            here = medium.imaginary(np.array([at.real]), p, field.f)[0][0]
+            # The value at q is taken off, and its logarithm put back; below a real q the path bends.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total[k] += np.nan_to_num(weights * (values - here) / (nodes - at)).sum()
+            total[k] += here * (np.log(high - at) - np.log(at - low) + 1j * math.pi)
+    total *= field.scale / math.pi
+    return np.where(q.real < 0, total.conj(), total)
+
+
+def _split(edges: np.ndarray, parts: int) -> np.ndarray:
+    steps = np.arange(parts) / parts
+    return np.r_[(edges[:-1, None] + np.diff(edges)[:, None] * steps).ravel(), edges[-1]]

@@ -118,7 +118,7 @@ def _spectral(weight: Callable[[np.ndarray], np.ndarray], far: float) -> tuple[n
     """A weight of ω − 1 as a series on panels from the mass on; it begins like a square root."""
     edges = np.minimum(_graded([0.0], 0.0, far, 1e-12 * far), far)
     # Wide panels are cut: a source may have any shape on its own scale.
-    fine = np.unique(np.concatenate([np.linspace(a, b, 9) for a, b in zip(edges, edges[1:], strict=False)]))
+    fine = np.unique(np.concatenate([np.linspace(a, b, 5) for a, b in zip(edges, edges[1:], strict=False)]))
     x, _ = panels(fine, DEGREE)
     return fine, _series(weight(x))
 
