@@ -168,7 +168,7 @@ def tadpole_decay(source: Any, field: Field, *, start: float | None = None) -> C
     shown = "constant in space" if made.kind == "homogeneous" else f"a width of {wide:.3g}/m, to spread by √t"
     if made.kind in ("callable", "table"):
         shown = f"momenta up to {made.scale:.3g} m"
-    localised = th.LOCALISED.check(made.kind != "homogeneous" and wide**2 < t / 2, shown)
+    localised = th.LOCALISED.check(made.kind != "homogeneous" and wide**2 < t / 3, shown)
     answers = (smooth, localised)
     if made.kind == "homogeneous":
         return th.decay(0.0, None, 1.0, answers, t)

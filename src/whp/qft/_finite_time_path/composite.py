@@ -275,7 +275,7 @@ def composite(
     """
     m = field.mass
     kappa, p = as_kappa(kappa), as_real(p, "p", low=0) / m
-    t = as_array(times, "times").astype(float) * m
+    t = np.asarray(as_array(times, "times").astype(float) * m)
     if not np.isfinite(t).all():
         raise ValueError("times must be finite, got NaN or infinity")
     flat = np.where(t == 0, 1.0, t).ravel()
@@ -292,7 +292,7 @@ def self_energy_time(t: Any, p: float, field: Field, *, kappa: float = 0.0) -> n
     subtracted in energy is a delta function in time, and does not show here.
     """
     m = field.mass
-    at = as_array(t, "t").astype(float) * m
+    at = np.asarray(as_array(t, "t").astype(float) * m)
     if (at == 0).any() or not np.isfinite(at).all():
         raise ValueError("t must be finite and not 0, where the self-energy is singular")
     late = np.abs(at).ravel()
@@ -323,7 +323,7 @@ def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part =
     m = field.mass
     X = as_real(time, "time", low=0, open_ends=True) * m
     p = as_real(p, "p", low=0) / m
-    E = as_array(p0, "p0").astype(float) / m
+    E = np.asarray(as_array(p0, "p0").astype(float) / m)
     flat, made = E.ravel(), np.zeros(E.size, complex)
     if part != "medium":
         infinite = retarded(flat + 0j, p, field, kappa=0.0, scheme="msbar", part="vacuum").value

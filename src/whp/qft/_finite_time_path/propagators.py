@@ -48,15 +48,16 @@ def propagator(
     component = as_choice(component, "component", COMPONENTS)
     m = field.mass
     p = as_real(p, "p", low=0) / m
-    q = as_energies(p0, upper=component == "R" and time is None) / m
+    energies = as_energies(p0, upper=component == "R" and time is None)
+    q = energies.ravel() / m
     omega = math.hypot(p, 1.0)
     occupied = float(field.f(np.array([omega]))[0])
     if time is not None:
         X = as_real(time, "time", low=0, open_ends=True) * m
-        return _at_time(q.real, omega, occupied, component, X) / m**2
+        return _at_time(q.real, omega, occupied, component, X).reshape(energies.shape) / m**2
     with np.errstate(divide="ignore", invalid="ignore"):
         if component in ("R", "A", "F") and not (component == "F" and occupied > 0):
-            return 1 / ((q - omega) * (q + omega)) / m**2
+            return (1 / ((q - omega) * (q + omega)) / m**2).reshape(energies.shape)
     raise ValueError(
         f"component {component!r} of occupied modes is a delta function on the shell at infinite time: give time"
     )
@@ -119,7 +120,7 @@ def convolve(first: Component, second: Component, x0: Any, y0: Any, p: float, fi
         If a time is negative, or the product is none of the four.
     """
     m = field.mass
-    x, y = (np.asarray(as_times(t, n)) * m for t, n in ((x0, "x0"), (y0, "y0")))
+    x, y = (np.asarray(as_times(t, n) * m) for t, n in ((x0, "x0"), (y0, "y0")))
     omega = math.hypot(as_real(p, "p", low=0) / m, 1.0)
     f = float(field.f(np.array([omega]))[0])
     match first + second:

@@ -273,10 +273,10 @@ def self_energy(
         raise ValueError("scheme 'bare' must go with kappa > 0: at 0 the self-energy is infinite")
     m = field.mass
     p = as_real(p, "p", low=0, high=1e12 * m) / m
-    q = as_energies(p0, upper=component == "R") / m
+    energies = as_energies(p0, upper=component == "R")
     kwargs: dict[str, Any] = {"kappa": kappa, "scheme": scheme, "part": part}
-    made = _component(q, p, field, component, **kwargs)
-    value, error = made.value * m**2, made.error * m**2
+    made = _component(energies.ravel() / m, p, field, component, **kwargs)
+    value, error = (part.reshape(energies.shape) * m**2 for part in made)
     return Values(value, error) if with_error else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ __all__ = [
 Kind = Literal["homogeneous", "gaussian", "callable", "table"]
 AMPLITUDE = math.sqrt(math.pi) / (8 * math.pi**2)  # of ∫√σ e^{iσt} over 2π²
 NEGLIGIBLE = 1e-17
+PHASE, MANY = 6.0, 1500  # radians a panel that Gauss-Legendre resolves; panels
 
 
 def density(field: Field) -> float:
@@ -114,19 +116,32 @@ def as_source(given: Any, mass: float) -> Source:
     return Source("gaussian", lambda p: np.exp(-(p**2) * a**2 / 2), 9.0 / a)
 
 
-def _spectral(weight: Callable[[np.ndarray], np.ndarray], far: float) -> tuple[np.ndarray, np.ndarray]:
-    """A weight of ω − 1 as a series on panels from the mass on; it begins like a square root."""
-    edges = np.minimum(_graded([0.0], 0.0, far, 1e-12 * far), far)
-    # Wide panels are cut: a source may have any shape on its own scale.
-    fine = np.unique(np.concatenate([np.linspace(a, b, 5) for a, b in zip(edges, edges[1:], strict=False)]))
-    x, _ = panels(fine, DEGREE)
-    return fine, _series(weight(x))
+def _waves(weight: Callable[[np.ndarray], np.ndarray], far: float, t: np.ndarray) -> np.ndarray:
+    """∫₀^far weight(x) e^{−i(1 + x)t} dx; the weight begins like a square root.
+
+    Where few panels resolve the fastest wave they are summed as they are, else by series.
+    """
+    edges = _graded([0.0], 0.0, far, 1e-12 * far)
+    longest = PHASE / max(float(t.max(initial=0)), 1e-300)
+
+    def cut(a: float, b: float, most: float) -> np.ndarray:
+        return np.linspace(a, b, max(4, math.ceil((b - a) / most)), endpoint=False)
+
+    plain = far / longest < MANY
+    pieces = [cut(a, b, longest if plain else np.inf) for a, b in itertools.pairwise(edges)]
+    fine = np.r_[np.concatenate(pieces), far]
+    x, w = panels(fine, DEGREE)
+    values, turned = weight(x), np.exp(-1j * t)
+    if not plain:
+        return turned * _transform(fine, _series(values), t)
+    made = [np.exp(-1j * part[:, None] * x) @ (w * values) for part in np.array_split(t, 1 + len(t) // 64)]
+    return turned * np.concatenate(made)
 
 
 def oscillation(t: Any, source: Any, field: Field) -> np.ndarray:
     """O(t) = (1/2π²)∫ p² J(p) cos(ω_p t)/ω_p² dp over m: the oscillation of a localised source."""
     made = as_source(source, field.mass)
-    times = as_times(t, "times").astype(float) * field.mass
+    times = np.asarray(as_times(t, "times") * field.mass)
     if made.kind == "homogeneous":
         return np.cos(times)
 
@@ -134,9 +149,7 @@ def oscillation(t: Any, source: Any, field: Field) -> np.ndarray:
         p = np.sqrt(x * (x + 2))
         return made.J(p) * p / (1 + x)
 
-    edges, series = _spectral(weight, math.hypot(made.scale, 1.0) - 1)
-    flat = times.ravel()
-    value = (np.exp(-1j * flat) * _transform(edges, series, flat)).real / (2 * np.pi**2)
+    value = _waves(weight, math.hypot(made.scale, 1.0) - 1, times.ravel()).real / (2 * np.pi**2)
     return value.reshape(times.shape)
 
 
@@ -158,14 +171,12 @@ def pairs(z: Any, h: Callable[[np.ndarray], np.ndarray], field: Field) -> np.nda
     field : Field
         For the mass.
     """
-    times = as_times(z, "z").astype(float) * field.mass
+    times = np.asarray(as_times(z, "z") * field.mass)
 
     def weight(x: np.ndarray) -> np.ndarray:
         return np.asarray(h((1 + x) * field.mass), float) * np.sqrt(x * (x + 2))
 
-    edges, series = _spectral(weight, 200.0)
-    flat = 2 * times.ravel()
-    value = (np.exp(-1j * flat) * _transform(edges, series, flat)).real / (2 * np.pi**2)
+    value = _waves(weight, 200.0, 2 * times.ravel()).real / (2 * np.pi**2)
     return value.reshape(times.shape)
 
 
@@ -229,7 +240,7 @@ def tadpole(
     m, g = field.mass, field.coupling / field.mass
     as_kappa(kappa)
     gone = as_real(width, "width", low=0) / m
-    t = as_times(times, "times") * m
+    t = np.asarray(as_times(times, "times") * m)
     T_f = density(field)
     shift = -g * T_f / 2
     wave = oscillation(t / m, source, field)
