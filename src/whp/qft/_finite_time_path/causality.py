@@ -88,7 +88,7 @@ def arcs(F: Function, radius: float, near: float = NEAR, grid: int = GRID) -> fl
 
 def residual(F: Function, z0: complex, radius: float) -> Residual:
     """|(1/2πi)∫F(p)/(p − z0)dp − F(z0)| over (−Λ, Λ), against ½ Λ/(Λ − |z0|) max|F| on the arc."""
-    return residuals(F, z0, np.array([radius]))[0]
+    return residuals(F, z0, np.array([radius], dtype=float))[0]
 
 
 def residuals(
@@ -104,7 +104,7 @@ def residuals(
         return called(F, x + 1j * near) / (x + 1j * near - z0)
 
     made, integral, error, inner = [], 0j, 0.0, 0.0
-    for radius in radii:
+    for radius in map(float, radii):
         start = np.geomspace(inner or 1e-2, radius, 60 if inner == 0 else 9)
         sides = [np.r_[-start[::-1], 0.0, start]] if inner == 0 else [-start[::-1], start]
         for edges in sides:
@@ -112,7 +112,7 @@ def residuals(
                 edges = np.unique(np.r_[edges, z0.real])
             more, wrong = _adaptive(integrand, edges, TOLERANCE * abs(at))
             integral, error = integral + more, error + wrong
-        inner = float(radius)
+        inner = radius
         off = abs(integral / (2j * np.pi) - at)
         bound = 0.5 * radius / (radius - abs(z0)) * arcs(F, radius, near, grid)
         # The line is that near to the axis, and so misses two pieces of the arc of that length.
