@@ -199,7 +199,7 @@ def occupation(field: Field | None) -> Answer:
 
 
 def causal(
-    made: Sequence[Residual], radii: Sequence[float], value: float, answers: Sequence[Answer], z0: complex
+    made: Sequence[Residual], radii: np.ndarray, value: float, answers: Sequence[Answer], z0: complex
 ) -> Certificate:
     """The worst of several radii; both sides over |F(z0)|."""
     scale = max(value, 1e-300)
@@ -211,7 +211,7 @@ def causal(
                 trivial=1.0,
                 measured=exact(r.off / scale, r.error / scale),
                 answers=answers,
-                inputs={"cut-off in masses": radius, "z0": str(z0), "|F(z0)|": value},
+                inputs={"cut-off in masses": float(radius), "z0": str(z0), "|F(z0)|": value},
             )
             for radius, r in zip(radii, made, strict=True)
         }
