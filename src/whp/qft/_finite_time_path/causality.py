@@ -18,7 +18,8 @@ __all__ = ["BOXES", "PROBES", "Residual", "arcs", "boxes", "by_cutoffs", "mirror
 Function = Callable[[np.ndarray], np.ndarray]
 PROBES = np.array([0.3 + 0.7j, -3 + 1j, 4 + 2j, -0.5 + 3j, 6 + 0.5j])
 BOXES = (0.05, 0.005, 0.0005)  # heights of the base of the rectangles [−10, 10] × [y, 5]
-ANGLES = np.array([0.01, 0.25 * np.pi, 0.5 * np.pi, 0.75 * np.pi, np.pi - 0.01])
+# On the axis as well: a pure delay falls off everywhere else.
+ANGLES = np.array([1e-9, 0.01, 0.25 * np.pi, 0.5 * np.pi, 0.75 * np.pi, np.pi - 0.01, np.pi - 1e-9])
 RADII = np.array([1e2, 1e3, 1e4])
 NEAR = 1e-6
 GRID = 1001  # angles of an arc

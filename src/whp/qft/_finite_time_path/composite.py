@@ -240,7 +240,7 @@ def _medium_cut(p: float, field: Field) -> list[tuple[np.ndarray, ...]]:
     made = []
     for low, high, singular in ((threshold, far, [threshold]), (0.0, p, [0.0, p])):
         if high > low:
-            edges = _graded(singular, low, high, 1e-10 * (high - low))
+            edges = _graded(singular, low, high, 1e-10 * min(high - low, 1 + p))
             x, w = panels(edges, DEGREE)
             im, error = medium.imaginary(x, p, field.f)
             made.append((edges, x, w, field.scale * im, field.scale * error))
@@ -280,8 +280,8 @@ def composite(
         raise ValueError("times must be finite, got NaN or infinity")
     flat = np.where(t == 0, 1.0, t).ravel()
     made = by_frequency(flat, p, field, kappa=kappa, scheme=scheme, part=part)
-    value = np.where(t == 0, 0.0, made.value.reshape(t.shape)) * m
-    error = np.where(t == 0, 0.0, made.error.reshape(t.shape)) * m
+    value = np.asarray(np.where(t == 0, 0.0, made.value.reshape(t.shape)) * m)
+    error = np.asarray(np.where(t == 0, 0.0, made.error.reshape(t.shape)) * m)
     return Values(value, error) if with_error else value
 
 
@@ -298,7 +298,7 @@ def self_energy_time(t: Any, p: float, field: Field, *, kappa: float = 0.0) -> n
     late = np.abs(at).ravel()
     p, kappa = as_real(p, "p", low=0) / m, as_kappa(kappa)
     made = _over_cut(late, p, field, kappa, lambda E: 1.0)[0].reshape(at.shape)
-    return np.where(at > 0, made, 0.0) * m**3
+    return np.asarray(np.where(at > 0, made, 0.0) * m**3)
 
 
 def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part = "all") -> np.ndarray:
@@ -346,7 +346,7 @@ def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part =
             im = w * field.scale * medium.imaginary(x, p, field.f)[0]
             kernel = _lived(flat[:, None] + x, X) - _lived(flat[:, None] - x, X)
             made = made + kernel @ im / (1j * np.pi)
-    return made.reshape(E.shape) * m**2
+    return np.asarray(made.reshape(E.shape) * m**2)
 
 
 def _lived(x: np.ndarray, X: float) -> np.ndarray:

@@ -54,7 +54,7 @@ def propagator(
     occupied = float(field.f(np.array([omega]))[0])
     if time is not None:
         X = as_real(time, "time", low=0, open_ends=True) * m
-        return _at_time(q.real, omega, occupied, component, X).reshape(energies.shape) / m**2
+        return np.asarray(_at_time(q.real, omega, occupied, component, X).reshape(energies.shape) / m**2)
     with np.errstate(divide="ignore", invalid="ignore"):
         if component in ("R", "A", "F") and not (component == "F" and occupied > 0):
             return (1 / ((q - omega) * (q + omega)) / m**2).reshape(energies.shape)
@@ -134,7 +134,7 @@ def convolve(first: Component, second: Component, x0: Any, y0: Any, p: float, fi
             made = 1j * (1 + 2 * f) / (2 * omega**2) * bracket
         case _:
             raise ValueError(f"first and second must be RR, AA, RK or KA, got {first}{second}")
-    return made / m**3
+    return np.asarray(made / m**3)
 
 
 def as_times(value: Any, name: str) -> np.ndarray:
