@@ -31,6 +31,7 @@ __all__ = ["by_frequency", "by_time", "composite", "self_energy_at", "self_energ
 
 DEGREE = 16
 DECADE = 8.0  # times of a group differ by at most this factor
+SMEARED = 200.0  # energies of the cut that are smeared at finite time, in masses
 HEIGHT = 0.5  # of the line above the real axis, in masses
 
 
@@ -232,12 +233,12 @@ def _over_cut(t: np.ndarray, p: float, field: Field, kappa: float, weight: Any) 
     return 2 / np.pi * made.imag, 1e-3 * np.abs(made - coarse) + 32 * EPS * size
 
 
-def _medium_cut(p: float, field: Field) -> list[tuple[np.ndarray, ...]]:
+def _medium_cut(p: float, field: Field, most: float = np.inf) -> list[tuple[np.ndarray, ...]]:
     """Im Σ_R of the medium on (0, p) and from the threshold on: edges, nodes, weights, values, errors."""
     threshold = math.hypot(p, 2.0)
     # A power of the energy ends nowhere: far enough for the rounding of what weighs it by 1/E³.
     far = 1e7 if field.f.kind == "callable" else 4 * max(3 * threshold, 2 * reach(field))
-    made = []
+    far, made = min(far, max(most, 2 * threshold)), []
     for low, high, singular in ((threshold, far, [threshold]), (0.0, p, [0.0, p])):
         if high > low:
             edges = _graded(singular, low, high, 1e-10 * min(high - low, 1 + p))
@@ -337,7 +338,7 @@ def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part =
             later = later - ahead / (flat[:, None] - at.conj()) * weight.conj()
         made = infinite - np.nan_to_num(later).sum(axis=1) / (1j * np.pi)
     if part != "vacuum" and field.f.kind != "vacuum":
-        for edges, _, _, _, _ in _medium_cut(p, field):
+        for edges, *_ in _medium_cut(p, field, SMEARED):
             fine = np.concatenate(
                 [np.linspace(a, b, 2 + int((b - a) * X), endpoint=False) for a, b in zip(edges, edges[1:], strict=False)]
                 + [edges[-1:]]
