@@ -185,6 +185,13 @@ def feedback():
     return {"X": A, "y": y, "n_clients": 4, "steps": 30, "rng": 0}
 
 
+def plasma():
+    w = np.linspace(1, 30, 60)
+    table = pd.DataFrame({"omega": w, "f": 1 / np.expm1(w)})
+    options = {"energies": np.linspace(0.3, 4, 45), "times": [1.0, 3.0], "source": 1.0}
+    return {"distribution": table, **options, "rng": 0}
+
+
 TEXT = (string.ascii_lowercase + " ") * 200
 
 
@@ -325,6 +332,15 @@ EXAMPLES = {
     ),
     "checkfree": Example(stages),
     "in-memory-fault-tolerance": Example(memory),
+    "finite-time-path-qft": Example(
+        plasma,
+        {
+            "layout": (
+                lambda arguments: arguments.update(distribution=arguments["distribution"].copy()),
+                ("largest_decay_rate",),
+            )
+        },
+    ),
 }
 
 
