@@ -33,7 +33,9 @@ def cauchy_quad(energies: np.ndarray, T: float) -> np.ndarray:
     made = []
     for E in energies:
         c = E / 2
-        near = quad(lambda w, c=c: -weight(w) / (w + c) / 4, 1, 2 * c, weight="cauchy", wvar=c, limit=200)[0]
+        near = quad(
+            lambda w, c=c: -weight(w) / (w + c) / 4, 1, 2 * c, weight="cauchy", wvar=c, limit=200
+        )[0]
         far = quad(lambda w, c=c: -weight(w) / (w * w - c * c) / 4, 2 * c, np.inf, limit=200)[0]
         made.append((near + far) / (2 * np.pi**2))
     return np.array(made)

@@ -37,7 +37,10 @@ def test_residuals_of_the_product():
 @pytest.mark.parametrize(
     ("F", "effects"),
     [
-        (lambda x: self_energy(x, 0, VACUUM, "F"), [0.00162338, 0.00298103, 0.00450655, 0.00607793]),
+        (
+            lambda x: self_energy(x, 0, VACUUM, "F"),
+            [0.00162338, 0.00298103, 0.00450655, 0.00607793],
+        ),
         (
             lambda x: self_energy(x, 0, VACUUM, "F", kappa=0.3, scheme="bare"),
             [0.00092174, 0.00021988, 0.00005500, 0.00001381],

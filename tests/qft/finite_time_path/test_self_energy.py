@@ -138,7 +138,9 @@ def test_imaginary_parts_of_bose_modes_in_closed_form():
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("distribution", [1.0, 0.05, lambda w: w**-2.5], ids=["hot", "cold", "power"])
+@pytest.mark.parametrize(
+    "distribution", [1.0, 0.05, lambda w: w**-2.5], ids=["hot", "cold", "power"]
+)
 def test_the_medium_agrees_with_its_dispersion_integral(p, distribution):
     field = Field(distribution=distribution)
     q = np.array([0.2, 0.5 + 0.3j, 1.9, 3, 3 + 0.05j, -5, 7])
@@ -159,7 +161,7 @@ def test_symmetries_of_the_components():
     R, A, K, F, more, less = (self_energy(E, 0.3, BOSE, c, **kwargs) for c in "RAKF><")
     assert np.conj(R) == pytest.approx(A)
     assert self_energy(-E, 0.3, BOSE) == pytest.approx(np.conj(R))
-    assert (K + R + A) / 2 == pytest.approx(F)
+    assert pytest.approx(F) == (K + R + A) / 2
     assert more + less == pytest.approx(K)
     assert more - less == pytest.approx(R - A)
     assert self_energy(-E, 0.3, BOSE, ">") == pytest.approx(less)

@@ -70,10 +70,7 @@ def test_smooth_sources_decay_as_promised(a):
 
 @pytest.mark.parametrize("name", ["triangle", "box"])
 def test_sources_with_an_edge_fail(name):
-    J = {
-        "triangle": lambda p: np.maximum(1 - p, 0),
-        "box": lambda p: (p < 1).astype(float),
-    }[name]
+    J = {"triangle": lambda p: np.maximum(1 - p, 0), "box": lambda p: (p < 1).astype(float)}[name]
     assert tadpole_decay(J, VACUUM).verdict == "fails"
 
 

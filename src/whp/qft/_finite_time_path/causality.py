@@ -13,7 +13,18 @@ import numpy as np
 
 from whp.qft._finite_time_path.quadrature import EPS, legendre, panels
 
-__all__ = ["BOXES", "PROBES", "Residual", "arcs", "boxes", "by_cutoffs", "mirrored", "residual", "residuals", "slopes"]
+__all__ = [
+    "BOXES",
+    "PROBES",
+    "Residual",
+    "arcs",
+    "boxes",
+    "by_cutoffs",
+    "mirrored",
+    "residual",
+    "residuals",
+    "slopes",
+]
 
 Function = Callable[[np.ndarray], np.ndarray]
 PROBES = np.array([0.3 + 0.7j, -3 + 1j, 4 + 2j, -0.5 + 3j, 6 + 0.5j])
@@ -25,7 +36,7 @@ NEAR = 1e-6
 GRID = 1001  # angles of an arc
 MARGIN = 1.01  # for what lies between them
 ROUNDS = 40
-TOLERANCE = 1e-10  # of a panel, relative to F(z0)
+TOLERANCE = 1e-9  # of a panel, relative to F(z0)
 
 
 class Residual(NamedTuple):
@@ -41,7 +52,9 @@ def called(F: Function, z: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         values = np.asarray(F(z), complex)
     if values.shape != z.shape:
-        raise TypeError(f"F must return one number an energy, got shape {values.shape} for {z.shape}")
+        raise TypeError(
+            f"F must return one number an energy, got shape {values.shape} for {z.shape}"
+        )
     return values
 
 
@@ -67,7 +80,10 @@ def boxes(F: Function) -> float:
                 values = called(F, z) * w * (b - a)
             total += np.array([(values / (z - q)).sum() for q in PROBES])
         scale = np.maximum(np.abs(at), 1e-300)
-        worst = max(worst, float(np.max(np.nan_to_num(np.abs(total / (2j * np.pi) - at) / scale, nan=np.inf))))
+        worst = max(
+            worst,
+            float(np.max(np.nan_to_num(np.abs(total / (2j * np.pi) - at) / scale, nan=np.inf))),
+        )
     return worst
 
 

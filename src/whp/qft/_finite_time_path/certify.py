@@ -14,7 +14,14 @@ from whp.qft._finite_time_path.causality import RADII, by_cutoffs, called, resid
 from whp.qft._finite_time_path.composite import by_time
 from whp.qft._finite_time_path.field import Field
 from whp.qft._finite_time_path.reference import dispersion, feynman
-from whp.qft._finite_time_path.self_energy import Part, Scheme, Values, as_kappa, self_energy
+from whp.qft._finite_time_path.self_energy import (
+    Part,
+    Scheme,
+    Values,
+    as_kappa,
+    retarded,
+    self_energy,
+)
 from whp.qft._finite_time_path.tadpole import as_source, leading, oscillation
 from whp.validate import as_real, as_vector
 
@@ -103,9 +110,14 @@ def vertex_of(
     second = by_time(t, q, field, kappa=kappa, scheme=scheme)
     largest = float(np.abs(second.value).max())
     radius = np.broadcast_to(np.asarray(error, float) / m, t.shape) + second.error
-    falls = th.VANISHES.by_construction("a propagator times a self-energy that grows like a logarithm")
-    answers = (falls, th.occupation(field))
-    return th.vertex(given, second.value, radius, t, math.hypot(q, 1.0), answers, largest)
+    omega = math.hypot(q, 1.0)
+
+    def product(at: np.ndarray) -> np.ndarray:
+        loop = retarded(at, q, field, kappa=kappa, scheme=scheme, part="all").value
+        return loop / ((at - omega) * (at + omega))
+
+    answers = (th.vanishes(product, None), th.occupation(field))
+    return th.vertex(given, second.value, radius, t, omega, answers, largest)
 
 
 def split_of(
@@ -160,12 +172,18 @@ def tadpole_decay(source: Any, field: Field, *, start: float | None = None) -> C
     made = as_source(source, field.mass)
     smooth = {
         "gaussian": th.SMOOTH.by_construction("a Gaussian of the given width"),
-        "callable": th.SMOOTH.unchecked("a kink between the points that are asked for would not be seen"),
+        "callable": th.SMOOTH.unchecked(
+            "a kink between the points that are asked for would not be seen"
+        ),
         "table": th.SMOOTH.check(False, "a table has a kink in every row"),
         "homogeneous": th.SMOOTH.by_construction("it is constant"),
     }[made.kind]
     wide = 9.0 / made.scale if made.kind == "gaussian" else 0.0
-    shown = "constant in space" if made.kind == "homogeneous" else f"a width of {wide:.3g}/m, to spread by √t"
+    shown = (
+        "constant in space"
+        if made.kind == "homogeneous"
+        else f"a width of {wide:.3g}/m, to spread by √t"
+    )
     if made.kind in ("callable", "table"):
         shown = f"momenta up to {made.scale:.3g} m"
     localised = th.LOCALISED.check(made.kind != "homogeneous" and wide**2 < t / 3, shown)

@@ -7,6 +7,7 @@ By time: every energy of the cut is convolved with the propagator in closed form
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
@@ -16,15 +17,7 @@ from scipy.special import spherical_jn
 from whp.qft._finite_time_path import medium
 from whp.qft._finite_time_path.field import Field
 from whp.qft._finite_time_path.quadrature import EPS, half_line, legendre, panels
-from whp.qft._finite_time_path.self_energy import (
-    Part,
-    Scheme,
-    Values,
-    as_kappa,
-    cut,
-    retarded,
-    vacuum,
-)
+from whp.qft._finite_time_path.self_energy import Part, Scheme, Values, as_kappa, cut, retarded
 from whp.validate import as_array, as_real
 
 __all__ = ["by_frequency", "by_time", "composite", "self_energy_at", "self_energy_time"]
@@ -221,7 +214,9 @@ def by_time(
     return Values(np.where(t > 0, value, 0.0), error)
 
 
-def _over_cut(t: np.ndarray, p: float, field: Field, kappa: float, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+def _over_cut(
+    t: np.ndarray, p: float, field: Field, kappa: float, weight: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """(2/π)∫ Im Σ(E) sin(Et) w(E) dE of the vacuum from the threshold on, along E = E₀ + iy."""
     rule = half_line(1 / 32)
     E = math.hypot(p, 2.0) + 1j * rule.left
@@ -302,7 +297,9 @@ def self_energy_time(t: Any, p: float, field: Field, *, kappa: float = 0.0) -> n
     return np.asarray(np.where(at > 0, made, 0.0) * m**3)
 
 
-def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part = "all") -> np.ndarray:
+def self_energy_at(
+    p0: Any, p: float, field: Field, time: float, *, part: Part = "all"
+) -> np.ndarray:
     """Σ_R at κ = 0 (MS-bar) as the Wigner transform at the finite time X0.
 
     Of all relative times those up to 2·X0 have been lived through: the energies of the cut are
@@ -340,7 +337,10 @@ def self_energy_at(p0: Any, p: float, field: Field, time: float, *, part: Part =
     if part != "vacuum" and field.f.kind != "vacuum":
         for edges, *_ in _medium_cut(p, field, SMEARED):
             fine = np.concatenate(
-                [np.linspace(a, b, 2 + int((b - a) * X), endpoint=False) for a, b in zip(edges, edges[1:], strict=False)]
+                [
+                    np.linspace(a, b, 2 + int((b - a) * X), endpoint=False)
+                    for a, b in itertools.pairwise(edges)
+                ]
                 + [edges[-1:]]
             )
             x, w = panels(fine, DEGREE)

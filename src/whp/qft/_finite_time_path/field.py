@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from functools import cached_property
@@ -56,7 +57,9 @@ class Occupation:
                     f"distribution must return one number an energy, got shape {first.shape}"
                 )
             if not np.array_equal(first, second):
-                raise ValueError("distribution must be a function: it gave other values when asked again")
+                raise ValueError(
+                    "distribution must be a function: it gave other values when asked again"
+                )
         else:
             self._from_table(given)
 
@@ -110,7 +113,10 @@ class Occupation:
         if (f < 0).any():
             return f"f = {f[f < 0][0]:.3g} at {at[f < 0][0]:.4g} masses"
         low, high = f[np.searchsorted(at, FARTHEST / 10)], f[-1]
-        if high > 0 and (slope := math.log(high / low) / math.log(10) if low > 0 else math.inf) > -2.2:
+        if (
+            high > 0
+            and (slope := math.log(high / low) / math.log(10) if low > 0 else math.inf) > -2.2
+        ):
             return f"f falls like the power {slope:.2f} of the energy, and less than −2.2 diverges"
         return ""
 
@@ -160,7 +166,9 @@ def _rows(given: Any) -> np.ndarray:
     ):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise ValueError(f"distribution, row {row + 1}: omega = {omega[row]:g}, f = {f[row]:g} {what}")
+            raise ValueError(
+                f"distribution, row {row + 1}: omega = {omega[row]:g}, f = {f[row]:g} {what}"
+            )
     zero = np.flatnonzero(f == 0)
     if zero.size and zero[0] + zero.size != len(f):
         raise ValueError(f"distribution, row {zero[0] + 1}: f = 0 may only stand at the end")
@@ -194,7 +202,11 @@ class Field:
     """
 
     def __init__(
-        self, mass: float = 1.0, coupling: float = 1.0, distribution: Any = None, mu: float | None = None
+        self,
+        mass: float = 1.0,
+        coupling: float = 1.0,
+        distribution: Any = None,
+        mu: float | None = None,
     ) -> None:
         self.mass = as_real(mass, "mass", low=0, open_ends=True)
         self.coupling = as_real(coupling, "coupling", low=0, open_ends=True)
@@ -216,6 +228,18 @@ class Field:
     def log_mu(self) -> float:
         """ln(μ²/m²)."""
         return 2 * math.log(self.mu / self.mass)
+
+    def as_interpolated(self) -> Field:
+        """The same field with the interpolation of a table for its occupation, taken to be exact.
+
+        Two ways to the same number have it in common, and its error says nothing of their difference.
+        """
+        if self.f.rows is None:
+            return self
+        made = copy.copy(self)
+        made.f = copy.copy(self.f)
+        made.f.rows = None
+        return made
 
     def __repr__(self) -> str:
         return f"Field(mass={self.mass:g}, coupling={self.coupling:g}, {self.f.kind})"

@@ -216,7 +216,17 @@ def finite_time_path(
         made.scale / 2 * (1 + 2 * occupied), float(t.max()) * abs(on_shell.real) / (2 * omega)
     )
     certificates = _certified(
-        made, p, scheme, t, product, E / mass, sigma, source, answers, measure, np.random.default_rng(rng)
+        made,
+        p,
+        scheme,
+        t,
+        product,
+        E / mass,
+        sigma,
+        source,
+        answers,
+        measure,
+        np.random.default_rng(rng),
     )
     g = made.coupling
     return FiniteTimePath(
@@ -249,26 +259,33 @@ def _certified(
     rng: np.random.Generator,
 ) -> tuple[Certificate, ...]:
     """All that is promised, in units of the mass."""
-    omega = math.hypot(p, 1.0)
+    omega, taken = math.hypot(p, 1.0), made.as_interpolated()
+    both = product if taken is made else by_frequency(t, p, taken, scheme=scheme)
 
     def F(q: np.ndarray) -> np.ndarray:
-        loop = retarded(q, p, made, kappa=0.0, scheme=scheme, part="all").value
+        loop = retarded(q, p, taken, kappa=0.0, scheme=scheme, part="all").value
         return loop / ((q - omega) * (q + omega))
 
     own = mirrored(F)
-    above = th.ANALYTIC.by_construction("closed forms and integrals whose singularities are on the axis")
+    above = th.ANALYTIC.by_construction(
+        "closed forms and integrals whose singularities are on the axis"
+    )
     falls = th.vanishes(own, None)
     off = residuals(own, Z0, RADII, near=LINE, grid=101)
     at = float(abs(F(np.array([Z0]))[0]))
     largest = float(np.abs(product.value).max())
-    second = by_time(t, p, made, scheme=scheme) if measure else None
-    before = [by_frequency(BEFORE, p, made, scheme=scheme, height=h) for h in HEIGHTS] if measure else None
+    second = by_time(t, p, taken, scheme=scheme) if measure else None
+    before = (
+        [by_frequency(BEFORE, p, taken, scheme=scheme, height=h) for h in HEIGHTS]
+        if measure
+        else None
+    )
     certificates = [
         th.causal(off, RADII, at, (above, falls, occupied), Z0),
         th.vertex(
-            product.value,
+            both.value,
             None if second is None else second.value,
-            product.error + (0 if second is None else second.error),
+            both.error + (0 if second is None else second.error),
             t,
             omega,
             (falls, occupied),

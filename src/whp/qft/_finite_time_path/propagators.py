@@ -54,7 +54,9 @@ def propagator(
     occupied = float(field.f(np.array([omega]))[0])
     if time is not None:
         X = as_real(time, "time", low=0, open_ends=True) * m
-        return np.asarray(_at_time(q.real, omega, occupied, component, X).reshape(energies.shape) / m**2)
+        return np.asarray(
+            _at_time(q.real, omega, occupied, component, X).reshape(energies.shape) / m**2
+        )
     with np.errstate(divide="ignore", invalid="ignore"):
         if component in ("R", "A", "F") and not (component == "F" and occupied > 0):
             return (1 / ((q - omega) * (q + omega)) / m**2).reshape(energies.shape)
@@ -94,7 +96,9 @@ def _retarded_at(E: np.ndarray, omega: float, X: float) -> np.ndarray:
     return -(one_sided(E + omega) - one_sided(E - omega)) / (2j * omega)
 
 
-def convolve(first: Component, second: Component, x0: Any, y0: Any, p: float, field: Field) -> np.ndarray:
+def convolve(
+    first: Component, second: Component, x0: Any, y0: Any, p: float, field: Field
+) -> np.ndarray:
     """Product ∫₀^∞ dz G(x0 − z) G(z − y0) of two free propagators after the switch, in closed form.
 
     Parameters
@@ -141,5 +145,7 @@ def as_times(value: Any, name: str) -> np.ndarray:
     """Finite real numbers of at least 0."""
     array = np.asarray(value, dtype=float)
     if not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f"{name} must be finite and at least 0, got {array[~(array >= 0)].ravel()[:1]}")
+        raise ValueError(
+            f"{name} must be finite and at least 0, got {array[~(array >= 0)].ravel()[:1]}"
+        )
     return array

@@ -36,7 +36,7 @@ def feynman(q: complex, p: float, field: Field, kappa: float = 0.0) -> complex:
 
         def argument(v: mp.mpf) -> mp.mpc:
             x = (1 - s / 4) + s * v * v / 4
-            return mp.mpc(x.real, -mp.mpf(10) ** (-3 * DIGITS)) if real else x
+            return mp.mpc(x.real, -(mp.mpf(10) ** (-3 * DIGITS))) if real else x
 
         mu = mp.mpf(field.mu) / mp.mpf(field.mass)
         if kappa == 0:

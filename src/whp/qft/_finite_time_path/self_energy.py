@@ -187,7 +187,9 @@ def cut(E: Any, p: float, kappa: float, log_mu: float) -> np.ndarray:
     if kappa == 0:
         return np.pi * root
     size = math.exp(kappa * (math.log(4 * math.pi) + log_mu) - gammaln(1 - kappa))
-    return np.pi * size * beta_function(0.5, 1 - kappa) / 2 * root * np.exp(-kappa * np.log(above / 4))
+    return (
+        np.pi * size * beta_function(0.5, 1 - kappa) / 2 * root * np.exp(-kappa * np.log(above / 4))
+    )
 
 
 def pole(kappa: float) -> float:

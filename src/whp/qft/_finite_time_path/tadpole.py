@@ -48,7 +48,11 @@ def density(field: Field) -> float:
 
 def vacuum_tadpole(kappa: float, log_mu: float = 0.0) -> float:
     """T_vac over m²: (4πμ²/m²)^κ Γ(κ − 1)/16π², with its pole −1/(16π²κ)."""
-    return math.exp(kappa * (math.log(4 * math.pi) + log_mu)) * float(gamma(kappa - 1)) / (16 * math.pi**2)
+    return (
+        math.exp(kappa * (math.log(4 * math.pi) + log_mu))
+        * float(gamma(kappa - 1))
+        / (16 * math.pi**2)
+    )
 
 
 def vacuum_by_subtraction(kappa: float) -> float:
@@ -104,11 +108,18 @@ def as_source(given: Any, mass: float) -> Source:
             raise ValueError("source must be finite, and not 0 everywhere")
         seen = np.flatnonzero(size > NEGLIGIBLE * size.max())
         if seen[-1] == len(at) - 1:
-            raise ValueError("source must fall off with momentum faster than p^-2 times 1e-17 at 1e4 masses")
+            raise ValueError(
+                "source must fall off with momentum faster than p^-2 times 1e-17 at 1e4 masses"
+            )
         return Source("callable", J, float(at[seen[-1] + 1]))
     if np.ndim(given) == 2:
         rows = as_array(given, "source").astype(float)
-        if rows.shape[1] != 2 or len(rows) < 2 or not np.isfinite(rows).all() or (np.diff(rows[:, 0]) <= 0).any():
+        if (
+            rows.shape[1] != 2
+            or len(rows) < 2
+            or not np.isfinite(rows).all()
+            or (np.diff(rows[:, 0]) <= 0).any()
+        ):
             raise ValueError("source must hold rows of p (rising) and J, all finite")
         p, J_of = rows[:, 0] / mass, rows[:, 1]
         return Source("table", lambda q: np.interp(q, p, J_of, right=0.0), float(p[-1]))
@@ -134,7 +145,10 @@ def _waves(weight: Callable[[np.ndarray], np.ndarray], far: float, t: np.ndarray
     values, turned = weight(x), np.exp(-1j * t)
     if not plain:
         return turned * _transform(fine, _series(values), t)
-    made = [np.exp(-1j * part[:, None] * x) @ (w * values) for part in np.array_split(t, 1 + len(t) // 64)]
+    made = [
+        np.exp(-1j * part[:, None] * x) @ (w * values)
+        for part in np.array_split(t, 1 + len(t) // 64)
+    ]
     return turned * np.concatenate(made)
 
 
@@ -248,5 +262,11 @@ def tadpole(
     with np.errstate(divide="ignore"):
         average = abs(shift) * np.minimum(1.0, 2 / t)
     return Tadpole(
-        t / m, (shift + swing) * m, shift * m, swing * m, T_f * m**2, -(m**2) / (16 * math.pi**2), average * m
+        t / m,
+        (shift + swing) * m,
+        shift * m,
+        swing * m,
+        T_f * m**2,
+        -(m**2) / (16 * math.pi**2),
+        average * m,
     )

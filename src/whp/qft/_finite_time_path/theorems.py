@@ -76,7 +76,9 @@ THERMAL = Condition(
     remedy="give T, or write the table with 8 digits; a chemical potential is no vacuum of this relation.",
 )
 SMOOTH = Condition(
-    "smooth-source", "the source is a smooth function of p²", remedy="give a width or a smooth function."
+    "smooth-source",
+    "the source is a smooth function of p²",
+    remedy="give a width or a smooth function.",
 )
 LOCALISED = Condition(
     "localised-source",
@@ -194,12 +196,18 @@ def occupation(field: Field | None) -> Answer:
     if fault:
         return OCCUPATION.check(False, fault)
     if field.f.kind == "callable":
-        return OCCUPATION.unchecked("looked at 2,000 energies up to 500 masses; beyond nobody looked")
+        return OCCUPATION.unchecked(
+            "looked at 2,000 energies up to 500 masses; beyond nobody looked"
+        )
     return OCCUPATION.check(True, "no modes" if field.f.kind == "vacuum" else "every row, or Bose")
 
 
 def causal(
-    made: Sequence[Residual], radii: np.ndarray, value: float, answers: Sequence[Answer], z0: complex
+    made: Sequence[Residual],
+    radii: np.ndarray,
+    value: float,
+    answers: Sequence[Answer],
+    z0: complex,
 ) -> Certificate:
     """The worst of several radii; both sides over |F(z0)|."""
     scale = max(value, 1e-300)
@@ -324,12 +332,12 @@ def decay(
 
 def counterterm(left: float) -> Certificate:
     """What is left of the coefficient of 1/κ, over that of the tadpole."""
-    return COUNTERTERM(
-        bound=SAME, confidence=1.0, trivial=1.0, measured=exact(abs(left), 1e-12)
-    )
+    return COUNTERTERM(bound=SAME, confidence=1.0, trivial=1.0, measured=exact(abs(left), 1e-12))
 
 
-def accuracy(outside: int | None, drawn: int, answers: Sequence[Answer], worst_at: str) -> Certificate:
+def accuracy(
+    outside: int | None, drawn: int, answers: Sequence[Answer], worst_at: str
+) -> Certificate:
     """Share of the numbers drawn that other representations put outside of their error bars."""
     inputs = {"drawn": drawn} | ({"furthest outside": worst_at} if worst_at else {})
     return ACCURACY(

@@ -66,7 +66,11 @@ def dispersion(config: dict[str, Any], rng: np.random.Generator) -> Row:
 
     near, far = residuals(loop, z0, np.array([1e2, 1e3]))
     exponent = float(np.log10(far.off / near.off))
-    return {"exponent": exponent, "exponent_off": abs(exponent + 2 * kappa), "grows": far.off > near.off}
+    return {
+        "exponent": exponent,
+        "exponent_off": abs(exponent + 2 * kappa),
+        "grows": far.off > near.off,
+    }
 
 
 @study.experiment(seeds=SEEDS)

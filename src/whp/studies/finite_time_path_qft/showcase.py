@@ -36,7 +36,13 @@ def showcase() -> Showcase:
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
         ax.axvspan(E[0], 2, color=PALETTE["quiet"], alpha=0.12, linewidth=0)
-        ax.text(0.3, late.max() * 0.93, "no decays here\nat infinite time", va="top", color=PALETTE["quiet"])
+        ax.text(
+            0.3,
+            late.max() * 0.93,
+            "no decays here\nat infinite time",
+            va="top",
+            color=PALETTE["quiet"],
+        )
         for (X, rate), colour in zip(early.items(), ("fourth", "other", "third"), strict=True):
             ax.plot(E, rate, color=PALETTE[colour], label=f"mass × time = {X}")
         ax.plot(E, late, color=PALETTE["ours"], linewidth=2, label="infinite time")

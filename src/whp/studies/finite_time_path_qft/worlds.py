@@ -427,9 +427,7 @@ def tables_of_a_source(rng: Rng, strength: float) -> Instance:
     """A Gaussian as a table of 50 to 500 rows, linear in between."""
     p = np.linspace(0, 6, int(rng.integers(50, 500)))
     table = np.c_[p, np.exp(-(p**2) / 2)]
-    return Instance(
-        {"source": table, "start": 25.0}, lambda given: {"tadpole-decay": None}
-    )
+    return Instance({"source": table, "start": 25.0}, lambda given: {"tadpole-decay": None})
 
 
 @worlds.world(run=decays, breaks=t.SMOOTH, strengths=(1.0, 0.1, 0.01, 1e-3), noticeable=False)
@@ -522,7 +520,9 @@ def whole_calculators(rng: Rng, strength: float) -> Instance:
         "source": float(rng.uniform(0.5, 2.5)) / m,
         "rng": 0,
     }
-    return Instance(arguments, lambda result: dict.fromkeys([c.name for c in result.certificates], True))
+    return Instance(
+        arguments, lambda result: dict.fromkeys([c.name for c in result.certificates], True)
+    )
 
 
 # Mutants
