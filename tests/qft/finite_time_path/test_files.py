@@ -27,6 +27,7 @@ def occupation(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_an_occupation_in_gev(occupation, tmp_path, capsys):
     options = ("--mass", 0.14, "--momentum", 0.3, "--seed", 0, "--out", tmp_path / "out")
     code, out, err = whp(occupation, *options, "--json", capsys=capsys)
@@ -117,3 +118,25 @@ def test_the_error_of_a_table_covers_it():
         true = np.abs(field.f(at) - 1 / np.expm1(at)).max()
         assert true == pytest.approx(largest, rel=0.05)
         assert true <= field.f.table_error
+
+
+def test_the_vertex_of_a_table_is_that_of_its_interpolation():
+    w = np.linspace(1, 20, 80)
+    made = finite_time_path(np.c_[w, 0.6 * np.exp(-w)], energies=[0.5, 3.0], times=[1.0], rng=0)
+    by_name = {c.name: c for c in made.certificates}
+    assert by_name["vertex"].verdict == "holds"
+    assert by_name["thermal-balance"].verdict == "void"
+    assert by_name["error-bars"].verdict == "inconclusive"  # of three numbers all were computed again
+    assert made.summary()["error_of_the_table"] > 0
+
+
+def test_without_measuring_nothing_is_decided_that_needs_it():
+    made = finite_time_path(energies=[0.5, 3.0], times=[1.0], measure=False)
+    verdicts = {c.name: str(c.verdict) for c in made.certificates}
+    assert {verdicts[k] for k in ("vertex", "retardedness", "error-bars")} == {"unmeasured"}
+
+
+def test_strong_coupling_at_late_times_is_said():
+    made = finite_time_path(coupling=3.0, times=[1.0, 300.0], energies=[3.0], measure=False)
+    assert made.expansion > 0.3
+    assert "not to be trusted" in made.summary()["one_loop"]
