@@ -174,8 +174,8 @@ def mirrored(F: Function) -> Function:
     """A function with F(−z*) = F(z)*, called at every pair of mirrored energies once."""
 
     def folded(z: np.ndarray) -> np.ndarray:
-        seen, back = np.unique(np.abs(z.real) + 1j * z.imag, return_inverse=True)
+        seen, back = np.unique(np.abs(np.real(z)) + 1j * np.imag(z), return_inverse=True)
         values = np.asarray(F(seen), complex)[back].reshape(z.shape)
-        return np.where(z.real < 0, values.conj(), values)
+        return np.where(np.real(z) < 0, values.conj(), values)
 
     return folded

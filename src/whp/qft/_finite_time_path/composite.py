@@ -125,7 +125,7 @@ def _on_line(
     series = _series(sigma.value * green)
     turn, off_turn = _turned(t, far + 1j * eta, p, field, kappa, scheme, part)
     integral = _transform(edges, series, t) * np.exp(eta * t)
-    value = (integral + turn).real / np.pi
+    value = np.real(integral + turn) / np.pi
     widths = np.repeat(np.diff(edges), DEGREE) * np.tile(legendre(DEGREE)[1], len(edges) - 1)
     grown = np.exp(eta * t)
     rounding = (widths * np.abs(green) * (sigma.error + 8 * EPS * np.abs(sigma.value))).sum()
@@ -163,7 +163,7 @@ def _continued(
     """Σ_R on a vertical line, below the real axis on the sheet that is reached through the cut."""
     made, off = np.zeros(len(q), complex), 0.0
     if part != "medium":
-        above = q.imag >= 0
+        above = np.imag(q) >= 0
         seen = np.where(above, q, q.conj())
         sigma = retarded(seen, p, field, kappa=kappa, scheme=scheme, part="vacuum").value
         through = np.where(above, 0, 2j * cut(np.where(above, end, q), p, kappa, field.log_mu))
@@ -207,7 +207,7 @@ def by_time(
         for edges, x, w, im, wrong in _medium_cut(p, field):
             product = im / ((omega - x) * (omega + x))
             on_shell += float(w @ (x * product))
-            moving = moving - _transform(edges, _series(product), late).imag
+            moving = moving - np.imag(_transform(edges, _series(product), late))
             off += float(w @ (wrong * (1 + x) / np.abs((omega - x) * (omega + x))))
         value = value + 2 / np.pi * (np.sin(omega * late) / omega * on_shell - moving)
         error = error + 4 / np.pi * off

@@ -196,12 +196,12 @@ def finite_time_path(
     frame = pd.DataFrame(
         {
             "energy": E,
-            "re_R": sigma.value.real,
-            "im_R": sigma.value.imag,
+            "re_R": np.real(sigma.value),
+            "im_R": np.imag(sigma.value),
             "error": sigma.error,
-            "im_K": keldysh.value.imag,
+            "im_K": np.imag(keldysh.value),
             "error_K": keldysh.error,
-            "im_R_at_time": self_energy_at(E, momentum, made, X / mass).imag,
+            "im_R_at_time": np.imag(self_energy_at(E, momentum, made, X / mass)),
         }
     )
     in_time = pd.DataFrame(

@@ -47,20 +47,18 @@ def _each(field: Field, integral: Callable[[Occupied, float], Pair]) -> Pair:
 def retarded(q: np.ndarray, p: float, field: Field) -> Pair:
     """Medium part of Σ_R over m², and its error, at energies q in the closed upper half plane."""
     flat = np.asarray(q, complex).ravel()
-    turned = flat.real < 0
-    folded = np.where(turned, -flat.real, flat.real) + 1j * flat.imag
+    turned = np.real(flat) < 0
+    folded = np.where(turned, -np.real(flat), np.real(flat)) + 1j * np.imag(flat)
 
     def integral(f: Occupied, last: float) -> Pair:
         value, error = np.zeros(len(folded), complex), np.zeros(len(folded))
         for start in range(0, len(folded), BLOCK):
             part = slice(start, start + BLOCK)
-            value[part], error[part] = _dispersive(
-                folded[part], p, f, last, field.f.kind
-            )
+            value[part], error[part] = _dispersive(folded[part], p, f, last, field.f.kind)
         real = folded.imag == 0
         if real.any():
             im, off = imaginary(folded[real].real, p, f)
-            value[real], error[real] = value[real].real + 1j * im, error[real] + off
+            value[real], error[real] = np.real(value[real]) + 1j * im, error[real] + off
         return value, error
 
     value, error = _each(field, integral)
@@ -117,7 +115,7 @@ def keldysh(E: np.ndarray, p: float, field: Field) -> Pair:
 
 def _dispersive(q: np.ndarray, p: float, f: Occupied, last: float, kind: str) -> Pair:
     """∫dω f(ω) Σ± ln[(a± + 2kp)/(a± − 2kp)]/p with a± = s ± 2qω; on the real axis its real part."""
-    E = q.real
+    E = np.real(q)
     at_rest = p <= AT_REST * np.abs(q)
     s_real = (E - p) * (E + p)
     # Where p is small the limit at the same s is taken; its error is of the order (p/q)².
@@ -155,9 +153,11 @@ def _dispersive(q: np.ndarray, p: float, f: Occupied, last: float, kind: str) ->
         terms.append(np.where(np.isfinite(term), term, 0.0))
         weights.append(width[:, None] * rule.weight)
         coarse.append(width[:, None] * rule.coarse)
-    total = sum((t * w).sum(axis=1) for t, w in zip(terms, weights, strict=True))
-    other = sum((t * w).sum(axis=1) for t, w in zip(terms, coarse, strict=True))
-    size = sum((np.abs(t) * w).sum(axis=1) for t, w in zip(terms, weights, strict=True))
+    total = np.sum([(t * w).sum(axis=1) for t, w in zip(terms, weights, strict=True)], axis=0)
+    other = np.sum([(t * w).sum(axis=1) for t, w in zip(terms, coarse, strict=True)], axis=0)
+    size = np.sum(
+        [(np.abs(t) * w).sum(axis=1) for t, w in zip(terms, weights, strict=True)], axis=0
+    )
     apart = np.abs(total - other)
     if kind == "thermal":  # halving the step squares the relative error where f is analytic
         apart = 10 * apart * np.sqrt(np.minimum(apart / np.maximum(size, 1e-300), 0.01))
@@ -180,7 +180,7 @@ def _kernel(
 ) -> np.ndarray:
     """Σ± ln[(a± + 2kp)/(a± − 2kp)]/p, at rest 8k/(q² − 4ω²)."""
     made = np.empty(omega.shape, complex)
-    real = q.imag == 0
+    real = np.imag(q) == 0
     if (rest := at_rest & real).any():
         x = distance(seen / 2)[rest]
         with np.errstate(divide="ignore"):
@@ -193,7 +193,7 @@ def _kernel(
     if (moving := ~at_rest & real).any():
         x1, x2 = distance(low)[moving], distance(high)[moving]
         made[moving] = _on_axis(
-            q[moving].real[:, None],
+            np.real(q[moving])[:, None],
             p,
             omega[moving],
             k[moving],

@@ -76,7 +76,7 @@ def _at_time(E: np.ndarray, omega: float, f: float, component: Component, X: flo
     if component == "K":
         return keldysh
     if component == "F":
-        return keldysh / 2 + _retarded_at(E, omega, X).real
+        return keldysh / 2 + np.real(_retarded_at(E, omega, X))
     first, second = ((1 + f), f) if component == ">" else (f, (1 + f))
     return -1j / (2 * omega) * (first * plus + second * minus)
 

@@ -62,7 +62,7 @@ def dispersion(q: np.ndarray, p: float, field: Field) -> tuple[np.ndarray, np.nd
 
 
 def _dispersed(q: np.ndarray, p: float, field: Field, split: int) -> np.ndarray:
-    folded = np.abs(q.real) + 1j * q.imag
+    folded = np.abs(np.real(q)) + 1j * np.imag(q)
     total = np.zeros(len(q), complex)
     for edges, *_ in _medium_cut(p, field):
         low, high = float(edges[0]), float(edges[-1])
@@ -85,7 +85,7 @@ def _dispersed(q: np.ndarray, p: float, field: Field, split: int) -> np.ndarray:
                 total[k] += np.nan_to_num(weights * (values - here) / (nodes - at)).sum()
             total[k] += here * (np.log(high - at) - np.log(at - low) + 1j * math.pi)
     total *= field.scale / math.pi
-    return np.where(q.real < 0, total.conj(), total)
+    return np.where(np.real(q) < 0, total.conj(), total)
 
 
 def _split(edges: np.ndarray, parts: int) -> np.ndarray:

@@ -53,16 +53,16 @@ def as_energies(p0: Any, *, upper: bool) -> np.ndarray:
     array = array.astype(complex)
     if not np.isfinite(array).all():
         raise ValueError("p0 must be finite, got NaN or infinity")
-    if (array.imag < 0).any() or (not upper and (array.imag != 0).any()):
+    if (np.imag(array) < 0).any() or (not upper and (np.imag(array) != 0).any()):
         wanted = "real or above the real axis" if upper else "real for this component"
-        raise ValueError(f"p0 must be {wanted}, got {array[array.imag != 0].ravel()[0]:g}")
+        raise ValueError(f"p0 must be {wanted}, got {array[np.imag(array) != 0].ravel()[0]:g}")
     return array
 
 
 def _quadrant(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Energies folded into the first quadrant by F(−q*) = F(q)*, and which were."""
-    turned = q.real < 0
-    return np.where(turned, -q.real, q.real) + 1j * q.imag, turned
+    turned = np.real(q) < 0
+    return np.where(turned, -np.real(q), np.real(q)) + 1j * np.imag(q), turned
 
 
 def _invariants(q: np.ndarray, p: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +70,7 @@ def _invariants(q: np.ndarray, p: float) -> tuple[np.ndarray, np.ndarray, np.nda
     threshold = math.hypot(p, 2.0)
     s, above = (q - p) * (q + p), (q - threshold) * (q + threshold)
     # A real energy is q + i0: the imaginary part of s must be +0.
-    real = q.imag == 0
+    real = np.imag(q) == 0
     s = np.where(real, s.real + 0j, s)
     above = np.where(real, above.real + 0j, above)
     return s, above, 4 * EPS * (np.abs(q) ** 2 + p * p + 4)
@@ -145,7 +145,7 @@ def _dimensional(s: np.ndarray, above: np.ndarray, kappa: float, log_mu: float) 
         v, one_minus = t - 1j * t * u, u + 1j * t * u
         # β − v keeps its digits where both are next to one.
         to_branch = np.where(np.abs(gap) < 0.5, one_minus - gap, beta - v)
-        to_branch = to_branch.real + 1j * np.maximum(to_branch.imag, 0.0)
+        to_branch = np.real(to_branch) + 1j * np.maximum(to_branch.imag, 0.0)
         log = np.log(at / 4) + np.log(to_branch * (v + beta)) - 1j * np.pi
         near = np.abs(at) < 1e-3
         if near.any():
@@ -294,17 +294,17 @@ def _component(
     q: np.ndarray, p: float, field: Field, component: Component, *, part: Part, **options: Any
 ) -> Values:
     if component == "K":
-        return _keldysh(q.real, p, field, part, options["kappa"])
+        return _keldysh(np.real(q), p, field, part, options["kappa"])
     r = retarded(q, p, field, part=part, **options)
     if component == "R":
         return r
     if component == "A":
         return Values(r.value.conj(), r.error)
-    k = _keldysh(q.real, p, field, part, options["kappa"])
+    k = _keldysh(np.real(q), p, field, part, options["kappa"])
     if component == "F":
-        return Values(k.value / 2 + r.value.real, k.error / 2 + r.error)
+        return Values(k.value / 2 + np.real(r.value), k.error / 2 + r.error)
     sign = 1 if component == ">" else -1
-    return Values(k.value / 2 + sign * 1j * r.value.imag, k.error / 2 + r.error)
+    return Values(k.value / 2 + sign * 1j * np.imag(r.value), k.error / 2 + r.error)
 
 
 def _keldysh(E: np.ndarray, p: float, field: Field, part: Part, kappa: float) -> Values:
@@ -312,7 +312,7 @@ def _keldysh(E: np.ndarray, p: float, field: Field, part: Part, kappa: float) ->
     value, error = np.zeros(E.shape, complex), np.zeros(E.shape)
     if part != "medium":
         flat = vacuum(np.abs(E) + 0j, p, kappa, field.log_mu)
-        value = -1j * field.scale * flat.value.imag
+        value = -1j * field.scale * np.imag(flat.value)
         error = field.scale * flat.error
     if part != "vacuum" and field.f.kind != "vacuum":
         more = medium.keldysh(E, p, field)

@@ -163,7 +163,7 @@ def oscillation(t: Any, source: Any, field: Field) -> np.ndarray:
         p = np.sqrt(x * (x + 2))
         return made.J(p) * p / (1 + x)
 
-    value = _waves(weight, math.hypot(made.scale, 1.0) - 1, times.ravel()).real / (2 * np.pi**2)
+    value = np.real(_waves(weight, math.hypot(made.scale, 1.0) - 1, times.ravel())) / (2 * np.pi**2)
     return value.reshape(times.shape)
 
 
@@ -190,7 +190,7 @@ def pairs(z: Any, h: Callable[[np.ndarray], np.ndarray], field: Field) -> np.nda
     def weight(x: np.ndarray) -> np.ndarray:
         return np.asarray(h((1 + x) * field.mass), float) * np.sqrt(x * (x + 2))
 
-    value = _waves(weight, 200.0, 2 * times.ravel()).real / (2 * np.pi**2)
+    value = np.real(_waves(weight, 200.0, 2 * times.ravel())) / (2 * np.pi**2)
     return value.reshape(times.shape)
 
 

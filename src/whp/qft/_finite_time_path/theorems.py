@@ -236,7 +236,8 @@ def vertex(
     largest: float,
 ) -> Certificate:
     """Product in energy against convolution in time, in units of the latter's largest value."""
-    measured, inputs = None, {"largest value": largest}
+    measured: Estimate | None = None
+    inputs: dict[str, float | str] = {"largest value": largest}
     if second is not None:
         off = np.abs(first - second) / largest
         at = int(np.argmax(off + error / largest))

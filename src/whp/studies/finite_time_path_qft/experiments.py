@@ -137,7 +137,7 @@ def decays(config: dict[str, Any], rng: np.random.Generator) -> Row:
     """Decay rate below the threshold at finite time, over that at 3 masses and infinite time."""
     field = Field(distribution=young if config["state"] == "young plasma" else None)
     E = float(rng.uniform(1.0, 1.8))
-    below = self_energy_at(E, 0.0, field, config["time"]).imag
+    below = np.imag(self_energy_at(E, 0.0, field, config["time"]))
     above = self_energy(3.0, 0.0, field).imag
     return {"below": float(abs(below / above)), "energy": E}
 

@@ -30,7 +30,9 @@ def showcase() -> Showcase:
     field = Field(PION, PION, FREEZE_OUT)
     E = np.linspace(0.2, 5, 260)
     late = -self_energy(E * PION, 0.0, field).imag / PION**2
-    early = {X: -self_energy_at(E * PION, 0.0, field, X / PION).imag / PION**2 for X in (1, 3, 10)}
+    early = {
+        X: -np.imag(self_energy_at(E * PION, 0.0, field, X / PION)) / PION**2 for X in (1, 3, 10)
+    }
     below = float(np.interp(1.5, E, early[1]))
 
     def draw(figure: Figure) -> None:
@@ -57,7 +59,8 @@ def showcase() -> Showcase:
         baseline_name="infinite time",
         certificates=report.certificates,
         draw=draw,
-        caption="Below twice the mass nothing decays at infinite time. At finite time energy is smeared over 1/time, "
-        "and decays below the threshold go on; by ten times 1/mass the textbook's curve is there.",
+        caption="Below twice the mass nothing decays at infinite time. At finite time energy is smeared over "
+        "1/time, and decays below the threshold go on (a smeared rate may be negative: it is not yet a "
+        "probability); by ten times 1/mass the textbook's curve is there.",
         code="finite_time_path(temperature=156.0, mass=139.57)",
     )

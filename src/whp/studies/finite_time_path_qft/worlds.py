@@ -328,7 +328,7 @@ def balanced(distribution: Any, p: float) -> Given:
     """Certificate, and how far Σ_K is off at some energies in units of its size."""
     field = Field(distribution=distribution)
     E = np.array([0.7, 2.3, 3.1, 4.4]) + p
-    R, K = (self_energy(E, p, field, c) for c in "RK")
+    R, K = self_energy(E, p, field, "R"), self_energy(E, p, field, "K")
     return Given((balance(field, p, E),), np.stack([E, R.imag, K.imag]))
 
 
