@@ -192,6 +192,17 @@ def plasma():
     return {"distribution": table, **options, "rng": 0}
 
 
+def bare(arguments):
+    arguments["distribution"] = np.asfortranarray(arguments["distribution"].to_numpy())
+
+
+def in_mega(arguments):
+    column("distribution", "omega", 1e6)(arguments)
+    for name, factor in {"energies": 1e6, "times": 1e-6, "source": 1e-6}.items():
+        arguments[name] = np.asarray(arguments[name])[()] * factor
+    arguments["mass"] = 1e6
+
+
 TEXT = (string.ascii_lowercase + " ") * 200
 
 
@@ -335,10 +346,8 @@ EXAMPLES = {
     "finite-time-path-qft": Example(
         plasma,
         {
-            "layout": (
-                lambda arguments: arguments.update(distribution=arguments["distribution"].copy()),
-                ("largest_decay_rate",),
-            )
+            "rows as an array": (bare, ("largest_decay_rate", "error_of_the_table")),
+            "unit of energy": (in_mega, ("one_loop_parameter", "error_of_the_table")),
         },
     ),
 }

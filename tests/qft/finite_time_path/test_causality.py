@@ -144,3 +144,17 @@ def test_subtracting_first_breaks_the_vertex():
     assert "scheme" in made.inputs["they differ by"]
     assert vertex_of(composite(t, 0, VACUUM, scheme="onshell"), t, 0, VACUUM).verdict == "fails"
     assert vertex_of(right * (1 + 1e-4), t, 0, VACUUM).verdict == "fails"
+
+
+def test_numbers_that_would_widen_a_promise_are_refused():
+    t = np.array([1.0, 2.0])
+    with pytest.raises(ValueError, match="error must be"):
+        vertex_of(t, t, 0, VACUUM, error=-1.0)
+    with pytest.raises(ValueError, match="times must be"):
+        vertex_of(t, -t, 0, VACUUM)
+    for kappa in (-1.0, 0.5):
+        with pytest.raises(ValueError, match="kappa"):
+            split_of(green, kappa=kappa)
+    with pytest.raises(ValueError, match="z0"):
+        causality(green, z0=0.5 - 0.5j)
+    assert causality(lambda q: np.full(q.shape, np.nan)).verdict != "holds"

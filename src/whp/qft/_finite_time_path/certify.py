@@ -107,9 +107,12 @@ def vertex_of(
     if (t <= 0).any():
         raise ValueError("times must be positive")
     kappa, q = as_kappa(kappa), as_real(p, "p", low=0) / m
+    bars = np.asarray(error, float)
+    if not (np.isfinite(bars).all() and (bars >= 0).all()):
+        raise ValueError("error must be finite and at least 0")
     second = by_time(t, q, field, kappa=kappa, scheme=scheme)
     largest = float(np.abs(second.value).max())
-    radius = np.broadcast_to(np.asarray(error, float) / m, t.shape) + second.error
+    radius = np.broadcast_to(bars / m, t.shape) + second.error
     omega = math.hypot(q, 1.0)
 
     def product(at: np.ndarray) -> np.ndarray:
@@ -135,6 +138,8 @@ def split_of(
         Where the fall-off −2κ is known.
     """
     m = as_real(mass, "mass", low=0, open_ends=True)
+    if kappa is not None:
+        kappa = as_kappa(kappa)
     effects = by_cutoffs(lambda x: np.asarray(F(x * m)), 0.5 + 0.5j, 10.0 ** np.arange(1, 5))
     return th.splittable(effects, kappa, (th.occupation(None),))
 
