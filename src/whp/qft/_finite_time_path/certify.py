@@ -62,6 +62,8 @@ def causality(
     ------
     TypeError
         If F takes real energies alone.
+    ValueError
+        If F is not finite where it has to be.
     """
     m = as_real(mass, "mass", low=0, open_ends=True)
     if kappa is not None:
@@ -77,7 +79,10 @@ def causality(
 
     at = float(abs(called(scaled, np.array([z0]))[0]))
     answers = (th.analytic(scaled), th.vanishes(scaled, kappa), th.occupation(None))
-    return th.causal(residuals(scaled, z0, RADII), RADII, at, answers, z0)
+    off = residuals(scaled, z0, RADII)
+    if not all(np.isfinite([at, *(r.off for r in off), *(r.error for r in off)])):
+        raise ValueError("F must be finite at z0 and just above the real axis")
+    return th.causal(off, RADII, at, answers, z0)
 
 
 def vertex_of(
