@@ -137,7 +137,7 @@ def hardly_before_its_cause(rng: Rng, strength: float) -> Instance:
     return Instance({"F": lambda q: F(q) * np.exp(-1j * strength * q)}, is_it(False, "causality"))
 
 
-@worlds.world(run=causality, breaks=t.VANISHES, strengths=(1.0, 1e-2, 1e-4))
+@worlds.world(run=causality, breaks=t.VANISHES, strengths=(1.0, 1e-2, 1e-4), broken_from=1e-2)
 def a_constant_is_added(rng: Rng, strength: float) -> Instance:
     """A delta function in time of that size: it does not vanish at infinity."""
     F = damped(rng)
