@@ -28,7 +28,7 @@ def cauchy_quad(energies: np.ndarray, T: float) -> np.ndarray:
     from scipy.integrate import quad
 
     def weight(w: float) -> float:
-        return np.sqrt(w * w - 1) / np.expm1(w / T) if w > 1 else 0.0
+        return -np.sqrt(w * w - 1) * np.exp(-w / T) / np.expm1(-w / T) if w > 1 else 0.0
 
     made = []
     for E in energies:
