@@ -1,0 +1,485 @@
+"""Foreign wrappers and black-box adversaries, judged by what they did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import rel_entr
+from scipy.stats import fisher_exact
+
+from whp.certificate import Certificate
+from whp.concentration import empirical_bernstein
+from whp.intervals import Estimate
+from whp.llm._information_censorship import theorems as th
+from whp.llm._information_censorship.mechanism import Censor
+from whp.llm._information_censorship.system import System
+from whp.validate import as_frame
+
+__all__ = [
+    "AdversaryAudit",
+    "LeakageAccountant",
+    "LogAudit",
+    "audit_adversary",
+    "audit_log",
+    "impermissible_leakage",
+]
+
+LEVEL = 1e-6
+PAIRS = 200
+FLOOR = 1e-12
+MOVED = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class LogAudit:
+    """What a log of a wrapper shows.
+
+    Attributes
+    ----------
+    p : float
+        Of coins that depend on answers or on each other, all tests together.
+    tests : DataFrame
+        Each: what was compared, rows, p.
+    interactions : int
+        Largest number in one session (all rows without sessions).
+    repeated : int
+        Questions that got more than one true answer within a session.
+    certificates : tuple of Certificate
+        ``universal-erasure`` of the censor that is claimed, unmeasured.
+    """
+
+    p: float
+    tests: pd.DataFrame
+    interactions: int
+    repeated: int
+    certificates: tuple[Certificate, ...]
+
+
+def audit_log(log: Any, censor: Censor) -> LogAudit:
+    """Whether a wrapper that claims to erase at random does.
+
+    Parameters
+    ----------
+    log : DataFrame
+        `question`, `answered` (0 or 1), `answer` (the true one, erased or not), and `session` if there are several; rows in
+        the order asked, one adversary a session.
+    censor : Censor
+        What is claimed.
+
+    Returns
+    -------
+    LogAudit
+        Every answer of a question against all others, and the coins of two questions within sessions, by Fisher's exact test;
+        p is the smallest times the number of tests.
+
+    Raises
+    ------
+    ValueError
+        If a column is missing, or `answered` is not 0 and 1.
+
+    Examples
+    --------
+    >>> from whp.llm import censor_unknown
+    >>> log = pd.DataFrame({"question": "q", "answered": [1, 0] * 50, "answer": ["yes", "no"] * 50})
+    >>> log["session"] = range(100)
+    >>> audit_log(log, censor_unknown([0.5, 0.5], 1, 0.1)).p < 1e-6
+    True
+    """
+    if censor.name != "erase":
+        raise ValueError("censor must be one of erasure: a log shows coins that silence answers")
+    table = as_frame(log)
+    missing = [
+        c for c in ("question", "answered", "answer") if c not in getattr(table, "columns", ())
+    ]
+    if missing:
+        raise ValueError(
+            f"log must have the columns question, answered and answer; it lacks {', '.join(missing)}"
+        )
+    if not len(table):
+        raise ValueError("log must have at least one row")
+    coins = pd.to_numeric(table["answered"], errors="coerce")
+    if not coins.isin([0, 1]).all():
+        row = int(np.flatnonzero(~coins.isin([0, 1]).to_numpy())[0])
+        raise ValueError(
+            f"log: answered must be 0 or 1, row {row} has {table['answered'].iloc[row]!r}"
+        )
+    rows = pd.DataFrame(
+        {
+            "question": [" ".join(str(q).casefold().split()) for q in table["question"]],
+            "coin": coins.to_numpy(dtype=bool),
+            "answer": table["answer"].astype(str).to_numpy(),
+            "session": table["session"].astype(str).to_numpy() if "session" in table else "",
+        }
+    )
+    known = "session" in table
+    # A repeated question shows the same coin again: only the first one is a draw.
+    first = rows.drop_duplicates(["session", "question"]) if known else rows
+    tests = [*_by_answer(first), *(_by_session(first) if known else [])]
+    p = min(1.0, min((t["p"] for t in tests), default=1.0) * len(tests))
+    answers = rows.groupby(["session", "question"])["answer"].nunique()
+    repeated = int((answers > 1).sum()) if known else 0
+    asked = rows.groupby("session")["question"].agg("nunique" if not repeated else "size")
+    interactions = int(asked.max()) if known else len(rows)
+    sees = _sees(first)
+    limit = (
+        th.LIMIT.unchecked("the log has no sessions: whose questions these are is not known")
+        if not known
+        else th.LIMIT.check(
+            False, f"{interactions} interactions in one session, allowed are {censor.k}"
+        )
+        if interactions > censor.k
+        else th.LIMIT.unchecked(
+            f"at most {interactions} of {censor.k} a session; accounts of one person are not known"
+        )
+    )
+    if repeated:
+        judged = th.COINS.check(False, f"{repeated} questions were answered anew under one coin")
+    else:
+        judged = th.COINS.tested(p, LEVEL, sees)
+    certificate = th.universal(
+        censor,
+        None,
+        (
+            judged,
+            limit,
+            th.PRIOR.unchecked("what an adversary believes beforehand is not in the log"),
+            th.SIDE.unchecked("latency and wording of refusals are not in the log"),
+        ),
+    )
+    frame = pd.DataFrame(tests, columns=["compared", "rows", "p"])
+    return LogAudit(p, frame, interactions, repeated, (certificate,))
+
+
+def _fisher(first: np.ndarray, second: np.ndarray) -> float:
+    table = [
+        [int((first & second).sum()), int((first & ~second).sum())],
+        [int((~first & second).sum()), int((~first & ~second).sum())],
+    ]
+    return float(fisher_exact(table).pvalue)
+
+
+def _by_answer(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    tests = []
+    for question, part in rows.groupby("question"):
+        coin, answer = part["coin"].to_numpy(), part["answer"].to_numpy()
+        kinds = np.unique(answer)
+        if len(kinds) < 2 or coin.all() or not coin.any():
+            continue
+        tests += [
+            {
+                "compared": f"{question}: coin with answer {kind!r}",
+                "rows": len(part),
+                "p": _fisher(coin, answer == kind),
+            }
+            for kind in kinds[: 1 if len(kinds) == 2 else None]
+        ]
+    return tests
+
+
+def _by_session(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    tests = []
+    wide = rows.pivot(index="session", columns="question", values="coin")
+    for a, b in list(combinations(wide.columns, 2))[:PAIRS]:
+        both = wide[[a, b]].dropna().to_numpy(dtype=bool)
+        if len(both) >= 5:
+            tests.append(
+                {
+                    "compared": f"coins of {a} and {b}",
+                    "rows": len(both),
+                    "p": _fisher(both[:, 0], both[:, 1]),
+                }
+            )
+    return tests
+
+
+def _sees(rows: pd.DataFrame) -> str:
+    """A difference of rates that is at five standard deviations, which is what 1e-6 asks for."""
+    n = rows.groupby("question").size().max()
+    share = float(rows["coin"].mean())
+    gap = 6.2 * math.sqrt(max(share * (1 - share), 1 / n) * 4 / n)
+    return f"a question of {n} rows whose answers leave at rates {min(gap, 1):.2g} apart, about nine times in ten"
+
+
+def impermissible_leakage(
+    p_after: Any, p_before: Any, impermissible: Sequence[int] | None = None
+) -> np.ndarray:
+    """Impermissible information leakage of probability vectors, Σ_A p ln p/p₀, nats.
+
+    Parameters
+    ----------
+    p_after, p_before : array_like, shape (n, m) or (m,)
+        Beliefs after and before, rows renormalised, below 1e-12 taken as 1e-12.
+    impermissible : sequence of int, optional
+        Numbers of the answers that count; all by default.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, or a vector is no law.
+
+    Examples
+    --------
+    >>> impermissible_leakage([0.9, 0.1], [0.5, 0.5]).round(4)
+    array([0.3681])
+    """
+    after, before = _beliefs(p_after, "p_after"), _beliefs(p_before, "p_before")
+    if after.shape[1] != before.shape[1] or len(before) not in (1, len(after)):
+        raise ValueError(
+            f"p_after and p_before must be of one shape, got {after.shape} and {before.shape}"
+        )
+    terms = rel_entr(after, before)
+    return terms[:, _chosen(impermissible, after.shape[1])].sum(axis=1)
+
+
+def _chosen(impermissible: Sequence[int] | None, m: int) -> list[int]:
+    if impermissible is None:
+        return list(range(m))
+    chosen = sorted({int(a) for a in impermissible})
+    if not chosen or chosen[0] < 0 or chosen[-1] >= m:
+        raise ValueError(
+            f"impermissible must be numbers of answers from 0 to {m - 1}, got {list(impermissible)}"
+        )
+    return chosen
+
+
+def _beliefs(value: Any, argument: str) -> np.ndarray:
+    array = np.atleast_2d(np.asarray(value, dtype=np.float64))
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"{argument} must have shape (n, m), got {np.shape(value)}")
+    bad = ~np.isfinite(array) | (array < 0)
+    if bad.any():
+        row, column = map(int, np.argwhere(bad)[0])
+        raise ValueError(
+            f"{argument} row {row} column {column} is {array[row, column]}: probabilities are wanted"
+        )
+    if (array.sum(axis=1) <= 0).any():
+        raise ValueError(f"{argument} row {int(np.argmin(array.sum(axis=1)))} is 0 everywhere")
+    array = np.maximum(array / array.sum(axis=1, keepdims=True), FLOOR)
+    return array / array.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True, eq=False)
+class AdversaryAudit:
+    """What a black-box adversary gained.
+
+    Attributes
+    ----------
+    gained : Estimate
+        Mean impermissible leakage, nats, with its empirical Bernstein interval.
+    values : ndarray, shape (n,)
+        Of each conversation.
+    floored : int
+        Probabilities that were raised to 1e-12.
+    certificates : tuple of Certificate
+        ``adversary``.
+    """
+
+    gained: Estimate
+    values: np.ndarray
+    floored: int
+    certificates: tuple[Certificate, ...]
+
+
+def audit_adversary(
+    p_after: Any,
+    p_before: Any,
+    censor: Censor,
+    *,
+    answered: Any = None,
+    asked: Any = None,
+    p_silent: Any = None,
+    impermissible: Sequence[int] | None = None,
+    delta: float = 0.05,
+) -> AdversaryAudit:
+    """Judge an adversary that need not be Bayesian by its probability vectors.
+
+    Parameters
+    ----------
+    p_after, p_before : array_like, shape (n, m)
+        Its beliefs after and before each of n independent conversations; one row of p_before serves all.
+    censor : Censor
+        The erasure that it faced.
+    answered, asked : array_like of int, shape (n,), optional
+        How many questions were answered and asked in each.
+    p_silent : array_like, shape (n, m) or (r, m), optional
+        Its beliefs when every answer was erased.
+    impermissible : sequence of int, optional
+        Numbers of the answers that count; all by default.
+    delta : float
+        Failure probability of the interval.
+
+    Raises
+    ------
+    ValueError
+        If shapes or ranges are wrong.
+
+    Examples
+    --------
+    >>> from whp.llm import censor_unknown
+    >>> censor = censor_unknown([0.5, 0.5], 1, 0.1)
+    >>> before = np.array([[0.5, 0.5]])
+    >>> after = np.repeat(before, 400, axis=0)
+    >>> audit_adversary(after, before, censor, answered=np.zeros(400)).gained.value
+    0.0
+    """
+    if censor.name != "erase":
+        raise ValueError("censor must be one of erasure: beliefs under swapping have no such bound")
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got {delta}")
+    before, after = _beliefs(p_before, "p_before"), _beliefs(p_after, "p_after")
+    values = impermissible_leakage(after, before, impermissible)
+    before = np.broadcast_to(before, after.shape)
+    chosen = _chosen(impermissible, after.shape[1])
+    most = -np.log(before[:, chosen].min(axis=1))
+    low, high = -float(before[:, chosen].sum(axis=1).max()) / math.e, float(most.max())
+    gained = empirical_bernstein(np.clip(values, low, high), delta, low=low, high=high)
+    floored = sum(int((np.asarray(v, dtype=np.float64) < FLOOR).sum()) for v in (p_after, p_before))
+    count = None if asked is None else np.asarray(asked, dtype=np.float64)
+    if count is not None and count.shape != (len(after),):
+        raise ValueError(
+            f"asked must have one entry a conversation ({len(after)}), got shape {count.shape}"
+        )
+    if count is not None and count.max() > censor.k:
+        limit = th.LIMIT.check(False, f"{count.max():.0f} questions asked, allowed are {censor.k}")
+    else:
+        limit = th.LIMIT.unchecked("how many accounts one adversary has is not in these data")
+    certificate = th.adversary(
+        censor,
+        float(most.mean()),
+        gained,
+        (
+            th.COINS.unchecked("the coins are not in these data: audit_log looks at them"),
+            limit,
+            _ignores(after, before, answered, p_silent),
+        ),
+    )
+    return AdversaryAudit(gained, values, floored, (certificate,))
+
+
+def _ignores(after: np.ndarray, before: np.ndarray, answered: Any, p_silent: Any) -> Any:
+    moved: list[float] = []
+    if answered is not None:
+        count = np.asarray(answered, dtype=np.float64)
+        if count.shape != (len(after),):
+            raise ValueError(
+                f"answered must have one entry a conversation ({len(after)}), got shape {count.shape}"
+            )
+        if (count == 0).any():
+            moved.append(float(np.abs(after - before)[count == 0].max()))
+    if p_silent is not None:
+        silent = _beliefs(p_silent, "p_silent")
+        if silent.shape[1] != before.shape[1] or (
+            len(silent) != len(before) and np.ptp(before, axis=0).max() > 0
+        ):
+            raise ValueError(f"p_silent must be of the shape of p_after, got {silent.shape}")
+        moved.append(
+            float(
+                np.abs(
+                    silent - before[: len(silent)]
+                    if len(silent) <= len(before)
+                    else silent - before[:1]
+                ).max()
+            )
+        )
+    if not moved:
+        return th.IGNORES.unchecked("no conversation was silent throughout")
+    return th.IGNORES.check(
+        max(moved) <= MOVED, f"at silence beliefs moved by up to {max(moved):.2g}"
+    )
+
+
+class LeakageAccountant:
+    """Posterior and leakage of one adversary as answers leave, O(W) each.
+
+    Parameters
+    ----------
+    system : System
+        From :func:`read_system`.
+    censor : Censor
+        How its answers are censored.
+    impermissible : sequence of int, optional
+        Numbers of the answers that count; all by default.
+
+    Attributes
+    ----------
+    posterior : ndarray, shape (m,)
+        P(a | what was returned).
+    """
+
+    def __init__(
+        self, system: System, censor: Censor, impermissible: Sequence[int] | None = None
+    ) -> None:
+        self.system, self.censor = system, censor
+        self.chosen = _chosen(impermissible, len(system.names))
+        self._logs = np.log(system.prior)
+        self._asked: set[int] = set()
+
+    @property
+    def posterior(self) -> np.ndarray:
+        """P(a | what was returned), shape (m,)."""
+        weights = np.exp(self._logs - self._logs.max())
+        return np.bincount(self.system.answer, weights, len(self.system.names)) / weights.sum()
+
+    @property
+    def leakage(self) -> float:
+        """Σ_A p ln p/p₀ of the history so far, nats."""
+        return float(rel_entr(self.posterior, self.system.probabilities)[self.chosen].sum())
+
+    @property
+    def left(self) -> float:
+        """What the answers that are still allowed can add at most in the mean, nats: the universal bound from here on."""
+        rest = self.censor.k - len(self._asked)
+        P = self.posterior[self.chosen]
+        ceiling = float(-np.sum(P[P > 0] * np.log(P[P > 0])))
+        return (
+            0.0
+            if rest <= 0
+            else -math.expm1(rest * math.log1p(-min(self.censor.strength, 1 - 1e-16))) * ceiling
+        )
+
+    def observe(self, question: int, response: int | None) -> float:
+        """Take in one answer, None for silence, and return the leakage so far.
+
+        Raises
+        ------
+        ValueError
+            If there is no such question or response, it was asked before, or the response is impossible after the others.
+        """
+        j = int(question)
+        if not 0 <= j < len(self.system.sizes):
+            raise ValueError(
+                f"question must be from 0 to {len(self.system.sizes) - 1}, got {question}"
+            )
+        if j in self._asked:
+            raise ValueError(f"question {question} was asked before")
+        logs = self._logs
+        if response is not None:
+            if not 0 <= int(response) < self.system.sizes[j]:
+                raise ValueError(
+                    f"response must be from 0 to {self.system.sizes[j] - 1}, got {response}"
+                )
+            channel = self.system.channels[j]
+            chance = (
+                (channel == int(response)).astype(float)
+                if channel.ndim == 1
+                else channel[:, int(response)]
+            )
+            with np.errstate(divide="ignore"):
+                logs = logs + np.log(chance)
+            if np.isneginf(logs).all():
+                raise ValueError(
+                    f"response {response} to question {question} is impossible after the others"
+                )
+        self._logs = logs
+        self._asked.add(j)
+        return self.leakage
