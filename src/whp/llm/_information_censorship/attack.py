@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -131,9 +132,9 @@ def decompose(
     if strategy == "greedy":
         chosen, together = greedy(system, measure, k, max_cells)
     else:
-        sets = list(combinations(range(J), k))
-        if len(sets) > max_cells:
-            raise ValueError(f"max_cells: {len(sets):,} sets of {k} are more than {max_cells:,}")
+        if math.comb(J, k) > max_cells:
+            raise ValueError(f"max_cells: {math.comb(J, k):,} sets of {k} are more than {max_cells:,}")
+        sets = combinations(range(J), k)
         chosen = list(max(sets, key=lambda T: plain(system.only(T), measure, max_cells)))
         together = [plain(system.only(chosen[: i + 1]), measure, max_cells) for i in range(k)]
     alone = [plain(system.only([j]), measure, max_cells) for j in chosen]

@@ -37,7 +37,7 @@ from whp.llm._information_censorship.mechanism import (
 )
 from whp.llm._information_censorship.result import CensorshipResult
 from whp.llm._information_censorship.system import System, looks_like_a_sample, named, read_system
-from whp.validate import as_array, as_rng
+from whp.validate import as_array, as_frame, as_rng
 
 __all__ = ["information_censorship"]
 
@@ -138,13 +138,12 @@ def information_censorship(
     >>> round(made.strength, 4), round(made.leakage_uncensored, 4)
     (0.1201, 0.6931)
     """
-    if benign is None and isinstance(target, str) and isinstance(table, dict):
-        table = dict(table)
+    table = as_frame(table)
     if prior is None and isinstance(table, dict) and "prior" in table:
         prior = "prior"
-    wanted = _benign(table, benign)
-    if isinstance(benign, str) and ask is None and hasattr(table, "columns"):
-        ask = [c for c in map(str, table.columns) if c not in (benign, target, prior)]
+    wanted = None if benign is None else _benign(table, benign)
+    if isinstance(benign, str) and ask is None:
+        ask = [c for c in map(str, table) if c not in (benign, target, prior)]
     system = read_system(table, target, prior, ask)
     if rows == "universe" and prior is None:
         looks_like_a_sample(system)
@@ -160,6 +159,11 @@ def information_censorship(
         systems, system, how, mechanism, calibrate, eps, k, priors, max_cells
     )
     seen = as_rng(rng)
+    benefit = None
+    if wanted is not None:
+        if len(wanted) != system.height:
+            raise ValueError(f"benign must have one entry a world ({system.height}), got {len(wanted)}")
+        benefit = wanted[systems[0].rows]
 
     measured = (
         _measured(systems, matrices, k, how, max_cells, n_mc, delta, seen) if measure else None
@@ -185,13 +189,13 @@ def information_censorship(
         priors,
         rows,
         max_cells,
-        wanted if wanted is None else _there(wanted, table, prior),
+        benefit,
     )
     spent = _utility(
         systems[0],
-        matrices[:],
+        matrices,
         k,
-        None if wanted is None else _there(wanted, table, prior),
+        benefit,
         max_cells,
     )
     few = J <= SETS and math.prod(s + 1 for s in system.sizes) <= max_cells
@@ -218,30 +222,18 @@ def information_censorship(
     )
 
 
-def _benign(table: Any, benign: Any) -> np.ndarray | None:
+def _benign(table: Any, benign: Any) -> np.ndarray:
     """What the honest user wants to know, as a number in each row."""
-    if benign is None:
-        return None
     if isinstance(benign, str):
-        columns = [str(c) for c in getattr(table, "columns", ())]
-        if benign not in columns:
-            raise ValueError(f"benign: no column {benign!r}; it has {', '.join(columns) or 'none'}")
-        values = table.iloc[:, columns.index(benign)].to_numpy()
+        names = [str(c) for c in table] if hasattr(table, "keys") else []
+        if benign not in names:
+            raise ValueError(f"benign: no column {benign!r}; there are {', '.join(names) or 'none'}")
+        values = np.asarray(table[list(table)[names.index(benign)]])
     else:
-        values = np.asarray(benign)
+        values = np.asarray(as_frame(benign))
     if values.ndim != 1:
         raise ValueError(f"benign must have one entry a world, got shape {values.shape}")
     return np.unique(values.astype(str), return_inverse=True)[1].ravel()
-
-
-def _there(benign: np.ndarray, table: Any, prior: Any) -> np.ndarray:
-    """`benign` in the worlds that have probability."""
-    weight = table[prior] if isinstance(prior, str) else prior
-    if weight is None:
-        return benign
-    return (
-        benign[np.asarray(weight, dtype=np.float64) > 0] if len(weight) == len(benign) else benign
-    )
 
 
 def _refuse(

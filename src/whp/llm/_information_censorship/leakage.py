@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import rel_entr
@@ -73,7 +73,7 @@ class Measure:
         """The leakage from the sum, or maximum, over histories."""
         return math.log(joined) / self.lam if self.kind == "exponential" else joined
 
-    def join(self, cells: np.ndarray, axis: int | None = None) -> np.ndarray:
+    def join(self, cells: np.ndarray, axis: int | None = None) -> Any:
         """Histories into one."""
         return cells.max(axis=axis) if self.largest else cells.sum(axis=axis)
 

@@ -38,6 +38,10 @@ class System:
         Their names.
     responses : tuple of tuple of str
         Names of the responses of each.
+    rows : ndarray of int, shape (W,)
+        Numbers of the worlds in the table that they came from.
+    height : int
+        Rows of the table, those without probability too.
     notes : tuple of str
         What was done to the input.
     """
@@ -49,6 +53,8 @@ class System:
     sizes: tuple[int, ...]
     questions: tuple[str, ...]
     responses: tuple[tuple[str, ...], ...]
+    rows: np.ndarray
+    height: int
     notes: tuple[str, ...] = ()
 
     @property
@@ -81,12 +87,13 @@ class System:
         if not self.deterministic:
             return self
         rows = np.column_stack([self.answer, *self.channels])
-        kinds, place = np.unique(rows, axis=0, return_inverse=True)
+        kinds, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
         return replace(
             self,
             prior=np.bincount(place.ravel(), self.prior, len(kinds)),
             answer=kinds[:, 0],
             channels=tuple(kinds[:, 1:].T),
+            rows=self.rows[first],
         )
 
     def believed(self, prior: np.ndarray) -> System:
@@ -97,6 +104,7 @@ class System:
             prior=prior[there] / prior[there].sum(),
             answer=self.answer[there],
             channels=tuple(c[there] for c in self.channels),
+            rows=self.rows[there],
         )
 
 
@@ -164,6 +172,8 @@ def read_system(
         tuple(sizes),
         tuple(asked),
         tuple(responses),
+        np.flatnonzero(there),
+        worlds,
         tuple(notes),
     )
 
