@@ -21,7 +21,9 @@ def terms(table, target, mask, prior=None):
 
 def test_parity_is_dependence_alone():
     made = terms(BITS, PARITY, [True, True])
-    assert (made.single, made.dependence, made.rest) == pytest.approx((0, math.log(2), 0), abs=1e-12)
+    assert (made.single, made.dependence, made.rest) == pytest.approx(
+        (0, math.log(2), 0), abs=1e-12
+    )
     assert made.joint == pytest.approx(math.log(2), abs=1e-12)
 
 
@@ -54,14 +56,19 @@ def test_the_greedy_attack_on_the_chest_clinic():
     made = decompose(asia(), "lung", prior="weight", ask="smoke,xray,dysp,bronc,asia", k=3)
     assert made["question"].tolist() == ["xray", "smoke", "dysp"]
     assert made["together"].iloc[-1] == pytest.approx(0.1457110970, abs=1e-9)
-    every = decompose(asia(), "lung", prior="weight", ask="smoke,xray,dysp,bronc,asia", k=3, strategy="exhaustive")
+    every = decompose(
+        asia(), "lung", prior="weight", ask="smoke,xray,dysp,bronc,asia", k=3, strategy="exhaustive"
+    )
     assert every["together"].iloc[-1] >= made["together"].iloc[-1] - 1e-12
 
 
 def test_greedy_misses_what_only_pairs_tell_and_the_search_of_all_sets_does_not():
     bits = np.array([[a, b, c, a ^ b] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     noisy = np.column_stack([bits[:, :3], bits[:, 3] & bits[:, 2]])
-    greedy, every = (decompose(noisy, bits[:, 3], k=2, strategy=s)["together"].iloc[-1] for s in ("greedy", "exhaustive"))
+    greedy, every = (
+        decompose(noisy, bits[:, 3], k=2, strategy=s)["together"].iloc[-1]
+        for s in ("greedy", "exhaustive")
+    )
     assert every == pytest.approx(math.log(2))
     assert greedy < every
 

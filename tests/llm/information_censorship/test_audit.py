@@ -27,7 +27,9 @@ def log(rng, n, p, s=0.0, sessions=True):
     """One question; "yes" is answered with 1 − (1 − p)(1 − s)."""
     yes = rng.random(n) < 0.3
     coin = rng.random(n) < np.where(yes, 1 - (1 - p) * (1 - s), p)
-    made = pd.DataFrame({"question": "x?", "answered": coin.astype(int), "answer": np.where(yes, "yes", "no")})
+    made = pd.DataFrame(
+        {"question": "x?", "answered": coin.astype(int), "answer": np.where(yes, "yes", "no")}
+    )
     return made.assign(session=np.arange(n)) if sessions else made
 
 
@@ -57,7 +59,9 @@ def test_one_coin_a_session_is_seen():
 
 
 def test_an_answer_that_is_drawn_anew_under_one_coin_is_seen():
-    table = pd.DataFrame({"session": 1, "question": ["x", "X "], "answered": 1, "answer": ["a", "b"]})
+    table = pd.DataFrame(
+        {"session": 1, "question": ["x", "X "], "answered": 1, "answer": ["a", "b"]}
+    )
     made = audit_log(table, CENSOR)
     assert made.repeated == 1
     assert status(made.certificates[0], "independent-coins") is Status.VIOLATED
@@ -74,7 +78,10 @@ def test_more_questions_than_allowed_are_counted():
     ("table", "match"),
     [
         (pd.DataFrame({"question": ["a"]}), "lacks answered, answer"),
-        (pd.DataFrame({"question": ["a"], "answered": ["maybe"], "answer": ["b"]}), "row 0 has 'maybe'"),
+        (
+            pd.DataFrame({"question": ["a"], "answered": ["maybe"], "answer": ["b"]}),
+            "row 0 has 'maybe'",
+        ),
         (pd.DataFrame({"question": [], "answered": [], "answer": []}), "at least one row"),
     ],
 )
@@ -111,7 +118,9 @@ def test_a_belief_that_moves_at_silence_is_void():
 
 
 def test_leakage_of_vectors():
-    assert impermissible_leakage([0.9, 0.1], [0.5, 0.5])[0] == pytest.approx(0.9 * math.log(1.8) + 0.1 * math.log(0.2))
+    assert impermissible_leakage([0.9, 0.1], [0.5, 0.5])[0] == pytest.approx(
+        0.9 * math.log(1.8) + 0.1 * math.log(0.2)
+    )
     assert impermissible_leakage([9, 1], [0.5, 0.5], [0])[0] == pytest.approx(0.9 * math.log(1.8))
     assert impermissible_leakage([1.0, 0.0], [0.5, 0.5])[0] == pytest.approx(math.log(2), abs=1e-9)
 

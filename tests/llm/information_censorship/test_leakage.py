@@ -21,6 +21,7 @@ from whp.llm._information_censorship.leakage import (
 from whp.llm._information_censorship.mechanism import Censor, leaked, output
 from whp.llm._information_censorship.system import read_system
 
+
 def erased(system, p, k=None):
     J = len(system.sizes)
     return [Censor("erase", k or J, 1.0, p, 1.0).matrix(s) for s in system.sizes]
@@ -43,7 +44,9 @@ def test_two_bits_say_nothing_alone_and_all_together():
     assert plain(system.only([0]), ALL, MOST) == pytest.approx(0, abs=1e-15)
     assert plain(system, ALL, MOST) == pytest.approx(math.log(2), abs=1e-12)
     for p in (0.5, 0.1):
-        assert leaked(system, erased(system, p), 2, ALL, MOST) == pytest.approx(p * p * math.log(2), abs=1e-12)
+        assert leaked(system, erased(system, p), 2, ALL, MOST) == pytest.approx(
+            p * p * math.log(2), abs=1e-12
+        )
 
 
 def test_multiple_choice():
@@ -51,12 +54,18 @@ def test_multiple_choice():
         system = victim()
         assert plain(system, one(mask), MOST) == pytest.approx(whole, abs=1e-10)
         for p in (0.5, 0.1):
-            assert leaked(system, erased(system, p), 1, one(mask), MOST) == pytest.approx(p * whole, abs=1e-10)
+            assert leaked(system, erased(system, p), 1, one(mask), MOST) == pytest.approx(
+                p * whole, abs=1e-10
+            )
 
 
 @pytest.mark.parametrize(
     ("k", "whole", "tenth"),
-    [(1, 0.4458463725, 0.0445846372), (2, 0.7250792495, 0.0875031395), (3, 0.9222690026, 0.1288400772)],
+    [
+        (1, 0.4458463725, 0.0445846372),
+        (2, 0.7250792495, 0.0875031395),
+        (3, 0.9222690026, 0.1288400772),
+    ],
 )
 def test_repeated_answers(k, whole, tenth):
     system = victim(repeats=k)
@@ -72,7 +81,9 @@ def test_exponential_and_pointwise():
     assert nearly == pytest.approx([0.4458463725, 1.0296194172], abs=5e-3)
 
 
-@pytest.mark.parametrize(("eta", "mean", "most"), [(0.5, 0.0100042804, 0.2240926900), (1.0, 0.0443277398, 0.4323540241)])
+@pytest.mark.parametrize(
+    ("eta", "mean", "most"), [(0.5, 0.0100042804, 0.2240926900), (1.0, 0.0443277398, 0.4323540241)]
+)
 def test_swapped_answers(eta, mean, most):
     system = victim()
     matrices = [Censor("krr", 1, 1.0, eta, 1.0).matrix(4)]
@@ -140,7 +151,9 @@ def test_one_answer_leaks_p_times_as_much(seed):
     system, mask, rng = random_system(seed, most=2)
     p, measure = rng.random(), Measure(mask)
     whole = leakage(system, [system.dense(0)], measure)
-    assert leaked(system, erased(system, p), 1, measure, MOST) == pytest.approx(p * whole, abs=1e-12)
+    assert leaked(system, erased(system, p), 1, measure, MOST) == pytest.approx(
+        p * whole, abs=1e-12
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -152,7 +165,11 @@ def test_invariances(seed):
     base = leakage(system, channels, measure)
     assert leakage(system, channels[::-1], measure) == pytest.approx(base, abs=1e-12)
     order = rng.permutation(len(system.prior))
-    moved = read_system([c[order] for c in channels], np.array(system.names)[system.answer][order], system.prior[order])
+    moved = read_system(
+        [c[order] for c in channels],
+        np.array(system.names)[system.answer][order],
+        system.prior[order],
+    )
     mask_again = np.isin(moved.names, np.array(system.names)[mask])
     if mask_again.any():
         again = leakage(moved, [moved.dense(j) for j in range(len(channels))], Measure(mask_again))
@@ -164,7 +181,9 @@ def test_invariances(seed):
     )
     mask_halved = np.isin(halved.names, np.array(system.names)[mask])
     if mask_halved.any():
-        split = leakage(halved, [halved.dense(j) for j in range(len(channels))], Measure(mask_halved))
+        split = leakage(
+            halved, [halved.dense(j) for j in range(len(channels))], Measure(mask_halved)
+        )
         assert split == pytest.approx(base, abs=1e-12)
     merged = [np.column_stack([channels[0][:, 0], channels[0][:, 1:].sum(axis=1)]), *channels[1:]]
     assert leakage(system, merged, measure) <= base + 1e-12
@@ -176,7 +195,9 @@ def test_rare_worlds_lose_nothing():
     only = Measure(np.array([False, True]))
     wanted = 1e-300 * 300 * math.log(10)
     assert leakage(system, [system.dense(0)], only) == pytest.approx(wanted, rel=1e-9)
-    assert plain(system, Measure(np.array([True, True]), kind="pointwise"), MOST) == pytest.approx(300 * math.log(10))
+    assert plain(system, Measure(np.array([True, True]), kind="pointwise"), MOST) == pytest.approx(
+        300 * math.log(10)
+    )
 
 
 def test_one_world_and_one_response_leak_nothing():
@@ -187,14 +208,20 @@ def test_one_world_and_one_response_leak_nothing():
 
 def test_the_worst_world_may_lie_above_the_mean():
     system = read_system(asia(), "lung", "weight", "xray,dysp")
-    mean, worst = (plain(system, Measure(np.ones(2, bool), truth=t), MOST) for t in ("average", "worst"))
+    mean, worst = (
+        plain(system, Measure(np.ones(2, bool), truth=t), MOST) for t in ("average", "worst")
+    )
     after = system.prior
     by_hand = []
     table = np.column_stack(system.channels)
     for s in range(len(after)):
         same = (table == table[s]).all(axis=1)
         law = np.bincount(system.answer[same], after[same], 2) / after[same].sum()
-        by_hand.append(sum(q * math.log(q / p) for q, p in zip(law, system.probabilities, strict=True) if q > 0))
+        by_hand.append(
+            sum(
+                q * math.log(q / p) for q, p in zip(law, system.probabilities, strict=True) if q > 0
+            )
+        )
     assert worst == pytest.approx(max(by_hand), abs=1e-12)
     assert worst > mean
 
@@ -235,7 +262,9 @@ def test_all_questions_in_any_order_are_one_history():
     measure = one()
     channels = [system.dense(j) for j in range(2)]
     table = {(0, 1): cells(system, channels, measure).reshape(4, 4)}
-    assert adaptive(table, 2, measure) == pytest.approx(leakage(system, channels, measure), abs=1e-12)
+    assert adaptive(table, 2, measure) == pytest.approx(
+        leakage(system, channels, measure), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("rare", [1e-3, 1e-4])

@@ -48,7 +48,10 @@ def leaks(made, system, measure):
     ],
 )
 def test_three_calibrations_of_the_chest_clinic(mask, how, p, leakage):
-    system, measure = read_system(asia(), "lung", "weight", "smoke,xray,dysp"), Measure(np.array(mask))
+    system, measure = (
+        read_system(asia(), "lung", "weight", "smoke,xray,dysp"),
+        Measure(np.array(mask)),
+    )
     made = calibrated(censor(system, measure, 0.01), [system], measure, how, MOST)
     assert made.strength == pytest.approx(p, abs=1e-9)
     assert leaks(made, system, measure) == pytest.approx(leakage, abs=1e-9)
@@ -84,7 +87,9 @@ def test_exact_is_calibrated_for_the_adaptive_adversary(eps, p):
 
 
 def test_the_largest_entropy_over_all_priors():
-    assert [any_prior(4, a) for a in (1, 2, 3)] == pytest.approx([0.3678794412, 0.7357588823, 1.0986122887])
+    assert [any_prior(4, a) for a in (1, 2, 3)] == pytest.approx(
+        [0.3678794412, 0.7357588823, 1.0986122887]
+    )
     assert any_prior(2, 2) == pytest.approx(0.6931471806)
     rng = np.random.default_rng(0)
     for inside in (1, 2, 3):
@@ -113,10 +118,15 @@ def test_every_calibration_keeps_to_the_budget(seed):
     measure, J = Measure(mask), len(system.sizes)
     eps = float(rng.random() * 0.3)
     for k in {1, max(J - 1, 1), J}:
-        for name, hows in (("erase", ("universal", "answers", "exact")), ("krr", ("universal", "exact"))):
+        for name, hows in (
+            ("erase", ("universal", "answers", "exact")),
+            ("krr", ("universal", "exact")),
+        ):
             strengths = []
             for how in hows:
-                made = calibrated(censor(system, measure, eps, k, name), [system], measure, how, MOST)
+                made = calibrated(
+                    censor(system, measure, eps, k, name), [system], measure, how, MOST
+                )
                 assert leaks(made, system, measure) <= eps * (1 + 1e-9) + 1e-12
                 strengths.append(made.strength)
             if name == "erase":
@@ -142,7 +152,9 @@ def test_matrices():
     for name in ("erase", "krr"):
         for strength in (0.0, 0.3, 1.0):
             for size in (1, 2, 5):
-                assert Censor(name, 1, 1.0, strength, 1.0).matrix(size).sum(axis=1) == pytest.approx(1)
+                assert Censor(name, 1, 1.0, strength, 1.0).matrix(size).sum(
+                    axis=1
+                ) == pytest.approx(1)
     for eta in (800.0, math.inf):
         assert np.allclose(Censor("krr", 1, 1.0, eta, 1.0).matrix(3), np.eye(3))
     kept, other = Censor("krr", 1, 1.0, 1.2, 1.0).matrix(4)[0, :2]
@@ -160,7 +172,9 @@ def test_too_many_histories_are_named():
 def test_the_worst_of_several_priors_counts():
     system = read_system(asia(), "lung", "weight", "smoke,xray,dysp")
     P = system.probabilities
-    other = system.believed(system.prior * (0.3 / P[1] * (system.answer == 1) + 0.7 / P[0] * (system.answer == 0)))
+    other = system.believed(
+        system.prior * (0.3 / P[1] * (system.answer == 1) + 0.7 / P[0] * (system.answer == 0))
+    )
     base = censor(system, ALL, 0.01)
     alone = calibrated(base, [system], ALL, "exact", MOST)
     assert leaks(alone, other, ALL) == pytest.approx(0.0365, abs=5e-5)

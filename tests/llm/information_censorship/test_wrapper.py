@@ -19,13 +19,21 @@ def half(k):
 
 
 def coins(model):
-    return next(a.status for a in model.certificates()[0].conditions if a.name == "independent-coins")
+    return next(
+        a.status for a in model.certificates()[0].conditions if a.name == "independent-coins"
+    )
 
 
 def test_answers_silence_and_the_end():
     asked = []
     model = CensoredModel(lambda q: asked.append(q) or q.upper(), OPEN)
-    assert [model.ask(q) for q in ("a?", "A? ", " b?", "c?", "d?")] == ["A?", "A?", " B?", "C?", None]
+    assert [model.ask(q) for q in ("a?", "A? ", " b?", "c?", "d?")] == [
+        "A?",
+        "A?",
+        " B?",
+        "C?",
+        None,
+    ]
     assert asked == ["a?", " b?", "c?"]
     assert (model.used, model.mapped) == (3, 0)
 
@@ -76,7 +84,9 @@ def test_a_model_of_its_own_passes_the_audit():
         model = CensoredModel(lambda q: "ab"[rng.integers(2)], half(600), rng=seed)
         for i in range(600):
             model.ask(f"question {i % 40} of {i}")
-        table = model.log.assign(question=[f"q{i % 40}" for i in range(600)], session=[i // 40 for i in range(600)])
+        table = model.log.assign(
+            question=[f"q{i % 40}" for i in range(600)], session=[i // 40 for i in range(600)]
+        )
         made = audit_log(table, half(600))
         assert made.p > 1e-6
 
@@ -94,7 +104,13 @@ def test_coins_by_construction_cannot_be_claimed_for_others():
     altered._draw = lambda: 0.0
     other = CensoredModel(lambda q: "x", OPEN)
     other.censor = half(3)
-    for model in (Mine(lambda q: "x", OPEN), altered, copy.copy(ours), CensoredModel(lambda q: "x", OPEN, rng=0), other):
+    for model in (
+        Mine(lambda q: "x", OPEN),
+        altered,
+        copy.copy(ours),
+        CensoredModel(lambda q: "x", OPEN, rng=0),
+        other,
+    ):
         assert coins(model) is Status.UNCHECKED
 
 
@@ -151,7 +167,12 @@ def test_nothing_is_returned_that_was_not_written(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"alphabet": []}, ValueError), ({"alphabet": ["a", "a"]}, ValueError), ({"sticky": "no"}, TypeError), ({"rng": "x"}, TypeError)],
+    [
+        ({"alphabet": []}, ValueError),
+        ({"alphabet": ["a", "a"]}, ValueError),
+        ({"sticky": "no"}, TypeError),
+        ({"rng": "x"}, TypeError),
+    ],
 )
 def test_options_that_are_refused(options, error):
     with pytest.raises(error):
@@ -177,7 +198,11 @@ def test_censors_that_are_refused(arguments, match):
 
 
 def test_censors_of_unknown_systems():
-    assert censor_unknown([0.945, 0.055], 3, 0.01).strength == pytest.approx(0.0159023031, abs=1e-10)
+    assert censor_unknown([0.945, 0.055], 3, 0.01).strength == pytest.approx(
+        0.0159023031, abs=1e-10
+    )
     assert censor_unknown(None, 3, 0.01, answers=2).ceiling == pytest.approx(np.log(2))
-    assert censor_unknown(None, 3, 0.01, answers=4, impermissible=[1]).ceiling == pytest.approx(1 / np.e)
+    assert censor_unknown(None, 3, 0.01, answers=4, impermissible=[1]).ceiling == pytest.approx(
+        1 / np.e
+    )
     assert pickle.loads(pickle.dumps(OPEN)) == OPEN

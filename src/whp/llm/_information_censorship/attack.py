@@ -86,10 +86,10 @@ def greedy(system: System, measure: Measure, k: int, most: int) -> tuple[list[in
 @front_door
 def decompose(
     table: Any,
-    target: str | Sequence[Any] | np.ndarray = "target",
+    target: str | Sequence[Any] | np.ndarray | pd.Series = "target",
     *,
     k: Annotated[int, AtLeast(1)] = 3,
-    prior: str | Sequence[Any] | np.ndarray | None = None,
+    prior: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
     ask: str | Sequence[Any] | None = None,
     impermissible: str | Sequence[Any] = "all",
     strategy: Literal["greedy", "exhaustive"] = "greedy",
@@ -133,7 +133,9 @@ def decompose(
         chosen, together = greedy(system, measure, k, max_cells)
     else:
         if math.comb(J, k) > max_cells:
-            raise ValueError(f"max_cells: {math.comb(J, k):,} sets of {k} are more than {max_cells:,}")
+            raise ValueError(
+                f"max_cells: {math.comb(J, k):,} sets of {k} are more than {max_cells:,}"
+            )
         sets = combinations(range(J), k)
         chosen = list(max(sets, key=lambda T: plain(system.only(T), measure, max_cells)))
         together = [plain(system.only(chosen[: i + 1]), measure, max_cells) for i in range(k)]

@@ -48,9 +48,9 @@ STEPS = 12  # of the attack
 @front_door
 def information_censorship(
     table: Annotated[Any, Data("worlds")],
-    target: str | Sequence[Any] | np.ndarray = "target",
+    target: str | Sequence[Any] | np.ndarray | pd.Series = "target",
     *,
-    prior: str | Sequence[Any] | np.ndarray | None = None,
+    prior: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
     ask: str | Sequence[Any] | None = None,
     impermissible: str | Sequence[Any] = "all",
     eps: Annotated[float, AtLeast(0)] = 0.1,
@@ -60,7 +60,7 @@ def information_censorship(
     kind: Kind = "expected",
     lam: Annotated[float, Above(0)] = 1.0,
     truth: Truth = "average",
-    benign: str | Sequence[Any] | np.ndarray | None = None,
+    benign: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
     priors: Literal["any"] | Sequence[np.ndarray] | None = None,
     rows: Literal["universe", "sample"] = "universe",
     max_cells: Annotated[int, AtLeast(1)] = 2_000_000,
@@ -162,7 +162,9 @@ def information_censorship(
     benefit = None
     if wanted is not None:
         if len(wanted) != system.height:
-            raise ValueError(f"benign must have one entry a world ({system.height}), got {len(wanted)}")
+            raise ValueError(
+                f"benign must have one entry a world ({system.height}), got {len(wanted)}"
+            )
         benefit = wanted[systems[0].rows]
 
     measured = (
@@ -191,13 +193,7 @@ def information_censorship(
         max_cells,
         benefit,
     )
-    spent = _utility(
-        systems[0],
-        matrices,
-        k,
-        benefit,
-        max_cells,
-    )
+    spent = _utility(systems[0], matrices, k, benefit, max_cells)
     few = J <= SETS and math.prod(s + 1 for s in system.sizes) <= max_cells
     sets: dict[tuple[str, ...], float] = {}
     if few and kind == "expected" and truth == "average":
@@ -227,7 +223,9 @@ def _benign(table: Any, benign: Any) -> np.ndarray:
     if isinstance(benign, str):
         names = [str(c) for c in table] if hasattr(table, "keys") else []
         if benign not in names:
-            raise ValueError(f"benign: no column {benign!r}; there are {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"benign: no column {benign!r}; there are {', '.join(names) or 'none'}"
+            )
         values = np.asarray(table[list(table)[names.index(benign)]])
     else:
         values = np.asarray(as_frame(benign))
