@@ -20,6 +20,8 @@ __all__ = ["Kind", "Measure", "Truth", "adaptive", "leakage", "sampled", "subset
 Kind = Literal["expected", "pointwise", "exponential"]
 Truth = Literal["average", "worst"]
 BLOCK = 1 << 22  # entries of a table of worlds and half-histories
+KEPT = 1 << 23  # entries of conditional laws that are held at once
+IMPOSSIBLE = -1e4  # logarithm of no probability, finite so that products with zeros are zero
 LARGEST = 600.0  # exponent that a double still holds
 
 
@@ -114,19 +116,31 @@ def cells(system: System, channels: Sequence[np.ndarray], measure: Measure) -> n
     1e-300 lose nothing.
     """
     P = system.probabilities
-    R = tensor(system.prior, channels)
+    there = np.flatnonzero(P > 0)
+
+    def given(a: int) -> np.ndarray:
+        here = system.answer == a
+        return tensor(system.prior[here] / P[a], [c[here] for c in channels])
+
+    kept: dict[int, np.ndarray] = {}
+    if len(there) * math.prod(c.shape[1] for c in channels) <= KEPT:
+        kept = {int(a): given(a) for a in there}
+        R = sum((P[a] * Q for a, Q in kept.items()), start=np.zeros(1))
+    else:
+        R = tensor(system.prior, channels)
     pointwise, exponential = measure.kind == "pointwise", measure.kind == "exponential"
     made = (
-        np.full(R.shape, -np.inf) if pointwise else (R.copy() if exponential else np.zeros(R.shape))
+        np.full(R.shape, -np.inf) if pointwise else R.copy() if exponential else np.zeros(R.shape)
     )
-    for a in np.flatnonzero(measure.mask & (P > 0)):
-        here = system.answer == a
-        Q = tensor(system.prior[here] / P[a], [c[here] for c in channels])
+    for a in there[measure.mask[there]]:
+        Q = kept[a] if kept else given(a)
+        ratio = np.divide(Q, R, out=np.zeros_like(R), where=R > 0)
         if measure.kind == "expected":
-            made += P[a] * np.where(R > 0, rel_entr(Q, R), 0.0)
+            np.log(ratio, out=ratio, where=ratio > 0)
+            made += P[a] * (Q * ratio)
             continue
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where((Q > 0) & (R > 0), np.log(Q) - np.log(R), -np.inf)
+        with np.errstate(divide="ignore"):
+            ratio = np.log(ratio)
         if pointwise:
             made = np.maximum(made, ratio)
         else:
@@ -270,14 +284,17 @@ def sampled(
     starts = np.searchsorted(system.answer[order], np.arange(len(P)))
     there = np.flatnonzero(P > 0)
     step = max(1, BLOCK // len(system.prior))
+    with np.errstate(divide="ignore"):
+        tables = np.maximum(np.log(np.hstack(list(channels))), IMPOSSIBLE).T  # (ΣZ, W)
+    offsets = np.cumsum([0, *(c.shape[1] for c in channels[:-1])])
     for first in range(0, n, step):
         at = worlds[first : first + step]
-        logs = np.zeros((len(at), len(system.prior)))
-        for channel in channels:
+        told = np.zeros((len(at), len(tables)))
+        for channel, offset in zip(channels, offsets, strict=True):
             drawn = (channel[at].cumsum(axis=1) < rng.random((len(at), 1))).sum(axis=1)
             drawn = np.minimum(drawn, channel.shape[1] - 1)
-            with np.errstate(divide="ignore"):
-                logs += np.log(channel[:, drawn]).T
+            told[np.arange(len(at)), offset + drawn] = 1
+        logs = told @ tables
         joint = np.exp(logs - logs.max(axis=1, keepdims=True)) * system.prior
         sums = np.add.reduceat(joint[:, order], starts[there], axis=1)
         after = sums / sums.sum(axis=1, keepdims=True)

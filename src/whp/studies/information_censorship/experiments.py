@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import lru_cache
 from itertools import combinations
@@ -92,7 +91,7 @@ def filters(config: dict[str, Any], rng: np.random.Generator) -> Row:
         "eps": eps,
         "leakage": filtered.leakage,
         "all_pass": passes,
-        "over": (filtered.leakage or 0.0) / eps,
+        "over": max(filtered.leakage or 0.0, 0.0) / eps,
         "verdict_leakage": str(filtered.certificates[0].verdict),
     }
 
@@ -146,6 +145,9 @@ def price(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
         result = information_censorship(
             **made, mechanism=config["mechanism"], eps=budget * H, calibrate="exact", rng=rng
         )
+        universal = information_censorship(
+            **made, mechanism=config["mechanism"], eps=budget * H, measure=False
+        )
         utility = next(c for c in result.certificates if c.name == "utility")
         rows.append(
             {
@@ -153,6 +155,7 @@ def price(config: dict[str, Any], rng: np.random.Generator) -> list[Row]:
                 "accuracy": result.utility["accuracy_of_honest_users"],
                 "uncertain": result.utility["uncertain_of_benign"],
                 "strength": result.strength,
+                "over_universal": (result.strength or 0.0) / (universal.strength or 1.0),
                 "leakage": result.leakage,
                 "broken": utility.verdict is Verdict.FAILS,
                 "used": (result.leakage or 0.0) / result.certificates[1].bound,
@@ -201,7 +204,7 @@ def repetitions(config: dict[str, Any], rng: np.random.Generator) -> Row:
     return row
 
 
-@study.experiment(seeds={"quick": 3, "standard": 20, "full": 100}, p=(0.05, 0.2, 0.5))
+@study.experiment(seeds={"quick": 3, "standard": 100, "full": 500}, p=(0.05, 0.2, 0.5))
 def fitted(config: dict[str, Any], rng: np.random.Generator) -> Row:
     """Biopsies whose features are told behind erasure to a logistic regression, which is no Bayesian."""
     from sklearn.linear_model import LogisticRegression
@@ -227,5 +230,4 @@ def fitted(config: dict[str, Any], rng: np.random.Generator) -> Row:
         "used": made.gained.value / certificate.bound,
         "broken": certificate.verdict is Verdict.FAILS,
         "within": made.gained.value <= certificate.bound,
-        "entropy": math.log(2),
     }
