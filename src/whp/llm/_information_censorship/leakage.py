@@ -124,7 +124,7 @@ def cells(system: System, channels: Sequence[np.ndarray], measure: Measure) -> n
 
     kept: dict[int, np.ndarray] = {}
     if len(there) * math.prod(c.shape[1] for c in channels) <= KEPT:
-        kept = {int(a): given(a) for a in there}
+        kept = {a: given(a) for a in there.tolist()}
         R = sum((P[a] * Q for a, Q in kept.items()), start=np.zeros(1))
     else:
         R = tensor(system.prior, channels)
@@ -132,7 +132,7 @@ def cells(system: System, channels: Sequence[np.ndarray], measure: Measure) -> n
     made = (
         np.full(R.shape, -np.inf) if pointwise else R.copy() if exponential else np.zeros(R.shape)
     )
-    for a in there[measure.mask[there]]:
+    for a in there[measure.mask[there]].tolist():
         Q = kept[a] if kept else given(a)
         ratio = np.divide(Q, R, out=np.zeros_like(R), where=R > 0)
         if measure.kind == "expected":
