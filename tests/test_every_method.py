@@ -153,6 +153,13 @@ def private():
     return {"stream": bits, "T": 200, "rho": 1.0, "insecure_seed": 0}
 
 
+def clinic():
+    from whp.datasets.networks import asia
+
+    asked = {"target": "lung", "prior": "weight", "ask": "smoke,xray,dysp", "benign": "bronc"}
+    return {"table": asia(), **asked, "eps": 0.01, "calibrate": "exact", "rng": 0}
+
+
 def sparse():
     from whp.interpretability import Training
 
@@ -308,6 +315,13 @@ EXAMPLES = {
             "order of rows": (reorder("table"), ("reward_a_period", "no_policy_above")),
             "unit of the reward": (column("table", "reward", 1e6), ("share_of_that",)),
             "first period": (column("table", "time", 1, 100), ("reward_a_period",)),
+        },
+    ),
+    "information-censorship": Example(
+        clinic,
+        {
+            "order of worlds": (reorder("table"), ("leakage", "answers_with_probability")),
+            "unit of the weights": (column("table", "weight", 1e6), ("leakage", "without_a_censor")),
         },
     ),
     "dp-continual-release": Example(

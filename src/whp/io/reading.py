@@ -42,7 +42,7 @@ WHOLE: dict[str, Role] = {
     "design": "design",
     "features": "features",
     "table": "any",
-    "worlds": "any",
+    "worlds": "values",
     "stream": "any",
 }
 ACCEPTED: dict[str, tuple[str, ...]] = {
@@ -70,7 +70,7 @@ class Data:
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
         ``"text"``; ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
         or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out;
-        ``"worlds"``, a table or all arrays of an archive by name.
+        ``"worlds"``, a table whose missing values are values, or all arrays of an archive by name.
     column : str, optional
         For a vector, labels or ids out of a table: name of the option that says which column, by default the parameter's name.
     """

@@ -20,7 +20,9 @@ def whp(*arguments, capsys):
 def base(tmp_path):
     """41 diseases, a dozen symptoms, some unknown, prevalence in per cent."""
     rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.choice(["yes", "no", ""], (41, 12)), columns=[f"symptom {j}" for j in range(12)])
+    table = pd.DataFrame(
+        rng.choice(["yes", "no", ""], (41, 12)), columns=[f"symptom {j}" for j in range(12)]
+    )
     table.insert(0, "disease", [*(f"disease {i}" for i in range(40)), "HIV"])
     table["prevalence"] = rng.dirichlet(np.ones(41)).round(4) * 100
     path = tmp_path / "kb.csv"
@@ -30,8 +32,29 @@ def base(tmp_path):
 
 def test_a_knowledge_base(base, tmp_path, capsys):
     asked = ",".join(f"symptom {j}" for j in range(5))
-    options = ("--target", "disease", "--impermissible", "HIV", "--prior", "prevalence", "--ask", asked, "--k", 3)
-    code, out, err = whp(base, *options, "--eps", 0.005, "--calibrate", "exact", "--out", tmp_path / "out", capsys=capsys)
+    options = (
+        "--target",
+        "disease",
+        "--impermissible",
+        "HIV",
+        "--prior",
+        "prevalence",
+        "--ask",
+        asked,
+        "--k",
+        3,
+    )
+    code, out, err = whp(
+        base,
+        *options,
+        "--eps",
+        0.005,
+        "--calibrate",
+        "exact",
+        "--out",
+        tmp_path / "out",
+        capsys=capsys,
+    )
     assert code == 0, err
     assert "prior divided by its sum" in " ".join(out.split())
     questions = pd.read_csv(tmp_path / "out" / "questions.csv")
@@ -43,7 +66,16 @@ def test_a_knowledge_base(base, tmp_path, capsys):
 
 
 def test_a_label_that_is_not_there(base, capsys):
-    code, _, err = whp(base, "--target", "disease", "--impermissible", "hiv", "--prior", "prevalence", capsys=capsys)
+    code, _, err = whp(
+        base,
+        "--target",
+        "disease",
+        "--impermissible",
+        "hiv",
+        "--prior",
+        "prevalence",
+        capsys=capsys,
+    )
     assert code == 2
     assert "impermissible has 'hiv'" in err
     assert "did you mean 'HIV'" in err
@@ -52,7 +84,13 @@ def test_a_label_that_is_not_there(base, capsys):
 def test_patients_are_a_sample(tmp_path, capsys):
     rng = np.random.default_rng(0)
     n = 812
-    table = pd.DataFrame({"patient_id": np.arange(n) + 1000, "sex": rng.integers(0, 2, n), "target": rng.integers(1, 3, n)})
+    table = pd.DataFrame(
+        {
+            "patient_id": np.arange(n) + 1000,
+            "sex": rng.integers(0, 2, n),
+            "target": rng.integers(1, 3, n),
+        }
+    )
     path = tmp_path / "patients.csv"
     table.to_csv(path, index=False)
     code, out, _ = whp(path, "--json", capsys=capsys)
@@ -63,7 +101,10 @@ def test_patients_are_a_sample(tmp_path, capsys):
     code, out, _ = whp(path, "--json", "--rows", "sample", "--priors", "any", capsys=capsys)
     record = json.loads(out)
     assert record["result"]["at_most_ever"] == pytest.approx(np.log(2))
-    assert record["verdicts"] == {"unmeasured": 1, "holds": 1} or record["verdicts"].get("unmeasured") == 1
+    assert (
+        record["verdicts"] == {"unmeasured": 1, "holds": 1}
+        or record["verdicts"].get("unmeasured") == 1
+    )
 
 
 def test_archives_of_probabilities(tmp_path, capsys):
@@ -80,7 +121,10 @@ def test_archives_of_probabilities(tmp_path, capsys):
     np.savez(path, target=np.arange(8) % 2, **laws)
     code, _, err = whp(path, capsys=capsys)
     assert code == 2
-    assert "channels[question 2] row 7 sums to 0.93: every row must be the probabilities" in " ".join(err.split())
+    assert (
+        "channels[question 2] row 7 sums to 0.93: every row must be the probabilities"
+        in " ".join(err.split())
+    )
 
 
 def test_the_built_in_example(capsys):

@@ -232,6 +232,7 @@ BAD = np.array([[0.5, 0.5], [0.5, 0.43]])
         (BITS, {"target": PARITY, "eps": -0.1}, "eps must be at least 0"),
         (BITS, {"target": PARITY, "eps": math.nan}, "eps must be"),
         (BITS, {"target": PARITY, "kind": "pointwise"}, "krr"),
+        (BITS, {"target": PARITY, "lam": 2.0}, "lam must be left out"),
         (
             BITS,
             {"target": PARITY, "mechanism": "none", "calibrate": "exact"},

@@ -153,7 +153,7 @@ def information_censorship(
     k = J if k is None else k
     if k > J:
         raise ValueError(f"k must be at most the {J} questions, got {k}")
-    _refuse(mechanism, calibrate, kind, truth, priors, rows, k, J)
+    _refuse(mechanism, calibrate, kind, lam, truth, priors, rows, k, J)
     systems = _believed(table, target, prior, ask, priors, system)
     censor, matrices, ceiling = _censor(
         systems, system, how, mechanism, calibrate, eps, k, priors, max_cells
@@ -235,12 +235,22 @@ def _benign(table: Any, benign: Any) -> np.ndarray:
 
 
 def _refuse(
-    mechanism: Any, calibrate: str, kind: str, truth: str, priors: Any, rows: str, k: int, J: int
+    mechanism: Any,
+    calibrate: str,
+    kind: str,
+    lam: float,
+    truth: str,
+    priors: Any,
+    rows: str,
+    k: int,
+    J: int,
 ) -> None:
     """Combinations that mean nothing."""
     own = not isinstance(mechanism, str) or mechanism in ("filter", "none")
     if own and calibrate != "universal":
         raise ValueError("calibrate must be left out but for mechanism 'erase' and 'krr'")
+    if kind != "exponential" and lam != 1.0:
+        raise ValueError("lam must be left out but for kind='exponential'")
     if kind == "pointwise" and mechanism == "erase":
         raise ValueError(
             "kind='pointwise' must go with mechanism='krr': a returned answer leaks all of it"
