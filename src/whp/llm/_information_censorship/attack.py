@@ -71,7 +71,13 @@ def composed(system: System, channels: Sequence[np.ndarray], mask: np.ndarray) -
 
 
 def greedy(system: System, measure: Measure, k: int, most: int) -> tuple[list[int], list[float]]:
-    """Questions in the order of the largest increase of their joint leakage, and that leakage."""
+    """Questions in the order of the largest increase of their joint leakage, and that leakage.
+
+    Raises
+    ------
+    TooMany
+        If there are more histories than `most`.
+    """
     chosen: list[int] = []
     gained: list[float] = []
     while len(chosen) < k:

@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.special import rel_entr
 from scipy.stats import fisher_exact
 
-from whp.certificate import Certificate
+from whp.certificate import Answer, Certificate
 from whp.concentration import empirical_bernstein
 from whp.intervals import Estimate
 from whp.llm._information_censorship import theorems as th
@@ -122,9 +122,11 @@ def audit_log(log: Any, censor: Censor) -> LogAudit:
     first = rows.drop_duplicates(["session", "question"]) if known else rows
     tests = [*_by_answer(first), *(_by_session(first) if known else [])]
     p = min(1.0, min((t["p"] for t in tests), default=1.0) * len(tests))
-    answers = rows.groupby(["session", "question"])["answer"].nunique()
-    repeated = int((answers > 1).sum()) if known else 0
-    asked = rows.groupby("session")["question"].agg("nunique" if not repeated else "size")
+    same = rows.groupby(["session", "question"])
+    repeated = int((same["answer"].nunique() > 1).sum()) if known else 0
+    # A kept answer is told again for nothing; a fresh coin, or a fresh answer, is one more interaction.
+    fresh = bool(repeated or (same["coin"].nunique() > 1).any())
+    asked = rows.groupby("session")["question"].agg("size" if fresh else "nunique")
     interactions = int(asked.max()) if known else len(rows)
     sees = _sees(first)
     limit = (
@@ -344,13 +346,18 @@ def audit_adversary(
     low, high = -float(before[:, chosen].sum(axis=1).max()) / math.e, float(most.max())
     gained = empirical_bernstein(np.clip(values, low, high), delta, low=low, high=high)
     floored = sum(int((np.asarray(v, dtype=np.float64) < FLOOR).sum()) for v in (p_after, p_before))
-    count = None if asked is None else np.asarray(asked, dtype=np.float64)
-    if count is not None and count.shape != (len(after),):
-        raise ValueError(
-            f"asked must have one entry a conversation ({len(after)}), got shape {count.shape}"
+    counts = {"asked": asked, "answered": answered}
+    numbers = {n: np.asarray(c, dtype=np.float64) for n, c in counts.items() if c is not None}
+    for name, count in numbers.items():
+        if count.shape != (len(after),):
+            raise ValueError(
+                f"{name} must have one entry a conversation ({len(after)}), got shape {count.shape}"
+            )
+    largest = max((float(c.max()) for c in numbers.values()), default=0.0)
+    if largest > censor.k:
+        limit = th.LIMIT.check(
+            False, f"{largest:.0f} questions in one conversation, allowed are {censor.k}"
         )
-    if count is not None and count.max() > censor.k:
-        limit = th.LIMIT.check(False, f"{count.max():.0f} questions asked, allowed are {censor.k}")
     else:
         limit = th.LIMIT.unchecked("how many accounts one adversary has is not in these data")
     certificate = th.adversary(
@@ -366,31 +373,20 @@ def audit_adversary(
     return AdversaryAudit(gained, values, floored, (certificate,))
 
 
-def _ignores(after: np.ndarray, before: np.ndarray, answered: Any, p_silent: Any) -> Any:
+def _ignores(after: np.ndarray, before: np.ndarray, answered: Any, p_silent: Any) -> Answer:
+    """Whether beliefs stay where they were when nothing was answered."""
     moved: list[float] = []
     if answered is not None:
-        count = np.asarray(answered, dtype=np.float64)
-        if count.shape != (len(after),):
-            raise ValueError(
-                f"answered must have one entry a conversation ({len(after)}), got shape {count.shape}"
-            )
-        if (count == 0).any():
-            moved.append(float(np.abs(after - before)[count == 0].max()))
+        silent = np.asarray(answered) == 0
+        if silent.any():
+            moved.append(float(np.abs(after - before)[silent].max()))
     if p_silent is not None:
-        silent = _beliefs(p_silent, "p_silent")
-        if silent.shape[1] != before.shape[1] or (
-            len(silent) != len(before) and np.ptp(before, axis=0).max() > 0
-        ):
-            raise ValueError(f"p_silent must be of the shape of p_after, got {silent.shape}")
-        moved.append(
-            float(
-                np.abs(
-                    silent - before[: len(silent)]
-                    if len(silent) <= len(before)
-                    else silent - before[:1]
-                ).max()
-            )
-        )
+        beliefs = _beliefs(p_silent, "p_silent")
+        if len(beliefs) != len(before) and np.ptp(before, axis=0).max() == 0:
+            before = before[:1]  # one belief beforehand serves all
+        if beliefs.shape[1] != before.shape[1] or len(before) not in (1, len(beliefs)):
+            raise ValueError(f"p_silent must be of the shape of p_after, got {beliefs.shape}")
+        moved.append(float(np.abs(beliefs - before).max()))
     if not moved:
         return th.IGNORES.unchecked("no conversation was silent throughout")
     return th.IGNORES.check(
@@ -419,6 +415,8 @@ class LeakageAccountant:
     def __init__(
         self, system: System, censor: Censor, impermissible: Sequence[int] | None = None
     ) -> None:
+        if censor.name != "erase":
+            raise ValueError("censor must be one of erasure: silence is what is taken in")
         self.system, self.censor = system, censor
         self.chosen = _chosen(impermissible, len(system.names))
         self._logs = np.log(system.prior)

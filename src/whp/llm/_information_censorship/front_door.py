@@ -19,6 +19,7 @@ from whp.llm._information_censorship.attack import composed, greedy
 from whp.llm._information_censorship.leakage import (
     Kind,
     Measure,
+    TooMany,
     Truth,
     plain,
     sampled,
@@ -29,7 +30,6 @@ from whp.llm._information_censorship.leakage import (
 from whp.llm._information_censorship.mechanism import (
     Calibrate,
     Censor,
-    TooMany,
     any_prior,
     calibrated,
     leaked,
@@ -430,8 +430,16 @@ def _trace(
     own: Sequence[float],
     most: int,
 ) -> pd.DataFrame:
-    """The attack step by step; NaN where there are too many histories."""
-    chosen, together = greedy(system, how, min(k, STEPS), most)
+    """The attack step by step, as far as histories can be summed; NaN where those of the censor cannot."""
+    reach = min(k, STEPS)
+    while True:
+        try:
+            chosen, together = greedy(system, how, reach, most)
+            break
+        except TooMany:
+            reach -= 1
+            if not reach:
+                raise
 
     def behind(laws: Sequence[np.ndarray], count: int) -> float:
         part = chosen[:count]

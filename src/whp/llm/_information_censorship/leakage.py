@@ -15,7 +15,17 @@ from whp.concentration import empirical_bernstein
 from whp.intervals import Estimate
 from whp.llm._information_censorship.system import System
 
-__all__ = ["Kind", "Measure", "Truth", "adaptive", "leakage", "sampled", "subset_terms", "tensor"]
+__all__ = [
+    "Kind",
+    "Measure",
+    "TooMany",
+    "Truth",
+    "adaptive",
+    "leakage",
+    "sampled",
+    "subset_terms",
+    "tensor",
+]
 
 Kind = Literal["expected", "pointwise", "exponential"]
 Truth = Literal["average", "worst"]
@@ -23,6 +33,10 @@ BLOCK = 1 << 22  # entries of a table of worlds and half-histories
 KEPT = 1 << 23  # entries of conditional laws that are held at once
 IMPOSSIBLE = -1e4  # logarithm of no probability, finite so that products with zeros are zero
 LARGEST = 600.0  # exponent that a double still holds
+
+
+class TooMany(ValueError):
+    """More histories than max_cells."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +193,7 @@ def plain(system: System, measure: Measure, most: int) -> float:
     """Leakage of the uncensored responses; of worlds with one response each also where histories outnumber `most`."""
     if math.prod(system.sizes) <= most or not system.deterministic or measure.truth == "worst":
         if math.prod(system.sizes) > most:
-            raise ValueError(
+            raise TooMany(
                 f"max_cells: {math.prod(system.sizes):,} histories are more than {most:,}; calibrate='universal' needs none"
             )
         merged = system.merged()

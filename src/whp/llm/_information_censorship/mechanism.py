@@ -12,6 +12,7 @@ import numpy as np
 
 from whp.llm._information_censorship.leakage import (
     Measure,
+    TooMany,
     adaptive,
     cells,
     leakage,
@@ -137,10 +138,6 @@ def leaked(
     return adaptive(tables, J, measure)
 
 
-class TooMany(ValueError):
-    """More histories than max_cells."""
-
-
 def calibrated(
     censor: Censor, systems: Sequence[System], measure: Measure, how: Calibrate, most: int
 ) -> Censor:
@@ -154,9 +151,11 @@ def calibrated(
     if how == "universal":
         return replace(censor, strength=_universal(censor))
     if how == "answers":
-        if censor.name != "erase" or censor.kind == "exponential":
+        if (
+            censor.name != "erase" or censor.kind != "expected"
+        ):  # others need not grow with what is heard
             raise ValueError(
-                "calibrate must be 'universal' or 'exact' but for erasure without an exponent"
+                "calibrate must be 'universal' or 'exact' but for expected leakage through erasure"
             )
         most_learnt = max(plain(s, measure, most) for s in systems)
         return replace(censor, strength=_universal(replace(censor, ceiling=max(most_learnt, 0.0))))

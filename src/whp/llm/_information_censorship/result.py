@@ -136,10 +136,11 @@ class CensorshipResult(Result):
     def draw(self, ax: Axes) -> None:
         """What the attack gains question by question, without a censor, behind a filter and behind this one."""
         x = np.arange(1, len(self.trace) + 1)
+        refused = int((self.trace["alone"] > self.eps / self.k * (1 + 1e-9) + 1e-12).sum())
         lines = {
             "together": ("all answers together", "other", "o-"),
             "summed": ("each answer by itself, summed", "quiet", "o:"),
-            "filtered": ("behind a filter of single answers", "third", "s--"),
+            "filtered": (f"behind a filter, which refuses {refused} of {len(x)}", "third", "s--"),
             "censored": (f"behind this censor ({self.mechanism})", "ours", "o-"),
         }
         for column, (label, colour, style) in lines.items():
@@ -158,5 +159,5 @@ class CensorshipResult(Result):
             xlabel="questions asked, in the order of the attack",
             ylabel="nats learnt of what is refused",
         )
-        ax.set_ylim(bottom=0)
-        ax.legend(frameon=False, fontsize="small")
+        ax.set_ylim(0, 1.6 * max(self.ceiling, self.eps, float(self.trace["summed"].max())))
+        ax.legend(frameon=False, fontsize="small", ncols=2)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from whp.io.tables import listed, unknown
 from whp.text import nearest
@@ -320,11 +321,8 @@ def _codes(values: Any) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _missing(values: np.ndarray) -> np.ndarray:
-    array = np.asarray(values)
-    if array.dtype.kind in "biuUS":
-        return array == "" if array.dtype.kind == "U" else np.zeros(len(array), bool)
-    return np.array(
-        [v is None or v != v or (isinstance(v, str) and v == "") for v in array], dtype=bool
+    return np.asarray(pd.isna(values)) | np.array(
+        [isinstance(v, str) and v == "" for v in values], dtype=bool
     )
 
 

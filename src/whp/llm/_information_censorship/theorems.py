@@ -65,7 +65,8 @@ SIDE = Condition(
 )
 TABLE = Condition(
     "true-table",
-    "the table is the system that answers: all worlds, and P(response | world) known, not estimated",
+    "the table is the system that answers: all worlds, P(response | world) known, not estimated, and no response depending on "
+    "another one but through the world",
     "calibrate with 'universal', which needs no table.",
 )
 IGNORES = Condition(

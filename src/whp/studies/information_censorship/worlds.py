@@ -479,6 +479,17 @@ def asks_on(rng: np.random.Generator, strength: float) -> Instance:
     return Instance({"log": log, "censor": censor}, lambda made: {"universal-erasure": true})
 
 
+@worlds.world(run=audit_log, breaks=LIMIT, strengths=(5, 10, 20))
+def fresh_coins_on_repeats(rng: np.random.Generator, strength: float) -> Instance:
+    """The same question again and again in one session, each time with a coin of its own."""
+    repeats, censor = int(strength), censor_unknown([0.5, 0.5], 2, 0.3)
+    p = censor.strength
+    rows = [(s, "q", int(rng.random() < p), "ab"[s % 2]) for s in range(60) for _ in range(repeats)]
+    log = pd.DataFrame(rows, columns=["session", "question", "answered", "answer"])
+    true = (1 - (1 - p) ** repeats) * math.log(2) <= censor.bound
+    return Instance({"log": log, "censor": censor}, lambda made: {"universal-erasure": true})
+
+
 @worlds.world(run=audit_adversary, breaks=LIMIT, strengths=(1, 3, 10))
 def too_many_asks_of_a_black_box(rng: np.random.Generator, strength: float) -> Instance:
     """Believers who asked more often than the censor was for, and say so."""
@@ -655,6 +666,35 @@ def a_sample_called_all_worlds(rng: np.random.Generator, strength: float) -> Ins
 
     def truths(made: CensorshipResult) -> dict[str, bool | None]:
         return {"leakage": below(gain(prior, answer, behind(made, channels), mask), made.eps)}
+
+    return Instance(arguments, truths)
+
+
+@worlds.world(run=information_censorship, breaks=TABLE, strengths=(0.2, 0.6, 1.0), noticeable=False)
+def shared_noise(rng: np.random.Generator, strength: float) -> Instance:
+    """Two answers are the secret and a coin, mixed: by themselves pure noise; with chance `strength` it is one coin."""
+    prior, answer, mask = np.array([0.5, 0.5]), np.arange(2), np.ones(2, bool)
+    channels = [np.full((2, 2), 0.5)] * 2
+    arguments = ask(prior, answer, channels, mask, eps=0.02)
+    # z_1 = a + n, z_2 = n: together they are a.
+    joint = np.array(
+        [
+            [(strength * (z1 ^ z2 == a) + (1 - strength) / 2) / 2 for z1 in (0, 1) for z2 in (0, 1)]
+            for a in (0, 1)
+        ]
+    )
+
+    def truths(made: CensorshipResult) -> dict[str, bool | None]:
+        assert made.strength is not None
+        p = made.strength
+        gained = p * p * gain(prior, answer, [joint], mask)
+        return {
+            "leakage": below(gained, made.eps),
+            "universal-erasure": gained <= named(made, "universal-erasure").bound,
+            "composition": gained <= named(made, "composition").bound
+            if len(made.certificates) > 2
+            else True,
+        }
 
     return Instance(arguments, truths)
 
