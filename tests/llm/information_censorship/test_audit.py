@@ -67,6 +67,17 @@ def test_an_answer_that_is_drawn_anew_under_one_coin_is_seen():
     assert status(made.certificates[0], "independent-coins") is Status.VIOLATED
 
 
+def test_fresh_coins_for_one_question_are_interactions():
+    coins = [0, 1, 0, 0, 1]
+    table = pd.DataFrame({"session": 1, "question": "q", "answered": coins, "answer": "a"})
+    made = audit_log(table, CENSOR)
+    assert made.interactions == 5
+    assert status(made.certificates[0], "at-most-k") is Status.VIOLATED
+    kept = audit_log(table.assign(answered=0), CENSOR)
+    assert kept.interactions == 1
+    assert status(kept.certificates[0], "at-most-k") is Status.UNCHECKED
+
+
 def test_more_questions_than_allowed_are_counted():
     table = pd.DataFrame({"session": 1, "question": list("abcd"), "answered": 0, "answer": "z"})
     made = audit_log(table, CENSOR)

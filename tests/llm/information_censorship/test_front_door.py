@@ -232,6 +232,12 @@ BAD = np.array([[0.5, 0.5], [0.5, 0.43]])
         (BITS, {"target": PARITY, "eps": -0.1}, "eps must be at least 0"),
         (BITS, {"target": PARITY, "eps": math.nan}, "eps must be"),
         (BITS, {"target": PARITY, "kind": "pointwise"}, "krr"),
+        (
+            BITS,
+            {"target": PARITY, "truth": "worst", "calibrate": "answers"},
+            "calibrate must be 'universal'",
+        ),
+        (BITS, {"target": ["a", "b", None, "a"]}, "target must be known in every world, row 2"),
         (BITS, {"target": PARITY, "lam": 2.0}, "lam must be left out"),
         (
             BITS,
@@ -298,3 +304,35 @@ def test_a_result_wraps_a_model():
     assert [model.ask(q) for q in "abcd"] == ["yes", "yes", "yes", None]
     with pytest.raises(ValueError, match="mechanism must be"):
         information_censorship(BITS, PARITY, mechanism="none").wrap(lambda q: q)
+
+
+def test_systems_with_more_histories_than_fit_are_answered_all_the_same():
+    rng = np.random.default_rng(0)
+    channels = [rng.dirichlet(np.ones(10), 20) for _ in range(8)]
+    made = information_censorship(
+        channels, np.arange(20) % 2, eps=0.05, max_cells=20_000, n_mc=500, rng=0
+    )
+    assert len(made.trace) == 4
+    assert made.leakage_uncensored == made.ceiling
+    assert certificate(made, "leakage").measured.method == "empirical Bernstein"
+
+
+def test_missing_values_of_pandas_are_responses():
+    table = pd.DataFrame(
+        {"x": pd.array([1, None, 1, None], dtype="Int64"), "target": ["a", "b", "a", "b"]}
+    )
+    assert information_censorship(table).leakage_uncensored == pytest.approx(math.log(2))
+
+
+def test_an_adversary_of_another_prior_can_gain_more_than_the_exact_budget():
+    """What the unchecked condition on the prior is worth: the universal calibration gives less away."""
+    clinic = asia()
+    theirs = np.where(clinic["lung"] == "yes", 0.3 / 0.055, 0.7 / 0.945) * clinic["weight"]
+    for how, gained in (("exact", 0.0365), ("universal", 0.0098)):
+        made = information_censorship(clinic, **CLINIC, eps=0.01, calibrate=how)
+        p = made.strength
+        matrices = [np.array([[p, 0, 1 - p], [0, p, 1 - p]])] * 3
+        other = information_censorship(
+            clinic, **CLINIC | {"prior": theirs}, eps=0.01, mechanism=matrices
+        )
+        assert other.leakage == pytest.approx(gained, abs=5e-5)

@@ -150,7 +150,7 @@ def test_states_that_are_refused(tmp_path):
         model.ask("c")
     for text in ("{", "[]", json.dumps({"entries": 3})):
         path.write_text(text)
-        with pytest.raises(ValueError, match="damaged|another"):
+        with pytest.raises(ValueError, match=r"damaged|another"):
             CensoredModel(lambda q: "x", half(9), state=path)
 
 

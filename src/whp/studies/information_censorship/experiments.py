@@ -99,7 +99,9 @@ def filters(config: dict[str, Any], rng: np.random.Generator) -> Row:
 @study.experiment(seeds={"quick": 4, "standard": 20, "full": 100})
 def bounds(config: dict[str, Any], rng: np.random.Generator) -> Row:
     """A hundred random tables: how often is a theorem broken, and how often is the best adversary adaptive?"""
-    broken = dict.fromkeys(("once", "erasure", "swapping", "composition", "published"), 0)
+    broken: dict[str, int] = dict.fromkeys(
+        ("once", "erasure", "swapping", "composition", "published"), 0
+    )
     adaptive, slack = 0, []
     for _ in range(100):
         W, J = int(rng.integers(3, 13)), 4
