@@ -19,10 +19,10 @@ D. Glukhov, Z. Han, I. Shumailov, V. Papyan, N. Papernot. A False Sense of Safet
 Responses. ICLR 2025 (Breach by a Thousand Leaks). arXiv:2407.02551.
 """
 
+from whp.llm._information_censorship.accountant import LeakageAccountant
 from whp.llm._information_censorship.attack import decompose
 from whp.llm._information_censorship.audit import (
     AdversaryAudit,
-    LeakageAccountant,
     LogAudit,
     audit_adversary,
     audit_log,

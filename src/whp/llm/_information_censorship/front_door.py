@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from whp.certificate import Answer, Certificate
 from whp.door import Above, AtLeast, Fraction, front_door
 from whp.intervals import Estimate
 from whp.io import Data
 from whp.llm._information_censorship import theorems as th
-from whp.llm._information_censorship.attack import composed, greedy
+from whp.llm._information_censorship.attack import greedy
+from whp.llm._information_censorship.certify import Setting, certify
 from whp.llm._information_censorship.leakage import (
     Kind,
     Measure,
@@ -25,19 +25,21 @@ from whp.llm._information_censorship.leakage import (
     sampled,
     subset_terms,
     subsets,
-    tensor,
 )
 from whp.llm._information_censorship.mechanism import (
     Calibrate,
     Censor,
     any_prior,
     calibrated,
+    filters,
+    given,
     leaked,
     output,
 )
+from whp.llm._information_censorship.price import utility
 from whp.llm._information_censorship.result import CensorshipResult
 from whp.llm._information_censorship.system import System, looks_like_a_sample, named, read_system
-from whp.validate import as_array, as_frame, as_rng
+from whp.validate import as_frame, as_rng
 
 __all__ = ["information_censorship"]
 
@@ -172,28 +174,21 @@ def information_censorship(
     )
     identity = [np.eye(size) for size in system.sizes]
     uncensored = _without(systems, identity, k, how, max_cells, ceiling)
-    filtered = _filters(systems[0], how, eps / k, max_cells)
+    filtered = filters(systems[0], how, eps / k, max_cells)
     own = [max(plain(systems[0].only([j]), how, max_cells), 0.0) for j in range(J)]
     per_question = _per_question(systems[0], matrices, how, own)
     trace = _trace(systems[0], matrices, filtered, how, k, own, max_cells)
-    certificates = _certificates(
-        systems,
-        censor,
-        matrices,
-        how,
+    setting = Setting(systems, matrices, how, k, eps, ceiling, max_cells, censor)
+    certificates = certify(
+        setting,
         measured,
         uncensored,
-        ceiling,
-        eps,
-        k,
-        calibrate,
-        mechanism,
-        priors,
-        rows,
-        max_cells,
-        benefit,
+        calibrate=calibrate,
+        any_prior=isinstance(priors, str),
+        sample=rows == "sample",
+        benign=benefit,
     )
-    spent = _utility(systems[0], matrices, k, benefit, max_cells)
+    spent = utility(systems[0], matrices, k, benefit, max_cells)
     few = J <= SETS and math.prod(s + 1 for s in system.sizes) <= max_cells
     sets: dict[tuple[str, ...], float] = {}
     if few and kind == "expected" and truth == "average":
@@ -315,52 +310,17 @@ def _censor(
         else max(how.ceiling(P) for P in laws)
     )
     if not isinstance(mechanism, str):
-        return None, _given(mechanism, system), ceiling
+        return None, given(mechanism, system), ceiling
     if mechanism == "none":
         return None, [np.eye(size) for size in system.sizes], ceiling
     if mechanism == "filter":
-        return None, _filters(systems[0], how, eps / k, most), ceiling
+        return None, filters(systems[0], how, eps / k, most), ceiling
     mass = 1.0 if anything else max(float(P[how.mask].sum()) for P in laws)
     named_kind = "worst" if how.truth == "worst" else how.kind
     moment = max(how.moment(P) for P in laws) if how.kind == "exponential" else 1.0
     censor = Censor(mechanism, k, eps, 0.0, ceiling, mass, named_kind, how.lam, moment)
     censor = calibrated(censor, systems, how, calibrate, most)
     return censor, [censor.matrix(size) for size in system.sizes], ceiling
-
-
-def _filters(system: System, how: Measure, most_each: float, most: int) -> list[np.ndarray]:
-    """Every question answered as it is, or never."""
-    passed = [
-        plain(system.only([j]), how, most) <= most_each * (1 + 1e-9) + 1e-12
-        for j in range(len(system.sizes))
-    ]
-    return [
-        np.eye(s) if ok else np.ones((s, 1)) for s, ok in zip(system.sizes, passed, strict=True)
-    ]
-
-
-def _given(mechanism: Sequence[Any], system: System) -> list[np.ndarray]:
-    matrices = [
-        np.asarray(as_array(m, f"mechanism[{j}]"), dtype=np.float64)
-        for j, m in enumerate(mechanism)
-    ]
-    if len(matrices) != len(system.sizes):
-        raise ValueError(
-            f"mechanism must have a matrix a question ({len(system.sizes)}), got {len(matrices)}"
-        )
-    for j, (matrix, size) in enumerate(zip(matrices, system.sizes, strict=True)):
-        if matrix.ndim != 2 or matrix.shape[0] != size:
-            raise ValueError(
-                f"mechanism[{j}] must have a row a response ({size}), got shape {matrix.shape}"
-            )
-        if (
-            not np.isfinite(matrix).all()
-            or (matrix < 0).any()
-            or np.abs(matrix.sum(axis=1) - 1).max() > 1e-6
-        ):
-            raise ValueError(f"mechanism[{j}] must have rows of probabilities that sum to 1")
-        matrices[j] = matrix / matrix.sum(axis=1, keepdims=True)
-    return matrices
 
 
 def _measured(
@@ -459,169 +419,3 @@ def _trace(
             "censored": [behind(matrices, i) for i in steps],
         }
     )
-
-
-def _certificates(
-    systems: Sequence[System],
-    censor: Censor | None,
-    matrices: Sequence[np.ndarray],
-    how: Measure,
-    measured: Estimate | None,
-    uncensored: float,
-    ceiling: float,
-    eps: float,
-    k: int,
-    calibrate: str,
-    mechanism: Any,
-    priors: Any,
-    rows: str,
-    most: int,
-    benign: np.ndarray | None,
-) -> tuple[Certificate, ...]:
-    system, J = systems[0], len(matrices)
-    average = how.kind == "expected" and how.truth == "average"
-    coins = th.COINS.by_construction(
-        "each answer passes through a matrix of its own, and their law is what was evaluated"
-    )
-    limit = th.LIMIT.unchecked(_second_account(systems, censor, k, how, most))
-    prior = th.PRIOR.unchecked(_other_prior(system, matrices, k, how, most))
-    side = th.SIDE.unchecked("latency and wording are not in a table")
-    table = th.TABLE.unchecked(
-        "whether the table is the system cannot be seen from it; the confidence is about the table"
-    )
-    label = (
-        {"exact": "exact: checks the arithmetic"}.get(calibrate, calibrate)
-        if censor
-        else "not at all"
-    )
-    named_kind = "worst-case" if how.truth == "worst" else how.kind
-    evidence = th.Evidence(
-        k, eps, ceiling, uncensored, measured, coins, limit, prior, side, table, named_kind, label
-    )
-    sample = rows == "sample"
-    made = [th.leakage(evidence, sample=sample)]
-    if censor is not None:
-        covered: Answer = prior
-        if isinstance(priors, str):
-            covered = th.PRIOR.by_construction("H is the largest over all priors")
-        elif sample:
-            covered = th.PRIOR.unchecked(
-                "H is estimated from the rows; priors='any' needs none of them"
-            )
-        # Rows of a sample say nothing exact of the population's leakage.
-        made.append(
-            th.universal(censor, None if sample else measured, (coins, limit, covered, side))
-        )
-    if sample or measured is None or not average or k < J or measured.level < 1:
-        return tuple(made)
-    merged = system.merged()
-    terms = composed(merged, output(merged, matrices), how.mask)
-    joint = leaked(system, matrices, k, how, most)
-    made.append(
-        th.composition(
-            terms.single,
-            terms.dependence,
-            terms.rest,
-            how.ceiling(system.probabilities),
-            joint,
-            table,
-            coins,
-        )
-    )
-    if benign is not None:
-        shared, left = _shared(system, benign), _left(system, matrices, benign)[0]
-        made.append(th.utility(eps, shared, left, measured.value, bool(how.mask.all()), table))
-    return tuple(made)
-
-
-def _second_account(
-    systems: Sequence[System], censor: Censor | None, k: int, how: Measure, most: int
-) -> str:
-    told = "accounts of one person are not in a table"
-    if censor is None:
-        return told
-    if censor.name == "krr" or not systems[0].deterministic or how.truth == "worst":
-        return f"{told}: of two, the bound is {replace(censor, k=2 * k).bound:.4g}"
-    twice = 1 - (1 - censor.strength) ** 2
-    matrices = [replace(censor, strength=twice).matrix(size) for size in systems[0].sizes]
-    try:
-        return (
-            f"{told}: two would gain {max(leaked(s, matrices, k, how, most) for s in systems):.4g}"
-        )
-    except TooMany:
-        return f"{told}: of two, the bound is {replace(censor, k=2 * k).bound:.4g}"
-
-
-def _other_prior(
-    system: System, matrices: Sequence[np.ndarray], k: int, how: Measure, most: int
-) -> str:
-    """What somebody gains who holds all answers alike; a number, not a bound."""
-    told = "what an adversary believes beforehand is not in a table"
-    P = system.probabilities
-    weights = system.prior / P[system.answer]
-    try:
-        other = leaked(system.believed(weights / weights.sum()), matrices, k, how, most)
-    except (TooMany, ValueError):
-        return told
-    return f"{told}: who holds all answers alike gains {other:.4g}"
-
-
-def _joint(system: System, matrices: Sequence[np.ndarray], benign: np.ndarray) -> np.ndarray:
-    """P(b, returned), shape (B, ΠZ_j)."""
-    channels = output(system, matrices)
-    return np.stack(
-        [
-            tensor(system.prior[benign == b], [c[benign == b] for c in channels])
-            for b in range(int(benign.max()) + 1)
-        ]
-    )
-
-
-def _entropy(p: np.ndarray) -> float:
-    from scipy.special import entr
-
-    return float(entr(p).sum())
-
-
-def _shared(system: System, benign: np.ndarray) -> float:
-    """I(A; B)."""
-    P = np.zeros((len(system.names), int(benign.max()) + 1))
-    np.add.at(P, (system.answer, benign), system.prior)
-    return max(_entropy(P.sum(axis=0)) + _entropy(P.sum(axis=1)) - _entropy(P.ravel()), 0.0)
-
-
-def _left(
-    system: System, matrices: Sequence[np.ndarray], benign: np.ndarray
-) -> tuple[float, float]:
-    """H(B | returned), and the accuracy of the best guess of B."""
-    P = _joint(system, matrices, benign)
-    return max(_entropy(P.ravel()) - _entropy(P.sum(axis=0)), 0.0), float(P.max(axis=0).sum())
-
-
-def _utility(
-    system: System, matrices: Sequence[np.ndarray], k: int, benign: np.ndarray | None, most: int
-) -> dict[str, float]:
-    """Share of answers that leave as they are, distance of laws, and what honest users learn from the first k questions."""
-    kept = distance = 0.0
-    for channel, matrix in zip(
-        output(system, [np.eye(s) for s in system.sizes]), matrices, strict=True
-    ):
-        size = matrix.shape[0]
-        truth = np.zeros((size, max(size, matrix.shape[1])))
-        truth[:, :size] = np.eye(size)
-        back = np.zeros_like(truth)
-        back[:, : matrix.shape[1]] = matrix
-        if matrix.shape[1] == 1 and size > 1:  # never answered
-            back = np.hstack([np.zeros((size, size)), np.ones((size, 1))])
-            truth = np.hstack([truth, np.zeros((size, 1))])
-        law = system.prior @ channel
-        kept += float(law @ np.diag(back[:, :size]))
-        distance += float(system.prior @ np.abs(channel @ back - channel @ truth).sum(axis=1))
-    J = len(matrices)
-    made = {"true_answers": kept / J, "distance_of_laws": distance / J}
-    if benign is not None and math.prod(m.shape[1] for m in matrices[:k]) <= most:
-        part = system.only(range(k))
-        if len(benign) == len(system.prior):
-            left, accuracy = _left(part, matrices[:k], benign)
-            made |= {"accuracy_of_honest_users": accuracy, "uncertain_of_benign": left}
-    return made

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,8 +20,19 @@ from whp.llm._information_censorship.leakage import (
     subset_terms,
 )
 from whp.llm._information_censorship.system import System
+from whp.validate import as_array
 
-__all__ = ["Calibrate", "Censor", "any_prior", "calibrated", "leaked", "output", "universal_bound"]
+__all__ = [
+    "Calibrate",
+    "Censor",
+    "any_prior",
+    "calibrated",
+    "filters",
+    "given",
+    "leaked",
+    "output",
+    "universal_bound",
+]
 
 Calibrate = Literal["universal", "answers", "exact"]
 STEPS = 60
@@ -136,6 +147,41 @@ def leaked(
         for T in sets
     }
     return adaptive(tables, J, measure)
+
+
+def filters(system: System, how: Measure, most_each: float, most: int) -> list[np.ndarray]:
+    """Every question answered as it is, or never."""
+    passed = [
+        plain(system.only([j]), how, most) <= most_each * (1 + 1e-9) + 1e-12
+        for j in range(len(system.sizes))
+    ]
+    return [
+        np.eye(s) if ok else np.ones((s, 1)) for s, ok in zip(system.sizes, passed, strict=True)
+    ]
+
+
+def given(mechanism: Sequence[Any], system: System) -> list[np.ndarray]:
+    matrices = [
+        np.asarray(as_array(m, f"mechanism[{j}]"), dtype=np.float64)
+        for j, m in enumerate(mechanism)
+    ]
+    if len(matrices) != len(system.sizes):
+        raise ValueError(
+            f"mechanism must have a matrix a question ({len(system.sizes)}), got {len(matrices)}"
+        )
+    for j, (matrix, size) in enumerate(zip(matrices, system.sizes, strict=True)):
+        if matrix.ndim != 2 or matrix.shape[0] != size:
+            raise ValueError(
+                f"mechanism[{j}] must have a row a response ({size}), got shape {matrix.shape}"
+            )
+        if (
+            not np.isfinite(matrix).all()
+            or (matrix < 0).any()
+            or np.abs(matrix.sum(axis=1) - 1).max() > 1e-6
+        ):
+            raise ValueError(f"mechanism[{j}] must have rows of probabilities that sum to 1")
+        matrices[j] = matrix / matrix.sum(axis=1, keepdims=True)
+    return matrices
 
 
 def calibrated(

@@ -863,14 +863,14 @@ worlds.mutant(
 worlds.mutant(
     "composition",
     "terms halved",
-    target=f"{HOME}.front_door:composed",
+    target=f"{HOME}.certify:composed",
     change=half_the_terms,
     world=pieces_of_one_answer,
 )
 worlds.mutant(
     "utility",
     "half as much again is shared",
-    target=f"{HOME}.front_door:_shared",
+    target=f"{HOME}.certify:shared",
     change=lambda f: lambda *a: 1.5 * f(*a),
     world=the_other_half,
 )
