@@ -83,6 +83,7 @@ CASES = [
         peers=[DIT_MEASURE.on(lambda data: (data["distribution"],))],
         repeats=5,
         target=Target(DIT_MEASURE.name, 0.1),
+        note="Ours makes the joint law anew each time.",
     ),
     Case(
         name="one channel of 200 × 200",
@@ -91,7 +92,7 @@ CASES = [
         peers=[QIF.on(lambda data: (np.full(200, 1 / 200), data["channel"]))],
         repeats=5,
         target=Target(QIF.name, 1.0),
-        note="Ours goes answer by answer, for any set of impermissible ones.",
+        note="The peer is C++; ours serves any set of impermissible answers.",
     ),
     Case(
         name="all 4,096 sets of 12 binary questions, 1,000 worlds",

@@ -131,35 +131,53 @@ def cells(system: System, channels: Sequence[np.ndarray], measure: Measure) -> n
     """
     P = system.probabilities
     there = np.flatnonzero(P > 0)
-
-    def given(a: int) -> np.ndarray:
-        here = system.answer == a
-        return tensor(system.prior[here] / P[a], [c[here] for c in channels])
-
-    kept: dict[int, np.ndarray] = {}
+    inside = there[measure.mask[there]]
     if len(there) * math.prod(c.shape[1] for c in channels) <= KEPT:
-        kept = {a: given(a) for a in there.tolist()}
-        R = sum((P[a] * Q for a, Q in kept.items()), start=np.zeros(1))
+        laws = _laws(system, channels, P, there)
+        R = P[there] @ laws
+        made = _contributed(P[inside], laws[measure.mask[there]], R, measure)
     else:
         R = tensor(system.prior, channels)
-    pointwise, exponential = measure.kind == "pointwise", measure.kind == "exponential"
-    made = (
-        np.full(R.shape, -np.inf) if pointwise else R.copy() if exponential else np.zeros(R.shape)
-    )
-    for a in there[measure.mask[there]].tolist():
-        Q = kept[a] if kept else given(a)
-        ratio = np.divide(Q, R, out=np.zeros_like(R), where=R > 0)
-        if measure.kind == "expected":
-            np.log(ratio, out=ratio, where=ratio > 0)
-            made += P[a] * (Q * ratio)
-            continue
-        with np.errstate(divide="ignore"):
-            ratio = np.log(ratio)
-        if pointwise:
-            made = np.maximum(made, ratio)
-        else:
-            made += P[a] * Q * np.expm1(measure.lam * np.maximum(ratio, -LARGEST))
-    return made
+        made = np.full(R.shape, -np.inf if measure.largest else 0.0)
+        for a in inside.tolist():
+            more = _contributed(P[[a]], _laws(system, channels, P, np.array([a])), R, measure)
+            made = np.maximum(made, more) if measure.largest else made + more
+    return made + R if measure.kind == "exponential" else made
+
+
+def _laws(
+    system: System, channels: Sequence[np.ndarray], P: np.ndarray, answers: np.ndarray
+) -> np.ndarray:
+    """P(h | a) of these answers, shape (len(answers), ΠY_j)."""
+    size = math.prod(c.shape[1] for c in channels)
+    # Few worlds an answer: all histories of all worlds at once; else a product of halves each.
+    if len(answers) > 1 and len(system.prior) <= min(16 * len(answers), KEPT // size):
+        order = np.argsort(system.answer, kind="stable")
+        sorted_answers = system.answer[order]
+        rows = _rows([c[order] for c in channels], len(order))
+        rows *= (system.prior[order] / P[sorted_answers])[:, None]
+        return np.add.reduceat(rows, np.searchsorted(sorted_answers, answers), axis=0)
+    made = []
+    for a in answers.tolist():
+        here = system.answer == a
+        made.append(tensor(system.prior[here] / P[a], [c[here] for c in channels]))
+    return np.stack(made)
+
+
+def _contributed(P: np.ndarray, laws: np.ndarray, R: np.ndarray, measure: Measure) -> np.ndarray:
+    """Of these impermissible answers to each history; of the exponential leakage without R."""
+    if not len(P):
+        return np.full(R.shape, -np.inf if measure.largest else 0.0)
+    ratio = np.divide(laws, R, out=np.zeros_like(laws), where=R > 0)
+    if measure.kind == "expected":
+        np.log(ratio, out=ratio, where=ratio > 0)
+        ratio *= laws
+        return P @ ratio
+    with np.errstate(divide="ignore"):
+        ratio = np.log(ratio)
+    if measure.largest:
+        return ratio.max(axis=0)
+    return P @ (laws * np.expm1(measure.lam * np.maximum(ratio, -LARGEST)))
 
 
 def leakage(system: System, channels: Sequence[np.ndarray], measure: Measure) -> float:
