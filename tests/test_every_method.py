@@ -321,7 +321,10 @@ EXAMPLES = {
         clinic,
         {
             "order of worlds": (reorder("table"), ("leakage", "answers_with_probability")),
-            "unit of the weights": (column("table", "weight", 1e6), ("leakage", "without_a_censor")),
+            "unit of the weights": (
+                column("table", "weight", 1e6),
+                ("leakage", "without_a_censor"),
+            ),
         },
     ),
     "dp-continual-release": Example(

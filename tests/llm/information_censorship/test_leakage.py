@@ -291,3 +291,11 @@ def test_deterministic_tables_beyond_all_histories():
     for kind in ("expected", "exponential", "pointwise"):
         measure = Measure(np.array([True, False]), kind=kind)
         assert plain(small, measure, 1) == pytest.approx(plain(small, measure, MOST), abs=1e-12)
+
+
+def test_a_worst_case_that_vanishes_in_rounding_is_refused():
+    rare = np.array([[1 - 1e-16, 1e-200], [1 - 1e-16, 1e-180]])
+    system = read_system([rare, rare], [0, 1])
+    with pytest.raises(ValueError, match="pointwise"):
+        plain(system, Measure(np.ones(2, bool), kind="pointwise"), MOST)
+    assert plain(system, ALL, MOST) == pytest.approx(0, abs=1e-12)

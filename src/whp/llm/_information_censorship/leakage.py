@@ -32,6 +32,7 @@ Truth = Literal["average", "worst"]
 BLOCK = 1 << 22  # entries of a table of worlds and half-histories
 KEPT = 1 << 23  # entries of conditional laws that are held at once
 IMPOSSIBLE = -1e4  # logarithm of no probability, finite so that products with zeros are zero
+SMALLEST = -700.0  # logarithm of what is still a normal number
 LARGEST = 600.0  # exponent that a double still holds
 
 
@@ -129,6 +130,13 @@ def cells(system: System, channels: Sequence[np.ndarray], measure: Measure) -> n
     With conditional laws Q_a = P(h | a) and their mixture R: Σ_A P(a) Q_a ln Q_a/R; conditional, so that probabilities of
     1e-300 lose nothing.
     """
+    if measure.largest:
+        smallest = [c.min(where=c > 0, initial=1.0) for c in channels]
+        if float(np.log([*smallest, system.prior.min()]).sum()) < SMALLEST:
+            raise ValueError(
+                "kind='pointwise' needs histories that are likelier than 1e-304: rarer ones are 0 in floating point, and "
+                "the worst may be among them"
+            )
     P = system.probabilities
     there = np.flatnonzero(P > 0)
     inside = there[measure.mask[there]]
