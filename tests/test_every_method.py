@@ -153,6 +153,13 @@ def private():
     return {"stream": bits, "T": 200, "rho": 1.0, "insecure_seed": 0}
 
 
+def clinic():
+    from whp.datasets.networks import asia
+
+    asked = {"target": "lung", "prior": "weight", "ask": "smoke,xray,dysp", "benign": "bronc"}
+    return {"table": asia(), **asked, "eps": 0.01, "calibrate": "exact", "rng": 0}
+
+
 def sparse():
     from whp.interpretability import Training
 
@@ -343,6 +350,16 @@ EXAMPLES = {
             "units of reward 2": (scale("reward2", 1e6), ("distance", "as_a_share_of_all_returns")),
             "layout": (fortran("transitions"), ("distance", "range_distance")),
             "strides": (strided("reward1"), ("distance",)),
+        },
+    ),
+    "information-censorship": Example(
+        clinic,
+        {
+            "order of worlds": (reorder("table"), ("leakage", "answers_with_probability")),
+            "unit of the weights": (
+                column("table", "weight", 1e6),
+                ("leakage", "without_a_censor"),
+            ),
         },
     ),
     "dp-continual-release": Example(

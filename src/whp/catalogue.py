@@ -318,6 +318,11 @@ CATALOGUE: tuple[Method, ...] = (
         "2407.02551",
         "llm",
         "Answer or stay silent at random so that no chain of innocent questions leaks more than a budget.",
+        guarantee="a budget for what all answers together give away, for whatever system answers or exactly for a table, and the "
+        "least that it must cost honest users",
+        cost="O(W √C) for W worlds and C histories; all sets of up to 12 questions from one tensor",
+        front_door="whp.llm:information_censorship",
+        theorems="whp.llm._information_censorship.theorems",
     ),
     Method(
         "rlvr-support",
