@@ -475,8 +475,8 @@ CATALOGUE: tuple[Method, ...] = (
         "2001.00124",
         "qft",
         "Compute propagators and one-loop self-energies at finite time, and check that they are causal and finite.",
-        guarantee="causality by a dispersion relation with its remainder, vertices that conserve energy, thermal balance, and error "
-        "bars that are compared with other representations",
+        guarantee="causality by a dispersion relation with its remainder, vertices that conserve energy, thermal balance, and "
+        "error bars that are compared with other representations",
         cost="closed forms for the vacuum, integrals of 400 nodes for a medium: 10⁴ energies in hundredths of a second, 10³ in "
         "tenths",
         front_door="whp.qft._finite_time_path.front_door:finite_time_path",
