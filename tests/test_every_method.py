@@ -153,6 +153,13 @@ def private():
     return {"stream": bits, "T": 200, "rho": 1.0, "insecure_seed": 0}
 
 
+def clinic():
+    from whp.datasets.networks import asia
+
+    asked = {"target": "lung", "prior": "weight", "ask": "smoke,xray,dysp", "benign": "bronc"}
+    return {"table": asia(), **asked, "eps": 0.01, "calibrate": "exact", "rng": 0}
+
+
 def sparse():
     from whp.interpretability import Training
 
@@ -191,6 +198,24 @@ def rewards():
     first = rng.normal(size=(4, 2))
     second = first + rng.normal(size=(4, 2))
     return {"reward1": first, "reward2": second, "transitions": P, "discount": 0.9}
+
+
+def plasma():
+    w = np.linspace(1, 30, 60)
+    table = pd.DataFrame({"omega": w, "f": 1 / np.expm1(w)})
+    options = {"energies": np.linspace(0.3, 4, 45), "times": [1.0, 3.0], "source": 1.0}
+    return {"distribution": table, **options, "rng": 0}
+
+
+def bare(arguments):
+    arguments["distribution"] = np.asfortranarray(arguments["distribution"].to_numpy())
+
+
+def in_mega(arguments):
+    column("distribution", "omega", 1e6)(arguments)
+    for name, factor in {"energies": 1e6, "times": 1e-6, "source": 1e-6}.items():
+        arguments[name] = np.asarray(arguments[name])[()] * factor
+    arguments["mass"] = 1e6
 
 
 TEXT = (string.ascii_lowercase + " ") * 200
@@ -327,6 +352,16 @@ EXAMPLES = {
             "strides": (strided("reward1"), ("distance",)),
         },
     ),
+    "information-censorship": Example(
+        clinic,
+        {
+            "order of worlds": (reorder("table"), ("leakage", "answers_with_probability")),
+            "unit of the weights": (
+                column("table", "weight", 1e6),
+                ("leakage", "without_a_censor"),
+            ),
+        },
+    ),
     "dp-continual-release": Example(
         private, {"layout": (fortran("stream"), ("largest_count", "error_bound"))}
     ),
@@ -342,6 +377,13 @@ EXAMPLES = {
     ),
     "checkfree": Example(stages),
     "in-memory-fault-tolerance": Example(memory),
+    "finite-time-path-qft": Example(
+        plasma,
+        {
+            "rows as an array": (bare, ("largest_decay_rate", "error_of_the_table")),
+            "unit of energy": (in_mega, ("one_loop_parameter", "error_of_the_table")),
+        },
+    ),
 }
 
 

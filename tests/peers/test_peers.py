@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from whp.experiment.benchmark import Foreign
-from whp.peers import Peer, calibration, communities, privacy, rewards, sketches
+from whp.peers import Peer, calibration, communities, leakage, privacy, rewards, sketches
 
 BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-FAMILIES = (calibration, communities, privacy, rewards, sketches)
+FAMILIES = (calibration, communities, leakage, privacy, rewards, sketches)
 PEERS = [p for family in FAMILIES for p in vars(family).values() if isinstance(p, Peer)]
 
 
@@ -119,3 +119,18 @@ def test_noise_of_opendp():
         noise = np.array(call(peer, [0] * 4000))
         assert noise.std() == pytest.approx(deviation, rel=0.1)
     assert len(call(privacy.TREE, np.ones((8, 2), dtype=np.uint8))) == 2
+
+
+def test_leakage_by_other_libraries_is_ours():
+    from whp.llm import Censor, read_system
+    from whp.llm._information_censorship.leakage import Measure
+    from whp.llm._information_censorship.leakage import leakage as ours
+
+    rng = np.random.default_rng(0)
+    channel, prior = rng.dirichlet(np.ones(5), 4), rng.dirichlet(np.ones(4))
+    system = read_system([channel], np.arange(4), prior)
+    whole = ours(system, [channel], Measure(np.ones(4, bool)))
+    assert call(leakage.DIT, prior[:, None] * channel) == pytest.approx(whole, abs=1e-12)
+    assert call(leakage.QIF, prior, channel) == pytest.approx(whole, abs=1e-12)
+    kept = float(Censor("krr", 1, 1.0, 1.3, 1.0).matrix(4)[0, 0])
+    assert leakage.epsilon(kept, 4) == pytest.approx(1.3, abs=1e-9)

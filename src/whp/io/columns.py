@@ -16,7 +16,7 @@ __all__ = ["MAX_LEVELS", "Column", "Role", "like_codes", "quote"]
 MAX_LEVELS = 100  # a text column with more values than this is an identifier, not a category
 SOME, MOST = 0.1, 0.9  # shares of numbers that make a column of words suspicious
 
-Role = Literal["number", "design", "features", "any", "labels", "ids"]
+Role = Literal["number", "design", "features", "any", "values", "labels", "ids"]
 
 COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 DATE = re.compile(
@@ -212,6 +212,8 @@ class Column:
         dates = role == "any" and self.temporal  # as a csv has them, in words
         if self.broken and not dates:
             return self.broken
+        if role == "values":  # each is one, a missing one too
+            return ""
         missing = int(self.absent.sum())
         if missing == len(self):
             return "is empty"

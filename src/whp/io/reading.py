@@ -33,6 +33,7 @@ Kind = Literal[
     "stream",
     "activations",
     "cells",
+    "worlds",
 ]
 STDIN = "-"
 ONE_COLUMN: dict[str, Role] = {"vector": "number", "labels": "labels", "ids": "ids"}
@@ -42,6 +43,7 @@ WHOLE: dict[str, Role] = {
     "design": "design",
     "features": "features",
     "table": "any",
+    "worlds": "values",
     "stream": "any",
     "cells": "any",
 }
@@ -50,6 +52,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "text": (".txt", ".md"),
     "table": TABLES,
     "features": TABLES,
+    "worlds": (*TABLES, *ARCHIVES),
     "stream": (*TABLES, ".npy", ".npz", ".mtx"),
     "activations": (".npy", ".safetensors", ".npz", ".parquet", ".csv"),
     "ids": TABLES,
@@ -70,7 +73,8 @@ class Data:
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
         ``"text"``; ``"cells"``, an array of any shape, or a table with a row for each of its cells, whose text stays;
         ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
-        or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out.
+        or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out;
+        ``"worlds"``, a table whose missing values are values, or all arrays of an archive by name.
     column : str, optional
         For a vector, labels or ids out of a table: name of the option that says which column, by default the parameter's name.
     """
@@ -251,6 +255,8 @@ class _Reader:
             return {first: self.single(path, first)}
         if suffix(path) in TABLES:
             return _guarded(path, kind, lambda: self._table(path, self.wants))
+        if kind == "worlds" and suffix(path) in ARCHIVES:
+            return {first: _guarded(path, kind, lambda: self._arrays(path))}
         if suffix(path) in ARCHIVES:
             return _guarded(path, kind, lambda: self._archive(path))
         return {first: self.single(path, first)}
@@ -300,6 +306,10 @@ class _Reader:
         self.notes.append(f"{name} {' × '.join(f'{n:,}' for n in array.shape)}")
         return array
 
+    def _arrays(self, path: Path) -> dict[str, Any]:
+        """All arrays of an archive by name, in the order of the file."""
+        return {n: self._noted(n, real(a)) for n, a in read_arrays(path).items()}
+
     def _archive(self, path: Path) -> dict[str, Any]:
         there = contents(path)
         first = next(iter(self.wants))
@@ -339,7 +349,8 @@ class _Plan:
             bool(asked)
             or (together and bool(needed))
             or (
-                self.whole is not None and wants[self.whole].kind in ("table", "features", "design")
+                self.whole is not None
+                and wants[self.whole].kind in ("table", "features", "design", "worlds")
             )
         )
         self.table = open_table(path, chosen.sep, names="wanted" if wanted else "optional")

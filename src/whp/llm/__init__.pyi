@@ -1,0 +1,14 @@
+from ._information_censorship import AdversaryAudit as AdversaryAudit
+from ._information_censorship import Censor as Censor
+from ._information_censorship import CensoredModel as CensoredModel
+from ._information_censorship import CensorshipResult as CensorshipResult
+from ._information_censorship import LeakageAccountant as LeakageAccountant
+from ._information_censorship import LogAudit as LogAudit
+from ._information_censorship import System as System
+from ._information_censorship import audit_adversary as audit_adversary
+from ._information_censorship import audit_log as audit_log
+from ._information_censorship import censor_unknown as censor_unknown
+from ._information_censorship import decompose as decompose
+from ._information_censorship import impermissible_leakage as impermissible_leakage
+from ._information_censorship import information_censorship as information_censorship
+from ._information_censorship import read_system as read_system

@@ -1,0 +1,17 @@
+from ._finite_time_path import Field as Field
+from ._finite_time_path import FiniteTimePath as FiniteTimePath
+from ._finite_time_path import Tadpole as Tadpole
+from ._finite_time_path import causality as causality
+from ._finite_time_path import composite as composite
+from ._finite_time_path import convolve as convolve
+from ._finite_time_path import finite_time_path as finite_time_path
+from ._finite_time_path import oscillation as oscillation
+from ._finite_time_path import pairs as pairs
+from ._finite_time_path import propagator as propagator
+from ._finite_time_path import self_energy as self_energy
+from ._finite_time_path import self_energy_at as self_energy_at
+from ._finite_time_path import self_energy_time as self_energy_time
+from ._finite_time_path import split_of as split_of
+from ._finite_time_path import tadpole as tadpole
+from ._finite_time_path import tadpole_decay as tadpole_decay
+from ._finite_time_path import vertex_of as vertex_of
