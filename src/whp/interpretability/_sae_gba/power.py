@@ -65,7 +65,9 @@ def bias_adaptation(
         for _ in range(steps):
             w = _power(A, w, k)[0]
         W[start : start + BLOCK] = w
-        theta[start : start + BLOCK] = _power(A, w, k)[1]
+        # Between the last row that fires and the next: at the next one itself rounding would decide.
+        u = np.partition(w @ A.T, (len(A) - k - 1, len(A) - k), axis=1)
+        theta[start : start + BLOCK] = u[:, len(A) - k - 1 : len(A) - k + 1].mean(axis=1)
     return W, np.ldexp(theta, power)
 
 
