@@ -220,11 +220,11 @@ class GradientEpisodicMemory(Strategy):
         if self.average:
             change = -against[0] / (G[0] @ G[0]) * G[0]
         else:
-            # The programme of k unknowns is solved by numpy: k small, and once a step that interferes.
-            H = G.double().cpu().numpy()
-            P = H @ H.T + 1e-3 * np.eye(k)
-            v = quadratic_programme(P, H @ g.double().cpu().numpy(), self.gamma)
-            change = torch.from_numpy(H.T @ v).to(g)
+            H = G.double()
+            # Gradients stay where they are; numpy solves the programme of k unknowns, k small.
+            P, q = (H @ H.T).cpu().numpy(), (H @ g.double()).cpu().numpy()
+            v = quadratic_programme(P + 1e-3 * np.eye(k), q, self.gamma)
+            change = (H.T @ torch.from_numpy(v).to(H)).to(g)
         self.change = change
         offset = 0
         for p, s in zip(parameters, saved, strict=True):

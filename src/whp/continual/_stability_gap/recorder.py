@@ -401,7 +401,7 @@ class ContinualEvaluator(Watcher):
             # A small table of a few numbers a task, made and indexed by class numbers on the processor, then moved.
             others = torch.ones((len(self.sets), z.shape[1]), dtype=torch.bool)
             for row, classes in zip(others, self.classes, strict=True):
-                row[classes.cpu()] = False
+                row[classes.cpu()] = False  # indexes a table on the processor
             others = others[torch.from_numpy(np.repeat(tasks, sizes))].to(z.device)
             z = z.masked_fill(others, -torch.inf)
         # NaN is the largest number to argmax: all rows of a model that broke down were of class 0.
@@ -654,7 +654,7 @@ class ContinualEvaluator(Watcher):
         if state["every"] != self.every:
             raise ValueError(f"state was recorded with every={state['every']}, not {self.every}")
         # Numbers of rows are numpy's here; torch.load may have put them on a device (map_location).
-        drawn = tuple(c.cpu().numpy().copy() for c in state["chosen"])
+        drawn = tuple(c.cpu().numpy().copy() for c in state["chosen"])  # numpy's
         kept = state["kept"]
         if (kept is None) != (self.kept is None):
             raise ValueError("state was recorded with groups, or without, and this one is not")

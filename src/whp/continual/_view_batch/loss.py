@@ -118,7 +118,7 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     # in: numpy has no bfloat16, so that what is logged of it is float32.
     kinds = [t.dtype for t in (handed, logits) if t.is_floating_point()]
     precision = max(torch.finfo(kind).eps for kind in (*kinds, torch.float32))
-    given = handed.detach().double().cpu()
+    given = handed.detach().double()
     if given.shape != (d, views - 1) or not torch.isfinite(given).all():
         raise ValueError(
             f"divergence must hold {d} × {views - 1} finite numbers, got shape {tuple(given.shape)}"
@@ -127,4 +127,4 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     if torch.isnan(log_p).any():
         raise ValueError("logits must not hold NaN or +∞, nor a row that is −∞ all over")
     # Both leave their device for numpy, once, when somebody asks for the certificate.
-    return th.view_consistency(log_p.cpu().numpy(), given.numpy(), precision)
+    return th.view_consistency(log_p.cpu().numpy(), given.cpu().numpy(), precision)
