@@ -142,3 +142,14 @@ def test_strong_coupling_at_late_times_is_said():
     made = finite_time_path(coupling=3.0, times=[1.0, 300.0], energies=[3.0], measure=False)
     assert made.expansion > 0.3
     assert "not to be trusted" in made.summary()["one_loop"]
+
+
+@pytest.mark.parametrize("rows", [80, 400])
+def test_a_coarse_table_is_no_broken_causality(rows):
+    # The values are off by the quadrature of an interpolation with kinks, which is not acausal.
+    omega = np.linspace(1, 21, rows)
+    table = pd.DataFrame({"omega": omega, "f": 1 / np.expm1(omega)})
+    found = finite_time_path(table, momentum=0.3, energies=np.linspace(0.3, 3, 20), rng=0)
+    assert "fails" not in {str(c.verdict) for c in found.certificates}
+    assert found.certificates[0].name == "causality"
+    assert found.certificates[0].measured.high > found.certificates[0].measured.value

@@ -109,11 +109,18 @@ def residual(F: Function, z0: complex, radius: float) -> Residual:
 
 
 def residuals(
-    F: Function, z0: complex, radii: np.ndarray, *, near: float = NEAR, grid: int = GRID
+    F: Function,
+    z0: complex,
+    radii: np.ndarray,
+    *,
+    near: float = NEAR,
+    grid: int = GRID,
+    doubt: Function | None = None,
 ) -> list[Residual]:
     """The same for several rising radii, of which the larger ones go on where the smaller ones end.
 
-    The left side knows the axis and F(z0), the right side the arc alone.
+    The left side knows the axis and F(z0), the right side the arc alone. Values of F that are off by
+    `doubt` move the left side by no more than doubt(z0) and what the axis weighs of it.
     """
     at = called(F, np.array([z0]))[0]
 
@@ -121,6 +128,8 @@ def residuals(
         return called(F, x + 1j * near) / (x + 1j * near - z0)
 
     made, integral, error, inner = [], 0j, 0.0, 0.0
+    if doubt is not None:
+        error += 2 * np.pi * float(np.abs(doubt(np.array([z0])))[0])
     for radius in map(float, radii):
         start = np.geomspace(inner or 1e-2, radius, 60 if inner == 0 else 9)
         sides = [np.r_[-start[::-1], 0.0, start]] if inner == 0 else [-start[::-1], start]
@@ -129,6 +138,10 @@ def residuals(
                 edges = np.unique(np.r_[edges, z0.real])
             more, wrong = _adaptive(integrand, edges, TOLERANCE * abs(at))
             integral, error = integral + more, error + wrong
+            if doubt is not None:
+                x, w = panels(edges, 8)
+                z = x + 1j * near
+                error += float((w * np.abs(doubt(z)) / np.abs(z - z0)).sum())
         inner = radius
         off = abs(integral / (2j * np.pi) - at)
         bound = 0.5 * radius / (radius - abs(z0)) * arcs(F, radius, near, grid)

@@ -266,12 +266,17 @@ def _certified(
         loop = retarded(q, p, taken, kappa=0.0, scheme=scheme, part="all").value
         return loop / ((q - omega) * (q + omega))
 
+    def unsure(q: np.ndarray) -> np.ndarray:
+        """Of F, by the quadrature of its loop."""
+        loop = retarded(q, p, taken, kappa=0.0, scheme=scheme, part="all").error
+        return loop / np.abs((q - omega) * (q + omega))
+
     own = mirrored(F)
     above = th.ANALYTIC.by_construction(
         "closed forms and integrals whose singularities are on the axis"
     )
     falls = th.vanishes(own, None)
-    off = residuals(own, Z0, RADII, near=LINE, grid=101)
+    off = residuals(own, Z0, RADII, near=LINE, grid=101, doubt=unsure)
     at = float(abs(F(np.array([Z0]))[0]))
     largest = float(np.abs(product.value).max())
     second = by_time(t, p, taken, scheme=scheme) if measure else None

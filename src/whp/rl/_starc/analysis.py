@@ -12,7 +12,7 @@ from jaxtyping import Int
 
 from whp.certificate import Answer, Certificate
 from whp.rl._starc import theorems as t
-from whp.rl._starc.canonical import DEPENDENT, Kind, Shaping, canonical_form, size, trivial
+from whp.rl._starc.canonical import DEPENDENT, Kind, canonical_form, size, trivial
 from whp.rl._starc.counts import world_bound
 from whp.rl._starc.mdp import MDP, Reward, Table
 from whp.rl._starc.regret import Spread, WorstCase, no_range, spread, worst_case
@@ -107,7 +107,7 @@ class Standard:
         """‖(c − r) − its projection on potentials‖₂/‖r‖₂."""
         off = in_mean(self.mdp, self.form) - self.reward.table
         # A constant is shaping, and may be large beside the reward.
-        return _share(Shaping(self.mdp).distance(off - off.mean()), self.magnitude)
+        return _share(size(self.mdp.shaping.rest(off - off.mean()), 2), self.magnitude)
 
     def off_class(self, trials: int) -> float:
         """‖c(R + shaping + redistribution) − c(R)‖/‖r‖, the largest of some random ones."""
@@ -116,7 +116,7 @@ class Standard:
         norm, worst = self.magnitude, 0.0
         for _ in range(trials if norm > 0 else 0):
             phi = norm * rng.standard_normal(S)
-            table = self.reward.table + Shaping(self.mdp).of(phi)
+            table = self.reward.table + self.mdp.shaping.of(phi)
             given = table
             if self.form.ndim == 3:
                 moved = norm * rng.standard_normal((S, A, S))

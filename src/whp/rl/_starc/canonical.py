@@ -8,71 +8,19 @@ all rewards that differ in the first two ways.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
-from scipy.linalg import cho_solve, qr
-from scipy.sparse.linalg import splu
 
 from whp.rl._starc.mdp import MDP, Reward, Table
 
-__all__ = ["DEPENDENT", "Kind", "Shaping", "canonical_form", "size", "trivial"]
+__all__ = ["DEPENDENT", "Kind", "canonical_form", "size", "trivial"]
 
 Kind = Literal["val", "minimal", "val-potential", "epic", "dard", "none"]
 DEPENDENT = ("val-potential", "epic", "dard", "none")  # on where rewards fall among next states
 ZERO = 2e-13  # of ‖r‖∞/(1 − γ): what is left of a shaping by rounding
-
-
-@dataclass(frozen=True, eq=False)
-class Shaping:
-    """M φ = γ E φ(S') − φ(s): what potentials φ add to an expected reward."""
-
-    mdp: MDP
-
-    @cached_property
-    def matrix(self) -> Any:
-        """M, of shape (S·A, S)."""
-        S, A = self.mdp.shape
-        rows = np.arange(S * A)
-        if self.mdp.sparse:
-            here = sp.csr_array((np.ones(S * A), (rows, rows // A)), shape=(S * A, S))
-            return (self.mdp.discount * self.mdp.P - here).tocsr()
-        M = self.mdp.discount * self.mdp.P
-        M[rows, rows // A] -= 1
-        return M
-
-    def fit(self, table: Table, weights: Table | None = None) -> Float[np.ndarray, " S"]:
-        """φ that makes ‖√w (table − M φ)‖₂ least, by seminormal equations and refinement.
-
-        They square the condition number of M, about 2/(1 − γ), which refinement takes back.
-        """
-        M, y = self.matrix, table.ravel()
-        w = np.ones(len(y)) if weights is None else weights.ravel()
-        if self.mdp.sparse:
-            solve = splu((M.T @ sp.diags_array(w) @ M).tocsc()).solve
-        else:
-            # The factor of √w M by QR: that of MᵀwM does not exist for discounts near 1.
-            upper = qr(np.sqrt(w)[:, None] * M, mode="r", check_finite=False)[0][: M.shape[1]]
-
-            def solve(right: np.ndarray) -> np.ndarray:
-                return cho_solve((upper, False), right)
-
-        phi = np.zeros(M.shape[1])
-        for _ in range(3):
-            phi = phi + solve(M.T @ (w * (y - M @ phi)))
-        return phi
-
-    def of(self, phi: Float[np.ndarray, " S"]) -> Table:
-        """M φ as a table."""
-        return (self.matrix @ phi).reshape(self.mdp.shape)
-
-    def distance(self, table: Table) -> float:
-        """‖table − M φ‖₂ at the best φ: how far it is from any shaping."""
-        return size(table - self.of(self.fit(table)), 2)
 
 
 def canonical_form(
@@ -123,7 +71,7 @@ def _dense(mdp: MDP) -> Float[np.ndarray, "S A S2"]:
 
 def _smallest(r: Table, mdp: MDP, norm: float, weights: Table | None) -> Table:
     """r + M φ of the smallest norm: least squares, or a linear program for norms 1 and ∞."""
-    shaping = Shaping(mdp)
+    shaping = mdp.shaping
     if norm == 2:
         return r - shaping.of(shaping.fit(r, weights))
     from scipy.optimize import linprog

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float, Int
+from scipy.linalg import cho_solve, qr
 from scipy.sparse.csgraph import breadth_first_order
 from scipy.sparse.linalg import splu
 
@@ -18,6 +19,7 @@ from whp.validate import as_floats
 __all__ = [
     "MDP",
     "Reward",
+    "Shaping",
     "Solved",
     "as_policy",
     "as_reward",
@@ -178,6 +180,11 @@ class MDP:
         """The policy that draws every action alike."""
         return np.full(self.shape, 1 / self.n_actions)
 
+    @cached_property
+    def shaping(self) -> Shaping:
+        """What potentials add; its factor serves all rewards."""
+        return Shaping(self)
+
     def reached(self, policy: Table) -> Bool[np.ndarray, " S"]:
         """Which states the policy reaches from the start, by the graph: ρ > 0 up to rounding is not."""
         S = self.n_states
@@ -205,6 +212,59 @@ class MDP:
             diagonal = np.diag(self._solve(policy, np.eye(S), False))
         hits = self._solve(policy, self.start, True) / diagonal
         return np.where(self.reached(policy), np.clip(hits, 0.0, 1.0), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Shaping:
+    """M φ = γ E φ(S') − φ(s): what potentials φ add to an expected reward."""
+
+    mdp: MDP
+
+    @cached_property
+    def matrix(self) -> Any:
+        """M, of shape (S·A, S)."""
+        S, A = self.mdp.shape
+        rows = np.arange(S * A)
+        if self.mdp.sparse:
+            here = sp.csr_array((np.ones(S * A), (rows, rows // A)), shape=(S * A, S))
+            return (self.mdp.discount * self.mdp.P - here).tocsr()
+        M = self.mdp.discount * self.mdp.P
+        M[rows, rows // A] -= 1
+        return M
+
+    def fit(self, table: Table, weights: Table | None = None) -> Float[np.ndarray, " S"]:
+        """φ that makes ‖√w (table − M φ)‖₂ least, by seminormal equations and refinement.
+
+        They square the condition number of M, about 2/(1 − γ), which refinement takes back.
+        """
+        M, y = self.matrix, table.ravel()
+        w = np.ones(len(y)) if weights is None else weights.ravel()
+        solve = self._alike if weights is None else self._solver(w)
+        phi = np.zeros(M.shape[1])
+        for _ in range(3):
+            phi = phi + solve(M.T @ (w * (y - M @ phi)))
+        return phi
+
+    @cached_property
+    def _alike(self) -> Callable[[np.ndarray], np.ndarray]:
+        return self._solver(np.ones(self.matrix.shape[0]))
+
+    def _solver(self, w: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """(MᵀwM)⁻¹."""
+        M = self.matrix
+        if self.mdp.sparse:
+            return splu((M.T @ sp.diags_array(w) @ M).tocsc()).solve
+        # The factor of √w M by QR: that of MᵀwM does not exist for discounts near 1.
+        upper = qr(np.sqrt(w)[:, None] * M, mode="r", check_finite=False)[0][: M.shape[1]]
+        return lambda right: cho_solve((upper, False), right)
+
+    def of(self, phi: Float[np.ndarray, " S"]) -> Table:
+        """M φ as a table."""
+        return (self.matrix @ phi).reshape(self.mdp.shape)
+
+    def rest(self, table: Table) -> Table:
+        """What the best φ leaves of a table."""
+        return table - self.of(self.fit(table))
 
 
 def middle(table: np.ndarray) -> float:

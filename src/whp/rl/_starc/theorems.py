@@ -139,15 +139,12 @@ UPPER = Theorem(
     needs="measure=True.",
     remedy=COARSE,
 )
-LOWER = Theorem(
-    "lower",
+LOWER = UPPER.variant(
+    name="lower",
     claim="some policy that reward 2 finds no worse loses at least ℓ d/(2 W(s1)) by reward 1",
-    quantity=REGRET,
     relation=AT_LEAST,
-    scope=THIS_RUN,
     source=Derived("starc#lower", extends=f"{PAPER}, completeness"),
-    conditions=(*MODEL, PREFERS, RESOLVED, SHAPING, REDISTRIBUTION, INVARIANT, REACHED, SUPPORT),
-    needs="measure=True.",
+    conditions=(*UPPER.conditions, INVARIANT, REACHED, SUPPORT),
     remedy="use range-lower, whose constants are the best there are.",
 )
 RANGE_UPPER = Theorem(
@@ -161,15 +158,10 @@ RANGE_UPPER = Theorem(
     needs="measure=True.",
     remedy="the rewards are so far apart that optimising one can lose all of the other.",
 )
-RANGE_LOWER = Theorem(
-    "range-lower",
+RANGE_LOWER = RANGE_UPPER.variant(
+    name="range-lower",
     claim="some policy that reward 2 finds no worse loses at least half of the range distance",
-    quantity=REGRET,
     relation=AT_LEAST,
-    scope=THIS_RUN,
-    source=Derived("starc#range"),
-    conditions=(*MODEL, PREFERS, RESOLVED),
-    needs="measure=True.",
     remedy="the rewards prefer the same policies.",
 )
 CANONICAL = Theorem(
