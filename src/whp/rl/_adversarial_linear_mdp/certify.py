@@ -20,7 +20,7 @@ from whp.theorem import COMPUTED
 if TYPE_CHECKING:
     from whp.rl._adversarial_linear_mdp.learner import Sums
 
-__all__ = ["Run", "certificates"]
+__all__ = ["Run", "certificates", "without_theory"]
 
 RESIDUAL = 1e-6  # float32 features leave 6e-8
 REPLAYS = 8  # fewer say nothing of an expectation
@@ -49,6 +49,7 @@ class Run:
     visits: np.ndarray
     starts: np.ndarray
     overridden: int
+    logged: np.ndarray | None  # choices of the log that episodes come from
 
     @property
     def barrier(self) -> bool:
@@ -84,6 +85,29 @@ def _regret(run: Run) -> Certificate:
             measured = _mean(run.sums.values - best, low, high, rounding, unit)
     inputs: dict[str, Scalar] = {"H": H, "A": A, "d": d, "K": K, "replays": run.sums.values.size}
     return t.regret(theorem, bound * unit, trivial * unit, measured, _answers(run), inputs)
+
+
+def without_theory(
+    method: Method, shape: tuple[int, int, int], K: int, unit: float, why: str
+) -> tuple[Certificate, ...]:
+    """The certificate of the regret of a learner that no constants are known for: void."""
+    H, A, d = shape
+    if K < 2:
+        return ()
+    theorem = t.REGRET_LOG_BARRIER if method == "log-barrier" else t.REGRET_MAGNITUDE_REDUCED
+    off_path = "losses and laws were not seen off the path"
+    answers = [
+        t.RANGE.unchecked("only losses that were seen were looked at"),
+        t.LINEAR.unchecked(off_path),
+        t.THETA.unchecked(off_path),
+        t.TUNING.check(False, why),
+        t.EXTREMES.unchecked("not followed at all states"),
+        t.OBLIVIOUS.unchecked("data cannot show what losses would have been otherwise"),
+        t.WORLD.unchecked("the laws of the world are not known here"),
+    ]
+    inputs: dict[str, Scalar] = {"H": H, "A": A, "d": d, "K": K}
+    bound = regret_bound(method, H, A, d, K)
+    return (t.regret(theorem, bound * unit, float(H * K) * unit, None, answers, inputs),)
 
 
 def _mean(regrets: np.ndarray, low: float, high: float, rounding: float, unit: float) -> Estimate:
@@ -190,9 +214,22 @@ def _world(run: Run) -> Answer:
             False, f"{run.overridden:,} episodes have actions that act() did not draw"
         )
     p, told = _transitions(run)
+    if run.logged is not None:
+        p, told = _uniform(run.logged)
     if p is None:
         return t.WORLD.unchecked(told)
     return t.WORLD.tested(p, ALARM, told)
+
+
+def _uniform(choices: np.ndarray) -> tuple[float, str]:
+    """χ² of the log's choices against the uniform ones that matching them asks for."""
+    from scipy.stats import chisquare
+
+    n = int(choices.sum())
+    return float(chisquare(choices).pvalue), (
+        f"a share off 1/{len(choices)} by {4.2 * math.sqrt((len(choices) - 1) / n) / len(choices):.2g} in "
+        f"the log's {n:,} choices, with 95 %; whether they depended on the state was not tested"
+    )
 
 
 def _transitions(run: Run) -> tuple[float | None, str]:
@@ -240,7 +277,7 @@ def _ftrl(run: Run) -> Certificate:
     if run.barrier:
         theorem = t.FTRL_LOG_BARRIER
         mixed = (1 - 1 / K) * best + scores.mean(axis=-1) / K
-        right = A * math.log(K) / eta + eta / 2 * sums.squares
+        right = (A - 1) * math.log(K) / eta + eta / 2 * sums.squares
     else:
         theorem = t.FTRL_HEDGE
         mixed = best

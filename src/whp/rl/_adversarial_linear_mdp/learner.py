@@ -91,9 +91,9 @@ class AdversarialPolicyOptimizer:
     ----------
     model : LinearQModel
         Features, transitions and start.
-    method : {"log-barrier", "magnitude-reduced", "hedge"}
-        Regret of order √(A d H⁶ K), or √(d H⁶ K) with estimates that are never far below zero; "hedge" with
-        plain estimates is there for comparison (K^{2/3}).
+    method : {"magnitude-reduced", "log-barrier", "hedge"}
+        Regret of order √(d H⁶ K) by estimates that are never far below zero, or √(A d H⁶ K), which is
+        often less in practice; "hedge" with plain estimates is there for comparison (K^{2/3}).
     n_episodes : int, optional
         K, for the rates; needed unless `anytime`.
     eta, beta, gamma : {"theory", "tuned"} or float
@@ -133,7 +133,7 @@ class AdversarialPolicyOptimizer:
         self,
         model: LinearQModel,
         *,
-        method: Method = "log-barrier",
+        method: Method = "magnitude-reduced",
         n_episodes: Annotated[int, AtLeast(2)] | None = None,
         eta: Annotated[float, Above(0)] | Literal["theory", "tuned"] = "theory",
         beta: Annotated[float, AtLeast(0)] | Literal["theory"] | None = None,
@@ -180,6 +180,7 @@ class AdversarialPolicyOptimizer:
         self._starts: Int[np.ndarray, " X"] = np.zeros(X, dtype=np.int64)
         self._acted: list[tuple[int, int, int]] = []
         self._overridden = 0
+        self._logged: np.ndarray | None = None
         self._pinv = model.inverses()
         self._ready = False
         self.rates  # noqa: B018 : refuse rates that cannot be before the first episode
@@ -339,8 +340,13 @@ class AdversarialPolicyOptimizer:
                 self._visits,
                 self._starts,
                 self._overridden,
+                self._logged,
             )
         )
+
+    def from_log(self, choices: Any) -> None:
+        """Say that episodes come from a log of choices, of which `choices` (A,) counts each action."""
+        self._logged = np.asarray(choices)
 
     # The rest is how it is done.
 
@@ -503,8 +509,8 @@ class AdversarialPolicyOptimizer:
     def _against_environment(self, env: Any, K: int | None) -> AdversarialPolicyOptimizer:
         self._one_run("an environment")
         H = self.model.shape[0]
-        for _ in track(range(self._count(K)), "episodes"):
-            x, _info = env.reset(seed=int(self._random.integers(1 << 31)))
+        for k in track(range(self._count(K)), "episodes"):
+            x, _info = env.reset(seed=None if k else int(self._random.integers(1 << 31)))
             states, actions, losses = [], [], []
             for h in range(H):
                 states.append(self._state(x, h))

@@ -203,9 +203,8 @@ def as_losses(
     if wrong.any():
         k, h, x, a = (int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"losses[{k}, {h}, {x}, {a}]: loss {array[k, h, x, a]:.6g} at episode {k}, step {h}, state "
-            f"{x}, action {a} outside ({low:g}, {high:g}): pass loss_range=(lowest, highest), known "
-            "before the first episode"
+            f"loss {array[k, h, x, a]:.6g} at losses[{k}, {h}, {x}, {a}] (episode, step, state, action) "
+            f"outside ({low:g}, {high:g}): pass loss_range=(lowest, highest), known beforehand"
         )
     return np.ascontiguousarray(np.clip((array - low) / (high - low), 0.0, 1.0))
 

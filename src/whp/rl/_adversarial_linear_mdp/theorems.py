@@ -92,8 +92,8 @@ REGRET_MAGNITUDE_REDUCED = REGRET_LOG_BARRIER.variant(
 )
 FTRL_LOG_BARRIER = Theorem(
     "ftrl-log-barrier",
-    claim="at every state Σ ⟨π_k − p′, Q̂_k − B_k⟩ is at most A ln K/η + (η/2) Σ ⟨π_k, (Q̂_k − B_k)²⟩, p′ the "
-    "best action mixed with 1/K of all",
+    claim="at every state Σ ⟨π_k − p′, Q̂_k − B_k⟩ is at most (A − 1) ln K/η + (η/2) Σ ⟨π_k, (Q̂_k − B_k)²⟩, p′ "
+    "the best action mixed with 1/K of all",
     quantity="the left side where it comes nearest to the right, in its own estimates",
     relation=AT_MOST,
     scope=THIS_RUN,
