@@ -170,7 +170,7 @@ def _tuning(run: Run) -> Answer:
         wrong.append("estimates are plain, under hedge")
     if run.anytime:
         wrong.append("started anew at each doubling")
-    elif K != run.n_episodes:
+    elif run.n_episodes != K:
         wrong.append(f"{K:,} episodes were played, of {run.n_episodes:,}")
     right = theory(run.method, H, A, d, run.n_episodes or max(K, 2))
     for used in run.used:
@@ -269,7 +269,7 @@ def _transitions(run: Run) -> tuple[float | None, str]:
 
 
 def _ftrl(run: Run) -> Certificate:
-    H, X, A, _ = run.model.shape
+    _H, _X, A, _ = run.model.shape
     sums, eta = run.sums, max(s.rates.eta for s in run.used_in_stage)
     K = _stage_length(run)
     scores = sums.scores

@@ -121,6 +121,7 @@ class AdversarialLinearMDPResult(Result):
             ax.axhline(bound, color=PALETTE["truth"], lw=1, ls=":", label="proven for all episodes")
         ax.axhline(0, color=PALETTE["quiet"], lw=0.8)
         ax.set(xlabel="episodes", ylabel="loss above that of the best fixed policy")
+        ax.locator_params(axis="x", nbins=4)
         ax.legend(frameon=False, fontsize=8)
 
 
@@ -199,15 +200,18 @@ def adversarial_linear_mdp(
     if is_table(losses):
         tabled = from_frame(losses, None if known is None else known.shape[:3])
         if known is not None and tabled.text:
+            axes = {"states": tabled.states, "actions": tabled.actions}
+            told = [
+                f"{axis} {_listed(names)}"
+                for axis, names in axes.items()
+                if names != tuple(map(str, range(len(names))))
+            ]
             warnings.warn(
-                f"names are the model's numbers in their sorted order: states "
-                f"{_listed(tabled.states)}; actions {_listed(tabled.actions)}",
+                f"names are the model's numbers in their sorted order: {'; '.join(told)}",
                 stacklevel=2,
             )
         if isinstance(tabled.losses, Log):
-            return _log(
-                tabled, known, method, tuning, eta, bonus, loss_range, n_episodes, rng
-            )
+            return _log(tabled, known, method, tuning, eta, bonus, loss_range, n_episodes, rng)
         table = tabled.losses
     else:
         table = as_floats(losses, "losses")
@@ -220,7 +224,7 @@ def adversarial_linear_mdp(
     span, told = _span(loss_range, table, known)
     scaled = as_losses(table, known, *span)
     K = len(table) if n_episodes is None else n_episodes
-    if K > len(table):
+    if len(table) < K:
         raise ValueError(f"n_episodes must be at most {len(table)}, as losses has, got {K}")
     if K < 2:
         raise ValueError(f"losses must hold at least 2 episodes, got {K}")
@@ -256,10 +260,7 @@ def _optimizer(
 
 
 def _replayed(
-    optimizer: AdversarialPolicyOptimizer,
-    table: np.ndarray,
-    told: str,
-    tabled: Tabled | None,
+    optimizer: AdversarialPolicyOptimizer, table: np.ndarray, told: str, tabled: Tabled | None
 ) -> AdversarialLinearMDPResult:
     """The result of a replay of a table, here scaled to [0, 1], in the user's units."""
     model = optimizer.model

@@ -112,7 +112,9 @@ class LogBarrierFTRL:
     """
 
     @front_door
-    def __init__(self, n_actions: Annotated[int, AtLeast(1)], eta: Annotated[float, Above(0)]) -> None:
+    def __init__(
+        self, n_actions: Annotated[int, AtLeast(1)], eta: Annotated[float, Above(0)]
+    ) -> None:
         self.n_actions, self.eta = n_actions, eta
         self.scores_ = np.zeros(n_actions)
         self.policy_ = np.full(n_actions, 1 / n_actions)
@@ -125,5 +127,3 @@ class LogBarrierFTRL:
         self.scores_ = self.scores_ + array
         self.policy_ = log_barrier(self.scores_, self.eta)
         return self.policy_
-
-

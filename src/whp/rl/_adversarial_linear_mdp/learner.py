@@ -19,14 +19,7 @@ from whp.progress import track
 from whp.provenance import made_here, register
 from whp.rl._adversarial_linear_mdp import certify, passes
 from whp.rl._adversarial_linear_mdp.model import LinearQModel, as_losses
-from whp.rl._adversarial_linear_mdp.tuning import (
-    Covariance,
-    Method,
-    Rates,
-    Settings,
-    theory,
-    tuned,
-)
+from whp.rl._adversarial_linear_mdp.tuning import Covariance, Method, Rates, Settings, theory, tuned
 from whp.validate import as_floats, private_stream
 
 __all__ = ["AdversarialPolicyOptimizer", "Sums", "as_span"]
@@ -131,7 +124,7 @@ class AdversarialPolicyOptimizer:
     @front_door
     def __init__(
         self,
-        model: LinearQModel,
+        model: Any,
         *,
         method: Method = "magnitude-reduced",
         n_episodes: Annotated[int, AtLeast(2)] | None = None,
@@ -196,9 +189,7 @@ class AdversarialPolicyOptimizer:
         base = kind(self.method, H, A, d, K)
         if not isinstance(self.eta, str):  # bonus and regularisation that the theory pairs with it
             at = base.eta or 1.0
-            base = Rates(
-                self.eta, base.beta / at * self.eta, base.gamma * (self.eta / at) ** 2
-            )
+            base = Rates(self.eta, base.beta / at * self.eta, base.gamma * (self.eta / at) ** 2)
         beta = base.beta if self.beta in (None, "theory") else float(self.beta)
         gamma = base.gamma if self.gamma in (None, "theory") else float(self.gamma)
         made = Rates(base.eta, 0.0 if self.bonus is None else beta, gamma)
@@ -277,7 +268,9 @@ class AdversarialPolicyOptimizer:
         """
         self._one_run("update")
         if not self._ready:
-            raise RuntimeError("update called before act: the episode must be of the policy in force")
+            raise RuntimeError(
+                "update called before act: the episode must be of the policy in force"
+            )
         path, taken, seen = self._episode(states, actions, losses)
         told = [(h, int(path[h]), int(taken[h])) for h in range(len(path))]
         overridden = bool(self._acted) and self._acted != told
@@ -386,9 +379,7 @@ class AdversarialPolicyOptimizer:
         digest = hashlib.blake2b(np.ascontiguousarray(table).data, digest_size=16).digest()
         seeds = self._random.integers(1 << 62, size=2)
         words = [*map(int, seeds), *map(int, np.frombuffer(digest, dtype=np.uint32))]
-        return [
-            np.random.default_rng(s) for s in np.random.SeedSequence(words).spawn(self.n_runs)
-        ]
+        return [np.random.default_rng(s) for s in np.random.SeedSequence(words).spawn(self.n_runs)]
 
     def _begin_stage(self, sums: Sums) -> None:
         if self.anytime and self._stage()[0] == sums.episodes and sums.episodes:
@@ -530,7 +521,7 @@ class AdversarialPolicyOptimizer:
     ) -> AdversarialPolicyOptimizer:
         self._one_run("an adversary")
         self.adaptive = True
-        H, X, A, _ = self.model.shape
+        H, _X, _A, _ = self.model.shape
         states, actions = np.empty(H, dtype=np.int64), np.empty(H, dtype=np.int64)
         for k in track(range(self._count(K)), "episodes"):
             self._prepare()

@@ -112,7 +112,7 @@ class LinearQModel:
         """Expected loss of an episode under a policy, for each table of `losses` (..., H, X, A)."""
         pi = as_floats(policy, "policy")
         visits = self.occupancy(pi)[:, :, None] * pi
-        return np.einsum("hxa,...hxa->...", visits, as_floats(losses, "losses"))
+        return np.asarray(np.einsum("hxa,...hxa->...", visits, as_floats(losses, "losses")))
 
     def extremes(self, losses: Float[np.ndarray, "K H X A"], sign: float = 1.0) -> np.ndarray:
         """Least expected loss of any policy in each table (K,); the largest with ``sign=-1``."""
@@ -161,7 +161,7 @@ class LinearQModel:
         return least_squares(self.phi)
 
     def _fitted(self, h: int, rows: np.ndarray) -> np.ndarray:
-        H, X, A, d = self.shape
+        _H, X, A, d = self.shape
         features = self.phi[h].reshape(X * A, d)
         return features @ (np.linalg.pinv(features, rcond=1e-10) @ rows)
 
@@ -235,4 +235,6 @@ def _laws(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _at(message: str, wrong: np.ndarray) -> str:
     where = tuple(int(i) for i in np.argwhere(wrong)[0])
     names = ("step", "state", "action", "entry")
-    return message + ", first at " + ", ".join(f"{n} {i}" for n, i in zip(names, where, strict=False))
+    return (
+        message + ", first at " + ", ".join(f"{n} {i}" for n, i in zip(names, where, strict=False))
+    )

@@ -119,9 +119,7 @@ def inverse(matrix: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def resampled(
-    features: np.ndarray, gamma: float, copies: int, terms: int, out: np.ndarray
-) -> None:
+def resampled(features: np.ndarray, gamma: float, copies: int, terms: int, out: np.ndarray) -> None:
     """Matrix geometric resampling (Neu & Olkhovskaya 2020) of (γI + Σ)⁻¹ with c = 1/2.
 
     `features` holds `copies` times `terms` independent draws; each copy is c I + c Σ_n Π_{j≤n} (I −
@@ -394,7 +392,7 @@ def replay(
     values: np.ndarray,
 ) -> None:
     """Episodes one after the other against a table (K, H, X, A); state in and out by the arrays."""
-    H, X, A, d = phi.shape
+    H, X, _A, d = phi.shape
     q = np.empty((H, X))
     inv = np.empty((H, d, d))
     theta = np.empty((H, d))

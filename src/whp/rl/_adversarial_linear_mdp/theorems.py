@@ -62,7 +62,7 @@ WORLD = Condition(
 CONSTANT_RATE = Condition(
     "constant-rate",
     "method and learning rate were the same in all episodes",
-    remedy="one method and eta for a run."
+    remedy="one method and eta for a run.",
 )
 MOVES = Condition(
     "moves",
@@ -99,7 +99,8 @@ FTRL_LOG_BARRIER = Theorem(
     scope=THIS_RUN,
     source=Derived(f"{SLUG}#ftrl", extends=f"{PAPER}, refined analysis of the log-barrier"),
     conditions=(CONSTANT_RATE,),
-    remedy="the policies are not those of the algorithm: do not use them.",
+    remedy="more episodes make it tell something; where it fails, the policies are not the algorithm's: do "
+    "not use them.",
 )
 FTRL_HEDGE = FTRL_LOG_BARRIER.variant(
     name="ftrl-hedge",

@@ -183,7 +183,10 @@ def other_units(rng: Rng, strength: float) -> Instance:
     """The better arm, in units of this size above an offset."""
     made = one_step(rng, two_arms())
     losses = strength * (made.arguments["losses"] + 3)
-    arguments = dict(made.arguments) | {"losses": losses, "loss_range": (3 * strength, 4 * strength)}
+    arguments = dict(made.arguments) | {
+        "losses": losses,
+        "loss_range": (3 * strength, 4 * strength),
+    }
     return Instance(arguments, judged(np.eye(2), two_arms(), "magnitude-reduced", strength))
 
 
@@ -371,9 +374,7 @@ def features_shrunk(rng: Rng, strength: float) -> Instance:
     return one_step(rng, two_arms(), strength * np.eye(2))
 
 
-@worlds.world(
-    run=adversarial_linear_mdp, breaks=t.THETA, strengths=(0.5, 0.1, 0.01), rising=False
-)
+@worlds.world(run=adversarial_linear_mdp, breaks=t.THETA, strengths=(0.5, 0.1, 0.01), rising=False)
 def one_feature_shrunk(rng: Rng, strength: float) -> Instance:
     """Only the feature of the worse arm is short."""
     return one_step(rng, two_arms(), np.diag([1.0, strength]))
@@ -414,9 +415,7 @@ def another_rate(rng: Rng, strength: float) -> Instance:
     eta, beta, gamma = theory("magnitude-reduced", 2, 2, K)
     used = (eta * strength, beta * strength, gamma * strength**2)
     made = one_step(rng, losses, eta=eta * strength)
-    return Instance(
-        made.arguments, judged(np.eye(2), losses, "magnitude-reduced", rates=used)
-    )
+    return Instance(made.arguments, judged(np.eye(2), losses, "magnitude-reduced", rates=used))
 
 
 @worlds.world(run=adversarial_linear_mdp, breaks=t.TUNING)
@@ -454,8 +453,7 @@ def stopped_early(rng: Rng, strength: float) -> Instance:
     arguments = {"losses": losses[:, None, None], "share": strength, "seed": 0}
     rates = theory("magnitude-reduced", 2, 2, K)
     return Instance(
-        arguments,
-        judged(np.eye(2), losses[: int(strength * K)], "magnitude-reduced", rates=rates),
+        arguments, judged(np.eye(2), losses[: int(strength * K)], "magnitude-reduced", rates=rates)
     )
 
 
@@ -499,9 +497,7 @@ def faster(by: float) -> Callable[[Any], Any]:
 @worlds.world(run=live, breaks=t.CONSTANT_RATE, strengths=(1.1, 100.0))
 def another_rate_halfway(rng: Rng, strength: float) -> Instance:
     """The learning rate is multiplied by this in the middle."""
-    return in_person(
-        rng, *arms(rng, "magnitude-reduced", eta=0.001), halfway=faster(strength)
-    )
+    return in_person(rng, *arms(rng, "magnitude-reduced", eta=0.001), halfway=faster(strength))
 
 
 def other_method(optimizer: AdversarialPolicyOptimizer) -> AdversarialPolicyOptimizer:
