@@ -50,7 +50,7 @@ def test_the_bound_is_in_the_units_of_the_losses():
     assert other.verdict is plain.verdict
 
 
-def live(model, laws, K=800, seed=0):
+def live(model, laws, K=400, seed=0):
     made = AdversarialPolicyOptimizer(model, n_episodes=K, random_state=seed)
     rng = np.random.default_rng(seed)
     for _ in range(K):
@@ -63,7 +63,7 @@ def live(model, laws, K=800, seed=0):
 
 def test_laws_of_a_live_run_are_tested():
     model = linear(H=2)
-    right = [live(model, model.P, seed=s).status for s in range(20)]
+    right = [live(model, model.P, seed=s).status for s in range(8)]
     assert right.count(Status.VIOLATED) <= 2
     moved = 0.6 * model.P + 0.4 * np.roll(model.P, 1, axis=-1)
     assert live(model, moved).status is Status.VIOLATED

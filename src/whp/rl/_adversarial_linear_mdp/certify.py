@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +13,9 @@ from whp.intervals import Estimate
 from whp.rl._adversarial_linear_mdp import passes
 from whp.rl._adversarial_linear_mdp import theorems as t
 from whp.rl._adversarial_linear_mdp.model import LinearQModel
+from whp.rl._adversarial_linear_mdp.sums import Sums
 from whp.rl._adversarial_linear_mdp.tuning import Method, Settings, regret_bound, theory
 from whp.theorem import COMPUTED
-
-if TYPE_CHECKING:
-    from whp.rl._adversarial_linear_mdp.learner import Sums
 
 __all__ = ["Run", "certificates", "without_theory"]
 

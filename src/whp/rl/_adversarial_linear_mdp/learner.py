@@ -6,7 +6,6 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,57 +21,10 @@ from whp.rl._adversarial_linear_mdp.model import LinearQModel, as_losses
 from whp.rl._adversarial_linear_mdp.tuning import Covariance, Method, Rates, Settings, theory, tuned
 from whp.validate import as_floats, private_stream
 
-__all__ = ["AdversarialPolicyOptimizer", "Sums", "as_span"]
+__all__ = ["AdversarialPolicyOptimizer", "as_span"]
 
 CHUNKS = 200  # points of the curve of regret
 PRECISION = 0.5  # ε of matrix geometric resampling, in the number of its terms
-
-
-@dataclass(eq=False)
-class Sums:
-    """What a run is made of; the leading axis is the replays."""
-
-    scores: Float[np.ndarray, "R H X A"]  # Σ Q̂ − B
-    played: Float[np.ndarray, "R H X"]  # Σ ⟨π, Q̂ − B⟩
-    squares: Float[np.ndarray, "R H X"]  # Σ ⟨π, (Q̂ − B)²⟩
-    worst: Float[np.ndarray, "R H X"]  # Σ max (Q̂ − B)
-    extremes: Float[np.ndarray, "R 4"]
-    thetas: Float[np.ndarray, "R H d"]  # Σ Σ†φL
-    pi: Float[np.ndarray, "R H X A"]  # the last policies played
-    Q: Float[np.ndarray, "R H X A"]
-    B: Float[np.ndarray, "R H X A"]
-    paid: Float[np.ndarray, " R"]
-    values: Float[np.ndarray, " R"]  # Σ V^π, known where whole tables were replayed
-    streams: list[np.random.Generator]
-    total: Float[np.ndarray, "H X A"]  # Σ of the tables
-    ends: Float[np.ndarray, " 2"]  # Σ of the least and of the largest value of any policy
-    residual: float = 0.0  # of the losses from linear
-    episodes: int = 0
-    curve: list[tuple[int, float, float]] = field(default_factory=list)
-
-    @classmethod
-    def zero(cls, model: LinearQModel, runs: int) -> Sums:
-        """Before the first episode."""
-        H, X, A, d = model.shape
-        extremes = np.zeros((runs, 4))
-        extremes[:, [passes.MOVE_MIN, passes.ESTIMATE_MIN]] = np.inf
-        table, states = (runs, H, X, A), (runs, H, X)
-        return cls(
-            np.zeros(table),
-            np.zeros(states),
-            np.zeros(states),
-            np.zeros(states),
-            extremes,
-            np.zeros((runs, H, d)),
-            np.full(table, 1 / A),
-            np.zeros(table),
-            np.zeros(table),
-            np.zeros(runs),
-            np.zeros(runs),
-            [],
-            np.zeros((H, X, A)),
-            np.zeros(2),
-        )
 
 
 class AdversarialPolicyOptimizer:
@@ -157,9 +109,11 @@ class AdversarialPolicyOptimizer:
             )
         if bonus is None and isinstance(beta, float | int):
             raise ValueError("beta must be None where bonus=None: it would be ignored")
-        self.model, self.method, self.n_episodes = model, method, n_episodes
+        self.model, self.n_episodes = model, n_episodes
+        self.method: Method = method
+        self.covariance: Covariance = covariance
         self.eta, self.beta, self.gamma, self.bonus = eta, beta, gamma, bonus
-        self.covariance, self.n_sim, self.anytime = covariance, n_sim, anytime
+        self.n_sim, self.anytime = n_sim, anytime
         self.loss_range = as_span(loss_range)
         self.n_runs, self.adaptive = n_runs, adaptive
         self._random = private_stream(random_state)

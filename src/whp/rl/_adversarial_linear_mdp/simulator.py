@@ -97,7 +97,8 @@ class SimulatorPolicyOptimizer:
             )
         self.simulator, self.features = simulator, features
         self.A, self.H, self.d, self.K = n_actions, horizon, dim, n_episodes
-        self.method, self.n_sim, self.loss_range = method, n_sim, as_span(loss_range)
+        self.method: Method = method
+        self.n_sim, self.loss_range = n_sim, as_span(loss_range)
         rates = tuned(method, horizon, n_actions, dim, n_episodes)
         scale = 1.0 if isinstance(eta, str) else eta / rates.eta
         self.eta, self.beta, self.gamma = rates.eta * scale, rates.beta * scale, rates.gamma

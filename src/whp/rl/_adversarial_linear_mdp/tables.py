@@ -16,6 +16,7 @@ __all__ = ["Log", "Tabled", "filled", "from_frame", "is_table"]
 
 KEYS = ("episode", "step", "state", "action")
 LOSSES = ("loss", "cost")
+SPARE = 20  # cells to a row: most states of a step may be out of reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,14 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
         )
     axes = {k: _ids(frame[k] if k in frame else pd.Series(np.zeros(len(frame))), k) for k in KEYS}
     at = {k: index for k, (_, index) in axes.items()}
-    H, X, A = (len(axes[k][0]) for k in KEYS[1:])
+    K, H, X, A = (len(axes[k][0]) for k in KEYS)
+    choices = X * A if shape is None else shape[1] * shape[2]
+    if H > 1 and len(frame) == K * H and choices > 1:
+        raise ValueError(
+            f"losses is a log of one path an episode, with {H} steps: what other actions would have "
+            "led to is not in it, so that it cannot be replayed. Give the loss of every state and "
+            "action, or let AdversarialPolicyOptimizer act and learn with update()"
+        )
     if shape is not None:
         at |= {
             k: _of_model(axes[k][0], at[k], size, k)
@@ -94,28 +102,25 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
             if k in frame
         }
         H, X, A = shape
-    names = [_model_names(axes[k][0], n) for k, n in (("state", X), ("action", A))]
+    states, actions = (_names(axes[k][0], n) for k, n in (("state", X), ("action", A)))
     text = any(isinstance(axes[k][0][0], str) for k in ("state", "action") if k in frame)
     numbers = _numbers(frame[known[0]], known[0], frame)
     keys = pd.DataFrame({k: at[k] for k in KEYS})
     twice = keys.duplicated()
     if twice.any():
         raise ValueError(f"losses has two rows for {_told(frame, int(np.argmax(twice)))}")
-    K = len(axes["episode"][0])
-    if len(frame) == K and H == 1 and X * A > 1 and not (X == 1 and A == 1):
-        order = np.arange(len(frame))  # a log is in the order of its rows
-        return Tabled(
-            Log(at["state"][order], at["action"][order], numbers), *map(tuple, names), text
-        )
-    if len(frame) == K * H and X * A > 1:
+    if len(frame) == K and H == 1 and choices > 1:
+        log = Log(at["state"], at["action"], numbers)  # in the order of its rows
+        return Tabled(log, states, actions, text)
+    cells = K * H * X * A
+    if cells > SPARE * len(frame) + 1000:
         raise ValueError(
-            f"losses is a log of one path an episode, with {H} steps: what other actions would have "
-            "led to is not in it, so that it cannot be replayed. Give the loss of every state and "
-            "action, or let AdversarialPolicyOptimizer act and learn with update()"
+            f"losses has {len(frame):,} rows for {K:,} episodes of {H} steps, {X:,} states and {A:,} "
+            f"actions, {cells:,} in all: a replay needs a row for each that a policy can come to"
         )
     table = np.full((K, H, X, A), np.nan)
     table[tuple(at[k] for k in KEYS)] = numbers
-    return Tabled(table, *map(tuple, names), text)
+    return Tabled(table, states, actions, text)
 
 
 def filled(table: np.ndarray, reached: np.ndarray, tabled: Tabled) -> np.ndarray:
@@ -172,8 +177,8 @@ def _of_model(ids: list[Any], places: np.ndarray, size: int, name: str) -> np.nd
     return places
 
 
-def _model_names(ids: list[Any], size: int) -> list[str]:
-    return [str(i) for i in (ids if len(ids) == size else range(size))]
+def _names(ids: list[Any], size: int) -> tuple[str, ...]:
+    return tuple(str(i) for i in (ids if len(ids) == size else range(size)))
 
 
 def _numbers(column: pd.Series, name: str, frame: pd.DataFrame) -> np.ndarray:

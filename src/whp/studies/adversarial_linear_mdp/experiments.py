@@ -42,12 +42,12 @@ def turning(K: int, d: int, rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([np.ones(K), a * u + (0.9 - a) * signs * w]) / np.sqrt(2)
 
 
-def regret(phi: np.ndarray, theta: np.ndarray, method: str, seed: int) -> float:
+def regret(phi: np.ndarray, theta: np.ndarray, method: Any, seed: int) -> float:
     """Of one replay, at the rates of the prototype."""
     K, A, d = len(theta), len(phi), phi.shape[1]
     if method == "hedge":
         eta = np.log(A) ** (2 / 3) * d ** (-1 / 3) * K ** (-2 / 3)
-        options = {"eta": eta, "gamma": 2 * eta, "beta": np.sqrt(eta)}
+        options: dict[str, Any] = {"eta": eta, "gamma": 2 * eta, "beta": np.sqrt(eta)}
     else:
         top = A * np.log(K) if method == "log-barrier" else np.log(A)
         eta = np.sqrt(top / (d * K))
@@ -232,7 +232,7 @@ def averaging(
     return made
 
 
-def ours(losses: np.ndarray, method: str, eta: float, rng: np.random.Generator) -> np.ndarray:
+def ours(losses: np.ndarray, method: Any, eta: float, rng: np.random.Generator) -> np.ndarray:
     """Expected loss of each episode of ours, without a bonus: every state is visited anyway."""
     model = routes()
     made = AdversarialPolicyOptimizer(
@@ -311,7 +311,8 @@ def bonus(config: dict[str, Any], rng: np.random.Generator) -> Row:
         eta=eta,
         gamma=2e-3,
         random_state=rng,
-        **({"bonus": None} if config["bonus"] == "none" else {"beta": 0.1 * eta}),
+        bonus=None if config["bonus"] == "none" else "dilated",
+        beta=None if config["bonus"] == "none" else 0.1 * eta,
     )
     made.run(losses)
     fixed = model.value(model.best_fixed(losses.sum(axis=0)), losses).sum()

@@ -321,7 +321,7 @@ def in_person(rng: Rng, optimizer: AdversarialPolicyOptimizer, losses: Any, **op
     return Instance(arguments | options, said)
 
 
-def arms(rng: Rng, method: str, episodes: int = 200, **options: Any) -> tuple[Any, np.ndarray]:
+def arms(rng: Rng, method: Any, episodes: int = 200, **options: Any) -> tuple[Any, np.ndarray]:
     """A learner on signed features, and losses that are linear in them."""
     A = int(rng.integers(2, 6))
     phi = signed(rng, A, 3)
