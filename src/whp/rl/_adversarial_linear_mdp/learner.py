@@ -18,6 +18,7 @@ from whp.progress import track
 from whp.provenance import made_here, register
 from whp.rl._adversarial_linear_mdp import certify, passes
 from whp.rl._adversarial_linear_mdp.model import LinearQModel, as_losses
+from whp.rl._adversarial_linear_mdp.sums import Sums
 from whp.rl._adversarial_linear_mdp.tuning import Covariance, Method, Rates, Settings, theory, tuned
 from whp.validate import as_floats, private_stream
 
