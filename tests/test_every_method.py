@@ -200,6 +200,11 @@ def rewards():
     return {"reward1": first, "reward2": second, "transitions": P, "discount": 0.9}
 
 
+def episodes():
+    losses = np.random.default_rng(0).random((200, 1, 2, 3)) / 2
+    return {"losses": losses, "replays": 12, "loss_range": (0, 1), "rng": 0}
+
+
 def plasma():
     w = np.linspace(1, 30, 60)
     table = pd.DataFrame({"omega": w, "f": 1 / np.expm1(w)})
@@ -342,6 +347,9 @@ EXAMPLES = {
             "unit of the reward": (column("table", "reward", 1e6), ("share_of_that",)),
             "first period": (column("table", "time", 1, 100), ("reward_a_period",)),
         },
+    ),
+    "adversarial-linear-mdp": Example(
+        episodes, {"layout": (fortran("losses"), ("loss_an_episode", "regret"))}
     ),
     "starc": Example(
         rewards,

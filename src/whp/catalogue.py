@@ -242,6 +242,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2301.12942",
         "rl",
         "Compete with the best fixed policy when costs change arbitrarily from episode to episode.",
+        guarantee="the expected regret to the best fixed policy, with constants, and that of the learner at every state",
+        cost="a few microseconds an episode, state and action; H (X A)² d for the mean of the negative part",
+        front_door="whp.rl._adversarial_linear_mdp.front_door:adversarial_linear_mdp",
+        theorems="whp.rl._adversarial_linear_mdp.theorems",
     ),
     Method(
         "latent-mdp",

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 
 from whp.experiment.benchmark import Foreign
-from whp.peers import Peer, calibration, communities, leakage, privacy, rewards, sketches
+from whp.peers import (
+    Peer,
+    calibration,
+    communities,
+    leakage,
+    policy_optimisation,
+    privacy,
+    rewards,
+    sketches,
+)
 
 BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-FAMILIES = (calibration, communities, leakage, privacy, rewards, sketches)
+FAMILIES = (calibration, communities, leakage, policy_optimisation, privacy, rewards, sketches)
 PEERS = [p for family in FAMILIES for p in vars(family).values() if isinstance(p, Peer)]
 
 
@@ -134,3 +143,21 @@ def test_leakage_by_other_libraries_is_ours():
     assert call(leakage.QIF, prior, channel) == pytest.approx(whole, abs=1e-12)
     kept = float(Censor("krr", 1, 1.0, 1.3, 1.0).matrix(4)[0, 0])
     assert leakage.epsilon(kept, 4) == pytest.approx(1.3, abs=1e-9)
+
+
+def test_loops_play_as_ours_do():
+    from whp.rl import AdversarialPolicyOptimizer, LinearQModel
+
+    P = np.full((1, 2, 2, 2), 0.5)
+    model = LinearQModel.from_tabular(P, [0.5, 0.5])
+    losses = np.random.default_rng(0).random((300, 2, 2, 2))
+    losses[..., 0] /= 4
+    made = AdversarialPolicyOptimizer(
+        model, n_episodes=300, eta=0.05, beta=0.0, gamma=0.01, n_runs=40, random_state=0
+    ).run(losses)
+    theirs = [
+        call(policy_optimisation.LOOPS, model, losses, (0.05, 0.0, 0.01), np.random.default_rng(s))
+        for s in range(20)
+    ]
+    spread = np.std(theirs) * np.sqrt(1 / 20 + 1 / 40)
+    assert abs(made.history_["loss"].iloc[-1] - np.mean(theirs)) < 4 * spread

@@ -294,6 +294,8 @@ class _Reader:
         if ending in TABLES:
             found = self._table(path, {name: self.wants[name]})
             return found[name]
+        if kind == "worlds" and ending in ARCHIVES:
+            return self._arrays(path)
         if ending == ".npz" and "format" in contents(path):
             return self._noted(name, read_sparse(path))
         if ending in ARCHIVES:

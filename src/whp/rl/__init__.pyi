@@ -1,3 +1,12 @@
+from ._adversarial_linear_mdp import AdversarialLinearMDPResult as AdversarialLinearMDPResult
+from ._adversarial_linear_mdp import AdversarialPolicyOptimizer as AdversarialPolicyOptimizer
+from ._adversarial_linear_mdp import LayeredEnv as LayeredEnv
+from ._adversarial_linear_mdp import LinearMDPPolicyOptimizer as LinearMDPPolicyOptimizer
+from ._adversarial_linear_mdp import LinearQModel as LinearQModel
+from ._adversarial_linear_mdp import LogBarrierFTRL as LogBarrierFTRL
+from ._adversarial_linear_mdp import SimulatorPolicyOptimizer as SimulatorPolicyOptimizer
+from ._adversarial_linear_mdp import adversarial_linear_mdp as adversarial_linear_mdp
+from ._adversarial_linear_mdp import log_barrier as log_barrier
 from ._starc import Dynamics as Dynamics
 from ._starc import SampledResult as SampledResult
 from ._starc import StarcResult as StarcResult

@@ -1,0 +1,1 @@
+"""Learners against costs that change: rates of regret, many actions, real delays."""
