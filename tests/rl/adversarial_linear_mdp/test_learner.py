@@ -244,7 +244,7 @@ def test_a_table_cannot_be_made_to_suit_a_seed():
 def test_an_interrupted_chunk_is_not_learnt(monkeypatch):
     from whp.rl._adversarial_linear_mdp import passes
 
-    made = AdversarialPolicyOptimizer(ARMS, n_episodes=400, n_runs=3, random_state=0)
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=1000, n_runs=3, random_state=0)
     plain, calls = passes.replay, []
 
     def interrupted(*arguments):
@@ -255,14 +255,26 @@ def test_an_interrupted_chunk_is_not_learnt(monkeypatch):
 
     monkeypatch.setattr(passes, "replay", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        made.run(gap(400))
-    assert made.episodes_ == 4  # two chunks of two episodes, in three replays
+        made.run(gap(1000))
+    done = made.episodes_
+    assert done == 520  # two times 260 episodes, in three replays
     monkeypatch.setattr(passes, "replay", plain)
-    whole = AdversarialPolicyOptimizer(ARMS, n_episodes=400, n_runs=3, random_state=0)
-    whole.run(gap(400))
-    made.run(gap(396))
+    whole = AdversarialPolicyOptimizer(ARMS, n_episodes=1000, n_runs=3, random_state=0)
+    whole.run(gap(1000))
+    made.run(gap(1000 - done))
     assert (made.cum_scores_ == whole.cum_scores_).all()
     assert answer(made.certificates()[0], "oblivious").status is Status.UNCHECKED
+
+
+def test_the_curve_is_what_was_lost():
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=900, n_runs=3, random_state=0).run(gap(900))
+    curve = made.history_
+    assert curve["episode"].is_monotonic_increasing
+    assert len(curve) >= 180
+    assert curve["episode"].iloc[-1] == 900
+    assert (curve["loss"].diff().dropna() >= 0).all()
+    uniform = np.cumsum(np.full(900, 0.5))[curve["episode"] - 1]
+    assert (curve["expected_loss"] <= uniform + 1e-9).all()  # the first arm loses nothing
 
 
 def test_mistakes_are_named_and_nothing_is_learnt():

@@ -24,7 +24,10 @@ from whp.validate import as_floats, private_stream
 
 __all__ = ["AdversarialPolicyOptimizer", "as_span"]
 
-CHUNKS = 200  # points of the curve of regret
+POINTS = 200  # of the curve of regret
+LEAST = (
+    256  # episodes that are learnt at once: what is learnt, or not, where a replay is interrupted
+)
 PRECISION = 0.5  # ε of matrix geometric resampling, in the number of its terms
 
 
@@ -260,11 +263,11 @@ class AdversarialPolicyOptimizer:
         residual = self.model.loss_residual(table)
         streams = self._streams(table)
         self._tables += 1
-        size = max(1, math.ceil(len(table) / CHUNKS))
+        stride = math.ceil(len(table) / POINTS)
         start = 0
-        steps = self._steps(len(table), size)
+        steps = self._steps(len(table), stride * math.ceil(LEAST / stride))
         for stop in track(steps, f"{len(table):,} episodes, {self.n_runs} times"):
-            self._replay(table[start:stop], residual, streams)
+            self._replay(table[start:stop], stride, residual, streams)
             start = stop
         return self
 
@@ -343,13 +346,15 @@ class AdversarialPolicyOptimizer:
             sums.extremes[:] = Sums.zero(self.model, self.n_runs).extremes
             self._used_in_stage = set()
 
-    def _replay(self, table: np.ndarray, residual: float, streams: list[Any]) -> None:
+    def _replay(self, table: np.ndarray, stride: int, residual: float, streams: list[Any]) -> None:
         """A chunk of episodes for all replays: all of it is learnt, or nothing if it is interrupted."""
         sums = copy.deepcopy(self._sums)
         sums.streams = copy.deepcopy(streams) if not sums.streams else sums.streams
         self._begin_stage(sums)
         rates, model = self.rates, self.model
         paid, values = np.empty(len(table)), np.empty(len(table))
+        means = np.zeros((2, len(table)))
+        before = (float(sums.paid.mean()), float(sums.values.mean()))
         for r, stream in enumerate(sums.streams):
             passes.replay(
                 model.phi,
@@ -380,16 +385,22 @@ class AdversarialPolicyOptimizer:
             )
             sums.paid[r] += math.fsum(paid)
             sums.values[r] += math.fsum(values)
+            means += np.stack([paid, values]) / self.n_runs
         sums.total += table.sum(axis=0)
-        ends = [math.fsum(model.extremes(table, sign)) for sign in (1.0, -1.0)]
-        sums.ends = sums.ends + np.array(ends)
+        reach = [math.fsum(model.extremes(table, sign)) for sign in (1.0, -1.0)]
+        sums.ends = sums.ends + np.array(reach)
         sums.residual = max(sums.residual, residual)
         self._note_settings()
-        sums.episodes += len(table)
+        ends = np.unique(np.r_[np.arange(stride, len(table), stride), len(table)])
+        running = means.cumsum(axis=1)[:, ends - 1]
         sums.curve = [
             *sums.curve,
-            (sums.episodes, float(sums.paid.mean()), float(sums.values.mean())),
+            *(
+                (sums.episodes + int(k), before[0] + loss, before[1] + value)
+                for k, loss, value in zip(ends, *running.tolist(), strict=True)
+            ),
         ]
+        sums.episodes += len(table)
         self._sums, self._ready = sums, False
 
     def _prepare(self) -> None:
