@@ -7,6 +7,7 @@ from ._adversarial_linear_mdp import LogBarrierFTRL as LogBarrierFTRL
 from ._adversarial_linear_mdp import SimulatorPolicyOptimizer as SimulatorPolicyOptimizer
 from ._adversarial_linear_mdp import adversarial_linear_mdp as adversarial_linear_mdp
 from ._adversarial_linear_mdp import log_barrier as log_barrier
+from ._adversarial_linear_mdp import regret_against_best_fixed as regret_against_best_fixed
 from ._starc import Dynamics as Dynamics
 from ._starc import SampledResult as SampledResult
 from ._starc import StarcResult as StarcResult

@@ -153,3 +153,6 @@ def test_a_coarse_table_is_no_broken_causality(rows):
     assert "fails" not in {str(c.verdict) for c in found.certificates}
     assert found.certificates[0].name == "causality"
     assert found.certificates[0].measured.high > found.certificates[0].measured.value
+    # Decided at cut-offs whose bound is not below what the quadrature is off.
+    assert found.certificates[0].verdict == "holds"
+    assert found.certificates[0].inputs["cut-off in masses"] < 1e4

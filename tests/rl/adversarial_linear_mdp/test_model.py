@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from layered import example, linear, losses_of
 
-from whp.rl import LinearQModel
+from whp.rl import LinearQModel, regret_against_best_fixed
 from whp.rl._adversarial_linear_mdp.model import as_losses
 
 
@@ -88,3 +88,14 @@ def test_losses_are_read_in_their_range():
         as_losses(table, model)
     with pytest.raises(ValueError, match="losses must have shape"):
         as_losses(table[0], model)
+
+
+def test_regret_by_enumeration():
+    model = linear(H=2, X=3)
+    table = losses_of(model, 4)
+    played = np.random.default_rng(0).dirichlet(np.ones(2), (4, 2, 3))
+    best = min(model.value(pi, table).sum() for pi in all_policies(model))
+    ours = sum(model.value(pi, t) for pi, t in zip(played, table, strict=True))
+    assert regret_against_best_fixed(model, table, played) == pytest.approx(ours - best)
+    with pytest.raises(ValueError, match="policies must be finite"):
+        regret_against_best_fixed(model, table, played[:2])

@@ -52,6 +52,7 @@ SHARE = 0.1  # of the returned numbers that may lie outside of their error bars
 FINITE = 0.5  # ratio at κ = 0 of two effects of a cut-off whose logarithms are one decade apart
 FOREIGN = 0.9
 LOGARITHM = 0.98  # at these cut-offs not told from 1
+FINE = 0.25  # of a bound, which quadrature may be off by at the larger radii
 GROWTH = 1.02  # by which the scaled remainder may still climb to its limit
 
 ANALYTIC = Condition(
@@ -209,8 +210,14 @@ def causal(
     answers: Sequence[Answer],
     z0: complex,
 ) -> Certificate:
-    """The worst of several radii; both sides over |F(z0)|."""
+    """The worst of several radii; both sides over |F(z0)|.
+
+    A table's quadrature may be coarser than the bound of a large radius, which then decides nothing:
+    radii are left out whose quadrature alone is too coarse, whatever came out there, but for the first.
+    """
     scale = max(value, 1e-300)
+    pairs = list(zip(radii, made, strict=True))
+    pairs = pairs[:1] + [(radius, r) for radius, r in pairs[1:] if r.error <= FINE * r.bound]
     return worst(
         {
             f"{radius:g}": CAUSALITY(
@@ -221,7 +228,7 @@ def causal(
                 answers=answers,
                 inputs={"cut-off in masses": float(radius), "z0": str(z0), "|F(z0)|": value},
             )
-            for radius, r in zip(radii, made, strict=True)
+            for radius, r in pairs
         }
     )
 

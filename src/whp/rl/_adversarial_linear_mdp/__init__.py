@@ -31,7 +31,7 @@ from whp.rl._adversarial_linear_mdp.front_door import (
 )
 from whp.rl._adversarial_linear_mdp.ftrl import LogBarrierFTRL, log_barrier
 from whp.rl._adversarial_linear_mdp.learner import AdversarialPolicyOptimizer
-from whp.rl._adversarial_linear_mdp.model import LinearQModel
+from whp.rl._adversarial_linear_mdp.model import LinearQModel, regret_against_best_fixed
 from whp.rl._adversarial_linear_mdp.simulator import SimulatorPolicyOptimizer
 from whp.rl._adversarial_linear_mdp.unknown import LinearMDPPolicyOptimizer
 
@@ -45,4 +45,5 @@ __all__ = [
     "SimulatorPolicyOptimizer",
     "adversarial_linear_mdp",
     "log_barrier",
+    "regret_against_best_fixed",
 ]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from whp.validate import as_floats
 
-__all__ = ["LinearQModel", "as_losses", "least_squares"]
+__all__ = ["LinearQModel", "as_losses", "least_squares", "one_hot", "regret_against_best_fixed"]
 
 SUMS = 1e-6  # what laws may be off a sum of 1: float32 is
 NORM = 1e-9
@@ -164,6 +164,32 @@ class LinearQModel:
         _H, X, A, d = self.shape
         features = self.phi[h].reshape(X * A, d)
         return features @ (np.linalg.pinv(features, rcond=1e-10) @ rows)
+
+
+def regret_against_best_fixed(model: LinearQModel, losses: Any, policies: Any) -> float:
+    """Expected loss of the policies played, less that of the best fixed one in hindsight.
+
+    Parameters
+    ----------
+    model : LinearQModel
+    losses : array_like, shape (K, H, X, A)
+        In any units; these are those of the regret.
+    policies : array_like, shape (K, H, X, A)
+        Of each episode.
+
+    Returns
+    -------
+    float
+        Negative where changing policies did better than any fixed one.
+    """
+    table, played = as_floats(losses, "losses"), as_floats(policies, "policies")
+    wanted = (len(table), *model.shape[:3])
+    for name, array in (("losses", table), ("policies", played)):
+        if array.shape != wanted or not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite, of shape {wanted}, got {array.shape}")
+    ours = sum(float(model.value(pi, episode)) for pi, episode in zip(played, table, strict=True))
+    total = table.sum(axis=0)
+    return ours - float(model.value(model.best_fixed(total), total))
 
 
 def least_squares(phi: Float[np.ndarray, "H X A d"]) -> Float[np.ndarray, "H d XA"]:
