@@ -82,7 +82,9 @@ def environments_needed(
     low = max(d - 1, high // 2)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if violation(middle, d, delta / n_subsets) <= eta else (middle, high)
+        low, high = (
+            (low, middle) if violation(middle, d, delta / n_subsets) <= eta else (middle, high)
+        )
     return high
 
 
@@ -117,7 +119,9 @@ def vc_dimension(kind: Literal["subset", "linear", "sites"], **sizes: int) -> in
     if kind == "sites":
         sizes = {"scales": 0, **sizes}
     if set(sizes) != set(wanted[kind]):
-        raise TypeError(f"kind {kind!r} takes {', '.join(wanted[kind])}, got {', '.join(sizes) or 'nothing'}")
+        raise TypeError(
+            f"kind {kind!r} takes {', '.join(wanted[kind])}, got {', '.join(sizes) or 'nothing'}"
+        )
     for name in sizes:
         as_int(sizes[name], name, low=0 if name == "scales" else 1)
     if kind == "subset":

@@ -90,14 +90,15 @@ def groups(value: Any, argument: str, rows: int) -> tuple[np.ndarray, list[Any],
         made = pd.Series(array)
     if len(made) != rows:
         raise ValueError(f"{argument} must have one label a row, {rows:,}, got {len(made):,}")
-    levels = getattr(made, "dtype", None)
-    empty = 0
+    levels, empty = made.dtype, 0
     plain = pd.Series(made).reset_index(drop=True)
     if isinstance(levels, pd.CategoricalDtype):
         empty = len(levels.categories)
         plain = plain.astype(levels.categories.dtype)
     if plain.isna().any():
-        raise ValueError(f"{argument} has {int(plain.isna().sum()):,} missing labels; name them or drop their rows")
+        raise ValueError(
+            f"{argument} has {int(plain.isna().sum()):,} missing labels; name them or drop their rows"
+        )
     try:
         codes, unique = pd.factorize(plain, sort=True)
     except TypeError:
@@ -173,7 +174,9 @@ class Environments:
         ones = np.full((len(subsets), 1), self.A.shape[1] - 1)
         return np.hstack([subsets, ones])
 
-    def problem(self, subsets: np.ndarray, metric: Metric) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def problem(
+        self, subsets: np.ndarray, metric: Metric
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """M and z of the residuals ‖M w − z‖ of subsets (B, s), and the smallest pivot of each.
 
         A pivot is the share of a column's variance that the columns before it leave in an environment.
@@ -183,7 +186,12 @@ class Environments:
         b = self.b[:, S].swapaxes(0, 1)
         if metric == "gradient":
             units = np.append(self.scale, 1.0)[S][:, None, :] * self.scale_y
-            return units[..., None] * A, units * b, np.ones(len(S))
+            M, z = units[..., None] * A, units * b
+            if not self.center:  # about zero, not about the shift
+                shift = self.shift[subsets][:, None, :]
+                M[..., :-1, :] += shift[..., None] * M[..., -1:, :]
+                z[..., :-1] += shift * z[..., -1:]
+            return M, z, np.ones(len(S))
         size = np.sqrt(np.einsum("bmii->bmi", A))
         C = A / (size[..., :, None] * size[..., None, :])
         root = _root(C)
@@ -201,14 +209,25 @@ class Environments:
     @property
     def total(self) -> np.ndarray:
         """Mean square of the target, about its own mean or that of the table, as a share of its variance."""
-        return 1 + (0 if self.center else self.mean_y**2 / self.variance)
+        return np.ones(len(self)) + (not self.center) * self.mean_y**2 / self.variance
 
     def standard_gradient(self, subset: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """‖A w − b‖ of each environment, divided by its own deviations of columns and target."""
+        """Length of each environment's normal equations, in its own deviations of columns and target."""
+        return np.linalg.norm(self.equations(subset, w), axis=1)
+
+    def equations(self, subset: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """A w − b of each environment, about its own means, in its own deviations of columns and target.
+
+        With ``center=False`` the last is the mean residual.
+        """
         S = self.columns(subset[None])[0]
         A, b = self.A[:, S[:, None], S], self.b[:, S]
-        size = np.sqrt(np.einsum("mii->mi", A)) * np.sqrt(self.variance)[:, None]
-        return np.linalg.norm((A @ w - b) / size, axis=1)
+        off, square = A @ w - b, np.einsum("mii->mi", A).copy()
+        if not self.center:
+            means = self.mean_x[:, subset]
+            off[:, :-1] -= means * off[:, -1:]
+            square[:, :-1] -= means**2
+        return off / np.sqrt(square * self.variance[:, None])
 
     def condition(self, subset: np.ndarray) -> np.ndarray:
         """Condition number of each environment's moments, columns scaled to size one."""
@@ -261,7 +280,11 @@ def cut(
     A, b, variance = np.empty((m, p, p)), np.empty((m, p)), np.empty(m)
     for e, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         part, target = X[start : start + size], y[start : start + size]
-        A[e], b[e], variance[e] = part.T @ part / size, part.T @ target / size, target @ target / size
+        A[e], b[e], variance[e] = (
+            part.T @ part / size,
+            part.T @ target / size,
+            target @ target / size,
+        )
     if not center:
         one = mean_y[:, 0]
         A = np.concatenate([A + mean_x[:, :, None] * mean_x[:, None], mean_x[:, None, :]], axis=1)
@@ -304,9 +327,7 @@ def _centred(
     return X / unit, first + mean, scale * unit, (means + more) / unit
 
 
-def _refuse_constant(
-    values: np.ndarray, starts: np.ndarray, labels: list[Any], what: str
-) -> None:
+def _refuse_constant(values: np.ndarray, starts: np.ndarray, labels: list[Any], what: str) -> None:
     low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     same = high - low <= CONSTANT * np.maximum(np.abs(low), np.abs(high))
     if same.any():

@@ -78,7 +78,9 @@ def minimax(M: np.ndarray, z: np.ndarray) -> Heads:
         if not live.size:
             break
         before[live] = top
-        left = (z[live] - np.matmul(N[live], u[live][:, None, :, None])[..., 0]) / top[:, None, None]
+        left = (z[live] - np.matmul(N[live], u[live][:, None, :, None])[..., 0]) / top[
+            :, None, None
+        ]
         step, found = _interior(N[live], left)
         u[live] += top[:, None] * step
         multipliers[live] = found

@@ -70,7 +70,9 @@ def as_subsets(given: Any, names: Sequence[str], max_size: int | None) -> list[t
         for c in as_sequence(one, "subsets"):
             if isinstance(c, str):
                 if c not in names:
-                    raise ValueError(f"subsets: there is no column {c!r}; there are {', '.join(names)}")
+                    raise ValueError(
+                        f"subsets: there is no column {c!r}; there are {', '.join(names)}"
+                    )
                 columns.append(names.index(c))
             else:
                 columns.append(as_int(c, "subsets", low=0, high=len(names) - 1))
@@ -106,12 +108,11 @@ def fit(
         step = max(1, int(BATCH / (len(environments) * (size + 1) ** 2)))
         array = np.array(group)
         parts += [array[i : i + step] for i in range(0, len(array), step)]
-    made = [
+    return [
         one
         for part in track(parts, "subsets", len(parts))
         for one in _batch(environments, part, metric, delta_of(part.shape[1]))
     ]
-    return made
 
 
 def _batch(
