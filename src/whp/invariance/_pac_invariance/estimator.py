@@ -77,7 +77,7 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
     def fit(self, X: Any, y: Any, env: Any = None, blocks: Any = None) -> InvariantRegressor:
         """Fit to X (n, p) and y (n,), with a label of its environment, and of its block, for each row.
 
-        Without `env` the rows are cut into folds, and the certificates are void.
+        Without `env` the rows are dealt into folds, and the certificates are void.
         """
         same_order(**{k: v for k, v in {"X": X, "y": y, "env": env}.items() if v is not None})
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)

@@ -63,7 +63,7 @@ def pac_invariance(
     y : array_like, shape (n,)
         Target.
     env : array_like, shape (n,)
-        The environment of each row (hospital, site, month), compared as labels. None cuts the rows
+        The environment of each row (hospital, site, month), compared as labels. None deals the rows
         into folds, of which nothing is certified.
     eps : float, optional
         Choose among subsets whose largest residual is at most this; by default among all.

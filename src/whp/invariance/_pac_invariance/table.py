@@ -54,8 +54,8 @@ def build(
         if blocks is not None or order is not None:
             raise ValueError("blocks and order need env")
         folds = max(1, min(FOLDS, n // (ROWS_A_COLUMN * (largest + 2))))
-        codes, labels = np.arange(n) * folds // n, list(range(folds))
-        notes.append("no environments were given: rows were cut into folds in their order")
+        codes, labels = np.arange(n) % folds, list(range(folds))
+        notes.append("no environments were given: rows were dealt into folds")
     else:
         codes, labels, empty = groups(env, "env", n)
         notes += [f"{empty} empty levels of env ignored"] if empty else []
