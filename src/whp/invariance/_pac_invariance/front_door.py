@@ -280,7 +280,7 @@ def certify_moments(
             raise ValueError(f"held_out must have {k} columns, got {other[1].shape[1]}")
     off = np.linalg.norm(S @ w - b, axis=1)
     rounding = 1e-12 * float((np.linalg.norm(S, axis=(1, 2)) * np.linalg.norm(w)).max())
-    largest = float(off.max()) * (1 + search.RELATIVE) + rounding
+    largest = th.largest(off, rounding)
     if eps is not None and eps < off.max():
         raise ValueError(f"eps must be at least {off.max():.6g}, the largest of these environments")
     if sites is not None:
@@ -542,7 +542,6 @@ def _answers(
         th.WELL_POSED.name: posed,
         th.FIXED.name: fixed,
         th.OPTIMUM.name: optimum,
-        th.SEED.name: th.SEED.unchecked("one run cannot show how many were tried"),
     }
     if how is not None:
         answers[th.SPLIT_HERE.name] = how

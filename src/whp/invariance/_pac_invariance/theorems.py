@@ -21,7 +21,6 @@ __all__ = [
     "POPULATION_VALUE",
     "SAME_LAW",
     "SCENARIO",
-    "SEED",
     "SEM",
     "SPLIT",
     "SPLIT_HERE",
@@ -61,8 +60,8 @@ WELL_POSED = Condition(
 )
 FIXED = Condition(
     "fixed-before",
-    "head, features, columns, candidate subsets, options and the environments left out were settled "
-    "without the results of these environments",
+    "head, features, columns, candidate subsets, options, the seed and the environments left out were "
+    "settled without the results of these environments",
     "certify with environments that neither taught nor chose anything.",
 )
 OPTIMUM = Condition(
@@ -74,11 +73,6 @@ SPLIT_HERE = Condition(
     "random-split",
     "the held-out environments were drawn at random, all alike, by this library",
     "pass test_env as a fraction, and let rng draw the environments.",
-)
-SEED = Condition(
-    "one-seed",
-    "the seed of the split was not chosen by what came out",
-    "settle the seed before the first run.",
 )
 GAUSSIAN = Condition(
     "gaussian-rows",
@@ -111,7 +105,7 @@ SPLIT = Theorem(
     relation=AT_MOST,
     scope=THIS_RUN,
     source=Derived("pac-invariance#split", extends="Campi and Garatti 2008"),
-    conditions=(SPLIT_HERE, SEED, WELL_POSED, OPTIMUM),
+    conditions=(SPLIT_HERE, WELL_POSED, OPTIMUM),
     remedy="hold fewer environments out, or fit fewer columns.",
 )
 UNIFORM = Theorem(
@@ -303,9 +297,9 @@ def uniform(
     )
 
 
-def largest(gradients: np.ndarray) -> float:
-    """The largest gradient, and what rounding may have taken from it: entries are correlations."""
-    return float(gradients.max() * (1 + 1e-9) + 1e-12)
+def largest(gradients: np.ndarray, rounding: float = 1e-12) -> float:
+    """The largest gradient, and what rounding may have taken from it; by default of correlations."""
+    return float(gradients.max() * (1 + 1e-9) + rounding)
 
 
 def population(e: Evidence, of_zero: np.ndarray) -> Certificate:
