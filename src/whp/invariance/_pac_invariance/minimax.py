@@ -15,7 +15,9 @@ import numpy as np
 __all__ = ["Heads", "minimax", "residuals"]
 
 TINY = 1e-10  # residuals below are rounding: the pooled solution is returned
-ROUNDS, STEPS, GAP = 3, 60, 1e-13
+ROUNDS, STEPS, GAP = 3, 100, 1e-13
+BOLD, SHY = 0.05, 0.9  # of the gap, what a step aims at after a long one and after a short one
+PROVEN = 1e-9
 SHRUNK = 1e-3  # of the largest residual: recentre the problem there, to keep its digits
 
 
@@ -73,7 +75,8 @@ def minimax(M: np.ndarray, z: np.ndarray) -> Heads:
     before = np.full(B, np.inf)
     for _ in range(ROUNDS):
         top = residuals(N[live], z[live], u[live]).max(axis=1)
-        again = (top > TINY) & (top < SHRUNK * before[live])
+        lower = _lower(N[live], z[live], multipliers[live])
+        again = (top > TINY) & ((top < SHRUNK * before[live]) | (lower < (1 - PROVEN) * top))
         live, top = live[again], top[again]
         if not live.size:
             break
@@ -102,7 +105,9 @@ def _interior(N: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Head and multipliers of problems whose largest residual at 0 is 1."""
     B, m, _, s = N.shape
     P = 2 * np.einsum("bmki,bmkj->bmij", N, N, optimize=True)
-    v, t, lam = np.zeros((B, s)), np.full(B, 1.1), np.full((B, m), 1.0 / m)
+    v, t, length = np.zeros((B, s)), np.full(B, 2.0), np.zeros(B)
+    lam = 1 / (2 - (z**2).sum(axis=2))  # complementarity is the same for all
+    lam /= lam.sum(axis=1, keepdims=True)
     done = np.zeros(B, bool)
     K = np.zeros((B, s + 1, s + 1))
     right = np.zeros((B, s + 1))
@@ -115,7 +120,7 @@ def _interior(N: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         done = (gap <= GAP * t) & (off <= 1e-9)
         if done.all():
             break
-        mu = 0.1 * gap / m
+        mu = np.clip((1 - length) ** 2, BOLD, SHY) * gap / m
         weight = lam / -f
         Gw = g * weight[:, :, None]
         K[:, :s, :s] = np.matmul(lam[:, None], P.reshape(B, m, s * s)).reshape(B, s, s)
