@@ -32,12 +32,7 @@ def test_too_few_environments_prove_nothing():
 
 @pytest.mark.parametrize(
     ("m", "v", "eta"),
-    [
-        (2000, 6, 0.0702630),
-        (200, 6, 0.5033146),
-        (10_000, 15, 0.0365349),
-        (20_000, 15, 0.0197675),
-    ],
+    [(2000, 6, 0.0702630), (200, 6, 0.5033146), (10_000, 15, 0.0365349), (20_000, 15, 0.0197675)],
 )
 def test_uniform(m, v, eta):
     assert bounds.uniform(m, v, 0.05) == pytest.approx(eta, abs=1e-7)

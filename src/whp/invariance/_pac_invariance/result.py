@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["InvarianceResult"]
 
 BINDS = 1e-6
-MOST_NAMED = 12  # dots of the picture that get a name
+APART = 0.2  # of the picture, between dots that get a name
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,42 +135,36 @@ class InvarianceResult(Result):
         return {"head.csv": head, "subsets.csv": self.path, "environments.csv": table}
 
     def draw(self, ax: Axes) -> None:
-        """Epsilon against variance explained, a dot a subset; the chosen one is named in colour."""
-        path = self.path
-        chosen = ", ".join(self.names)
-        shown = path[path["r2"] > min(-0.05, float(path["r2"].max()))]
-        shown = shown if len(shown) else path
-        ok = shown["admissible"].to_numpy()
-        ax.scatter(shown["epsilon"][ok], shown["r2"][ok], s=18, color=PALETTE["quiet"])
-        ax.scatter(
-            shown["epsilon"][~ok],
-            shown["r2"][~ok],
-            s=18,
-            facecolors="none",
-            edgecolors=PALETTE["quiet"],
-        )
-        mine = path["subset"] == chosen
-        ax.scatter(
-            path["epsilon"][mine],
-            path["r2"][mine],
-            s=60,
-            color=PALETTE["ours"],
-            zorder=3,
-            label=chosen,
-        )
-        best = shown.sort_values("r2").drop_duplicates("size", keep="last")
-        for _, row in best.tail(MOST_NAMED).iterrows():
-            if row["subset"] != chosen:
-                ax.annotate(
-                    row["subset"],
-                    (row["epsilon"], row["r2"]),
-                    textcoords="offset points",
-                    xytext=(5, -10),
-                    fontsize=7,
-                    color=PALETTE["quiet"],
-                )
-        ax.set(
-            xlabel="epsilon: largest residual of a fitted environment", ylabel="variance explained"
-        )
-        if mine.any():
-            ax.legend(frameon=False, fontsize="small", loc="lower right")
+        """Epsilon against variance explained, a dot a subset; those that no other beats in both are named."""
+        path = self.path[self.path["r2"] >= self.path["r2"].max() / 2]
+        path = self.path if self.path["r2"].max() <= 0 else path
+        hidden = len(self.path) - len(path)
+        good = path["admissible"].to_numpy(bool)
+        x, y = path["epsilon"].to_numpy(), path["r2"].to_numpy()
+        ax.scatter(x[good], y[good], s=16, color=PALETTE["quiet"])
+        ax.scatter(x[~good], y[~good], s=16, facecolors="none", edgecolors=PALETTE["quiet"])
+        order = np.argsort(x, kind="stable")
+        front = [i for k, i in enumerate(order) if k == 0 or y[i] > y[order[:k]].max()]
+        ax.plot(x[front], y[front], color=PALETTE["quiet"], linewidth=0.8, drawstyle="steps-post")
+        mine = (path["subset"] == ", ".join(self.names)).to_numpy(bool)
+        ax.scatter(x[mine], y[mine], s=50, color=PALETTE["ours"], zorder=3)
+        low, high = float(x.min()), float(x.max())
+        apart = APART * max(high - low, 1e-300), APART * max(float(np.ptp(y)), 1e-300)
+        named = [int(i) for i in np.flatnonzero(mine)]
+        for i in front:  # names that would lie on each other are left out
+            if all(abs(x[i] - x[j]) > apart[0] or abs(y[i] - y[j]) > apart[1] for j in named):
+                named.append(int(i))
+        for i in named:
+            right = x[i] > (low + high) / 2
+            ax.annotate(
+                path["subset"].iloc[i],
+                (x[i], y[i]),
+                textcoords="offset points",
+                xytext=(-6 if right else 6, -14),
+                ha="right" if right else "left",
+                fontsize=8,
+                color=PALETTE["ours"] if mine[i] else PALETTE["quiet"],
+            )
+        ax.margins(x=0.15, y=0.2)
+        told = f" ({hidden} weaker subsets not shown)" if hidden else ""
+        ax.set(xlabel=f"epsilon{told}", ylabel="variance explained")

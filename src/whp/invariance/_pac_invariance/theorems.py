@@ -223,8 +223,11 @@ class Evidence:
 
     def shown(self) -> dict[str, bool | int | float | str]:
         """Numbers that went into the bound."""
+        wanted = bounds.environments_needed(max(1, self.variables - 1), eta=0.1, delta=self.share)
+        few = {f"{self.unit}s for a bound of .1": wanted} if self.eta > 0.1 else {}
         return {
             f"{self.unit}s fitted": self.draws,
+            **few,
             "variables": self.variables,
             "subsets searched": self.searched,
             "delta": self.delta,
