@@ -21,7 +21,7 @@ def test_the_effect_predicts_and_the_cause_carries_over():
     assert list(made) == ["scenario", "split", "uniform"]
     assert made["scenario"].verdict == "holds"
     assert made["split"].verdict == "holds"
-    assert made["uniform"].verdict == "vacuous"
+    assert made["uniform"].bound > 5 * made["scenario"].bound
     assert made["scenario"].bound == kept.eta
     np.testing.assert_allclose(kept.predict(X), X[:, 0] * kept.coef[0] + kept.intercept)
     np.testing.assert_allclose(kept.predict(X, constant=0), X[:, 0] * kept.coef[0])
@@ -91,7 +91,7 @@ CHANGES = {
     "large column": lambda X, y, env: (X * [1, 1e9], y, env),
     "small target": lambda X, y, env: (X, y * 1e-9, env),
     "large target": lambda X, y, env: (X, y * 1e9, env),
-    "offset column": lambda X, y, env: (X + [1e6, 0], y, env),
+    "offset column": lambda X, y, env: (X + np.array([1e6, 0]), y, env),
     "offset target": lambda X, y, env: (X, y + 1e6, env),
     "columns": lambda X, y, env: (X[:, ::-1], y, env),
     "rows": lambda X, y, env: tuple(
@@ -121,12 +121,12 @@ def test_one_intercept_does_not_depend_on_offsets_either():
     X, y, env = hospitals(40)
     held = list(range(0, 40, 2))
     plain = pac_invariance(X, y, env, test_env=held, center=False)
-    other = pac_invariance(X + [1e6, -5], y * 1e3 + 1e6, env, test_env=held, center=False)
+    other = pac_invariance(X + np.array([1e6, -5]), y * 1e3 + 1e6, env, test_env=held, center=False)
     assert other.epsilon == pytest.approx(plain.epsilon, abs=1e-7)
     assert figures(other).keys() == figures(plain).keys()
     assert [c.verdict for c in other.certificates] == [c.verdict for c in plain.certificates]
     np.testing.assert_allclose(
-        other.predict(X + [1e6, -5]), 1e6 + 1e3 * plain.predict(X), atol=1e-2
+        other.predict(X + np.array([1e6, -5])), 1e6 + 1e3 * plain.predict(X), atol=1e-2
     )
 
 
@@ -289,14 +289,16 @@ def test_faults_of_a_table_are_named():
         pac_invariance(flat, y, env)
     with pytest.raises(ValueError, match="y is constant in environment 5"):
         pac_invariance(X, np.where(env == 5, 0.1, y), env)
+    twice, target = X.copy(), y.copy()
+    twice[env == 2], target[env == 2] = X[env == 1][::-1], y[env == 1][::-1]
     with pytest.raises(ValueError, match="environments 1 and 2 have the same rows"):
-        twice = X.copy()
-        twice[env == 2], y[env == 2] = X[env == 1][::-1], y[env == 1][::-1]
-        pac_invariance(twice, y, env)
+        pac_invariance(twice, target, env)
     with pytest.raises(ValueError, match="12 columns, there are 13"):
         pac_invariance(np.random.default_rng(0).standard_normal((2400, 13)), y, env)
     with pytest.warns(UserWarning, match="'x0' is float32"):
-        pac_invariance((hospitals(40)[0] + [1e6, 0]).astype(np.float32), hospitals(40)[1], env)
+        pac_invariance(
+            (hospitals(40)[0] + np.array([1e6, 0])).astype(np.float32), hospitals(40)[1], env
+        )
     missing = pd.Series(env).astype(object)
     missing[4] = None
     with pytest.raises(ValueError, match="env has 1 missing"):
@@ -424,7 +426,7 @@ def test_the_minimax_head_given_back_has_its_residuals():
 
 def test_gradients_are_those_of_the_rows():
     X, y, env = hospitals(20)
-    X = X + [3.0, -2.0]
+    X = X + np.array([3.0, -2.0])
     for center in (True, False):
         found = pac_invariance(X, y, env, subsets=[[0, 1]], metric="gradient", center=center)
         for e, r in found.residuals.items():
@@ -476,7 +478,7 @@ def test_exact_moments():
     assert [a.name for a in made.conditions] == ["independent-draws", "same-law", "fixed-before"]
     assert certify_moments(Sigma, c, [0.5]).verdict == "unmeasured"
     assert certify_moments(Sigma[:20], c[:20], [0.5]).verdict == "vacuous"
-    with pytest.raises(ValueError, match="eps must be at least 0.4"):
+    with pytest.raises(ValueError, match=r"eps must be at least 0\.4"):
         certify_moments(Sigma, c, [0.5], eps=0.1)
     with pytest.raises(ValueError, match="shapes"):
         certify_moments(Sigma, c[:3], [0.5])

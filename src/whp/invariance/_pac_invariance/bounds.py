@@ -11,6 +11,7 @@ from whp.validate import as_choice, as_fraction, as_int
 
 __all__ = [
     "detection",
+    "draws_needed",
     "environments_needed",
     "held_out_needed",
     "noticeable",
@@ -75,16 +76,18 @@ def environments_needed(
     """
     size, n_subsets = as_int(size, "size", low=1), as_int(n_subsets, "n_subsets", low=1)
     eta, delta = as_fraction(eta, "eta"), as_fraction(delta, "delta")
-    d = size + 1 + (not center)
+    return draws_needed(size + 1 + (not center), eta, delta / n_subsets)
+
+
+def draws_needed(d: int, eta: float, delta: float) -> int:
+    """The fewest constraints for which :func:`violation` in d variables is at most `eta`."""
     high = d
-    while violation(high, d, delta / n_subsets) > eta:
+    while violation(high, d, delta) > eta:
         high *= 2
     low = max(d - 1, high // 2)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (low, middle) if violation(middle, d, delta / n_subsets) <= eta else (middle, high)
-        )
+        low, high = (low, middle) if violation(middle, d, delta) <= eta else (middle, high)
     return high
 
 

@@ -223,7 +223,7 @@ class Evidence:
 
     def shown(self) -> dict[str, bool | int | float | str]:
         """Numbers that went into the bound."""
-        wanted = bounds.environments_needed(max(1, self.variables - 1), eta=0.1, delta=self.share)
+        wanted = bounds.draws_needed(self.variables, 0.1, self.share)
         few = {f"{self.unit}s for a bound of .1": wanted} if self.eta > 0.1 else {}
         return {
             f"{self.unit}s fitted": self.draws,
@@ -238,7 +238,7 @@ class Evidence:
 
 def scenario(e: Evidence) -> Certificate:
     """How often a new environment may exceed epsilon."""
-    wanted = bounds.environments_needed(max(1, e.variables - 1), eta=0.1, delta=e.share)
+    wanted = bounds.draws_needed(e.variables, 0.1, e.share)
     few = (
         f"{wanted} {e.unit}s fitted would bring the bound to .1 (there were {e.draws})"
         if e.eta > 0.1

@@ -177,7 +177,7 @@ CLAIMS = study.claims(
         "The price: on average over held-out environments pooled least squares has the smaller squared error.",
         EXTRA,
         "ratio of mean squared errors, ours over least squares, departure delay",
-        ratio("error", over="error_least_squares", where=_flights("dep_delay")),
+        ratio("squared_error", over="squared_error_least_squares", where=_flights("dep_delay")),
         at_least=1.0,
     ),
     *(

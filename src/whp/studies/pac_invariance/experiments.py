@@ -167,8 +167,8 @@ def against_least_squares(
     return {
         "worst": ours,
         "worst_least_squares": theirs,
-        "error": error,
-        "error_least_squares": their_error,
+        "squared_error": error,
+        "squared_error_least_squares": their_error,
     }
 
 
@@ -209,7 +209,7 @@ def baselines(config: dict[str, Any], rng: Rng) -> list[dict[str, Any]]:
                 "method": name,
                 "worst": float(excess(train, target, w).max()),
                 "new_95": float(np.quantile(r, 0.95)),
-                "error": float((left.var(axis=1) / new_y.var(axis=1)).mean()),
+                "squared_error": float((left.var(axis=1) / new_y.var(axis=1)).mean()),
             }
         )
     return made
