@@ -120,7 +120,7 @@ def pac_invariance(
     >>> found.support
     (0,)
     """
-    _refuse_other_orders(X=X, y=y, env=env, blocks=blocks)
+    _refuse_other_orders(X=X, y=y, env=env, blocks=blocks, order=order)
     rows = read(X, y)
     p = rows.X.shape[1]
     if isinstance(subsets, str):
@@ -327,7 +327,11 @@ def _moments(Sigma: Any, c: Any, first: str, second: str) -> tuple[np.ndarray, n
 
 
 def _refuse_other_orders(**tables: Any) -> None:
-    same_order(**{name: t for name, t in tables.items() if t is not None})
+    """Refuse tables whose labels are those of the first in another order; a number an environment has its own."""
+    rows = getattr(next(iter(tables.values())), "shape", ())[:1]
+    same = {k: t for k, t in tables.items() if rows and getattr(t, "shape", ())[:1] == rows}
+    if len(same) > 1:
+        same_order(**same)
 
 
 def _count(p: int, largest: int) -> int:
@@ -449,14 +453,15 @@ def _certified(
     if how is not None:
         nothing = _residuals(other, chosen.subset, zero, metric) > epsilon
         certificates.append(th.split(evidence, float(other.of_blocks(nothing.astype(float)).sum())))
-    certificates.append(
-        th.uniform(
-            evidence,
-            fitted.of_blocks(fitted.standard_gradient(subset, w)),
-            fitted.of_blocks(fitted.standard_gradient(subset, zero)),
-            other.of_blocks(other.standard_gradient(subset, w)) if len(other) else np.empty(0),
+    if not table.blocked:  # the worst environment of a block is no set of this VC dimension
+        certificates.append(
+            th.uniform(
+                evidence,
+                fitted.standard_gradient(subset, w),
+                fitted.standard_gradient(subset, zero),
+                other.standard_gradient(subset, w) if len(other) else np.empty(0),
+            )
         )
-    )
     if metric == "excess_residual" and fitted.center and not table.blocked:
         certificates.append(th.population(evidence, of_zero))
     coef = w[: len(subset)] * fitted.scale_y / fitted.scale[subset]

@@ -211,9 +211,7 @@ class Evidence:
                 "claim": theorem.claim.replace(
                     "a new environment, drawn as these were, loses",
                     "a new block, drawn as these were, has an environment that loses",
-                )
-                .replace("environments of this table", "blocks of this table")
-                .replace("of a new one", "in some environment of a new block"),
+                ).replace("environments of this table", "blocks of this table"),
                 "quantity": theorem.quantity.replace(
                     "held-out environments whose", "held-out blocks with an environment whose"
                 ),

@@ -23,7 +23,8 @@ from whp.studies.pac_invariance.truth import chain, excess, flat, gradient, pair
 
 __all__ = ["worlds"]
 
-Array, Rng = np.ndarray, np.random.Generator
+Array = np.ndarray
+Rng = np.random.Generator
 Fresh = Callable[[], list[tuple[Array, Array]]]
 HERE = "whp.invariance._pac_invariance"
 worlds = Worlds("pac-invariance", t.THEOREMS)
@@ -43,9 +44,10 @@ def judged(rows: tuple[Array, Array, Array], fresh: Fresh, unit: Array | None = 
         by_name = {c.name: c for c in result.certificates}
         r = np.concatenate([excess(X[..., S], y, result.coef) for X, y in parts])
         made = {"scenario": share(r, result.epsilon) <= by_name["scenario"].bound}
-        g = np.concatenate([gradient(X[..., S], y, result.coef) for X, y in parts])
-        limit = float(by_name["uniform"].inputs["largest gradient"])
-        made["uniform"] = share(g, limit) <= by_name["uniform"].bound
+        if "uniform" in by_name:
+            g = np.concatenate([gradient(X[..., S], y, result.coef) for X, y in parts])
+            limit = float(by_name["uniform"].inputs["largest gradient"])
+            made["uniform"] = share(g, limit) <= by_name["uniform"].bound
         if "split" in by_name and unit is None:
             made["split"] = counted(rows, result) <= by_name["split"].bound
         return made
