@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, check_random_state, valida
 from whp.certificate import Certificate
 from whp.invariance._pac_invariance.front_door import pac_invariance
 from whp.invariance._pac_invariance.result import InvarianceResult
-from whp.invariance._pac_invariance.search import MOST
+from whp.invariance._pac_invariance.search import MOST, number
 from whp.validate import same_order
 
 __all__ = ["InvariantRegressor"]
@@ -27,7 +27,7 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
     metric : {"excess", "excess_residual", "gradient"}
         Residual of an environment.
     subsets : {"all", "forward"} or sequence of sequences
-        As in :func:`pac_invariance`; of more than 12 columns "all" is "forward".
+        As in :func:`pac_invariance`; where "all" are more than 8,000 it is "forward".
     max_size : int, optional
         Largest subset.
     delta : float
@@ -88,7 +88,8 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
         max_size = self.max_size
         if env is None and max_size is None:  # as many columns as the rows are enough for
             max_size = min(p, len(X) - 2 - (not self.center))
-        forward = isinstance(self.subsets, str) and self.subsets == "all" and p > MOST
+        every = isinstance(self.subsets, str) and self.subsets == "all"
+        forward = every and number(p, p if max_size is None else max_size) > MOST
         self.result_ = pac_invariance(
             X,
             y.astype(np.float64),

@@ -72,8 +72,8 @@ def pac_invariance(
         against the environment's own best head; the same in units of its noise, with a certificate of
         true values; or the length of its normal equations, which depends on units.
     subsets : {"all", "forward"} or sequence of sequences
-        All subsets of up to 12 columns, one column at a time, or those listed by number or name. The
-        one that explains most is chosen.
+        All subsets (of 12 columns, or small ones of more: at most 8,000), one column at a time, or those
+        listed by number or name. The one that explains most is chosen.
     max_size : int, optional
         Largest subset that is tried; by default all columns.
     delta : float
@@ -128,10 +128,10 @@ def pac_invariance(
         largest = min(p, max_size or p)
         if max_size is not None and max_size > p:
             raise ValueError(f"max_size must be at most {p}, the columns of X, got {max_size}")
-        if subsets == "all" and p > search.MOST:
+        if subsets == "all" and search.number(p, largest) > search.MOST:
             raise ValueError(
-                f"subsets must not be 'all' for more than {search.MOST} columns, there are {p}; pass "
-                "subsets='forward'"
+                f"subsets 'all' of {p} columns are {search.number(p, largest):,}, more than "
+                f"{search.MOST:,}; pass subsets='forward', or a smaller max_size"
             )
     else:
         given = search.as_subsets(subsets, rows.names, max_size)
@@ -143,7 +143,7 @@ def pac_invariance(
     path: list[Fitted]
     if subsets == "forward":
         path = search.forward(fitted, p, largest, metric, delta, eps)
-        searched = len(search.every(p, largest)) if p <= search.MOST else _count(p, largest)
+        searched = search.number(p, largest)
     else:
         wanted = given if given is not None else search.every(p, largest)
         searched = len(wanted)
@@ -332,10 +332,6 @@ def _refuse_other_orders(**tables: Any) -> None:
     same = {k: t for k, t in tables.items() if rows and getattr(t, "shape", ())[:1] == rows}
     if len(same) > 1:
         same_order(**same)
-
-
-def _count(p: int, largest: int) -> int:
-    return sum(math.comb(p, s) for s in range(1, largest + 1))
 
 
 def _fixed(learnt_on: Sequence[Any] | None, table: Table) -> Answer:

@@ -17,9 +17,9 @@ from whp.invariance._pac_invariance.minimax import minimax, residuals
 from whp.progress import track
 from whp.validate import as_int, as_sequence
 
-__all__ = ["MOST", "Fitted", "as_subsets", "best", "every", "fit", "forward", "frame"]
+__all__ = ["MOST", "Fitted", "as_subsets", "best", "every", "fit", "forward", "frame", "number"]
 
-MOST = 12  # columns of which all subsets are tried
+MOST = 8000  # subsets that are tried: all of 12 columns, or up to four of 20
 BATCH = 2e6  # numbers of a batch of subsets
 PIVOT = 1e-8  # share of a column's variance below which it repeats others
 RELATIVE, ABSOLUTE = 1e-9, 1e-8  # what rounding may have moved a residual by
@@ -91,6 +91,11 @@ def as_subsets(given: Any, names: Sequence[str], max_size: int | None) -> list[t
 def every(p: int, max_size: int) -> list[tuple[int, ...]]:
     """All non-empty subsets of at most `max_size` of p columns."""
     return [S for size in range(1, max_size + 1) for S in combinations(range(p), size)]
+
+
+def number(p: int, max_size: int) -> int:
+    """How many non-empty subsets of at most `max_size` of p columns there are."""
+    return sum(math.comb(p, size) for size in range(1, max_size + 1))
 
 
 def fit(

@@ -210,7 +210,7 @@ def search_of_subsets(rng: Rng, strength: float) -> Instance:
     whole = made.truths
 
     def truths(result: InvarianceResult) -> Mapping[str, bool | None]:
-        return whole(result) if result.support else {}
+        return whole(result) if result.support else {"scenario": True}
 
     return Instance(made.arguments, truths)
 
