@@ -277,6 +277,16 @@ def test_what_is_refused(change, message):
         pac_invariance(X, y, change.pop("env", env), **change)
 
 
+def test_an_environment_of_another_size_of_numbers():
+    X, y, env = hospitals(40)
+    for size in (1e-140, 1e140):
+        factor = np.where(env == 3, size, 1.0)
+        found = pac_invariance(X * factor[:, None], y * factor, env, subsets=[[0, 1]])
+        assert found.epsilon == pytest.approx(
+            pac_invariance(X, y, env, subsets=[[0, 1]]).epsilon, rel=1e-6
+        )
+
+
 def test_faults_of_a_table_are_named():
     X, y, env = hospitals(40)
     table = pd.DataFrame(X, columns=["lactate", "age"])
@@ -405,6 +415,8 @@ def test_a_head_that_was_given():
     named_here = certify_representation(X, y, env, head=[1.0, 0.0], learnt_on=[3, 200])
     assert named(named_here)["scenario"].verdict == "void"
     assert "learnt on 3" in named(named_here)["scenario"].explain()
+    text = certify_representation(X, y, env, head=[1.0, 0.0], learnt_on=["3"])
+    assert named(text)["scenario"].verdict == "void"
     elsewhere = certify_representation(X, y, env, head=[1.0, 0.0], learnt_on=[200])
     assert answer(named(elsewhere)["scenario"], "fixed-before") == "unchecked"
     fitted = certify_representation(X, y, env)

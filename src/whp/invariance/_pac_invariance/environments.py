@@ -227,7 +227,7 @@ class Environments:
             means = self.mean_x[:, subset]
             off[:, :-1] -= means * off[:, -1:]
             square[:, :-1] -= means**2
-        return off / np.sqrt(square * self.variance[:, None])
+        return off / np.sqrt(square) / np.sqrt(self.variance)[:, None]
 
     def condition(self, subset: np.ndarray) -> np.ndarray:
         """Condition number of each environment's moments, columns scaled to size one."""
@@ -312,19 +312,15 @@ def _centred(
     X: np.ndarray, starts: np.ndarray, sizes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Columns about the means of their environments, in units of their own; shift, scale, means."""
-    first = X[0].copy()
-    X = X - first
-    mean = np.add.reduceat(X / len(X), starts, axis=0).sum(axis=0)
-    X -= mean
-    scale = np.abs(X).max(axis=0)
-    X /= scale
     means = np.add.reduceat(X, starts, axis=0) / sizes[:, None]
-    X -= np.repeat(means, sizes, axis=0)
+    X = X - np.repeat(means, sizes, axis=0)  # not by way of a common shift: it swamps small ones
     more = np.add.reduceat(X, starts, axis=0) / sizes[:, None]
     X -= np.repeat(more, sizes, axis=0)
-    # To unit variance, so that moments of all columns are of one size.
+    top = np.abs(X).max(axis=0)
+    X /= top
     unit = np.sqrt(np.einsum("ij,ij->j", X, X) / len(X))
-    return X / unit, first + mean, scale * unit, (means + more) / unit
+    shift, scale = means.mean(axis=0), top * unit
+    return X / unit, shift, scale, (means - shift + more) / scale
 
 
 def _refuse_constant(values: np.ndarray, starts: np.ndarray, labels: list[Any], what: str) -> None:

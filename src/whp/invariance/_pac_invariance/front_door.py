@@ -337,8 +337,8 @@ def _refuse_other_orders(**tables: Any) -> None:
 def _fixed(learnt_on: Sequence[Any] | None, table: Table) -> Answer:
     if learnt_on is None:
         return th.FIXED.unchecked(UNKNOWN_CHOICE)
-    known = set(table.labels)
-    both = [v for v in as_sequence(learnt_on, "learnt_on") if v in known]
+    known = {*table.labels, *map(str, table.labels)}  # 3 and "3" are one environment
+    both = [v for v in as_sequence(learnt_on, "learnt_on") if v in known or str(v) in known]
     if both:
         return th.FIXED.check(
             False,
@@ -379,7 +379,11 @@ def _residuals(
     if not len(environments):
         return np.empty(0)
     M, z, _ = environments.problem(np.array([subset]), metric)
-    return residuals(M, z, w[None])[0]
+    found = residuals(M, z, w[None])[0]
+    if not np.isfinite(found).all():  # a comparison with NaN would pass for "not above"
+        label = environments.labels[int(np.argmax(~np.isfinite(found)))]
+        raise ValueError(f"X and y of environment {label!r} are beyond floats; rescale or drop it")
+    return found
 
 
 def _certified(
