@@ -223,6 +223,15 @@ def in_mega(arguments):
     arguments["mass"] = 1e6
 
 
+def hospitals():
+    rng = np.random.default_rng(0)
+    env = np.repeat(np.arange(60), 30)
+    X = rng.standard_normal((1800, 2))
+    y = X[:, 0] + rng.standard_normal(1800)
+    X[:, 1] += (1 + rng.standard_normal(60))[env] * y
+    return {"X": X, "y": y, "env": env, "test_env": 0.5, "rng": 0}
+
+
 TEXT = (string.ascii_lowercase + " ") * 200
 
 
@@ -376,6 +385,15 @@ EXAMPLES = {
     "sae-gba": Example(
         sparse,
         {"layout": (fortran("activations"), ("active_neurons_a_row", "unexplained_variance"))},
+    ),
+    "pac-invariance": Example(
+        hospitals,
+        {
+            "order of rows": (reorder("X", "y", "env"), ("epsilon", "held_out_above_epsilon")),
+            "units of X": (scale("X", 1e-120), ("epsilon", "held_out_above_epsilon", "columns")),
+            "units of the target": (scale("y", 1e9), ("epsilon", "held_out_above_epsilon")),
+            "layout": (fortran("X"), ("epsilon",)),
+        },
     ),
     "stability-gap": Example(gap),
     "view-batch": Example(views),

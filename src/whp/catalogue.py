@@ -400,6 +400,11 @@ CATALOGUE: tuple[Method, ...] = (
         "2205.15196",
         "invariance",
         "Learn a representation whose best linear head is the same in every environment, and bound what a new one costs.",
+        guarantee="how often a new environment loses more by the head than the fitted ones did, with no law of its rows assumed, "
+        "and how many of those held out do",
+        cost="second moments once, O(n p²); all 4,095 subsets of 12 columns over 200 environments in seconds",
+        front_door="whp.invariance._pac_invariance.front_door:pac_invariance",
+        theorems="whp.invariance._pac_invariance.theorems",
     ),
     Method(
         "stability-gap",

@@ -10,6 +10,7 @@ from whp.peers import (
     Peer,
     calibration,
     communities,
+    invariance,
     leakage,
     policy_optimisation,
     privacy,
@@ -18,7 +19,16 @@ from whp.peers import (
 )
 
 BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-FAMILIES = (calibration, communities, leakage, policy_optimisation, privacy, rewards, sketches)
+FAMILIES = (
+    calibration,
+    communities,
+    invariance,
+    leakage,
+    policy_optimisation,
+    privacy,
+    rewards,
+    sketches,
+)
 PEERS = [p for family in FAMILIES for p in vars(family).values() if isinstance(p, Peer)]
 
 
@@ -161,3 +171,32 @@ def test_loops_play_as_ours_do():
     ]
     spread = np.std(theirs) * np.sqrt(1 / 20 + 1 / 40)
     assert abs(made.history_["loss"].iloc[-1] - np.mean(theirs)) < 4 * spread
+
+
+def test_invariant_causal_prediction_and_penalties_find_the_cause():
+    rng = np.random.default_rng(0)
+    env = np.repeat(np.arange(12), 300)
+    X = rng.standard_normal((3600, 2)) * np.exp(0.5 * rng.standard_normal((12, 1)))[env]
+    y = X[:, 0] + rng.standard_normal(3600)
+    X[:, 1] += (1 + rng.standard_normal(12))[env] * y
+    estimate, accepted = call(invariance.CAUSALICP, X, y, env)
+    assert estimate == {0}
+    assert (0,) in accepted
+    of = invariance.moments(X, y, env)
+    A, b, v = of
+    np.testing.assert_allclose(A[0], np.cov(X[env == 0].T, bias=True))
+    pooled = invariance.pooled(of)
+    assert abs(pooled[1]) > 0.1
+    assert abs(invariance.irm(of, 1e3)[1]) < abs(pooled[1])
+    assert abs(invariance.vrex(of, 1e3)[1]) < abs(pooled[1])
+    risks = lambda w: np.einsum("i,mij,j->m", w, A, w) - 2 * b @ w + v  # noqa: E731
+    assert risks(invariance.vrex(of, 1e3)).var() < risks(pooled).var()
+
+
+def test_anchor_regression_of_ivmodels_is_ours():
+    rng = np.random.default_rng(0)
+    env = np.repeat(np.arange(6), 100)
+    X = rng.standard_normal((600, 2)) + 0.3 * env[:, None]
+    y = X[:, 0] + rng.standard_normal(600) + 0.2 * env
+    theirs = call(invariance.IVMODELS, X, y, env, 7.0)
+    np.testing.assert_allclose(invariance.anchor(X, y, env, 7.0), theirs, atol=1e-6)

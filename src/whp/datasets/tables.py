@@ -22,6 +22,7 @@ __all__ = [
     "diamonds_regression",
     "diamonds_sample",
     "flights",
+    "flights_by_carrier_and_month",
     "flights_regression",
     "has_census",
     "medical_costs",
@@ -116,6 +117,21 @@ def flights_regression() -> tuple[pd.DataFrame, pd.Series]:
     table = flights()[kept].dropna().reset_index(drop=True)
     wide = design(table.drop(columns="arr_delay"), texts)
     return wide, table["arr_delay"]
+
+
+def flights_by_carrier_and_month(least: int = 100) -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
+    """Arrival delay on departure delay, air time, distance and hour, and each flight's carrier, month and both: 325,041 flights.
+
+    Months of a carrier with fewer than `least` flights that arrived are left out: 132 remain. The labels
+    sort by carrier and month ("AA-02" before "AA-10").
+    """
+    columns = ["dep_delay", "air_time", "distance", "hour"]
+    table = flights()[["carrier", "month", "arr_delay", *columns]].dropna()
+    both = table["carrier"] + "-" + table["month"].map("{:02d}".format)
+    kept = both.map(both.value_counts()) >= least
+    table, both = table[kept].reset_index(drop=True), both[kept].reset_index(drop=True)
+    where = pd.DataFrame({"carrier": table["carrier"], "month": table["month"], "both": both})
+    return table[columns].astype(np.float64), table["arr_delay"].astype(np.float64), where
 
 
 def randhie_regression() -> tuple[pd.DataFrame, pd.Series]:
