@@ -177,6 +177,8 @@ class Counts:
         Parent cells that there could be.
     functions : float
         ln of the number of functions from parent cells to values.
+    index : ndarray, shape (P,)
+        Number of each parent cell in the mechanism; that of unknown ones is one more than it has.
     """
 
     n: int
@@ -186,6 +188,7 @@ class Counts:
     support: np.ndarray
     cells: int
     functions: float
+    index: np.ndarray
 
     @property
     def share(self) -> np.ndarray:

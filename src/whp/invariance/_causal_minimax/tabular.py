@@ -149,7 +149,8 @@ def counts(one: Mechanism, codes: Codes, losses: np.ndarray, known: bool) -> Cou
         summed[kept],
         support[kept],
         possible,
-        free * math.log(width) if width > 1 else 0.0,
+        free * math.log(width),
+        np.flatnonzero(kept),
     )
 
 

@@ -1,0 +1,2 @@
+"""a"""
+class CausalMinimaxRegressor: pass
