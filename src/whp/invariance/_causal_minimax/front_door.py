@@ -40,6 +40,7 @@ __all__ = ["Rows", "causal_minimax"]
 OUTSIDE = 0.05  # share of an environment's rows outside of the support that is still the claim's
 TARGET_BINS = 4  # of a target with many values, where it is a cause of a mutable variable
 FEW = 5  # rows of a cell that are called few
+SHOWN = 10_000  # pairs that are listed
 MEMBERS = 12  # stable variables up to which the members of classes are counted
 
 
@@ -502,7 +503,31 @@ def _by_tables(
         tuple(certificates),
         "tabular",
         (len(halves[0]), len(halves[1]), len(rows.held)),
+        tuple(Predictor(t.names, dag.mutable, coding, t.means, rows.low, rows.high) for t in tried),
+        _cells(one, chosen.counts, coding),
         rows.notes,
+    )
+
+
+def _cells(one: Mechanism | None, told: Counts | None, coding: Coding) -> pd.DataFrame:
+    """Pairs of parents and values: their rows in both halves, and whether an adversary may use them."""
+    if one is None or told is None:
+        return pd.DataFrame()
+    names = (*one.parents, *one.nodes)
+    sizes = [coding.columns[v].size for v in names]
+    if math.prod(sizes) > SHOWN or math.prod(sizes) != one.support.size:
+        return pd.DataFrame()
+    places = np.unravel_index(np.arange(one.support.size), sizes)
+    words = {v: np.array(coding.columns[v].words(), object)[p] for v, p in zip(names, places, strict=True)}
+    seen = np.zeros((len(one.support) + 1, one.support.shape[1]), int)
+    seen[told.index] = told.rows
+    return pd.DataFrame(
+        {
+            **words,
+            "rows_A": one.rows.ravel(),
+            "rows_B": seen[:-1].ravel(),
+            "supported": one.support.ravel(),
+        }
     )
 
 

@@ -249,6 +249,8 @@ def by_regression(
         tuple(certificates),
         "regression",
         (len(halves[0]), len(halves[1]), len(rows.held)),
+        tuple(t[1] for t in tried),
+        pd.DataFrame(),
         rows.notes,
     )
 

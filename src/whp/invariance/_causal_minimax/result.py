@@ -99,6 +99,11 @@ class MinimaxResult(Result):
         ``"tabular"`` or ``"regression"``.
     rows : tuple of int
         Of halves A and B, and held out.
+    predictors : tuple
+        Those of all classes, in the order of `table`, as half A fitted them.
+    cells : DataFrame
+        Tabular: each pair of parents and value of the mutable variable with its rows in both halves,
+        and whether the adversary of the limit may use it; empty for pairs beyond 10,000.
     notes : tuple of str
         What was done to the input.
     """
@@ -117,6 +122,8 @@ class MinimaxResult(Result):
     certificates: tuple[Certificate, ...] = field(repr=False)
     method: str = "tabular"
     rows: tuple[int, int, int] = (0, 0, 0)
+    predictors: tuple[Any, ...] = field(repr=False, default=())
+    cells: pd.DataFrame = field(repr=False, default_factory=pd.DataFrame)
     notes: tuple[str, ...] = field(repr=False, default=())
 
     def predict(self, data: Any) -> np.ndarray:
@@ -149,7 +156,8 @@ class MinimaxResult(Result):
     def artifacts(self) -> Mapping[str, Any]:
         """Classes, and the worst mechanisms."""
         tables = {f"worst-{i}.csv": t for i, t in enumerate(self.adversary.values(), 1)}
-        return {"classes.csv": self.table, **tables}
+        cells = {"cells.csv": self.cells} if len(self.cells) else {}
+        return {"classes.csv": self.table, **tables, **cells}
 
     def draw(self, ax: Axes) -> None:
         """Worst case of each class by its size, ours and ERM's, with the limit of the chosen one."""
