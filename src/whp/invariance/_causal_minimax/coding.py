@@ -45,7 +45,8 @@ class Column:
     def words(self) -> list[str]:
         """The codes in words."""
         if self.edges is None:
-            return [str(v) for v in self.levels]
+            whole = [isinstance(v, float) and v.is_integer() and abs(v) < 2**53 for v in self.levels]
+            return [str(int(v) if w else v) for v, w in zip(self.levels, whole, strict=True)]
         ends = [f"{e:.6g}" for e in self.edges]
         inner = [f"{a} to {b}" for a, b in zip(ends[:-1], ends[1:], strict=True)]
         return [f"below {ends[0]}", *inner, f"{ends[-1]} and more"]
