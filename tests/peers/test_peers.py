@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from whp.experiment.benchmark import Foreign
-from whp.peers import Peer, calibration, communities, leakage, privacy, rewards, sketches
+from whp.peers import Peer, calibration, communities, leakage, minimax, privacy, rewards, sketches
 
 BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-FAMILIES = (calibration, communities, leakage, privacy, rewards, sketches)
+FAMILIES = (calibration, communities, leakage, minimax, privacy, rewards, sketches)
 PEERS = [p for family in FAMILIES for p in vars(family).values() if isinstance(p, Peer)]
 
 
@@ -134,3 +134,27 @@ def test_leakage_by_other_libraries_is_ours():
     assert call(leakage.QIF, prior, channel) == pytest.approx(whole, abs=1e-12)
     kept = float(Censor("krr", 1, 1.0, 1.3, 1.0).matrix(4)[0, 0])
     assert leakage.epsilon(kept, 4) == pytest.approx(1.3, abs=1e-9)
+
+
+def test_networkx_finds_the_same_classes():
+    from whp.invariance import stable_classes
+
+    graph = nx.DiGraph([("Y", "B"), ("B", "C"), ("D", "C"), ("Y", "D")])
+    assert call(minimax.NETWORKX, graph, "Y", []) == set(stable_classes(graph, "Y", []))
+
+
+def test_predictors_for_other_environments_predict():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=300)
+    y = a + 0.1 * rng.normal(size=300)
+    env = np.arange(300) % 3
+    table = pd.DataFrame({"a": a, "b": (env + 1) * y + rng.normal(size=300), "y": y, "env": env})
+    for made in (
+        call(minimax.ANCHOR, table, table, "y", ["a", "b"], "env", 7.0),
+        minimax.invariant_predictions(table, table, "y", ["a", "b"], "env", "vREx"),
+        minimax.invariant_predictions(table, table, "y", ["a", "b"], "env", "IRM"),
+    ):
+        assert ((made - y) ** 2).mean() < 0.1
+    assert call(minimax.ICP, table, "y", ["a", "b"], "env") in (["a"], [])

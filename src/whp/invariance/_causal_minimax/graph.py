@@ -222,7 +222,7 @@ def as_dag(graph: Any, target: str, mutable: Iterable[str]) -> Dag:
 
 
 def whole_stable_set_is_optimal(
-    graph: nx.DiGraph, target: str, mutable: Sequence[str]
+    graph: nx.Graph, target: str, mutable: Sequence[str]
 ) -> GraphCondition:
     """Whether no search is needed: the target has no child among K.
 
@@ -258,7 +258,7 @@ def condition(dag: Dag) -> GraphCondition:
 
 
 def stable_classes(
-    graph: nx.DiGraph, target: str, mutable: Sequence[str], *, max_classes: int = MAX_CLASSES
+    graph: nx.Graph, target: str, mutable: Sequence[str], *, max_classes: int = MAX_CLASSES
 ) -> list[frozenset[str]]:
     """The smallest member of each class of subsets of stable variables that predict alike.
 
@@ -288,7 +288,7 @@ def stable_classes(
 
 
 def minimal_representative(
-    graph: nx.DiGraph, target: str, mutable: Sequence[str], subset: Iterable[str]
+    graph: nx.Graph, target: str, mutable: Sequence[str], subset: Iterable[str]
 ) -> frozenset[str]:
     """The smallest subset that predicts as `subset` does in every model of the graph."""
     dag = as_dag(graph, target, mutable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -44,7 +45,7 @@ class DiscreteSCM:
     """
 
     graph: nx.DiGraph
-    tables: Mapping[str, np.ndarray]
+    tables: Mapping[str, Any]
     target: str
     mutable: Sequence[str]
     values: Sequence[float] | None = None
