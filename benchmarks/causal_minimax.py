@@ -10,7 +10,13 @@ import numpy as np
 from whp.experiment.benchmark import Case, Target
 from whp.invariance import causal_minimax, stable_classes
 from whp.peers.minimax import BOOSTING, CDNOD, NETWORKX, OFFICIAL
-from whp.studies.causal_minimax.experiments import BINS, FLIGHTS, SIMULATION, flights_table, simulated
+from whp.studies.causal_minimax.experiments import (
+    BINS,
+    FLIGHTS,
+    SIMULATION,
+    flights_table,
+    simulated,
+)
 
 MUTABLE = ["X9", "X10"]
 
@@ -20,12 +26,19 @@ def graph() -> dict[str, Any]:
 
 
 def chain() -> dict[str, Any]:
-    return {"graph": nx.DiGraph([("Y" if i == 0 else f"A{i}", f"A{i + 1}") for i in range(60)]), "mutable": []}
+    return {
+        "graph": nx.DiGraph([("Y" if i == 0 else f"A{i}", f"A{i + 1}") for i in range(60)]),
+        "mutable": [],
+    }
 
 
 def flown() -> dict[str, Any]:
     table = flights_table()
-    return {"table": table, "X": table.drop(columns="late").to_numpy(float), "y": table["late"].to_numpy(float)}
+    return {
+        "table": table,
+        "X": table.drop(columns="late").to_numpy(float),
+        "y": table["late"].to_numpy(float),
+    }
 
 
 def on_flights(data: dict[str, Any]) -> Any:
@@ -51,7 +64,9 @@ CASES = [
         repeats=5,
         target=(Target(NETWORKX.name, 0.2), Target(seconds=0.01)),
     ),
-    Case(name="a chain of 60 nodes", setup=chain, ours=classes, repeats=3, target=Target(seconds=1.0)),
+    Case(
+        name="a chain of 60 nodes", setup=chain, ours=classes, repeats=3, target=Target(seconds=1.0)
+    ),
     Case(
         name="327,346 flights, eight subsets, with tests and certificates",
         setup=flown,

@@ -13,8 +13,11 @@ def dag(path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("a.dag", 'dag { hour -> late -> speed <- dist }'),
-        ("a.txt", 'dag "flights" {\nbb="0,0,1,1"\nhour [pos="0,1"]\nlate [outcome,pos="1,1"]\nhour -> late\nlate -> speed [beta=0.3]\nspeed <- dist\n}'),
+        ("a.dag", "dag { hour -> late -> speed <- dist }"),
+        (
+            "a.txt",
+            'dag "flights" {\nbb="0,0,1,1"\nhour [pos="0,1"]\nlate [outcome,pos="1,1"]\nhour -> late\nlate -> speed [beta=0.3]\nspeed <- dist\n}',
+        ),
         ("a.txt", "hour -> late; late -> speed; dist -> speed"),
         ("a.txt", "# cause effect\nhour late\nlate speed\ndist speed\n"),
         ("a.edges", "hour late 1.0\nlate speed 2\ndist speed 1\n"),
@@ -31,7 +34,9 @@ def test_edges_run_from_cause_to_effect(tmp_path, name, text):
     assert set(graph.edges) == EDGES
 
 
-@pytest.mark.parametrize(("write", "ending"), [(nx.write_graphml, "graphml"), (nx.write_gml, "gml")])
+@pytest.mark.parametrize(
+    ("write", "ending"), [(nx.write_graphml, "graphml"), (nx.write_gml, "gml")]
+)
 def test_graphml_and_gml(tmp_path, write, ending):
     path = tmp_path / f"a.{ending}"
     write(nx.DiGraph(EDGES), path)

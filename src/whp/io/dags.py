@@ -50,13 +50,18 @@ def read_dag(path: Path, notes: list[str]) -> Any:
         text = text_of(path)
         graph = _dagitty(text) if re.search(r"->|<-|--|\bdag\b", text) else _lines(text)
     if not graph.is_directed():
-        raise ValueError("its edges have no direction; a causal graph is directed from cause to effect")
+        raise ValueError(
+            "its edges have no direction; a causal graph is directed from cause to effect"
+        )
     made = nx.DiGraph()
     made.add_nodes_from(map(str, graph.nodes))
     made.add_edges_from((str(u), str(v)) for u, v in graph.edges())
     if not len(made):
         raise ValueError("it has no nodes")
-    notes.insert(0, f"{made.number_of_nodes():,} nodes, {made.number_of_edges():,} edges from cause to effect")
+    notes.insert(
+        0,
+        f"{made.number_of_nodes():,} nodes, {made.number_of_edges():,} edges from cause to effect",
+    )
     return made
 
 
@@ -65,7 +70,9 @@ def _dagitty(text: str) -> Any:
     import networkx as nx
 
     body = re.sub(r"(?s)/\*.*?\*/|//[^\n]*|#[^\n]*", "", text)
-    body = re.sub(r"(?is)^\s*(?:dag|digraph)?\s*(?:\"[^\"]*\"|\w+)?\s*\{(.*)\}\s*;?\s*$", r"\1", body)
+    body = re.sub(
+        r"(?is)^\s*(?:dag|digraph)?\s*(?:\"[^\"]*\"|\w+)?\s*\{(.*)\}\s*;?\s*$", r"\1", body
+    )
     body = re.sub(r"\bbb\s*=\s*\"[^\"]*\"", "", body)
     graph: Any = nx.DiGraph()
     for statement in re.split(r"[;\n]", body):
@@ -84,7 +91,9 @@ def _dagitty(text: str) -> Any:
                     )
                 graph.add_edge(*((before, name) if arrow == "->" else (name, before)))
             rest = rest[found.end() :].strip()
-            arrow = next((a for a in sorted(ARROWS, key=len, reverse=True) if rest.startswith(a)), None)
+            arrow = next(
+                (a for a in sorted(ARROWS, key=len, reverse=True) if rest.startswith(a)), None
+            )
             if arrow is None and rest and before is None and found["more"] is None:
                 raise ValueError(f"{statement.strip()!r} is no edge such as 'cause -> effect'")
             if arrow is None and rest:  # several nodes in one line
@@ -112,7 +121,9 @@ def _lines(text: str) -> Any:
         if len(parts) == 3 and NUMBER.fullmatch(parts[2]):
             parts = parts[:2]
         if len(parts) != 2 or not all(parts):
-            raise ValueError(f"line {number}, {stripped[:40]!r}, is no edge: two names, cause then effect")
+            raise ValueError(
+                f"line {number}, {stripped[:40]!r}, is no edge: two names, cause then effect"
+            )
         graph.add_edge(*parts)
     return graph
 

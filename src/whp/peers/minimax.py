@@ -40,7 +40,12 @@ def icp_subset(train: pd.DataFrame, target: str, names: Sequence[str], env: str)
 
 
 def anchor_predictions(
-    train: pd.DataFrame, test: pd.DataFrame, target: str, names: Sequence[str], env: str, gamma: float
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    target: str,
+    names: Sequence[str],
+    env: str,
+    gamma: float,
 ) -> np.ndarray:
     """Anchor regression with a dummy an environment."""
     module: Any = import_module("ivmodels")
@@ -72,9 +77,13 @@ def invariant_predictions(
     unit = y.std() + 1e-12
 
     def designed(table: pd.DataFrame) -> np.ndarray:
-        return np.column_stack([np.ones(len(table)), (table[columns].to_numpy(float) - centre) / scale])
+        return np.column_stack(
+            [np.ones(len(table)), (table[columns].to_numpy(float) - centre) / scale]
+        )
 
-    parts = [(designed(part), part[target].to_numpy(float) / unit) for _, part in train.groupby(env)]
+    parts = [
+        (designed(part), part[target].to_numpy(float) / unit) for _, part in train.groupby(env)
+    ]
 
     def errors(w: np.ndarray) -> np.ndarray:
         return np.array([((A @ w - b) ** 2).mean() for A, b in parts])
@@ -97,17 +106,22 @@ def boosted(X: np.ndarray, y: np.ndarray) -> Any:
     """Plain gradient boosting on all columns."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return HistGradientBoostingRegressor(max_iter=200, early_stopping=True, random_state=0).fit(X, y)
+    return HistGradientBoostingRegressor(max_iter=200, early_stopping=True, random_state=0).fit(
+        X, y
+    )
 
 
-def brute_force_classes(graph: nx.DiGraph, target: str, mutable: Sequence[str]) -> set[frozenset[str]]:
+def brute_force_classes(
+    graph: nx.DiGraph, target: str, mutable: Sequence[str]
+) -> set[frozenset[str]]:
     """Markov boundaries of all subsets by networkx's d-separation."""
     left = graph.copy()
     left.remove_nodes_from(mutable)
     stable = [v for v in left if v != target]
     chosen = (set(s) for r in range(len(stable) + 1) for s in combinations(stable, r))
     return {
-        frozenset(v for v in s if not nx.is_d_separator(left, {target}, {v}, s - {v})) for s in chosen
+        frozenset(v for v in s if not nx.is_d_separator(left, {target}, {v}, s - {v}))
+        for s in chosen
     }
 
 
@@ -118,11 +132,20 @@ def _cdnod(X: np.ndarray, context: np.ndarray) -> Any:
 
 NETWORKX = Peer("networkx, all subsets", brute_force_classes, "networkx==3.6.1")
 BOOSTING = Peer(
-    "scikit-learn gradient boosting", boosted, "scikit-learn==1.9.1", "one fit of all columns: no worst case"
+    "scikit-learn gradient boosting",
+    boosted,
+    "scikit-learn==1.9.1",
+    "one fit of all columns: no worst case",
 )
-ICP = Peer("causalicp", icp_subset, "causalicp==0.1.1", "linear, and empty where the target changes")
-ANCHOR = Peer("ivmodels AnchorRegression", anchor_predictions, "ivmodels==0.10.0", "linear, bounded shifts")
-CDNOD = Peer("causal-learn CD-NOD, Fisher's z", _cdnod, "causal-learn==0.1.4.8", "discovers the graph")
+ICP = Peer(
+    "causalicp", icp_subset, "causalicp==0.1.1", "linear, and empty where the target changes"
+)
+ANCHOR = Peer(
+    "ivmodels AnchorRegression", anchor_predictions, "ivmodels==0.10.0", "linear, bounded shifts"
+)
+CDNOD = Peer(
+    "causal-learn CD-NOD, Fisher's z", _cdnod, "causal-learn==0.1.4.8", "discovers the graph"
+)
 OFFICIAL = Peer(
     "which_invariance, the authors' code",
     None,

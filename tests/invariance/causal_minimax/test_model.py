@@ -62,7 +62,9 @@ def test_risks_equal_brute_force(seed, mutable):
     model = as_model(law, chosen)
     stable = [v for v in law.names if v != "Y" and v not in chosen]
     for subset in subsets(stable):
-        assert worst_case_risk(model, subset) == pytest.approx(true_risk(law, subset, chosen), abs=1e-12)
+        assert worst_case_risk(model, subset) == pytest.approx(
+            true_risk(law, subset, chosen), abs=1e-12
+        )
         found = risk_of(model, predictor_table(model, subset))
         assert found.lower <= found.upper + 1e-12
 
@@ -102,7 +104,9 @@ def test_a_larger_alphabet_never_helps():
         M = rng.dirichlet(np.ones(3), 2)
         X = rng.dirichlet(np.ones(2), (2, 3))
         graph = nx.DiGraph([("Y", "M"), ("Y", "X"), ("M", "X")])
-        wide = DiscreteSCM(graph, {"Y": [0.4, 0.6], "M": M, "X": X}, "Y", ["M"], parents={"X": ("Y", "M")})
+        wide = DiscreteSCM(
+            graph, {"Y": [0.4, 0.6], "M": M, "X": X}, "Y", ["M"], parents={"X": ("Y", "M")}
+        )
         less = {"Y": [0.4, 0.6], "M": M[:, :2] / M[:, :2].sum(axis=1, keepdims=True), "X": X[:, :2]}
         narrow = DiscreteSCM(graph, less, "Y", ["M"], parents={"X": ("Y", "M")})
         for subset in ([], ["X"]):

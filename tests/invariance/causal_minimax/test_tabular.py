@@ -1,4 +1,3 @@
-
 import networkx as nx
 import numpy as np
 import pandas as pd
@@ -9,7 +8,13 @@ from whp.datasets.packaged import available
 from whp.invariance import worst_case_risk
 from whp.invariance._causal_minimax.coding import Cells, Coding
 from whp.invariance._causal_minimax.graph import as_dag
-from whp.invariance._causal_minimax.risk import Counts, lower_limit, several_nodes, upper_limit, weissman
+from whp.invariance._causal_minimax.risk import (
+    Counts,
+    lower_limit,
+    several_nodes,
+    upper_limit,
+    weissman,
+)
 from whp.invariance._causal_minimax.tabular import cell_means, counts, mechanisms
 from whp.studies.causal_minimax.experiments import BINS, FLIGHTS, flights_table
 
@@ -44,7 +49,9 @@ def test_the_flights():
         told = counts(one, cb, (yb - f(cb)) ** 2, True)
         if ours is not None:
             assert told.point[0] == pytest.approx(ours, abs=1e-5)
-            assert counts(one, cb, (yb - plain(cb)) ** 2, True).point[0] == pytest.approx(erm, abs=1e-5)
+            assert counts(one, cb, (yb - plain(cb)) ** 2, True).point[0] == pytest.approx(
+                erm, abs=1e-5
+            )
         if upper is not None:
             assert upper_limit(told, 0.05, 8) == pytest.approx(upper, abs=1e-4)
         assert lower_limit(told, 0.05, 8) == pytest.approx(lower, abs=1e-4)
@@ -64,7 +71,16 @@ def told(n, rows_, losses, support=None):
     parents = rows_.sum(axis=1)
     free = np.ones(rows_.shape, bool) if support is None else np.asarray(support)
     functions = free.any(axis=1).sum() * np.log(rows_.shape[1])
-    return Counts(n, parents, rows_, np.asarray(losses, float), free, len(rows_), functions, np.arange(len(rows_)))
+    return Counts(
+        n,
+        parents,
+        rows_,
+        np.asarray(losses, float),
+        free,
+        len(rows_),
+        functions,
+        np.arange(len(rows_)),
+    )
 
 
 def test_limits_by_hand():
@@ -103,7 +119,9 @@ def test_a_smaller_support_never_raises_the_worst_case():
 
 def test_weissman_has_no_cost_for_one_cell_and_is_finite_for_many():
     assert weissman(1, 10, 0.05) == 0
-    assert weissman(2, 100, 0.05) == pytest.approx(0.5 * np.sqrt(2 * (np.log(2) + np.log(20)) / 100))
+    assert weissman(2, 100, 0.05) == pytest.approx(
+        0.5 * np.sqrt(2 * (np.log(2) + np.log(20)) / 100)
+    )
     assert np.isfinite(weissman(10_000, 100, 0.05))
 
 
@@ -163,7 +181,9 @@ def test_several_nodes_by_brute_force():
         for m in np.ndindex(2, 2):
             for n in np.ndindex(2, 2, 2, 2):
                 value = sum(
-                    gains[a, m[a], b, np.array(n).reshape(2, 2)[b, a]] for a in (0, 1) for b in (0, 1)
+                    gains[a, m[a], b, np.array(n).reshape(2, 2)[b, a]]
+                    for a in (0, 1)
+                    for b in (0, 1)
                 )
                 best = max(best, value)
         assert found.exact
@@ -200,9 +220,11 @@ def test_order_of_rows_columns_and_names_do_not_matter():
     order = np.random.default_rng(1).permutation(2000)
     shuffled = table.iloc[np.concatenate([order, 2000 + order])]
     assert limit(shuffled, dag, "Y", "M", ["W", "X"]) == pytest.approx(base, rel=1e-12)
-    assert limit(table[["W", "X", "M", "Y"]], dag, "Y", "M", ["X", "W"]) == pytest.approx(base, rel=1e-12)
+    assert limit(table[["W", "X", "M", "Y"]], dag, "Y", "M", ["X", "W"]) == pytest.approx(
+        base, rel=1e-12
+    )
     new = {"Y": "b", "M": "a", "X": "y", "W": "c"}
     other = as_dag(nx.relabel_nodes(K, new), "b", ["a"])
-    assert limit(table.rename(columns=new), other, "b", "a", ["c", "y"]) == pytest.approx(base, rel=1e-12)
-
-
+    assert limit(table.rename(columns=new), other, "b", "a", ["c", "y"]) == pytest.approx(
+        base, rel=1e-12
+    )

@@ -14,15 +14,7 @@ import pandas as pd
 from whp.invariance._causal_minimax.coding import Cells, Codes
 from whp.invariance._causal_minimax.graph import Dag
 
-__all__ = [
-    "LEVEL",
-    "Found",
-    "copied",
-    "graph_test",
-    "implied",
-    "kept_test",
-    "likelihood_ratio",
-]
+__all__ = ["LEVEL", "Found", "copied", "graph_test", "implied", "kept_test", "likelihood_ratio"]
 
 LEVEL = 0.01
 MANY_ROWS, SMALL = 100_000, 0.02  # above so many rows a dependence must also be this strong
@@ -102,7 +94,9 @@ def likelihood_ratio(tables: np.ndarray) -> Ratio:
         return Ratio(0.0, 0, 0, 0)
     counts, rows, columns, n = counts[used], rows[used], columns[used], n[used]
     with np.errstate(invalid="ignore", divide="ignore"):
-        terms = counts * np.log(counts * n[:, None, None] / (rows[:, :, None] * columns[:, None, :]))
+        terms = counts * np.log(
+            counts * n[:, None, None] / (rows[:, :, None] * columns[:, None, :])
+        )
     r, c = r[used], c[used]
     return Ratio(
         2 * float(np.nansum(terms)),
@@ -157,13 +151,16 @@ def graph_test(codes: Codes, dag: Dag) -> Found:
         counts = codes.n <= MANY_ROWS or made.effect >= SMALL
         if counts and made.p < worst:
             told = f" given {', '.join(map(repr, given))}" if given else ""
-            worst, where = made.p, f"{a!r} and {b!r} depend on each other{told} (V = {made.effect:.2g})"
+            worst, where = (
+                made.p,
+                f"{a!r} and {b!r} depend on each other{told} (V = {made.effect:.2g})",
+            )
     part = "" if len(every) == len(asked) else ", the first of more,"
     if not asked:
-        return Found(1.0, "", "nothing: a complete graph implies no independence that data could refute", 0)
-    sees = (
-        f"in {len(asked):,} independences{part} one broken by {_seen(widest, LEVEL / len(asked), codes.n)}"
-    )
+        return Found(
+            1.0, "", "nothing: a complete graph implies no independence that data could refute", 0
+        )
+    sees = f"in {len(asked):,} independences{part} one broken by {_seen(widest, LEVEL / len(asked), codes.n)}"
     return Found(min(worst * len(asked), 1.0), where, sees, len(asked))
 
 
@@ -207,7 +204,10 @@ def kept_test(codes: Codes, dag: Dag, env: np.ndarray, names: Sequence[str]) -> 
         made = likelihood_ratio(tables)
         best = made if made.df > best.df else best
         if made.p * len(nodes) < worst and _saved(tables) >= DROP:
-            worst, where = made.p * len(nodes), f"{v!r} depends on the environment given its parents"
+            worst, where = (
+                made.p * len(nodes),
+                f"{v!r} depends on the environment given its parents",
+            )
         for e in range(E):
             own = np.stack([tables[:, :, e], tables.sum(axis=2) - tables[:, :, e]], axis=2)
             one = likelihood_ratio(own)
@@ -256,5 +256,3 @@ def _row_keys(coded: np.ndarray) -> np.ndarray:
         pair = key * (int(coded[:, j].max()) + 1) + coded[:, j]
         key = np.unique(pair, return_inverse=True)[1].ravel()
     return key
-
-

@@ -45,7 +45,9 @@ class Column:
     def words(self) -> list[str]:
         """The codes in words."""
         if self.edges is None:
-            whole = [isinstance(v, float) and v.is_integer() and abs(v) < 2**53 for v in self.levels]
+            whole = [
+                isinstance(v, float) and v.is_integer() and abs(v) < 2**53 for v in self.levels
+            ]
             return [str(int(v) if w else v) for v, w in zip(self.levels, whole, strict=True)]
         ends = [f"{e:.6g}" for e in self.edges]
         inner = [f"{a} to {b}" for a, b in zip(ends[:-1], ends[1:], strict=True)]
@@ -92,7 +94,9 @@ def as_target(values: pd.Series, name: str) -> np.ndarray:
         words = sorted({str(v) for v in values.unique()})
         if all(isinstance(v, numbers.Real) for v in values.unique()):
             return values.to_numpy().astype(float)
-        shown = " and ".join(map(repr, words)) if len(words) == 2 else ", ".join(map(repr, words[:3]))
+        shown = (
+            " and ".join(map(repr, words)) if len(words) == 2 else ", ".join(map(repr, words[:3]))
+        )
         shown += "" if len(words) <= 3 else ", …"
         raise ValueError(
             f"target {name!r} holds the texts {shown}; code it as 0/1 so that the loss has a scale"
@@ -219,7 +223,9 @@ class Cells:
         known = self.steps[-1][2]
         self.size = whole if known is None else len(known)
 
-    def _step(self, codes: Codes, part: Sequence[str], key: np.ndarray, *, keep: bool) -> np.ndarray:
+    def _step(
+        self, codes: Codes, part: Sequence[str], key: np.ndarray, *, keep: bool
+    ) -> np.ndarray:
         width = codes.product(part)
         made = key * width + codes.key(part)
         if not keep:

@@ -19,7 +19,11 @@ LEVEL = 0.05
 
 
 def discovered_graph(
-    table: pd.DataFrame, target: str, names: Sequence[str], env: str | None, rng: np.random.Generator
+    table: pd.DataFrame,
+    target: str,
+    names: Sequence[str],
+    env: str | None,
+    rng: np.random.Generator,
 ) -> tuple[nx.DiGraph, list[str]]:
     """A directed graph over target and covariates, and the children of the environment.
 
@@ -69,7 +73,10 @@ def oriented(matrix: np.ndarray, nodes: Sequence[str], target: str) -> tuple[nx.
             f"graph: the discovered one has no direction for {', '.join(bad)}, which touch the target or a "
             "mutable variable; give a graph"
         )
-    for a, b in loose:  # none of them matters to the target's own neighbourhood: any way without a cycle
+    for (
+        a,
+        b,
+    ) in loose:  # none of them matters to the target's own neighbourhood: any way without a cycle
         graph.add_edge(a, b) if not nx.has_path(graph, b, a) else graph.add_edge(b, a)
     return graph, [c for c in children if c != target]
 

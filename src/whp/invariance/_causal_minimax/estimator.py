@@ -107,7 +107,11 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
 
     def _names(self) -> list[str]:
         named = getattr(self, "feature_names_in_", None)
-        return [f"x{j}" for j in range(self.n_features_in_)] if named is None else list(map(str, named))
+        return (
+            [f"x{j}" for j in range(self.n_features_in_)]
+            if named is None
+            else list(map(str, named))
+        )
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions of X."""

@@ -174,7 +174,13 @@ def _certificates(
     )
     made = [
         th.whole_of_model(
-            graph, kept, hidden, th.RULE.check(rule.holds, told), *gap(all_played[stable]), spread, unit
+            graph,
+            kept,
+            hidden,
+            th.RULE.check(rule.holds, told),
+            *gap(all_played[stable]),
+            spread,
+            unit,
         )
     ]
     if not many:

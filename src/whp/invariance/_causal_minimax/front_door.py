@@ -186,7 +186,9 @@ def _refuse(
                 raise ValueError(f"bins: {name!r} is no node of the graph")
     if method == "regression":
         if bins is not None:
-            raise ValueError("bins must be left out with method='regression', which takes columns as they are")
+            raise ValueError(
+                "bins must be left out with method='regression', which takes columns as they are"
+            )
         if support:
             raise ValueError("support must be left out with method='regression'")
     elif noise != "keep":
@@ -241,10 +243,14 @@ class Rows:
                     "are what mutable= says"
                 )
             if name not in columns:
-                raise ValueError(f"graph has the node {name!r}, and data has no such column{nearest(name, columns)}")
+                raise ValueError(
+                    f"graph has the node {name!r}, and data has no such column{nearest(name, columns)}"
+                )
         left = [c for c in columns if c not in dag.order and c != env]
         notes = (*self.notes, *([f"not in the graph: {', '.join(left)}"] if left else []))
-        held = wanted_columns(self.held, tuple(dag.order)) if len(self.held) else self.held[dag.order]
+        held = (
+            wanted_columns(self.held, tuple(dag.order)) if len(self.held) else self.held[dag.order]
+        )
         table = wanted_columns(self.table, tuple(dag.order))
         return replace(self, table=table, held=held, notes=notes)
 
@@ -257,7 +263,14 @@ def _names(given: Any, argument: str, known: Sequence[str]) -> list[str]:
 
 
 def _read(
-    data: Any, graph: Any, target: str, mutable: Any, env: str | None, bins: Any, test_env: Any, y_range: Any
+    data: Any,
+    graph: Any,
+    target: str,
+    mutable: Any,
+    env: str | None,
+    bins: Any,
+    test_env: Any,
+    y_range: Any,
 ) -> Rows:
     table = as_frame(data)
     if not isinstance(table, pd.DataFrame):
@@ -283,7 +296,9 @@ def _read(
     if env is not None and env in (changing or ()):
         raise ValueError(f"mutable must not name the environment {env!r}")
     if graph is not None and changing is None:
-        raise ValueError("mutable must be given with a graph: name the variables whose mechanism may change")
+        raise ValueError(
+            "mutable must be given with a graph: name the variables whose mechanism may change"
+        )
     words = None if env is None else _words(table[env])
     if graph is None and (words is None or len(set(words)) < 2):
         raise ValueError(
@@ -297,7 +312,9 @@ def _read(
         wanted = _names(test_env, "test_env", list(set(words)))
         for name in wanted:
             if name not in words:
-                raise ValueError(f"test_env: column {env!r} has no {name!r}{nearest(name, sorted(set(words)))}")
+                raise ValueError(
+                    f"test_env: column {env!r} has no {name!r}{nearest(name, sorted(set(words)))}"
+                )
         held = np.isin(words, wanted)
     if (~held).sum() < 4:
         raise ValueError(f"data must have at least 4 rows to train on, got {int((~held).sum())}")
@@ -331,9 +348,13 @@ def _unused_levels(table: pd.DataFrame) -> list[str]:
     for name in table:
         values = table[name]
         if isinstance(values.dtype, pd.CategoricalDtype):
-            unused = values.cat.categories.difference(values.cat.remove_unused_categories().cat.categories)
+            unused = values.cat.categories.difference(
+                values.cat.remove_unused_categories().cat.categories
+            )
             if len(unused):
-                told.append(f"levels of {name!r} without rows left out: {', '.join(map(str, unused[:5]))}")
+                told.append(
+                    f"levels of {name!r} without rows left out: {', '.join(map(str, unused[:5]))}"
+                )
     return told
 
 
@@ -342,8 +363,15 @@ def _check_edges(bins: Mapping[Any, Any], names: Sequence[str]) -> None:
         if name not in names:
             raise ValueError(f"bins: data has no column {name!r}{nearest(str(name), names)}")
         array = np.asarray(as_sequence(edges, f"bins[{name!r}]"), dtype=float)
-        if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (np.diff(array) <= 0).any():
-            raise ValueError(f"bins[{name!r}] must hold rising finite edges, at least one, got {edges!r}")
+        if (
+            array.ndim != 1
+            or not len(array)
+            or not np.isfinite(array).all()
+            or (np.diff(array) <= 0).any()
+        ):
+            raise ValueError(
+                f"bins[{name!r}] must hold rising finite edges, at least one, got {edges!r}"
+            )
 
 
 def _range(y: np.ndarray, given: Any, target: str) -> tuple[float, float, str]:
@@ -359,7 +387,9 @@ def _range(y: np.ndarray, given: Any, target: str) -> tuple[float, float, str]:
     if not low < high:
         raise ValueError(f"y_range must rise, got {given!r}")
     if y.min() < low or y.max() > high:
-        raise ValueError(f"y_range must hold all rows, and target {target!r} goes from {y.min():g} to {y.max():g}")
+        raise ValueError(
+            f"y_range must hold all rows, and target {target!r} goes from {y.min():g} to {y.max():g}"
+        )
     return low, high, "given"
 
 
@@ -448,7 +478,9 @@ def _by_tables(
     ]
     trivial = _of_a_constant(one, dag, target, c, closed, ya, yb, rows)
     measured, outside = _held_out(rows, coding, one, single, chosen.means)
-    answers = _answers(rows, dag, codes, coding, one, single, chosen.counts, outside, many, bins, refit, discovered)
+    answers = _answers(
+        rows, dag, codes, coding, one, single, chosen.counts, outside, many, bins, refit, discovered
+    )
     unit = b * b
     evidence = th.Evidence(
         limits[best] * unit,
@@ -466,7 +498,9 @@ def _by_tables(
         told = f"K = {{{', '.join(sorted(rule.K))}}}"
         constant = judged(_constant(a, ya))[0]
         certificates.append(
-            th.whole_on_rows(evidence, th.RULE.check(rule.holds, told), (constant - chosen.worst) * unit)
+            th.whole_on_rows(
+                evidence, th.RULE.check(rule.holds, told), (constant - chosen.worst) * unit
+            )
         )
     means = chosen.means
     if refit:
@@ -518,7 +552,10 @@ def _cells(one: Mechanism | None, told: Counts | None, coding: Coding) -> pd.Dat
     if math.prod(sizes) > SHOWN or math.prod(sizes) != one.support.size:
         return pd.DataFrame()
     places = np.unravel_index(np.arange(one.support.size), sizes)
-    words = {v: np.array(coding.columns[v].words(), object)[p] for v, p in zip(names, places, strict=True)}
+    words = {
+        v: np.array(coding.columns[v].words(), object)[p]
+        for v, p in zip(names, places, strict=True)
+    }
     seen = np.zeros((len(one.support) + 1, one.support.shape[1]), int)
     seen[told.index] = told.rows
     return pd.DataFrame(
@@ -537,7 +574,14 @@ def _constant(codes: Any, y: np.ndarray) -> CellMeans:
 
 
 def _of_a_constant(
-    one: Mechanism | None, dag: Dag, target: str, c: Any, closed: bool, ya: np.ndarray, yb: np.ndarray, rows: Rows
+    one: Mechanism | None,
+    dag: Dag,
+    target: str,
+    c: Any,
+    closed: bool,
+    ya: np.ndarray,
+    yb: np.ndarray,
+    rows: Rows,
 ) -> float:
     """Worst case of the mean of half A on half B, in units of the largest loss."""
     losses = ((yb - float(ya.mean())) / rows.width) ** 2
@@ -594,7 +638,12 @@ def _held_out(
 
 
 def _inputs(
-    rows: Rows, chosen: _Tried, classes: int, n: int, one: Mechanism | None, outside: Mapping[str, float]
+    rows: Rows,
+    chosen: _Tried,
+    classes: int,
+    n: int,
+    one: Mechanism | None,
+    outside: Mapping[str, float],
 ) -> dict[str, float | int | str]:
     made: dict[str, float | int | str] = {
         "rows of half B": n,
@@ -631,9 +680,16 @@ def _answers(
     made[th.GRAPH.name] = graph_answer(checks.graph_test(codes, dag), dag, discovered)
     made[th.KEPT.name] = kept_answer(codes, dag, rows)
     if th.SUPPORT.name not in made:
-        seen = [f"half A has seen {int(s.support.sum())} of {s.support.size} pairs" for s in ([one] if one else single)]
+        seen = [
+            f"half A has seen {int(s.support.sum())} of {s.support.size} pairs"
+            for s in ([one] if one else single)
+        ]
         bare = 0 if told is None else int(((told.rows == 0) & told.support).sum())
-        most = f"; held-out environments leave them in at most {max(outside.values()):.1%}" if outside else ""
+        most = (
+            f"; held-out environments leave them in at most {max(outside.values()):.1%}"
+            if outside
+            else ""
+        )
         none = f", of which half B has {bare} without rows" if bare else ""
         made[th.SUPPORT.name] = th.SUPPORT.unchecked(
             f"{'; '.join(seen)}{none}{most}; environments to come are unseen"
@@ -647,7 +703,9 @@ def _answers(
     return made
 
 
-def common_answers(rows: Rows, dag: Dag, outside: Mapping[str, float], refit: bool) -> dict[str, Answer]:
+def common_answers(
+    rows: Rows, dag: Dag, outside: Mapping[str, float], refit: bool
+) -> dict[str, Answer]:
     """Those that both methods give alike."""
     made: dict[str, Answer] = {}
     if outside and max(outside.values()) > OUTSIDE:
@@ -667,7 +725,9 @@ def common_answers(rows: Rows, dag: Dag, outside: Mapping[str, float], refit: bo
         bool(dag.mutable), f"mutable: {', '.join(dag.mutable) or 'nothing'}"
     )
     made[th.CERTIFIED.name] = (
-        th.CERTIFIED.check(False, "certified is the predictor of half A, not this one, fitted on all rows")
+        th.CERTIFIED.check(
+            False, "certified is the predictor of half A, not this one, fitted on all rows"
+        )
         if refit
         else th.CERTIFIED.by_construction("what predicts is what half B was asked about")
     )
@@ -678,7 +738,10 @@ def _range_answer(rows: Rows) -> Answer:
     told = f"[{rows.low:g}, {rows.high:g}]"
     y = rows.held[rows.target].to_numpy(float)
     if len(y) and (y.min() < rows.low or y.max() > rows.high):
-        return th.RANGE.check(False, f"a held-out row has {y[np.abs(y - (rows.low + rows.high) / 2).argmax()]:g}, outside of {told}")
+        return th.RANGE.check(
+            False,
+            f"a held-out row has {y[np.abs(y - (rows.low + rows.high) / 2).argmax()]:g}, outside of {told}",
+        )
     if rows.ranged == "given":
         return th.RANGE.check(True, f"{told} was given, and all rows lie in it")
     if rows.ranged == "binary":
@@ -739,8 +802,15 @@ def _mechanisms_in_words(
         told = choice[node].ravel()
         if len(told) != math.prod(sizes):  # too many cells for a table
             continue
-        cells = np.array(np.unravel_index(np.arange(len(told)), sizes)) if sizes else np.zeros((0, 1), int)
-        columns = {p: np.array(coding.columns[p].words(), object)[cells[i]] for i, p in enumerate(part.parents)}
+        cells = (
+            np.array(np.unravel_index(np.arange(len(told)), sizes))
+            if sizes
+            else np.zeros((0, 1), int)
+        )
+        columns = {
+            p: np.array(coding.columns[p].words(), object)[cells[i]]
+            for i, p in enumerate(part.parents)
+        }
         words = np.array([*coding.columns[node].words(), "nothing it may take"], object)
         made[node] = pd.DataFrame({**columns, node: words[told]})
     return made

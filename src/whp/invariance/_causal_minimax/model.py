@@ -54,9 +54,7 @@ class DiscreteSCM:
 
     def __post_init__(self) -> None:
         dag = as_dag(self.graph, self.target, self.mutable)
-        order = {
-            v: tuple((self.parents or {}).get(v, sorted(dag.parents[v]))) for v in dag.order
-        }
+        order = {v: tuple((self.parents or {}).get(v, sorted(dag.parents[v]))) for v in dag.order}
         tables = {}
         for v in dag.order:
             if v not in self.tables:
@@ -151,10 +149,16 @@ def joined_parents(dag: Dag) -> tuple[str, ...] | None:
     between = after & dag.ancestors(mutable) & ~mutable
     if between:
         return None
-    return tuple(v for v in dag.order if any(v in dag.parents[m] for m in dag.mutable) and v not in dag.mutable)
+    return tuple(
+        v
+        for v in dag.order
+        if any(v in dag.parents[m] for m in dag.mutable) and v not in dag.mutable
+    )
 
 
-def risk_of(model: DiscreteSCM, prediction: np.ndarray, rng: np.random.Generator | None = None) -> Worst:
+def risk_of(
+    model: DiscreteSCM, prediction: np.ndarray, rng: np.random.Generator | None = None
+) -> Worst:
     """Largest expected squared error of a prediction over all tables of the mutable nodes.
 
     Parameters

@@ -172,15 +172,42 @@ class MinimaxResult(Result):
             linewidth=1,
             label="up to the limit U",
         )
-        ax.plot(x, self.table["erm_worst_risk"], "s", color=PALETTE["other"], label="ERM, worst case", alpha=0.8)
-        ax.plot(x, self.table["worst_risk"], "o", color=PALETTE["ours"], label="set, not observed: worst case")
+        ax.plot(
+            x,
+            self.table["erm_worst_risk"],
+            "s",
+            color=PALETTE["other"],
+            label="ERM, worst case",
+            alpha=0.8,
+        )
+        ax.plot(
+            x,
+            self.table["worst_risk"],
+            "o",
+            color=PALETTE["ours"],
+            label="set, not observed: worst case",
+        )
         ax.plot(x, self.table["training_risk"], ".", color=PALETTE["third"], label="as sampled")
         best = self.table[self.table["chosen"]]
-        ax.plot(best["size"], best["worst_risk"], "o", mfc="none", ms=13, color=PALETTE["truth"], label="chosen")
+        ax.plot(
+            best["size"],
+            best["worst_risk"],
+            "o",
+            mfc="none",
+            ms=13,
+            color=PALETTE["truth"],
+            label="chosen",
+        )
         ax.set_xticks(sorted(set(x.astype(int))))
         ax.margins(0.15)
-        top = float(np.nanmax([self.table["erm_worst_risk"].max(), limits[finite].max(initial=0.0)]))
-        ax.set(xlabel="stable variables in the subset", ylabel="mean squared error", ylim=(0, 1.5 * top or 1.0))
+        top = float(
+            np.nanmax([self.table["erm_worst_risk"].max(), limits[finite].max(initial=0.0)])
+        )
+        ax.set(
+            xlabel="stable variables in the subset",
+            ylabel="mean squared error",
+            ylim=(0, 1.5 * top or 1.0),
+        )
         ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
 
 

@@ -119,9 +119,7 @@ def several_nodes(
             )
         ):
             table = gains
-            made = {
-                v: np.array(c).reshape(shape[v]) for v, c in zip(others, picked, strict=True)
-            }
+            made = {v: np.array(c).reshape(shape[v]) for v, c in zip(others, picked, strict=True)}
             for v, c in made.items():
                 table = table * indicator(v, c)
             value, reply = best_reply(last, table)

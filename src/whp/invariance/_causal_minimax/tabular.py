@@ -42,7 +42,9 @@ class CellMeans:
         return np.where(place < 0, self.fill, self.means[np.maximum(place, 0)])
 
 
-def cell_means(codes: Codes, y: np.ndarray, names: Sequence[str], weights: np.ndarray | None) -> CellMeans:
+def cell_means(
+    codes: Codes, y: np.ndarray, names: Sequence[str], weights: np.ndarray | None
+) -> CellMeans:
     """Weighted means of `y` over cells of `names`.
 
     With the weights Π 1/p̂(m|pa) the mean of a cell is E[Y | x, do(mutable)]: the law in which the
@@ -94,7 +96,9 @@ class Mechanism:
         return ~known | ~self.support[np.maximum(place, 0), np.maximum(own, 0)]
 
 
-def mechanism(codes: Codes, nodes: Sequence[str], parents: Sequence[str], support: float) -> Mechanism:
+def mechanism(
+    codes: Codes, nodes: Sequence[str], parents: Sequence[str], support: float
+) -> Mechanism:
     """What half A shows of P(nodes | parents)."""
     cells = Cells(codes, parents)
     width = codes.product(nodes)
@@ -155,7 +159,11 @@ def counts(one: Mechanism, codes: Codes, losses: np.ndarray, known: bool) -> Cou
 
 
 def play(
-    single: Sequence[Mechanism], dag: Dag, codes: Codes, losses: np.ndarray, rng: np.random.Generator
+    single: Sequence[Mechanism],
+    dag: Dag,
+    codes: Codes,
+    losses: np.ndarray,
+    rng: np.random.Generator,
 ) -> Worst:
     """The game of several mutable variables on the rows of half B, without a limit for its error."""
     used = {*dag.mutable, *(p for one in single for p in one.parents)}

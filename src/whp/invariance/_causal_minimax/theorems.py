@@ -223,7 +223,14 @@ def whole_on_rows(e: Evidence, rule: Answer, spread: float) -> Certificate:
 
 
 def whole_of_model(
-    graph: Answer, kept: Answer, hidden: Answer, rule: Answer, low: float, high: float, trivial: float, unit: float
+    graph: Answer,
+    kept: Answer,
+    hidden: Answer,
+    rule: Answer,
+    low: float,
+    high: float,
+    trivial: float,
+    unit: float,
 ) -> Certificate:
     """Theorem 1 for a given model."""
     return WHOLE(

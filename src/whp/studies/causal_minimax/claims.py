@@ -91,7 +91,8 @@ CLAIMS = study.claims(
             "ratio of largest errors",
             at_most=1.0,
             measure=ratio("largest_error", method="ours", over=name, where=of("synthetic")),
-            note=GIVEN + " Baselines are linear, but for ERM and ICP, which take the same boosting.",
+            note=GIVEN
+            + " Baselines are linear, but for ERM and ICP, which take the same boosting.",
         )
         for name in BASELINES
     ),
@@ -153,7 +154,11 @@ def _draw_flights(records: pd.DataFrame, ax: Axes) -> None:
 
 def _draw_synthetic(records: pd.DataFrame, ax: Axes) -> None:
     rows = select(records, "synthetic").groupby("method")["largest_error"].median().sort_values()
-    ax.barh(np.arange(len(rows)), rows, color=[PALETTE["ours" if m == "ours" else "quiet"] for m in rows.index])
+    ax.barh(
+        np.arange(len(rows)),
+        rows,
+        color=[PALETTE["ours" if m == "ours" else "quiet"] for m in rows.index],
+    )
     ax.set_yticks(np.arange(len(rows)), list(rows.index))
     ax.set(xscale="log", xlabel="largest error in an unseen environment, median over repeats")
 

@@ -57,7 +57,9 @@ BINS = {
 }
 
 
-def flights_table(columns: tuple[str, ...] = ("late", "hour", "dist", "speed", "arr")) -> pd.DataFrame:
+def flights_table(
+    columns: tuple[str, ...] = ("late", "hour", "dist", "speed", "arr"),
+) -> pd.DataFrame:
     """Columns of the flights."""
     return late_flights()[list(columns)]
 
@@ -79,7 +81,9 @@ def theorem(config: Row, rng: np.random.Generator) -> Row:
         else:
             made["fails"] += 1
             made["beaten"] += loss > 1e-10
-            made["worst_loss"] = max(made["worst_loss"], loss / min(risks) if min(risks) > 1e-6 else 0.0)
+            made["worst_loss"] = max(
+                made["worst_loss"], loss / min(risks) if min(risks) > 1e-6 else 0.0
+            )
     return {k: float(v) for k, v in made.items()}
 
 
@@ -146,7 +150,9 @@ def simulated(rng: np.random.Generator, n: int, alphas: list[float]) -> pd.DataF
         t: dict[str, np.ndarray] = {"Y": noise["Y"], "X6": noise["X6"], "X8": noise["X8"]}
         t["X9"] = alpha * np.tanh(1.91 * t["Y"]) + noise["X9"]
         t["X5"] = _sigmoid(0.84 * t["X6"]) + noise["X5"]
-        t["X1"] = _sigmoid(0.63 * t["Y"] - 0.58 * t["X9"] + 1.51 * t["X6"] + 1.13 * t["X5"]) + noise["X1"]
+        t["X1"] = (
+            _sigmoid(0.63 * t["Y"] - 0.58 * t["X9"] + 1.51 * t["X6"] + 1.13 * t["X5"]) + noise["X1"]
+        )
         t["X3"] = np.tanh(-0.95 * t["X1"]) + noise["X3"]
         t["X2"] = np.tanh(1.47 * t["X3"] - 0.64 * t["X8"]) + noise["X2"]
         t["X7"] = -1.52 * t["X8"] + noise["X7"]
@@ -169,7 +175,11 @@ def synthetic(config: Row, rng: np.random.Generator) -> list[Row]:
     largest = [_largest(test, p.predict(test)) for p in made.predictors]
     rank = float(spearmanr(made.table["worst_risk"], largest).statistic)
     return [
-        {"method": name, "largest_error": _largest(test, f), "rank": rank if name == "ours" else None}
+        {
+            "method": name,
+            "largest_error": _largest(test, f),
+            "rank": rank if name == "ours" else None,
+        }
         for name, f in _all_predictions(made, train, test).items()
     ]
 
@@ -187,7 +197,9 @@ def _all_predictions(
     def fitted(columns: list[str]) -> np.ndarray:
         if not columns:
             return np.full(len(test), float(train["Y"].mean()))
-        return regressor().fit(train[columns].to_numpy(), train["Y"]).predict(test[columns].to_numpy())
+        return (
+            regressor().fit(train[columns].to_numpy(), train["Y"]).predict(test[columns].to_numpy())
+        )
 
     sizes = made.table["size"].to_numpy()
     found = {
@@ -248,7 +260,9 @@ def natural(config: Row, rng: np.random.Generator) -> Row:
     """Natural environments change more than the speed: what the certificate says, and the largest risk in one."""
     env = config["env"]
     table = flights_table(("late", "hour", "dist", "speed", "arr", env))
-    made = causal_minimax(table, FLIGHTS, target="late", mutable="speed", bins=BINS, env=env, rng=rng)
+    made = causal_minimax(
+        table, FLIGHTS, target="late", mutable="speed", bins=BINS, env=env, rng=rng
+    )
     losses = (table["late"] - made.predict(table)) ** 2
     groups = losses.groupby(table[env])
     largest = float(groups.mean()[groups.size() >= 1000].max())

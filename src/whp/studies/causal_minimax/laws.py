@@ -26,7 +26,9 @@ class Law:
     """
 
     def __init__(self, nodes: Tables) -> None:
-        self.nodes = {v: (parents, np.asarray(table, float)) for v, (parents, table) in nodes.items()}
+        self.nodes = {
+            v: (parents, np.asarray(table, float)) for v, (parents, table) in nodes.items()
+        }
         self.names = list(self.nodes)
         sizes = [range(table.shape[-1]) for _, table in self.nodes.values()]
         self.grid = pd.DataFrame(list(itertools.product(*sizes)), columns=self.names)
@@ -47,8 +49,16 @@ class Law:
         """n independent rows."""
         made = pd.DataFrame(index=range(n))
         for v, (parents, table) in self.nodes.items():
-            rows = table[tuple(made[p].to_numpy() for p in parents)] if parents else np.tile(table, (n, 1))
-            made[v] = (rows.cumsum(axis=-1) < rng.random((n, 1))).sum(axis=-1).clip(max=table.shape[-1] - 1)
+            rows = (
+                table[tuple(made[p].to_numpy() for p in parents)]
+                if parents
+                else np.tile(table, (n, 1))
+            )
+            made[v] = (
+                (rows.cumsum(axis=-1) < rng.random((n, 1)))
+                .sum(axis=-1)
+                .clip(max=table.shape[-1] - 1)
+            )
         return made
 
     def mass(self, without: Iterable[str] = ()) -> np.ndarray:
@@ -86,7 +96,9 @@ class Law:
         )
 
 
-def best_prediction(law: Law, subset: Iterable[str], mutable: tuple[str, ...], target: str = "Y") -> np.ndarray:
+def best_prediction(
+    law: Law, subset: Iterable[str], mutable: tuple[str, ...], target: str = "Y"
+) -> np.ndarray:
     """E[Y | x of the subset, do(mutable)] on each row of the grid."""
     mass, y = law.mass(mutable), law.grid[target].to_numpy(float)
     keys = [*subset, *mutable]
@@ -96,13 +108,20 @@ def best_prediction(law: Law, subset: Iterable[str], mutable: tuple[str, ...], t
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1), 0.0)
 
 
-def random_law(rng: np.random.Generator, n: int, mutable: int, edges: float = 0.6) -> tuple[Law, tuple[str, ...]]:
+def random_law(
+    rng: np.random.Generator, n: int, mutable: int, edges: float = 0.6
+) -> tuple[Law, tuple[str, ...]]:
     """Binary nodes "Y", "V1", … in random order with random tables, and some of them mutable."""
     names = ["Y", *(f"V{i}" for i in range(1, n))]
     order = [names[i] for i in rng.permutation(n)]
     nodes: Tables = {}
     for i, v in enumerate(order):
         parents = tuple(u for u in order[:i] if rng.random() < edges)
-        nodes[v] = (parents, rng.dirichlet(np.full(2, 0.5), (2,) * len(parents)) if parents else rng.dirichlet([2.0, 2.0]))
+        nodes[v] = (
+            parents,
+            rng.dirichlet(np.full(2, 0.5), (2,) * len(parents))
+            if parents
+            else rng.dirichlet([2.0, 2.0]),
+        )
     chosen = tuple(names[1 + int(i)] for i in rng.choice(n - 1, mutable, replace=False))
     return Law(nodes), chosen

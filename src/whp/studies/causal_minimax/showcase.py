@@ -19,7 +19,13 @@ __all__ = ["example", "showcase"]
 
 def example() -> dict[str, Any]:
     """Which flights leave late, where crews may fly at any speed."""
-    return {"data": flights_table(), "graph": FLIGHTS, "target": "late", "mutable": "speed", "bins": BINS}
+    return {
+        "data": flights_table(),
+        "graph": FLIGHTS,
+        "target": "late",
+        "mutable": "speed",
+        "bins": BINS,
+    }
 
 
 def showcase() -> Showcase:
@@ -34,7 +40,13 @@ def showcase() -> Showcase:
         rows = table.sort_values("worst_risk")
         y = np.arange(len(rows))
         right.barh(y + 0.2, rows["worst_risk"], 0.38, color=PALETTE["ours"], label="speed set")
-        right.barh(y - 0.2, rows["erm_worst_risk"], 0.38, color=PALETTE["other"], label="speed observed (ERM)")
+        right.barh(
+            y - 0.2,
+            rows["erm_worst_risk"],
+            0.38,
+            color=PALETTE["other"],
+            label="speed observed (ERM)",
+        )
         right.set_yticks(y, [s or "none" for s in rows["subset"]], fontsize="small")
         right.invert_yaxis()
         right.set(xlabel="worst risk over mechanisms of speed", xlim=(0, 0.22))

@@ -71,13 +71,18 @@ def surprising(p: float, q: float, m: float = 0.5) -> Law:
     return Law(nodes)
 
 
-def usable(made: MinimaxResult, mutable: tuple[str, ...], parents: tuple[str, ...]) -> Callable[..., bool]:
+def usable(
+    made: MinimaxResult, mutable: tuple[str, ...], parents: tuple[str, ...]
+) -> Callable[..., bool]:
     """Which pairs the user is told that the claim is about."""
     rows = made.cells
     known = {
         (tuple(pa), tuple(m))
         for pa, m, ok in zip(
-            rows[list(parents)].to_numpy(), rows[list(mutable)].to_numpy(), rows["supported"], strict=True
+            rows[list(parents)].to_numpy(),
+            rows[list(mutable)].to_numpy(),
+            rows["supported"],
+            strict=True,
         )
         if ok
     }
@@ -91,7 +96,9 @@ def word(value: Any) -> str:
 
 def parents_of(law: Law, mutable: tuple[str, ...]) -> tuple[str, ...]:
     """All parents of mutable nodes that are not mutable."""
-    return tuple(v for v in law.names if v not in mutable and any(v in law.nodes[m][0] for m in mutable))
+    return tuple(
+        v for v in law.names if v not in mutable and any(v in law.nodes[m][0] for m in mutable)
+    )
 
 
 def judge(law: Law, mutable: tuple[str, ...] = ("M",)) -> Callable[[MinimaxResult], Truths]:
@@ -103,9 +110,14 @@ def judge(law: Law, mutable: tuple[str, ...] = ("M",)) -> Callable[[MinimaxResul
         found: Truths = {}
         for c in made.certificates:
             if c.name == "worst-case-risk":
-                found[c.name] = law.worst(made.predict(as_user(law.grid)), mutable, parents, may) <= c.bound
+                found[c.name] = (
+                    law.worst(made.predict(as_user(law.grid)), mutable, parents, may) <= c.bound
+                )
             elif c.name == "selection":
-                every = [law.worst(p.predict(as_user(law.grid)), mutable, parents, may) for p in made.predictors]
+                every = [
+                    law.worst(p.predict(as_user(law.grid)), mutable, parents, may)
+                    for p in made.predictors
+                ]
                 own = law.worst(made.predict(as_user(law.grid)), mutable, parents, may)
                 found[c.name] = own - min(every) <= c.bound
             elif c.name == "whole-set":
@@ -156,7 +168,14 @@ def true_risk(law: Law, subset: list[str], mutable: tuple[str, ...]) -> float:
 
 
 def environments(
-    rng: np.random.Generator, law: Law, n: int, *, count: int = 4, held: int = 0, name: str = "M", low: float = 0.15
+    rng: np.random.Generator,
+    law: Law,
+    n: int,
+    *,
+    count: int = 4,
+    held: int = 0,
+    name: str = "M",
+    low: float = 0.15,
 ) -> pd.DataFrame:
     """Rows of environments in which one mechanism is drawn anew, the last of them to be held out."""
     parts = []
@@ -191,7 +210,12 @@ def a_rare_cell(rng: np.random.Generator, strength: float) -> Instance:
     """The mutable variable is 1 in 2 % of rows, so that half A often lacks a pair; or the target nearly always is."""
     law = surprising(*((0.8, 0.75, 0.02) if rng.random() < 0.5 else (0.98, 0.75, 0.5)))
     table = law.sample(rng, int(strength))
-    table.loc[:3, ["Y", "M"]] = [[0, 0], [0, 1], [1, 0], [1, 1]]  # four rows that nobody can do without
+    table.loc[:3, ["Y", "M"]] = [
+        [0, 0],
+        [0, 1],
+        [1, 0],
+        [1, 1],
+    ]  # four rows that nobody can do without
     return Instance(ask(law, table, rng), judge(law))
 
 
@@ -248,7 +272,10 @@ def scores_in_a_range(rng: np.random.Generator, strength: float) -> Instance:
                 for y, part in total.groupby(level=0)
             )
 
-        own, every = worst(made.predict(scored)), [worst(p.predict(scored)) for p in made.predictors]
+        own, every = (
+            worst(made.predict(scored)),
+            [worst(p.predict(scored)) for p in made.predictors],
+        )
         bounds = {c.name: c.bound for c in made.certificates}
         return {
             "worst-case-risk": own <= bounds["worst-case-risk"],
@@ -261,7 +288,9 @@ def scores_in_a_range(rng: np.random.Generator, strength: float) -> Instance:
 def as_model(law: Law, mutable: tuple[str, ...]) -> DiscreteSCM:
     """The same law as the library holds it."""
     parents = {v: p for v, (p, _) in law.nodes.items()}
-    return DiscreteSCM(law.graph, {v: t for v, (_, t) in law.nodes.items()}, "Y", mutable, None, parents)
+    return DiscreteSCM(
+        law.graph, {v: t for v, (_, t) in law.nodes.items()}, "Y", mutable, None, parents
+    )
 
 
 def judge_model(
@@ -286,7 +315,9 @@ def judge_model(
     return truths
 
 
-def model_where(rng: np.random.Generator, holds: bool, mutable: int = 1) -> tuple[Law, tuple[str, ...]]:
+def model_where(
+    rng: np.random.Generator, holds: bool, mutable: int = 1
+) -> tuple[Law, tuple[str, ...]]:
     """A random law whose graph satisfies the condition of Theorem 1, or does not."""
     while True:
         law, chosen = random_law(rng, int(rng.integers(4, 6)), mutable)
@@ -335,7 +366,15 @@ def a_missing_edge(rng: np.random.Generator, strength: float) -> Instance:
     nodes: Tables = {
         "C": ((), fair(0.5)),
         "Y": (("C",), fair([0.3, 0.7])),
-        "M": (("Y", "C"), fair([[0.35 - strength / 2, 0.35 + strength / 2], [0.65 - strength / 2, 0.65 + strength / 2]])),
+        "M": (
+            ("Y", "C"),
+            fair(
+                [
+                    [0.35 - strength / 2, 0.35 + strength / 2],
+                    [0.65 - strength / 2, 0.65 + strength / 2],
+                ]
+            ),
+        ),
         "X": (("Y", "M"), fair([[0.0, 0.5], [0.75, 0.5]])),
         "W": (("Y",), fair([0.1, 0.9])),
     }
@@ -343,7 +382,12 @@ def a_missing_edge(rng: np.random.Generator, strength: float) -> Instance:
     graph = law.graph
     graph.remove_edge("C", "M")
     given = ask(law, law.sample(rng, 2000), rng) | {"graph": graph}
-    return Instance(given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("Y", "C"))))
+    return Instance(
+        given,
+        lambda made: one_claim(
+            made, law.worst(made.predict(as_user(law.grid)), ("M",), ("Y", "C"))
+        ),
+    )
 
 
 @worlds.world(run=causal_minimax, breaks=GRAPH, strengths=(0.0, 1.0), noticeable=False)
@@ -357,7 +401,9 @@ def a_reversed_edge(rng: np.random.Generator, strength: float) -> Instance:
     law = Law(nodes)
     graph = nx.DiGraph([("Y", "M"), ("Y", "X"), ("M", "X")])
     given = ask(law, law.sample(rng, 5000), rng) | {"graph": graph}
-    return Instance(given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ())))
+    return Instance(
+        given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ()))
+    )
 
 
 def one_claim(made: MinimaxResult, risk: float) -> Truths:
@@ -368,7 +414,9 @@ def one_claim(made: MinimaxResult, risk: float) -> Truths:
 # What must not change
 
 
-def bad_environment(rng: np.random.Generator, share: float, f: float, held: bool = False) -> Instance:
+def bad_environment(
+    rng: np.random.Generator, share: float, f: float, held: bool = False
+) -> Instance:
     """Ten environments of 20,000 rows, in one of which W tells less of Y; or that one is held out."""
     law = model_k()
     other = law.replaced(W=fair([0.1 + f, 0.9 - f]))
@@ -378,7 +426,8 @@ def bad_environment(rng: np.random.Generator, share: float, f: float, held: bool
     table = pd.concat([part, rest], ignore_index=True)
     given = ask(law, table, rng, env="env", **({"test_env": ["bad"]} if held else {}))
     return Instance(
-        given, lambda made: one_claim(made, other.worst(made.predict(as_user(law.grid)), ("M",), ("Y",)))
+        given,
+        lambda made: one_claim(made, other.worst(made.predict(as_user(law.grid)), ("M",), ("Y",))),
     )
 
 
@@ -408,7 +457,10 @@ def the_target_itself(rng: np.random.Generator, strength: float) -> Instance:
     worst = model_k(Y=float(shares[-1]))
     given = ask(worst, pd.concat(parts, ignore_index=True), rng, env="env")
     return Instance(
-        given, lambda made: one_claim(made, worst.worst(made.predict(as_user(worst.grid)), ("M",), ("Y",)))
+        given,
+        lambda made: one_claim(
+            made, worst.worst(made.predict(as_user(worst.grid)), ("M",), ("Y",))
+        ),
     )
 
 
@@ -422,7 +474,10 @@ def a_mutable_one_left_out(rng: np.random.Generator, strength: float) -> Instanc
     worst = model_k(W=(0.99, 0.01))
     given = ask(worst, pd.concat(parts, ignore_index=True), rng, env="env")
     return Instance(
-        given, lambda made: one_claim(made, worst.worst(made.predict(as_user(worst.grid)), ("M",), ("Y",)))
+        given,
+        lambda made: one_claim(
+            made, worst.worst(made.predict(as_user(worst.grid)), ("M",), ("Y",))
+        ),
     )
 
 
@@ -486,7 +541,10 @@ def a_hidden_cause(rng: np.random.Generator, strength: float) -> Instance:
     graph = nx.DiGraph([("Y", "X"), ("M", "X"), ("Y", "M")])
     given = ask(law, law.sample(rng, 20_000)[["Y", "M", "X"]], rng) | {"graph": graph}
     return Instance(
-        given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("H", "Y")))
+        given,
+        lambda made: one_claim(
+            made, law.worst(made.predict(as_user(law.grid)), ("M",), ("H", "Y"))
+        ),
     )
 
 
@@ -504,14 +562,17 @@ def a_hidden_cause_of_the_target(rng: np.random.Generator, strength: float) -> I
     graph = nx.DiGraph([("Y", "X"), ("M", "X"), ("M", "Y")])
     given = ask(law, law.sample(rng, 10_000)[["Y", "M", "X"]], rng) | {"graph": graph}
     return Instance(
-        given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("H",)))
+        given,
+        lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("H",))),
     )
 
 
 # Bins
 
 
-def gaussian(rng: np.random.Generator, n: int, M: Callable[[np.ndarray], np.ndarray]) -> pd.DataFrame:
+def gaussian(
+    rng: np.random.Generator, n: int, M: Callable[[np.ndarray], np.ndarray]
+) -> pd.DataFrame:
     """Y, a measurement M, and X that M turns round."""
     y = rng.integers(0, 2, n)
     m = M(y)
@@ -524,8 +585,12 @@ def inside_the_last_bin(rng: np.random.Generator, strength: float) -> Instance:
     """M ~ N(Y/2, 1) in terciles; a new environment sets M to the strength, inside the last bin."""
     table = gaussian(rng, 4000, lambda y: 0.5 * y + rng.normal(size=len(y)))
     there = gaussian(rng, 40_000, lambda y: np.full(len(y), strength))
-    given = ask(model_k(), table, rng, bins=3) | {"graph": nx.DiGraph([("Y", "M"), ("Y", "X"), ("M", "X")])}
-    return Instance(given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean())))
+    given = ask(model_k(), table, rng, bins=3) | {
+        "graph": nx.DiGraph([("Y", "M"), ("Y", "X"), ("M", "X")])
+    }
+    return Instance(
+        given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean()))
+    )
 
 
 @worlds.world(run=causal_minimax, breaks=BINS, strengths=(1.0, 0.0), noticeable=False)
@@ -540,7 +605,9 @@ def a_cause_in_two_bins(rng: np.random.Generator, strength: float) -> Instance:
 
     table, there = rows(4000, 0.0), rows(40_000, -5 * strength)
     given = ask(model_k(), table, rng, bins=2) | {"graph": nx.DiGraph([("C", "Y"), ("C", "M")])}
-    return Instance(given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean())))
+    return Instance(
+        given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean()))
+    )
 
 
 # Rows
@@ -554,24 +621,31 @@ def copies_with_a_measurement(rng: np.random.Generator, strength: float) -> Inst
     few.loc[:3, ["Y", "M"]] = [[0, 0], [0, 1], [1, 0], [1, 1]]
     few = few.assign(weight=rng.normal(size=60))
     table = pd.concat([few] * int(strength), ignore_index=True)
-    return Instance(ask(law, table, rng), lambda made: {"worst-case-risk": judge(law)(made)["worst-case-risk"]})
+    return Instance(
+        ask(law, table, rng), lambda made: {"worst-case-risk": judge(law)(made)["worst-case-risk"]}
+    )
 
 
 @worlds.world(run=causal_minimax, breaks=ROWS, strengths=(300, 100, 30), noticeable=False)
 def copies_of_categories(rng: np.random.Generator, strength: float) -> Instance:
     """The same without the measurement: rows that agree and copies cannot be told apart."""
     made = copies_with_a_measurement.make(rng, strength)
-    return Instance({**made.arguments, "data": made.arguments["data"].drop(columns="weight")}, made.truths)
+    return Instance(
+        {**made.arguments, "data": made.arguments["data"].drop(columns="weight")}, made.truths
+    )
 
 
-@worlds.world(run=causal_minimax, breaks=ROWS, strengths=(0.05, 0.2), noticeable=False, rising=False)
+@worlds.world(
+    run=causal_minimax, breaks=ROWS, strengths=(0.05, 0.2), noticeable=False, rising=False
+)
 def balanced_classes(rng: np.random.Generator, strength: float) -> Instance:
     """As many rows of Y = 1 as of Y = 0, although this share of the world has Y = 1 and X tells less there."""
     law = Law({**surprising(0.5, 0.75).nodes, "W": (("Y",), fair([0.4, 0.95]))})
     world = law.replaced(Y=fair(strength))
     given = ask(law, law.sample(rng, 20_000), rng)
     return Instance(
-        given, lambda made: one_claim(made, world.worst(made.predict(as_user(law.grid)), ("M",), ("Y",)))
+        given,
+        lambda made: one_claim(made, world.worst(made.predict(as_user(law.grid)), ("M",), ("Y",))),
     )
 
 
@@ -590,7 +664,9 @@ def stretched(rng: np.random.Generator, factor: float, held: bool) -> Instance:
     table = pd.concat([train, there] if held else [train], ignore_index=True)
     given = ask(model_k(), table, rng, env="env") | {"graph": nx.DiGraph([("Y", "M"), ("Y", "W")])}
     given |= {"test_env": ["b"]} if held else {}
-    return Instance(given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean())))
+    return Instance(
+        given, lambda made: one_claim(made, float(((there["Y"] - made.predict(there)) ** 2).mean()))
+    )
 
 
 @worlds.world(run=causal_minimax, breaks=RANGE, strengths=(3.0, 1.2), broken_from=1.1)
@@ -613,7 +689,10 @@ def nothing_is_mutable(rng: np.random.Generator, strength: float) -> Instance:
     """No variable is named, and M changes all the same."""
     law = model_k()
     given = ask(law, law.sample(rng, 2000), rng) | {"mutable": []}
-    return Instance(given, lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("Y",))))
+    return Instance(
+        given,
+        lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("M",), ("Y",))),
+    )
 
 
 def by_estimator(X: pd.DataFrame, y: pd.Series, seed: int) -> Any:
@@ -628,7 +707,11 @@ def an_estimator_without_graph(rng: np.random.Generator, strength: float) -> Ins
     """Every column is taken for a cause, none for mutable."""
     law = model_k()
     table = law.sample(rng, 2000)
-    given = {"X": table[["M", "X", "W"]].astype(float), "y": table["Y"], "seed": int(rng.integers(1 << 31))}
+    given = {
+        "X": table[["M", "X", "W"]].astype(float),
+        "y": table["Y"],
+        "seed": int(rng.integers(1 << 31)),
+    }
 
     def truths(made: MinimaxResult) -> Truths:
         grid = law.grid[["M", "X", "W"]].astype(float)
@@ -660,7 +743,9 @@ def fitted_again_and_loaded(rng: np.random.Generator, strength: float) -> Instan
 # Equations
 
 
-def regressed(rng: np.random.Generator, noise: Callable[[np.ndarray], np.ndarray], n: int) -> Instance:
+def regressed(
+    rng: np.random.Generator, noise: Callable[[np.ndarray], np.ndarray], n: int
+) -> Instance:
     """A chain with noise that is not additive, by fitted equations."""
     y = rng.normal(size=n)
     m = 0.5 * y + rng.normal(size=n)
@@ -671,7 +756,9 @@ def regressed(rng: np.random.Generator, noise: Callable[[np.ndarray], np.ndarray
     return Instance(given, lambda made: one_claim(made, float(y.max() - y.min()) ** 2))
 
 
-@worlds.world(run=causal_minimax, breaks=ADDITIVE, strengths=(2.0, 0.5), noticeable=False, slow=True, seeds=20)
+@worlds.world(
+    run=causal_minimax, breaks=ADDITIVE, strengths=(2.0, 0.5), noticeable=False, slow=True, seeds=20
+)
 def noise_that_grows(rng: np.random.Generator, strength: float) -> Instance:
     """The noise of X grows with M: fitted equations have no limit, so that nothing holds."""
     return regressed(rng, lambda m: np.exp(strength * m / 2) * rng.normal(size=len(m)), 200)
@@ -725,7 +812,9 @@ def _observed(_: Callable[..., Any]) -> Callable[..., Any]:
         y = model.axes.index(model.target)
         values = np.arange(law.shape[y]).reshape([-1 if i == y else 1 for i in range(law.ndim)])
         mass = law.sum(axis=out, keepdims=True)
-        return np.where(mass > 0, (law * values).sum(axis=out, keepdims=True) / np.where(mass > 0, mass, 1), 0.0)
+        return np.where(
+            mass > 0, (law * values).sum(axis=out, keepdims=True) / np.where(mass > 0, mass, 1), 0.0
+        )
 
     return table
 
@@ -764,6 +853,8 @@ worlds.mutant(
     "same-class",
     "half of each boundary",
     target=f"{HOME}.graph:Dag.boundary",
-    change=lambda f: lambda self, subset, without: (lambda b: b & (b - 1))(f(self, subset, without)),
+    change=lambda f: (
+        lambda self, subset, without: (lambda b: b & (b - 1))(f(self, subset, without))
+    ),
     world=given_models,
 )
