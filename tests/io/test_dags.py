@@ -16,7 +16,7 @@ def dag(path):
         ("a.dag", "dag { hour -> late -> speed <- dist }"),
         (
             "a.txt",
-            'dag "flights" {\nbb="0,0,1,1"\nhour [pos="0,1"]\nlate [outcome,pos="1,1"]\nhour -> late\nlate -> speed [beta=0.3]\nspeed <- dist\n}',
+            'dag "flights" {\nbb="0,1"\nhour [pos="0"]\nlate [outcome]\nhour -> late\nlate -> speed [beta=0.3]\nspeed <- dist\n}',
         ),
         ("a.txt", "hour -> late; late -> speed; dist -> speed"),
         ("a.txt", "# cause effect\nhour late\nlate speed\ndist speed\n"),

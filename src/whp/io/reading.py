@@ -74,7 +74,8 @@ class Data:
         What is read: ``"matrix"`` of numbers; ``"design"``, a matrix with an intercept and drop-first dummies for text columns;
         ``"table"``, a data frame whose text stays as it is; ``"features"``, a table whose text columns must be categories;
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
-        ``"dag"``, a graph whose edges run from cause to effect; ``"text"``; ``"cells"``, an array of any shape, or a table with a row for each of its cells, whose text stays;
+        ``"dag"``, a graph whose edges run from cause to effect;
+        ``"text"``; ``"cells"``, an array of any shape, or a table with a row for each of its cells, whose text stays;
         ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
         or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out;
         ``"worlds"``, a table whose missing values are values, or all arrays of an archive by name.

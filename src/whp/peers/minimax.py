@@ -36,7 +36,7 @@ def icp_subset(train: pd.DataFrame, target: str, names: Sequence[str], env: str)
     parts = [part[[*names, target]].to_numpy(float) for _, part in train.groupby(env)]
     found = icp.fit(parts, len(names), alpha=0.05, color=False)
     chosen = set() if found.estimate is None else found.estimate
-    return [names[i] for i in sorted(chosen)]
+    return [str(names[i]) for i in sorted(chosen)]
 
 
 def anchor_predictions(

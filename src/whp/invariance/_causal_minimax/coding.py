@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Column:
             ]
             return [str(int(v) if w else v) for v, w in zip(self.levels, whole, strict=True)]
         ends = [f"{e:.6g}" for e in self.edges]
-        inner = [f"{a} to {b}" for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        inner = [f"{a} to {b}" for a, b in pairwise(ends)]
         return [f"below {ends[0]}", *inner, f"{ends[-1]} and more"]
 
     def codes(self, values: Any) -> np.ndarray:

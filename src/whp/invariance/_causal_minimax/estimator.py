@@ -84,7 +84,7 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
             graph = nx.DiGraph([(name, self.target_name) for name in names])
         if env is not None:
             table[ENV] = np.asarray(env)
-        method = self.method
+        method: Any = self.method
         if self.graph is None and method == "auto" and self.bins is None:
             method = "regression"
         # A constant target has no scale; its mean is the answer, and nothing is promised.

@@ -186,7 +186,7 @@ def _certificates(
     if not many:
         made.append(th.best_of_model(graph, *gap(played[best]), spread, unit, len(subsets)))
     difference, pairs = 0.0, 0
-    members = [s for s in (subsets if not many else _drawn(stable, rng))]
+    members = _drawn(stable, rng) if many else subsets
     for s in rng.permutation(len(members))[: 50 * PAIRS]:
         subset = members[int(s)]
         other = dag.boundary(subset, dag.mask(dag.mutable))

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from whp.concentration import chernoff
 from whp.intervals import Estimate
 from whp.invariance._causal_minimax import checks
 from whp.invariance._causal_minimax import theorems as th
+from whp.invariance._causal_minimax.answers import common_answers, graph_answer, largest_mean
 from whp.invariance._causal_minimax.coding import Coding
 from whp.invariance._causal_minimax.exact import chosen_row
-from whp.invariance._causal_minimax.front_door import Rows, common_answers, graph_answer
 from whp.invariance._causal_minimax.graph import Dag, condition
 from whp.invariance._causal_minimax.result import MinimaxResult, wanted_columns
+from whp.invariance._causal_minimax.rows import Rows
 from whp.progress import track
 
 __all__ = ["Fitted", "by_regression"]
@@ -357,20 +357,8 @@ def _held_out(rows: Rows, f: Fitted, numbers: Numbers) -> Estimate | None:
     if not len(rows.held) or rows.held_env is None:
         return None
     y = rows.held[rows.target].to_numpy(float)
-    losses = np.minimum(((y - f(numbers(rows.held), len(y))) / rows.width) ** 2, 1.0)
-    names, which = np.unique(rows.held_env, return_inverse=True)
-    n = np.bincount(which)
-    means = np.bincount(which, losses) / n
-    low, high = chernoff(means, n, 0.05 / len(names))
-    unit = rows.width**2
-    return Estimate.between(
-        float(low.max()) * unit,
-        float(high.max()) * unit,
-        value=float(means.max()) * unit,
-        level=0.95,
-        n=int(n.min()),
-        method="Chernoff",
-    )
+    losses = ((y - f(numbers(rows.held), len(y))) / rows.width) ** 2
+    return largest_mean(rows, losses, np.zeros(len(y), bool))[0]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -179,7 +179,7 @@ def environments(
 ) -> pd.DataFrame:
     """Rows of environments in which one mechanism is drawn anew, the last of them to be held out."""
     parts = []
-    parents, table = law.nodes[name]
+    table = law.nodes[name][1]
     for e in range(count):
         size = n // (count - bool(held)) if e < count - 1 or not held else held
         drawn = rng.uniform(low, 1 - low, table.shape[:-1])
@@ -822,14 +822,14 @@ def _observed(_: Callable[..., Any]) -> Callable[..., Any]:
 worlds.mutant(
     "worst-case-risk",
     "U halved",
-    target=f"{HOME}.front_door:upper_limit",
+    target=f"{HOME}.by_tables:upper_limit",
     change=_halved,
     world=a_useful_model,
 )
 worlds.mutant(
     "selection",
     "the upper end halved",
-    target=f"{HOME}.front_door:_gap",
+    target=f"{HOME}.by_tables:_gap",
     change=_half_an_upper_end,
     world=a_useful_model,
     strength=50_000,
