@@ -253,7 +253,9 @@ class _Reader:
         """All parameters out of one file."""
         first = next(iter(self.wants))
         kind = self.wants[first].kind
-        alone = kind in ("graph", "dag", "text") or (kind == "stream" and suffix(path) not in TABLES)
+        alone = kind in ("graph", "dag", "text") or (
+            kind == "stream" and suffix(path) not in TABLES
+        )
         lazily = kind == "activations" and path.suffix.lower() in (".npy", ".safetensors")
         if alone or lazily or self._log(path, kind):
             return {first: self.single(path, first)}

