@@ -75,7 +75,9 @@ def by_tables(
     target, b = rows.target, rows.width
     y = rows.table[target].to_numpy(float)
     own_bins = bins
-    if continuous(rows.table[target]) and not (isinstance(bins, Mapping) and target in bins):
+    if continuous(rows.table[target].iloc[halves[0]]) and not (
+        isinstance(bins, Mapping) and target in bins
+    ):
         many = [*many, target]
         if not isinstance(bins, int):
             cuts = np.unique(np.quantile(y[halves[0]], np.arange(1, TARGET_BINS) / TARGET_BINS))

@@ -137,7 +137,7 @@ class Coding:
         bins : int or mapping
             Quantiles of columns with many different numbers, or inner edges by name.
         many : collection of str
-            Columns that are `continuous` in all rows, so that no half decides.
+            Columns that are `continuous` in half A.
         known : mapping of str to Index
             Levels known beforehand.
         """

@@ -136,7 +136,9 @@ def causal_minimax(
                 f"mutable: column {m!r} is constant in the training rows; nothing can be learnt of its "
                 "other values"
             )
-    many = [v for v in dag.order if v != target and continuous(rows.table[v])]
+    # Half A alone decides what is binned: half B must not choose its own cells.
+    first = rows.table.iloc[halves[0]]
+    many = [v for v in dag.order if v != target and continuous(first[v])]
     many = [v for v in many if not (isinstance(bins, Mapping) and v in bins)]
     if method == "auto":
         method = "regression" if many and not isinstance(bins, int) else "tabular"
