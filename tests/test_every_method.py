@@ -168,6 +168,28 @@ def sparse():
     return {"activations": acts, "n_neurons": 16, "training": training, "rng": 0}
 
 
+def minimax():
+    import networkx as nx
+
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 3000)
+    m = (rng.random(3000) < np.where(y, 0.65, 0.35)).astype(int)
+    x = (rng.random(3000) < np.where(m == 1, 0.5, 0.75 * y)).astype(int)
+    table = pd.DataFrame({"y": y, "m": m, "x": x, "place": np.arange(3000) % 3})
+    graph = nx.DiGraph([("y", "m"), ("y", "x"), ("m", "x")])
+    options = {"target": "y", "mutable": "m", "env": "place", "test_env": ["2"]}
+    return {"data": table, "graph": graph, **options, "rng": 0}
+
+
+def renamed(arguments):
+    import networkx as nx
+
+    names = {"y": "the target", "m": "a", "x": "z"}
+    arguments["data"] = arguments["data"].rename(columns=names)[["place", "z", "a", "the target"]]
+    arguments["graph"] = nx.relabel_nodes(arguments["graph"], names)
+    arguments |= {"target": "the target", "mutable": "a"}
+
+
 def gap():
     curves = {
         1: [0.9, 0.88, 0.6, 0.7, 0.8, 0.85, 0.84, 0.86],
@@ -385,6 +407,18 @@ EXAMPLES = {
     "sae-gba": Example(
         sparse,
         {"layout": (fortran("activations"), ("active_neurons_a_row", "unexplained_variance"))},
+    ),
+    "causal-minimax": Example(
+        minimax,
+        {
+            "names and order of columns": (renamed, ("worst_risk", "at_most", "risk_in_training")),
+            "an environment's type": (
+                lambda arguments: arguments.update(
+                    data=arguments["data"].assign(place=arguments["data"]["place"].astype(float))
+                ),
+                ("worst_risk", "at_most"),
+            ),
+        },
     ),
     "pac-invariance": Example(
         hospitals,

@@ -391,6 +391,10 @@ CATALOGUE: tuple[Method, ...] = (
         "2107.01876",
         "invariance",
         "Choose the stable predictors with the smallest worst-case risk over all changes of the mutable mechanisms.",
+        guarantee="a limit for the mean loss in every environment that differs only in the mutable mechanisms",
+        cost="one pass over the rows a class; classes without touching the 2^n subsets: 45 in a millisecond",
+        front_door="whp.invariance._causal_minimax.front_door:causal_minimax",
+        theorems="whp.invariance._causal_minimax.theorems",
     ),
     Method(
         "pac-invariance",

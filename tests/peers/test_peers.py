@@ -12,6 +12,7 @@ from whp.peers import (
     communities,
     invariance,
     leakage,
+    minimax,
     policy_optimisation,
     privacy,
     rewards,
@@ -24,6 +25,7 @@ FAMILIES = (
     communities,
     invariance,
     leakage,
+    minimax,
     policy_optimisation,
     privacy,
     rewards,
@@ -200,3 +202,27 @@ def test_anchor_regression_of_ivmodels_is_ours():
     y = X[:, 0] + rng.standard_normal(600) + 0.2 * env
     theirs = call(invariance.IVMODELS, X, y, env, 7.0)
     np.testing.assert_allclose(invariance.anchor(X, y, env, 7.0), theirs, atol=1e-6)
+
+
+def test_networkx_finds_the_same_classes():
+    from whp.invariance import stable_classes
+
+    graph = nx.DiGraph([("Y", "B"), ("B", "C"), ("D", "C"), ("Y", "D")])
+    assert call(minimax.NETWORKX, graph, "Y", []) == set(stable_classes(graph, "Y", []))
+
+
+def test_predictors_for_other_environments_predict():
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=300)
+    y = a + 0.1 * rng.normal(size=300)
+    env = np.arange(300) % 3
+    table = pd.DataFrame({"a": a, "b": (env + 1) * y + rng.normal(size=300), "y": y, "env": env})
+    for made in (
+        minimax.anchor_predictions(table, table, "y", ["a", "b"], "env", 7.0),
+        minimax.invariant_predictions(table, table, "y", ["a", "b"], "env", "vREx"),
+        minimax.invariant_predictions(table, table, "y", ["a", "b"], "env", "IRM"),
+    ):
+        assert ((made - y) ** 2).mean() < 0.1
+    assert minimax.icp_subset(table, "y", ["a", "b"], "env") in (["a"], [])

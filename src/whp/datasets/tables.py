@@ -25,6 +25,7 @@ __all__ = [
     "flights_by_carrier_and_month",
     "flights_regression",
     "has_census",
+    "late_flights",
     "medical_costs",
     "randhie_regression",
 ]
@@ -227,3 +228,23 @@ def medical_costs() -> tuple[pd.DataFrame, pd.Series, pd.DataFrame]:
         "no chronic condition": table["totchr"] == 0,
     }
     return X.assign(bias=1.0), (y - y.min()) / (y.max() - y.min()), pd.DataFrame(groups)
+
+
+def late_flights() -> pd.DataFrame:
+    """Whether each of 327,346 flights left more than 15 minutes late, with what it depends on and what depends on it.
+
+    Columns ``late`` (0 or 1), ``hour`` of departure, ``dist`` in miles, ``speed`` in miles a minute, ``arr``, minutes late at
+    arrival, and ``month`` and ``carrier``, which name environments. Of :func:`flights`, complete rows.
+    """
+    table = flights().dropna().reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "late": (table["dep_delay"] > 15).astype(np.int64),
+            "hour": table["hour"],
+            "dist": table["distance"],
+            "speed": table["distance"] / table["air_time"],
+            "arr": table["arr_delay"],
+            "month": table["month"],
+            "carrier": table["carrier"],
+        }
+    )

@@ -1,3 +1,14 @@
+from ._causal_minimax import CausalMinimaxRegressor as CausalMinimaxRegressor
+from ._causal_minimax import DiscreteSCM as DiscreteSCM
+from ._causal_minimax import GraphCondition as GraphCondition
+from ._causal_minimax import MinimaxResult as MinimaxResult
+from ._causal_minimax import ModelMinimax as ModelMinimax
+from ._causal_minimax import causal_minimax as causal_minimax
+from ._causal_minimax import minimal_representative as minimal_representative
+from ._causal_minimax import minimax_of_model as minimax_of_model
+from ._causal_minimax import stable_classes as stable_classes
+from ._causal_minimax import whole_stable_set_is_optimal as whole_stable_set_is_optimal
+from ._causal_minimax import worst_case_risk as worst_case_risk
 from ._pac_invariance import InvarianceResult as InvarianceResult
 from ._pac_invariance import InvariantRegressor as InvariantRegressor
 from ._pac_invariance import certify_moments as certify_moments

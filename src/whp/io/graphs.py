@@ -22,7 +22,7 @@ from whp.io.sources import suffix, text_of
 from whp.io.tables import TABLES, Choice, listed, open_table, unknown
 from whp.text import nearest
 
-__all__ = ["edge_weight", "read_graph"]
+__all__ = ["edge_weight", "read_directed_gml", "read_directed_graphml", "read_graph"]
 
 WHOLE = re.compile(r"-?[0-9]+(?:\.0)?")
 LISTS = (".edges", ".edgelist", ".txt")
@@ -121,14 +121,24 @@ def _matrix(path: Path) -> Any:
             )
 
 
-def _graphml(path: Path, notes: list[str]) -> Any:
+def read_directed_graphml(path: Path, notes: list[str]) -> Any:
+    """A graph whose arrows count, those of yEd too, which calls every graph directed."""
+    return _graphml(path, notes, arrows=True)
+
+
+def read_directed_gml(path: Path) -> Any:
+    """A graph of GML as it stands there."""
+    return _gml(path)
+
+
+def _graphml(path: Path, notes: list[str], *, arrows: bool = False) -> Any:
     import io
 
     import networkx as nx
 
     text = text_of(path)
     graph = nx.read_graphml(io.BytesIO(text.encode("utf-8")))
-    if "yworks.com/xml" in text[:4096] and graph.is_directed():
+    if "yworks.com/xml" in text[:4096] and graph.is_directed() and not arrows:
         graph = graph.to_undirected()
         notes.append("yEd calls every graph directed; read as undirected")
     for attribute in NAMES:

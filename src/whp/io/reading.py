@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from whp.io.arrays import ARCHIVES, contents, only, read_array, read_arrays, read_sparse, real
 from whp.io.columns import Column, Role
+from whp.io.dags import read_dag
 from whp.io.graphs import LISTS, read_graph
 from whp.io.sources import suffix, text_of
 from whp.io.streams import PLAIN, Log
@@ -27,6 +28,7 @@ Kind = Literal[
     "labels",
     "ids",
     "graph",
+    "dag",
     "table",
     "features",
     "text",
@@ -49,6 +51,7 @@ WHOLE: dict[str, Role] = {
 }
 ACCEPTED: dict[str, tuple[str, ...]] = {
     "graph": (".graphml", ".gml", ".mtx", ".npz", ".npy", *TABLES, *LISTS),
+    "dag": (".graphml", ".gml", ".dag", *TABLES, *LISTS),
     "text": (".txt", ".md"),
     "table": TABLES,
     "features": TABLES,
@@ -71,6 +74,7 @@ class Data:
         What is read: ``"matrix"`` of numbers; ``"design"``, a matrix with an intercept and drop-first dummies for text columns;
         ``"table"``, a data frame whose text stays as it is; ``"features"``, a table whose text columns must be categories;
         ``"vector"`` of numbers; ``"labels"``, numbers or names; ``"ids"``, text as it stands in the file; ``"graph"``;
+        ``"dag"``, a graph whose edges run from cause to effect;
         ``"text"``; ``"cells"``, an array of any shape, or a table with a row for each of its cells, whose text stays;
         ``"stream"``, a :class:`Log` of csv or tsv and else a table or matrix; ``"activations"``, the path of an npy
         or safetensors file, which need not fit in memory, and else a matrix, beside which columns of text are left out;
@@ -249,7 +253,9 @@ class _Reader:
         """All parameters out of one file."""
         first = next(iter(self.wants))
         kind = self.wants[first].kind
-        alone = kind in ("graph", "text") or (kind == "stream" and suffix(path) not in TABLES)
+        alone = kind in ("graph", "dag", "text") or (
+            kind == "stream" and suffix(path) not in TABLES
+        )
         lazily = kind == "activations" and path.suffix.lower() in (".npy", ".safetensors")
         if alone or lazily or self._log(path, kind):
             return {first: self.single(path, first)}
@@ -280,6 +286,11 @@ class _Reader:
             )
             self.notes += ["; ".join(notes)] if notes else []
             return graph
+        if kind == "dag":
+            told: list[str] = []
+            made = read_dag(path, told)
+            self.notes.append("; ".join(told))
+            return made
         if self._log(path, kind):
             log = Log(path, self.choice.sep)
             self.logs = True
