@@ -152,6 +152,11 @@ class LatentMDP:
         exact = as_choice(method, "method", ("auto", "exact")) == "exact"
         return planning.best(self, exact, as_int(max_nodes, "max_nodes", low=1))
 
+    @cached_property
+    def best(self) -> PlanResult:
+        """The best policy, found once."""
+        return self.optimal()
+
     def known_context(self) -> float:
         """What could be earned by somebody who is told the context; in the unit of the rewards."""
         return self.reward_scale * float(
