@@ -20,3 +20,39 @@ A. Maurer, M. Pontil. Empirical Bernstein Bounds and Sample Variance Penalizatio
 J. Kwon, Y. Efroni, C. Caramanis, S. Mannor. RL for Latent MDPs: Regret Guarantees and a Lower Bound.
 NeurIPS 2021. arXiv:2102.04939.
 """
+
+from typing import TYPE_CHECKING, Any
+
+from whp.rl._latent_mdp.certify import certificates as latent_mdp_certificates
+from whp.rl._latent_mdp.front_door import LatentMDPResult, latent_mdp
+from whp.rl._latent_mdp.learner import LatentMDPLearner
+from whp.rl._latent_mdp.model import LatentMDP
+from whp.rl._latent_mdp.planning import PlanningBudgetError, PlanResult
+from whp.rl._latent_mdp.policy import Policy
+from whp.rl._latent_mdp.selection import TestSelection
+from whp.rl._latent_mdp.variance import VarianceParts
+
+if TYPE_CHECKING:
+    from whp.rl._latent_mdp.environment import LatentMDPEnv
+
+__all__ = [
+    "LatentMDP",
+    "LatentMDPEnv",
+    "LatentMDPLearner",
+    "LatentMDPResult",
+    "PlanResult",
+    "PlanningBudgetError",
+    "Policy",
+    "TestSelection",
+    "VarianceParts",
+    "latent_mdp",
+    "latent_mdp_certificates",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LatentMDPEnv":  # gymnasium is in an extra
+        from whp.rl._latent_mdp.environment import LatentMDPEnv
+
+        return LatentMDPEnv
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

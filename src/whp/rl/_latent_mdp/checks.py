@@ -25,7 +25,7 @@ class Steps:
 
     Attributes
     ----------
-    episode, context, state, action, after, before, first : ndarray of int
+    episode, context, state, action, after, reward, before, first : ndarray
         `before` is the state of the step before, -1 in the first step; `first` that of the episode.
     start_context, start : ndarray of int
         One entry an episode.
@@ -36,6 +36,7 @@ class Steps:
     state: np.ndarray
     action: np.ndarray
     after: np.ndarray
+    reward: np.ndarray
     before: np.ndarray
     first: np.ndarray
     start_context: np.ndarray
@@ -152,7 +153,8 @@ def tables(key: np.ndarray, part: np.ndarray, value: np.ndarray) -> list[np.ndar
 
 def family(key: np.ndarray, part: np.ndarray, value: np.ndarray) -> Family:
     """Whether `value` depends on `part`, given `key`."""
-    return together([(independence(t), int(t.sum())) for t in tables(key, part, value)])
+    found = [t for t in tables(key, part, value) if (t.sum(axis=0) > 0).sum() > 1]
+    return together([(independence(t), int(t.sum())) for t in found])
 
 
 def triple(steps: Steps, sizes: tuple[int, int, int]) -> np.ndarray:
@@ -161,15 +163,32 @@ def triple(steps: Steps, sizes: tuple[int, int, int]) -> np.ndarray:
     return (steps.context * S + steps.state) * A + steps.action
 
 
+def with_rewards(
+    steps: Steps, key: np.ndarray, chosen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Key and value of next states, and of rewards above the mean of their key; and places of both."""
+    at = np.flatnonzero(chosen)
+    key = key[at]
+    number = np.unique(key, return_inverse=True)[1].ravel()
+    paid = steps.reward[at]
+    mean = np.bincount(number, paid) / np.maximum(np.bincount(number), 1) if len(at) else paid
+    above = (paid > mean[number] + 1e-9).astype(np.int64) if len(at) else number
+    return (
+        np.concatenate([2 * key, 2 * key + 1]),
+        np.concatenate([steps.after[at], above]),
+        np.concatenate([at, at]),
+    )
+
+
 def halves(steps: Steps, sizes: tuple[int, int, int]) -> dict[str, Family]:
     """One law throughout: halves of the stream against each other, and odd against even episodes."""
     M, S, _ = sizes
     K = len(steps.start)
-    key = triple(steps, sizes)
-    first = np.full(K, M * S * sizes[2])  # the law of contexts and first states is one more row
+    key, value, at = with_rewards(steps, triple(steps, sizes), np.ones(len(steps.state), bool))
+    first = np.full(K, 2 * M * S * sizes[2])  # the law of contexts and first states is one more row
     start = steps.start_context * S + steps.start
-    key, value = np.concatenate([key, first]), np.concatenate([steps.after, start])
-    episode = np.concatenate([steps.episode, np.arange(K)])
+    key, value = np.concatenate([key, first]), np.concatenate([value, start])
+    episode = np.concatenate([steps.episode[at], np.arange(K)])
     return {
         "halves": family(key, (2 * episode >= K).astype(np.int64), value),
         "odd against even episodes": family(key, episode % 2, value),
@@ -178,12 +197,10 @@ def halves(steps: Steps, sizes: tuple[int, int, int]) -> dict[str, Family]:
 
 def order(steps: Steps, sizes: tuple[int, int, int]) -> dict[str, Family]:
     """Nothing matters but the context: the state before, and the first state of the episode."""
-    later = steps.before >= 0
-    key = triple(steps, sizes)[later]
-    after = steps.after[later]
+    key, value, at = with_rewards(steps, triple(steps, sizes), steps.before >= 0)
     return {
-        "state before": family(key, steps.before[later], after),
-        "first state": family(key, steps.first[later], after),
+        "state before": family(key, steps.before[at], value),
+        "first state": family(key, steps.first[at], value),
     }
 
 

@@ -140,9 +140,9 @@ class LatentMDPLearner:
         random_state: np.random.Generator | int | None = None,
     ) -> None:
         M, S = as_int(n_contexts, "n_contexts", low=1), as_int(n_states, "n_states", low=1)
-        A, self.horizon = as_int(n_actions, "n_actions", low=1), as_int(horizon, "horizon", low=1)
-        self.shape = M, S, A
-        self.solver = as_choice(solver, "solver", SOLVERS)
+        A, self._horizon = as_int(n_actions, "n_actions", low=1), as_int(horizon, "horizon", low=1)
+        self._shape = M, S, A
+        self._solver = as_choice(solver, "solver", SOLVERS)
         self.planner = as_choice(planner, "planner", ("auto", "exact", "alternating"))
         self._delta = as_fraction(delta, "delta")
         self._n_episodes = None if n_episodes is None else as_int(n_episodes, "n_episodes", low=1)
@@ -157,7 +157,7 @@ class LatentMDPLearner:
         quick = QUICK if self.planner == "auto" else MAX_VECTORS
         self.max_vectors = quick if max_vectors is None else as_int(max_vectors, "max_vectors", low=1)
         self._random = as_rng(random_state, "random_state")
-        self.model = self._fitting(model)
+        self._model = self._fitting(model)
         rows = int(self._row.max()) + 1
         # Counts of all steps; what plans see are the snapshots, taken at 1, 2, 4, … visits.
         self._counts = np.zeros((rows, S))
@@ -179,6 +179,7 @@ class LatentMDPLearner:
         self._contexts: list[int] = []
         self._states: list[list[int]] = []
         self._actions: list[list[int]] = []
+        self._pays: list[list[float]] = []
         self.n_plans_, self._exact, self._inexact = 0, 0, 0
         self._solvers = {self.solver}
         self._confirmed, self._overridden, self._dropped = 0, 0, 0
@@ -230,7 +231,7 @@ class LatentMDPLearner:
     def _fitting(self, model: LatentMDP | None) -> LatentMDP | None:
         if model is None:
             return None
-        if not isinstance(model, LatentMDP):
+        if type(model) is not LatentMDP:
             raise TypeError(f"model must be a LatentMDP, got {type(model).__name__}")
         ours = (self.shape, self.horizon, self._reward_scale)
         if (model.shape, model.horizon, model.reward_scale) != ours:
@@ -239,6 +240,26 @@ class LatentMDPLearner:
                 f"{(model.shape, model.horizon, model.reward_scale)}"
             )
         return model
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Contexts, states, actions."""
+        return self._shape
+
+    @property
+    def horizon(self) -> int:
+        """Most steps of an episode."""
+        return self._horizon
+
+    @property
+    def solver(self) -> str:
+        """How plans deal with what is not known."""
+        return self._solver
+
+    @property
+    def model(self) -> LatentMDP | None:
+        """The true model, if it was given."""
+        return self._model
 
     @property
     def delta(self) -> float:
@@ -346,6 +367,7 @@ class LatentMDPLearner:
             states[at],
             np.array([a for run in self._actions for a in run], dtype=np.int64),
             states[at + 1],
+            np.array([r for run in self._pays for r in run], dtype=np.float64),
             np.where(early, -1, states[at - 1]),
             states[first[episode]],
             contexts,
@@ -474,6 +496,7 @@ class LatentMDPLearner:
         self._contexts.append(m)
         self._states.append(states)
         self._actions.append(actions)
+        self._pays.append(now.rewards)
 
     def drop_episode(self) -> None:
         """Leave the running episode out, because its context never came to light; this is counted and told."""
@@ -689,6 +712,7 @@ class LatentMDPLearner:
             "lengths": np.array([len(a) for a in self._actions], dtype=np.int64),
             "states": np.array([s for run in self._states for s in run], dtype=np.int64),
             "actions": np.array([a for run in self._actions for a in run], dtype=np.int64),
+            "pays": np.array([r for run in self._pays for r in run], dtype=np.float64),
             **self._plan_state(),
         }
         made |= {name.strip("_"): getattr(self, name).copy() for name in self._ARRAYS}
@@ -761,13 +785,15 @@ class LatentMDPLearner:
         lists = {name: np.asarray(state[name.strip("_")]).tolist() for name in self._LISTS}
         lengths = np.asarray(state["lengths"], dtype=np.int64)
         states, actions = (np.asarray(state[n], dtype=np.int64) for n in ("states", "actions"))
+        pays = np.asarray(state["pays"], dtype=np.float64)
         M, S, A = self.shape
         K = len(lengths)
         sound = (
             all(len(x) == K for x in lists.values())
             and (K == 0 or (lengths.min() >= 0 and lengths.max() <= self.horizon))
             and len(states) == lengths.sum() + K
-            and len(actions) == lengths.sum()
+            and len(actions) == len(pays) == lengths.sum()
+            and bool(np.isfinite(pays).all())
             and all(
                 x.size == 0 or (x.min() >= 0 and x.max() < most)
                 for x, most in (
@@ -796,6 +822,7 @@ class LatentMDPLearner:
             run.tolist() for run in np.split(states, (ends + np.arange(1, K + 1))[:-1])
         ] if K else []  # fmt: skip
         self._actions = [run.tolist() for run in np.split(actions, ends[:-1])] if K else []
+        self._pays = [run.tolist() for run in np.split(pays, ends[:-1])] if K else []
         self._plan = plan
         provenance.forget(self)
 

@@ -39,7 +39,6 @@ __all__ = [
     "STRUCTURE",
     "THEOREMS",
     "TRUE_MODEL",
-    "UNITS",
 ]
 
 PAPER = "Zhou, Wang, Du 2023"
@@ -59,12 +58,12 @@ COMPLETE = Condition(
 )
 STATIONARY = Condition(
     "stationary",
-    "contexts, first states and transitions have one law for the whole stream",
+    "contexts, first states, transitions and rewards have one law for the whole stream",
     remedy="learn anew after the change, or from the part of the stream that resembles today.",
 )
 CONTEXT_SUFFICES = Condition(
     "context-suffices",
-    "given context, state and action, the next state does not depend on what was before",
+    "given context, state and action, next state and reward do not depend on what was before",
     remedy="split contexts, or put what matters into the state.",
 )
 SHARED = Condition(
@@ -93,7 +92,6 @@ MODEL = Condition(
 )
 CONSTANT = Condition("constant", "the constant C is that of the theorem")
 TRUE_MODEL = Condition("the-model-is-the-world", "episodes follow the model that was given")
-UNITS = Condition("rewards-as-planned", "rewards are worth what the model says")
 DISTINCT = Condition(
     "distinct-rows",
     "no unit has rows in both halves",
@@ -154,7 +152,7 @@ PLAN = Theorem(
     relation=AT_MOST,
     scope=FITTED,
     source=Derived("latent-mdp#plan"),
-    conditions=(TRUE_MODEL, UNITS),
+    conditions=(TRUE_MODEL,),
     needs="a larger max_nodes, which makes the plan exact.",
     remedy="the code is wrong, or rounding rules: do not use the plan.",
 )
@@ -197,20 +195,28 @@ def regret(
 
 
 def plan(
-    lacking: float, exact: bool, value: float, upper: float, scale: float, answers: Answers,
-    inputs: Inputs,
-) -> Certificate:  # fmt: skip
-    """A plan against what no policy exceeds; two ways that share no code but the expansion of histories."""
-    rounding = AGREE * scale
+    lacking: float, exact: bool, upper: float, scale: float, answers: Answers, inputs: Inputs
+) -> Certificate:
+    """A plan against what no policy exceeds: weights of histories down, alpha vectors up.
+
+    Parameters
+    ----------
+    lacking : float
+        What no policy exceeds, less what the plan earns; by rounding it may be below 0.
+    exact : bool
+        Without, the best policy lies anywhere between.
+    upper, scale : float
+        What no policy exceeds, and the most that an episode can earn.
+    """
+    low = lacking if exact else min(0.0, lacking)
     return PLAN(
-        bound=rounding,
+        bound=AGREE * scale,
         confidence=1.0,
-        trivial=max(upper, 2 * rounding),
-        measured=Estimate.between(min(0.0, lacking) if not exact else lacking, lacking,
-                                  value=lacking, method="exact"),
+        trivial=max(upper, 2 * AGREE * scale),
+        measured=Estimate.between(low, lacking, value=lacking, method="exact"),
         answers=answers,
         inputs=inputs,
-    )  # fmt: skip
+    )
 
 
 def accuracy(
