@@ -79,11 +79,13 @@ class Policy:
         """Number of nodes of all steps."""
         return sum(len(layer.state) for layer in self.layers)
 
-    def action(self, t: int, node: int) -> int:
+    def action(self, t: int, node: int | np.integer) -> int:
         """What is done at a node of step t."""
         return int(self.layers[t].action[node])
 
-    def after(self, t: int, node: int, action: int, state: int) -> int:
+    def after(
+        self, t: int, node: int | np.integer, action: int, state: int
+    ) -> int:
         """Node of step t + 1, whatever was done: after another action than the planned one any node of its state."""
         layer = self.layers[t]
         if action == layer.action[node]:
