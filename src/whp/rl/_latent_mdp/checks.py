@@ -16,7 +16,7 @@ from whp.theorem import Condition
 __all__ = ["LEVEL", "Steps", "fits", "goodness", "halves", "independence", "shared", "together"]
 
 LEVEL = 0.01  # of each of the four tests of a stream
-EXPECTED = 5.0  # counts below which the law of G is not chi-squared
+EXPECTED = 10.0  # counts below which G exceeds its limits more often than chi-squared does
 
 
 @dataclass(frozen=True, eq=False)

@@ -414,9 +414,10 @@ def _distinct(raw: pd.DataFrame | None, y: np.ndarray) -> Answer:
     if raw is None:
         return th.DISTINCT.unchecked("a log does not show which episodes are of one unit")
     numbers = raw.apply(pd.to_numeric, errors="coerce")
+    once = numbers.drop_duplicates()  # copies must not hide that values tell rows apart
     own = [
         c for c in numbers.columns
-        if numbers[c].notna().all() and numbers[c].nunique() >= ON_ITS_OWN * len(numbers)
+        if numbers[c].notna().all() and once[c].nunique() >= ON_ITS_OWN * len(once)
     ]  # fmt: skip
     if not own:
         return th.DISTINCT.unchecked("no column tells rows apart by its values")
