@@ -200,6 +200,13 @@ def rewards():
     return {"reward1": first, "reward2": second, "transitions": P, "discount": 0.9}
 
 
+def selection():
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    table = pd.DataFrame(rng.normal(size=(90, 3)) + y[:, None], columns=["a", "b", "c"])
+    return {"data": table.assign(label=y), "context": "label", "queries": 1, "rng": 0}
+
+
 def plasma():
     w = np.linspace(1, 30, 60)
     table = pd.DataFrame({"omega": w, "f": 1 / np.expm1(w)})
@@ -341,6 +348,16 @@ EXAMPLES = {
             "order of rows": (reorder("table"), ("reward_a_period", "no_policy_above")),
             "unit of the reward": (column("table", "reward", 1e6), ("share_of_that",)),
             "first period": (column("table", "time", 1, 100), ("reward_a_period",)),
+        },
+    ),
+    "latent-mdp": Example(
+        selection,
+        {
+            "unit of a feature": (column("data", "a", 2.0**20), ("value_of_the_fitted_model",)),
+            "numbers of the labels": (
+                column("data", "label", 1, 1),
+                ("value_of_the_fitted_model", "right_of_rows_not_fitted"),
+            ),
         },
     ),
     "starc": Example(

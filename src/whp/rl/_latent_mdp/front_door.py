@@ -34,7 +34,8 @@ __all__ = ["LatentMDPResult", "latent_mdp"]
 
 MODEL = ("w", "nu", "P", "R")
 REPEATED = 0.01  # share of copies among rows that are no accident
-ON_ITS_OWN = 0.5  # share of different values from which a column of numbers tells rows apart
+ON_ITS_OWN = 0.9  # share of different values from which a column of fractions tells rows apart
+LEAST = 20  # different rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -417,9 +418,12 @@ def _distinct(raw: pd.DataFrame | None, y: np.ndarray) -> Answer:
     once = numbers.drop_duplicates()  # copies must not hide that values tell rows apart
     own = [
         c for c in numbers.columns
-        if numbers[c].notna().all() and once[c].nunique() >= ON_ITS_OWN * len(once)
+        if numbers[c].notna().all()
+        and (numbers[c] % 1 != 0).any()
+        and once[c].nunique() >= ON_ITS_OWN * len(once)
     ]  # fmt: skip
-    if not own:
+    # In few rows, or of one column alone, each value that differs is a row that differs.
+    if not own or len(once) < LEAST or numbers.shape[1] < 2:
         return th.DISTINCT.unchecked("no column tells rows apart by its values")
     exact, near = conditions.copies(numbers[own].to_numpy(dtype=float), y)
     why = f"{exact:.1%} of the rows repeat another one exactly, {near:.1%} nearly"
