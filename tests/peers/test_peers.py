@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from whp.experiment.benchmark import Foreign
-from whp.peers import Peer, calibration, communities, leakage, privacy, rewards, sketches
+from whp.peers import Peer, calibration, communities, latent, leakage, privacy, rewards, sketches
 
 BENCHMARKS = sorted((Path(__file__).parents[2] / "benchmarks").glob("*.py"))
-FAMILIES = (calibration, communities, leakage, privacy, rewards, sketches)
+FAMILIES = (calibration, communities, latent, leakage, privacy, rewards, sketches)
 PEERS = [p for family in FAMILIES for p in vars(family).values() if isinstance(p, Peer)]
 
 

@@ -44,7 +44,7 @@ def table(n=200, seed=0):
 
 
 def test_it_asks_what_helps():
-    found = latent_mdp(table(), context="label", queries=1, rng=0)
+    found = latent_mdp(table(600), context="label", queries=1, rng=0)
     assert found.steps["does"].iloc[0] == "ask good"
     assert found.accuracy.value == pytest.approx(0.85, abs=0.1)
     verdicts = {c.name: c.verdict for c in found.certificates}
