@@ -49,7 +49,7 @@ def test_wine_with_missing_values(tmp_path, capsys):
     assert made["result"]["contexts"] == 3
     assert made["result"]["first"].startswith("ask ")
     assert 0.75 < made["result"]["right_of_rows_not_fitted"] <= 1
-    told = " ".join(made["warnings"] if "warnings" in made else [err])
+    told = " ".join(made.get("warnings", [err]))
     assert "'proline' is missing in 2 rows: a result of its own" in told
     assert "'same' is the same in all rows" in told
     plan = pd.read_csv(tmp_path / "out" / "plan.csv")

@@ -53,7 +53,9 @@ def test_it_asks_what_helps():
 
 
 def test_a_demand_is_met_or_not():
-    made = {d: latent_mdp(table(), context="label", queries=1, at_least=d, rng=0) for d in (0.6, 0.99)}
+    made = {
+        d: latent_mdp(table(), context="label", queries=1, at_least=d, rng=0) for d in (0.6, 0.99)
+    }
     assert made[0.6].certificates[1].verdict is Verdict.HOLDS
     assert made[0.99].certificates[1].verdict is Verdict.FAILS
 

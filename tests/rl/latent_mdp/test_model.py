@@ -9,8 +9,7 @@ from whp.rl._latent_mdp.policy import memoryless
 
 
 @pytest.mark.parametrize(
-    ("H", "value"),
-    [(2, 0.6583333333), (3, 0.6384259259), (4, 0.6292534722), (5, 0.6236689815)],
+    ("H", "value"), [(2, 0.6583333333), (3, 0.6384259259), (4, 0.6292534722), (5, 0.6236689815)]
 )
 def test_the_best_value(H, value):
     found = worked(H).optimal()

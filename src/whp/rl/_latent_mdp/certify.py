@@ -115,11 +115,17 @@ def _measured(learner: LatentMDPLearner, theorem: Theorem) -> Estimate | None:
         low, high = best.value / scale, (best.value + best.gap) / scale
     rounding = ROUNDING * K
     ends = (K * low - played - rounding, K * high - played + rounding)
-    return Estimate.between(scale * ends[0], scale * ends[1], value=scale * (K * low - played), method="exact")
+    return Estimate.between(
+        scale * ends[0], scale * ends[1], value=scale * (K * low - played), method="exact"
+    )
 
 
 def _shape(
-    learner: LatentMDPLearner, C: float, answers: dict[Condition, Answer], trivial: float, measure: bool
+    learner: LatentMDPLearner,
+    C: float,
+    answers: dict[Condition, Answer],
+    trivial: float,
+    measure: bool,
 ) -> Certificate:
     model = learner.model
     if model is None:
@@ -220,9 +226,13 @@ def _optimistic(learner: LatentMDPLearner) -> Answer:
 
 def _planned(learner: LatentMDPLearner) -> Answer:
     if provenance.made_here(learner, LatentMDPLearner):
-        how = f"{learner._exact:,} episodes by exact plans, {learner._inexact:,} by plans with a gap"
+        how = (
+            f"{learner._exact:,} episodes by exact plans, {learner._inexact:,} by plans with a gap"
+        )
         return th.PLANNED.by_construction(how)
-    return th.PLANNED.unchecked("part of the stream was loaded or copied, and its sums are taken as they are")
+    return th.PLANNED.unchecked(
+        "part of the stream was loaded or copied, and its sums are taken as they are"
+    )
 
 
 def _model(learner: LatentMDPLearner, steps: Any) -> Answer:

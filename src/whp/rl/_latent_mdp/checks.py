@@ -216,7 +216,9 @@ def fits(steps: Steps, w: np.ndarray, nu: np.ndarray, P: np.ndarray) -> Family:
     code = ((steps.context * S + steps.state) * A + steps.action) * S + steps.after
     counts = np.bincount(code, minlength=M * S * A * S).reshape(-1, S)
     laws = P.reshape(-1, S)
-    found = [(goodness(counts[i], laws[i]), int(counts[i].sum())) for i in counts.any(1).nonzero()[0]]
+    found = [
+        (goodness(counts[i], laws[i]), int(counts[i].sum())) for i in counts.any(1).nonzero()[0]
+    ]
     start = np.bincount(steps.start_context * S + steps.start, minlength=M * S)
     found.append((goodness(start, (w[:, None] * nu).ravel()), int(start.sum())))
     return together(found)

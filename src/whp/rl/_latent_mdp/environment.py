@@ -52,9 +52,7 @@ class LatentMDPEnv(gymnasium.Env[int, int]):
         self._state, self._t = self._drawn(self._steps["nu"][self._context]), 0
         return self._state, {}
 
-    def step(
-        self, action: int | np.integer
-    ) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.integer) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """One step; the last one reveals the context."""
         m, s, a = self._context, self._state, int(action)
         paid = float(self.model.R[m, s, a] * self.model.reward_scale)

@@ -23,7 +23,7 @@ from whp.rl._latent_mdp.learner import LatentMDPLearner
 from whp.rl._latent_mdp.model import LatentMDP
 from whp.rl._latent_mdp.planning import PlanResult
 from whp.rl._latent_mdp.policy import Policy
-from whp.rl._latent_mdp.selection import Outcomes, TestSelection
+from whp.rl._latent_mdp.selection import TestSelection
 from whp.text import nearest, visible
 from whp.validate import as_frame, as_rng
 
@@ -97,7 +97,13 @@ class LatentMDPResult(Result):
             made["commonest_label"] = self.majority
             made["rows_not_fitted"] = self.rows
             made["asks_a_test_twice"] = self.repeats
-        made |= {"plan": exact, "contexts": M, "states": S, "actions": A, "steps": self.model.horizon}
+        made |= {
+            "plan": exact,
+            "contexts": M,
+            "states": S,
+            "actions": A,
+            "steps": self.model.horizon,
+        }
         if self.learner is not None:
             regret = next(c for c in self.certificates if c.name in ("regret", "known-context"))
             made |= {
@@ -119,7 +125,12 @@ class LatentMDPResult(Result):
         if sum(layer.child.size for layer in layers) <= 10_000_000:
             nodes["child"] = np.concatenate([layer.child for layer in layers])
         scale = self.model.reward_scale
-        arrays = {"w": self.model.w, "nu": self.model.nu, "P": self.model.P, "R": self.model.R * scale}
+        arrays = {
+            "w": self.model.w,
+            "nu": self.model.nu,
+            "P": self.model.P,
+            "R": self.model.R * scale,
+        }
         made: dict[str, Any] = {"policy.npz": nodes, "model.npz": arrays}
         if self.steps is not None:
             made["plan.csv"] = self.steps
@@ -131,7 +142,13 @@ class LatentMDPResult(Result):
         """Value and accuracy by number of tests; of a model what knowing more is worth."""
         if self.curve is not None:
             rows = self.curve
-            ax.plot(rows["tests"], rows["value"], "o--", color=PALETTE["quiet"], label="of the fitted model")
+            ax.plot(
+                rows["tests"],
+                rows["value"],
+                "o--",
+                color=PALETTE["quiet"],
+                label="of the fitted model",
+            )
             known = rows.dropna(subset=["accuracy"])
             if len(known):
                 spread = np.abs(known[["low", "high"]].to_numpy().T - known["accuracy"].to_numpy())
@@ -274,7 +291,19 @@ def latent_mdp(
     fit = selection.fitted(found, y, len(names), rows, tests, notes)
     by_hand = features is not None
     made = _chosen(
-        fit, names, y, ~rows, queries, by_hand, raw, at_least, episodes, max_nodes, measure, delta, random
+        fit,
+        names,
+        y,
+        ~rows,
+        queries,
+        by_hand,
+        raw,
+        at_least,
+        episodes,
+        max_nodes,
+        measure,
+        delta,
+        random,
     )
     selection.warned(notes)
     return made
@@ -359,7 +388,8 @@ def _chosen(
             "high": np.nan if none else accuracy.high,
         }
         rows.append(row)
-    assert problem is not None and plan is not None
+    assert problem is not None
+    assert plan is not None
     majority = float(fit.w.max())
     demand = (majority + max(plan.value, majority)) / 2 if at_least is None else at_least
     answers = [
@@ -376,7 +406,11 @@ def _chosen(
             majority,
             accuracy,
             answers,
-            {"rows not fitted": int(kept.sum()), "commonest label": majority, "value of the fit": plan.value},
+            {
+                "rows not fitted": int(kept.sum()),
+                "commonest label": majority,
+                "value of the fit": plan.value,
+            },
         ),
     ]
     learner = None

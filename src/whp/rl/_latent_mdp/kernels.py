@@ -8,7 +8,18 @@ import numpy as np
 
 from whp.kernel import compiled
 
-__all__ = ["BERNSTEIN", "L1", "MVP", "attainable", "backup", "by_context", "kindest", "pareto", "roots", "sweep"]
+__all__ = [
+    "BERNSTEIN",
+    "L1",
+    "MVP",
+    "attainable",
+    "backup",
+    "by_context",
+    "kindest",
+    "pareto",
+    "roots",
+    "sweep",
+]
 
 BERNSTEIN, MVP, L1 = 0, 1, 2
 NEARLY = 1e-13  # vectors this close to being dominated are dropped; n_steps times this is rounding

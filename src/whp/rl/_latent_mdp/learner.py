@@ -155,7 +155,9 @@ class LatentMDPLearner:
         self._free = possible is None and starts is None
         self._row, self._tied = self._rows(groups)
         quick = QUICK if self.planner == "auto" else MAX_VECTORS
-        self.max_vectors = quick if max_vectors is None else as_int(max_vectors, "max_vectors", low=1)
+        self.max_vectors = (
+            quick if max_vectors is None else as_int(max_vectors, "max_vectors", low=1)
+        )
         self._random = as_rng(random_state, "random_state")
         self._model = self._fitting(model)
         rows = int(self._row.max()) + 1
@@ -612,7 +614,9 @@ class LatentMDPLearner:
         a, b = self._counts[self._row], self._begun
         a, b = (a + 1) * self._possible, (b + 1) * self._starts
         if self.solver == "posterior":
-            draws = self._random.standard_gamma(np.where(self._possible, self._counts[self._row] + 1, 1))
+            draws = self._random.standard_gamma(
+                np.where(self._possible, self._counts[self._row] + 1, 1)
+            )
             if self._tied:  # one draw a group
                 first = np.unique(self._row, return_index=True)[1]
                 draws = draws.reshape(-1, draws.shape[-1])[first][self._row]
@@ -734,7 +738,9 @@ class LatentMDPLearner:
     def _plan_of(self, state: Mapping[str, Any]) -> OptimisticPlan:
         _, S, A = self.shape
         sizes = np.asarray(state["plan_sizes"], dtype=np.int64)
-        parts = [np.asarray(state[f"plan_{n}"], dtype=np.int32) for n in ("state", "action", "child")]
+        parts = [
+            np.asarray(state[f"plan_{n}"], dtype=np.int32) for n in ("state", "action", "child")
+        ]
         root = np.asarray(state["plan_root"], dtype=np.int32)
         N = int(sizes.sum())
         follows = np.repeat(np.append(sizes[1:], sizes[-1:]), sizes)
@@ -796,9 +802,7 @@ class LatentMDPLearner:
             and bool(np.isfinite(pays).all())
             and all(
                 x.size == 0 or (x.min() >= 0 and x.max() < most)
-                for x, most in (
-                    (states, S), (actions, A), (np.array(lists["_contexts"], int), M),
-                )  # fmt: skip
+                for x, most in ((states, S), (actions, A), (np.array(lists["_contexts"], int), M))
             )
             and self._matching(fresh, lists, lengths, states, actions)
         )
@@ -849,7 +853,11 @@ class LatentMDPLearner:
         if Path(path).suffix != ".npz":
             raise ValueError(f"path must end in .npz, got {path}")
         state = self.state_dict()
-        texts = {n: np.frombuffer(v.encode(), dtype=np.uint8) for n, v in state.items() if isinstance(v, str)}
+        texts = {
+            n: np.frombuffer(v.encode(), dtype=np.uint8)
+            for n, v in state.items()
+            if isinstance(v, str)
+        }
         write(Path(path), {**state, **texts})
 
     def load(self, path: str | Path) -> LatentMDPLearner:

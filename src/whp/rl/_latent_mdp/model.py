@@ -201,9 +201,7 @@ class LatentMDP:
         return Episodes(context, states, actions, rewards * self.reward_scale)
 
 
-def longest_return(
-    R: np.ndarray, possible: np.ndarray, starts: np.ndarray, horizon: int
-) -> float:
+def longest_return(R: np.ndarray, possible: np.ndarray, starts: np.ndarray, horizon: int) -> float:
     """The most that an episode can earn, over all contexts, policies and draws.
 
     Parameters
@@ -226,7 +224,7 @@ def _draw(laws: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return (steps > u[:, None]).argmax(axis=-1)
 
 
-def _laws(value: Any, name: str, ndim: int) -> Float[np.ndarray, "..."]:
+def _laws(value: Any, name: str, ndim: int) -> Float[np.ndarray, ...]:
     array = as_array(value, name).astype(np.float64)
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"{name} must have {ndim} dimensions, got shape {array.shape}")

@@ -179,7 +179,7 @@ def exact(known: Structure, seen: Snapshot, kind: int, max_vectors: int) -> Opti
     PlanningBudgetError
         If there are more than `max_vectors` ways to go on at one place.
     """
-    M, S, A = known.row.shape
+    M, S, _A = known.row.shape
     reach, mask = known.successors, known.mask
     vectors, first, sizes = np.zeros((1, M)), np.zeros(S, np.int64), np.ones(S, np.int64)
     layers: list[Layer] = []
@@ -302,9 +302,7 @@ def alternating(known: Structure, seen: Snapshot, kind: int) -> OptimisticPlan:
     tree, reach = known.tree, known.successors
     M, S, _ = known.row.shape
     root = _Root(known, seen, kind)
-    center = np.where(
-        root.possible.reshape(M, -1), seen.start[root.at] if seen.k else 1.0, 0.0
-    )
+    center = np.where(root.possible.reshape(M, -1), seen.start[root.at] if seen.k else 1.0, 0.0)
     weights = (center / max(center.sum(), 1e-300)).T
     laws = _frequencies(known, seen)
     best, kept = -1.0, None

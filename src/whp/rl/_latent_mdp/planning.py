@@ -156,7 +156,9 @@ def best(model: LatentMDP, exact: bool, max_nodes: int) -> PlanResult:
         levels.append(grown)
     whole = len(levels) == model.horizon
     layers: list[Layer] = []
-    lower = upper = np.zeros(1)  # of the nodes that follow, and at the end a 0 for what earns nothing
+    lower = upper = np.zeros(
+        1
+    )  # of the nodes that follow, and at the end a 0 for what earns nothing
     inner = levels
     if not whole:
         lower, upper, layers = _leaves(model, levels[-1], len(levels) - 1)
@@ -168,7 +170,7 @@ def best(model: LatentMDP, exact: bool, max_nodes: int) -> PlanResult:
         if level.child is not None:
             Q += (level.mass * lower[level.child]).sum(axis=-1)
             high += (level.mass * upper[level.child]).sum(axis=-1)
-        action = (Q >= Q.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
+        action = (Q.max(axis=1, keepdims=True) - TIE <= Q).argmax(axis=1)
         at = np.arange(len(Q))
         child = np.full((len(Q), S), -1, dtype=np.int32)
         if level.child is not None:
@@ -194,7 +196,7 @@ def _expand(
     """The next step; None if it is too large."""
     N, M = level.belief.shape
     A, G = P.shape[1:3]
-    if N * A * G * M > 20 * max_nodes:
+    if 20 * max_nodes < N * A * G * M:
         return None
     joint = level.belief[:, None, None, :] * P[level.state]
     mass = joint.sum(axis=-1)
@@ -226,9 +228,7 @@ def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, which.ravel()
 
 
-def _leaves(
-    model: LatentMDP, last: _Level, d: int
-) -> tuple[np.ndarray, np.ndarray, list[Layer]]:
+def _leaves(model: LatentMDP, last: _Level, d: int) -> tuple[np.ndarray, np.ndarray, list[Layer]]:
     """Lower and upper values of the nodes of step d, a zero after them, and the layers from d on.
 
     Nodes go on by the best, for them, of M + 1 policies that know step and state alone: the best of
@@ -254,9 +254,7 @@ def _leaves(
     chosen = earns.argmax(axis=1)
     high = (last.belief * known[d][:, last.state].T).sum(axis=1)
     follow = (np.arange(M + 1)[:, None] * S + each).astype(np.int32)
-    layers = [
-        Layer(last.state.astype(np.int32), actions[d, chosen, last.state], follow[chosen])
-    ]
+    layers = [Layer(last.state.astype(np.int32), actions[d, chosen, last.state], follow[chosen])]
     for t in range(d + 1, H):
         state = np.tile(each.astype(np.int32), M + 1)
         layers.append(Layer(state, actions[t].ravel(), np.repeat(follow, S, axis=0)))

@@ -83,9 +83,7 @@ class Policy:
         """What is done at a node of step t."""
         return int(self.layers[t].action[node])
 
-    def after(
-        self, t: int, node: int | np.integer, action: int, state: int
-    ) -> int:
+    def after(self, t: int, node: int | np.integer, action: int, state: int) -> int:
         """Node of step t + 1, whatever was done: after another action than the planned one any node of its state."""
         layer = self.layers[t]
         if action == layer.action[node]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from whp.rl._latent_mdp.model import LatentMDP
 from whp.rl._latent_mdp.policy import Policy
 from whp.text import nearest, visible
 
-__all__ = ["Fit", "Outcomes", "TestSelection", "from_visits", "fitted", "halved", "outcomes"]
+__all__ = ["Fit", "Outcomes", "TestSelection", "fitted", "from_visits", "halved", "outcomes"]
 
 MISSING, OTHER = "missing", "other"
 
@@ -119,7 +120,9 @@ class TestSelection:
         seen[policy.root[0]].add(frozenset())
         for t, layer in enumerate(policy.layers):
             last = t + 1 == len(policy.layers)
-            after: list[set[frozenset[int]]] = [] if last else [set() for _ in policy.layers[t + 1].state]
+            after: list[set[frozenset[int]]] = (
+                [] if last else [set() for _ in policy.layers[t + 1].state]
+            )
             for n, sets in enumerate(seen):
                 a = int(layer.action[n])
                 if a >= F:
@@ -133,12 +136,16 @@ class TestSelection:
             seen = after
         return False
 
-    def table(self, policy: Policy, names: Sequence[str], values: Sequence[Sequence[str]]) -> pd.DataFrame:
+    def table(
+        self, policy: Policy, names: Sequence[str], values: Sequence[Sequence[str]]
+    ) -> pd.DataFrame:
         """The plan as rows: after which results it asks or names what, and in which share of episodes."""
         F, M = len(names), len(self.labels)
         rows: list[dict[str, Any]] = []
         P = self.model.P
-        stack: list[tuple[int, int, str, np.ndarray]] = [(0, int(policy.root[0]), "", self.model.w.copy())]
+        stack: list[tuple[int, int, str, np.ndarray]] = [
+            (0, int(policy.root[0]), "", self.model.w.copy())
+        ]
         while stack:
             t, node, history, weight = stack.pop()
             if t == len(policy.layers) or len(rows) >= 100_000:
@@ -163,7 +170,9 @@ class TestSelection:
                 s = int(self.first[a] + b)
                 then = f"{history}, " if history else ""
                 on = weight * P[:, 0, a, s]
-                stack.append((t + 1, int(layer.child[node, s]), f"{then}{names[a]} {values[a][b]}", on))
+                stack.append(
+                    (t + 1, int(layer.child[node, s]), f"{then}{names[a]} {values[a][b]}", on)
+                )
         return pd.DataFrame(rows)
 
 
@@ -216,10 +225,14 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
         number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
         if (np.isfinite(number) | missing).all() and not missing.all() and column.dtype != bool:
             known = number[rows & ~missing]
-            edges = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if len(known) else np.zeros(0)
+            edges = (
+                np.unique(np.quantile(known, np.arange(1, bins) / bins))
+                if len(known)
+                else np.zeros(0)
+            )
             code = np.searchsorted(edges, number, side="right")
             limits = [-np.inf, *edges, np.inf]
-            kinds = [_between(a, b) for a, b in zip(limits, limits[1:], strict=False)]
+            kinds = [_between(a, b) for a, b in itertools.pairwise(limits)]
         else:
             text = column.astype(str).to_numpy(dtype=object)
             kinds = sorted({str(v) for v in text[rows & ~missing]})
@@ -228,17 +241,23 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
             if (code[~missing] == len(kinds)).any():
                 kinds = [*kinds, OTHER]
         if missing.any():
-            notes.append(f"{visible(str(name))!r} is missing in {int(missing.sum())} rows: a result of its own")
+            notes.append(
+                f"{visible(str(name))!r} is missing in {int(missing.sum())} rows: a result of its own"
+            )
             code = np.where(missing, len(kinds), code)
             kinds = [*kinds, MISSING]
         if len(np.unique(code[rows])) < 2:
-            notes.append(f"{visible(str(name))!r} is the same in all rows of the half that is fitted: dropped")
+            notes.append(
+                f"{visible(str(name))!r} is the same in all rows of the half that is fitted: dropped"
+            )
             continue
         codes.append(code.astype(np.int64))
         names.append(str(name))
         values.append(tuple(kinds))
     if not codes:
-        raise ValueError("no feature is left: all are the same in the half of the rows that is fitted")
+        raise ValueError(
+            "no feature is left: all are the same in the half of the rows that is fitted"
+        )
     return Outcomes(np.column_stack(codes), tuple(names), tuple(values)), tuple(notes)
 
 
@@ -258,7 +277,9 @@ def information(code: np.ndarray, y: np.ndarray) -> float:
     table = np.zeros((int(code.max()) + 1, int(y.max()) + 1))
     np.add.at(table, (code[done], y[done]), 1)
     p = table / table.sum()
-    return float((xlogy(p, p)).sum() - xlogy(p.sum(0), p.sum(0)).sum() - xlogy(p.sum(1), p.sum(1)).sum())
+    return float(
+        (xlogy(p, p)).sum() - xlogy(p.sum(0), p.sum(0)).sum() - xlogy(p.sum(1), p.sum(1)).sum()
+    )
 
 
 def fitted(
@@ -313,7 +334,9 @@ def from_visits(
         labels[e].add(label)
     notes: list[str] = []
     if twice := [e for e in seen if len(labels[e]) > 1]:
-        raise ValueError(f"episode {visible(twice[0])} has two labels: {', '.join(sorted(labels[twice[0]]))}")
+        raise ValueError(
+            f"episode {visible(twice[0])} has two labels: {', '.join(sorted(labels[twice[0]]))}"
+        )
     if bare := [e for e in seen if not labels[e]]:
         if not drop:
             raise ValueError(
@@ -330,7 +353,9 @@ def from_visits(
     values = [sorted({str(v) for v in frame[result][frame[test].astype(str) == n]}) for n in names]
     code = np.full((len(kept), len(names)), -1, dtype=np.int64)
     columns = {n: j for j, n in enumerate(names)}
-    for e, n, v in zip(order[which.ravel()], frame[test].astype(str), frame[result].astype(str), strict=True):
+    for e, n, v in zip(
+        order[which.ravel()], frame[test].astype(str), frame[result].astype(str), strict=True
+    ):
         if e not in place:
             continue
         i, j = place[e], columns[n]
@@ -347,7 +372,9 @@ def from_visits(
     keep = [j for j, v in enumerate(values) if len(v) > 1]
     if not keep:
         raise ValueError("no test had two different results")
-    made = Outcomes(code[:, keep], tuple(names[j] for j in keep), tuple(tuple(values[j]) for j in keep))
+    made = Outcomes(
+        code[:, keep], tuple(names[j] for j in keep), tuple(tuple(values[j]) for j in keep)
+    )
     return made, np.array([next(iter(labels[e])) for e in kept], dtype=object), tuple(notes)
 
 

@@ -6,16 +6,7 @@ from collections.abc import Iterable
 
 from whp.certificate import Answer, Certificate, Scalar
 from whp.intervals import Estimate
-from whp.theorem import (
-    AT_LEAST,
-    AT_MOST,
-    FITTED,
-    POPULATION,
-    THIS_RUN,
-    Condition,
-    Derived,
-    Theorem,
-)
+from whp.theorem import AT_LEAST, AT_MOST, FITTED, POPULATION, THIS_RUN, Condition, Derived, Theorem
 
 __all__ = [
     "ACCURACY",

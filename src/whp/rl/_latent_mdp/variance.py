@@ -60,9 +60,7 @@ def of_policy(model: LatentMDP, policy: Policy) -> VarianceParts:
         weight = after
     scale = model.reward_scale**2
     initial = max(initial, 0.0)
-    return VarianceParts(
-        scale * initial, scale * transitions, scale * (initial + transitions)
-    )
+    return VarianceParts(scale * initial, scale * transitions, scale * (initial + transitions))
 
 
 class _Tree:

@@ -118,9 +118,7 @@ CLAIMS = study.claims(
         NONE,
         "regret at scale 1 over that at scale .1, wine",
         at_least=5.0,
-        measure=ratio(
-            "regret", solver="bernstein", over="bernstein .1", where=of("tests on wine")
-        ),
+        measure=ratio("regret", solver="bernstein", over="bernstein .1", where=of("tests on wine")),
         threshold_set="before",
     ),
     Claim(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def hard(M: int, S: int, A: int, epsilon: float) -> LatentMDP:
     R[:, good] = 1
     for m, order in enumerate(sorted(seen)):
         nu[m, order[0]] = 1
-        for here, to in zip(order, order[1:], strict=False):
+        for here, to in itertools.pairwise(order):
             P[m, here, :, to] = 1
         P[m, order[-1], :, good] = 0.5
         P[m, order[-1], rng.integers(A), good] += epsilon

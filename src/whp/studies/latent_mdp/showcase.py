@@ -46,7 +46,8 @@ def showcase() -> Showcase:
     """Which of two tests to ask next, against the two most telling tests for everybody."""
     arguments = example()
     made = latent_mdp(**arguments)
-    assert made.accuracy is not None and made.steps is not None
+    assert made.accuracy is not None
+    assert made.steps is not None
     same = at_once(arguments["data"], QUERIES, SEED)
 
     def draw(figure: Figure) -> None:
@@ -64,7 +65,7 @@ def showcase() -> Showcase:
         baseline_name="the same two tests for all",
         certificates=made.certificates,
         draw=draw,
-        caption="What is asked second depends on the first answer, and where the first one settles it nothing more is asked. "
+        caption="What is asked second depends on the first answer. "
         f"The fitted model expects {100 * made.value:.0f} %; half of the rows, which it has not seen, say "
         f"{100 * made.accuracy.low:.0f} % or more.",
         code="latent_mdp(table, context='cultivar', queries=2)",
@@ -88,19 +89,19 @@ def _tree(ax: Any, steps: pd.DataFrame) -> None:
         if row["after"] != "(start)":
             parent = row["after"].rpartition(", ")[0] or "(start)"
             ax.plot(
-                [x - 1, x - 0.35, x], [place[parent], y, y], color=PALETTE["quiet"],
+                [x - 1, x - 0.5, x], [place[parent], y, y], color=PALETTE["quiet"],
                 lw=0.6 + 4 * row["share"], zorder=0, solid_capstyle="round",
             )  # fmt: skip
             answer = row["after"].rpartition(", ")[2].split(" ", 1)[1]
-            ax.text(x - 0.33, y + 0.08, answer, fontsize=6, color=PALETTE["quiet"])
+            ax.text(x - 0.47, y + 0.1, answer, fontsize=6.5, color=PALETTE["quiet"])
         ask = row["does"].startswith("ask")
         said = row["does"].partition(" ")[2]
         ax.text(
-            x, y, said.replace("/", "/\n").replace("_", " "), fontsize=7, va="center", ha="center" if ask else "left",
+            x, y, said.replace("/", "/\n").replace("_", " "), fontsize=7, va="center",
             bbox={
                 "boxstyle": "round,pad=.25", "fc": "white",
                 "ec": PALETTE["ours"] if ask else PALETTE["third"],
             },
         )  # fmt: skip
-    ax.set(xlim=(0.6, steps["step"].max() + 0.7), ylim=(-len(leaves) + 0.3, 0.7))
+    ax.set(xlim=(0.95, steps["step"].max() + 0.45), ylim=(-len(leaves) + 0.3, 0.7))
     ax.axis("off")

@@ -114,7 +114,9 @@ class Stream:
             _, count, made = min(looked, key=lambda x: x[:2])
             del self.plans[count:]
             return [made]
-        return list(latent_mdp_certificates(learner, measure=measure, C=self.constant if measure else None))
+        return list(
+            latent_mdp_certificates(learner, measure=measure, C=self.constant if measure else None)
+        )
 
     constant: float | None = None
 
@@ -241,7 +243,11 @@ def stopped_when_it_looks_best(rng: Rng, strength: float) -> Instance:
     """Looked at every 50 episodes of 400, and kept where the bound looked best; tests are looked at eight times."""
     law = probe(8)
     horizon = law.pop("horizon")
-    options = {"n_episodes": None, "possible": (law["P"] > 0).any(0), "starts": (law["nu"] > 0).any(0)}
+    options = {
+        "n_episodes": None,
+        "possible": (law["P"] > 0).any(0),
+        "starts": (law["nu"] > 0).any(0),
+    }
     stream = Stream([law], horizon, 400, seeded(rng), 2, options, stop=True)
     return Instance({"stream": stream}, judge(stream))
 
@@ -304,12 +310,18 @@ def a_nurse_decides(rng: Rng, strength: float) -> Instance:
 @worlds.world(run=learnt, breaks=t.RETURNS, refuses=(ValueError,))
 def a_return_over_1(rng: Rng, strength: float) -> Instance:
     """Rewards are five times what the scale allows."""
-    stream = of_worked(rng, 300, options={"rewards": "learn"}, pay=lambda r, _: 5 * r, measured=False)
+    stream = of_worked(
+        rng, 300, options={"rewards": "learn"}, pay=lambda r, _: 5 * r, measured=False
+    )
     return Instance({"stream": stream}, judge(stream))
 
 
 @worlds.world(
-    run=learnt, breaks=t.RETURNS, strengths=(0.1, 0.01, 0.0001), broken_from=0.1, refuses=(ValueError,)
+    run=learnt,
+    breaks=t.RETURNS,
+    strengths=(0.1, 0.01, 0.0001),
+    broken_from=0.1,
+    refuses=(ValueError,),
 )
 def a_rare_return_over_1(rng: Rng, strength: float) -> Instance:
     """With this probability a step pays 2."""
@@ -437,7 +449,9 @@ def a_hidden_second_type(rng: Rng, strength: float) -> Instance:
 def answers_repeat_themselves(rng: Rng, strength: float) -> Instance:
     """A test asked again answers as before, as that of a real unit does."""
     S, A, H = 4, 1, 4
-    P = np.zeros((6, S, A, S))  # two contexts, three kinds of unit in each, who answer after the start
+    P = np.zeros(
+        (6, S, A, S)
+    )  # two contexts, three kinds of unit in each, who answer after the start
     for kind in range(6):
         P[kind, :, :, 1 + kind % 3] = 1
     law = {
@@ -558,7 +572,9 @@ def a_model_that_rules_out_what_happens(rng: Rng, strength: float) -> Instance:
     return Instance({"stream": stream, "measure": True}, judge(stream))
 
 
-@worlds.world(run=learnt, breaks=t.CONSTANT, strengths=(0.01, 0.001), rising=False, noticeable=False)
+@worlds.world(
+    run=learnt, breaks=t.CONSTANT, strengths=(0.01, 0.001), rising=False, noticeable=False
+)
 def too_small_a_constant(rng: Rng, strength: float) -> Instance:
     """C is this small, which nobody can see."""
     stream = of_worked(rng, 300, options={"planner": "alternating"}, constant=strength)
@@ -620,7 +636,9 @@ def plans_with_ties(rng: Rng, strength: float) -> Instance:
     return Instance({"arrays": law, "horizon": 3}, judge_plan(law, 3))
 
 
-@worlds.world(run=planned, breaks=t.TRUE_MODEL, strengths=(30.0, 300.0), rising=False, noticeable=False)
+@worlds.world(
+    run=planned, breaks=t.TRUE_MODEL, strengths=(30.0, 300.0), rising=False, noticeable=False
+)
 def a_model_of_few_rows(rng: Rng, strength: float) -> Instance:
     """The model is counted from so many rows; what the plan promises is of the model."""
     law = small(rng, 3)
@@ -669,7 +687,9 @@ def answers(rng: Rng, n: int, w: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
 
 
 def table_of(y: np.ndarray, code: np.ndarray) -> pd.DataFrame:
-    made = pd.DataFrame({f"test {j}": np.where(code[:, j], "yes", "no") for j in range(code.shape[1])})
+    made = pd.DataFrame(
+        {f"test {j}": np.where(code[:, j], "yes", "no") for j in range(code.shape[1])}
+    )
     return made.assign(label=np.where(y, "sick", "well"))
 
 
@@ -749,8 +769,7 @@ def rows_to_come_are_others(rng: Rng, strength: float) -> Instance:
 
 
 worlds.by_construction(
-    t.PLANNED,
-    "tests/rl/latent_mdp/test_learner.py::test_nobody_gets_round_what_the_planner_made",
+    t.PLANNED, "tests/rl/latent_mdp/test_learner.py::test_nobody_gets_round_what_the_planner_made"
 )
 worlds.by_construction(
     t.SPLIT, "tests/rl/latent_mdp/test_front_door.py::test_nobody_gets_round_the_halves"
