@@ -217,7 +217,8 @@ def fits(steps: Steps, w: np.ndarray, nu: np.ndarray, P: np.ndarray) -> Family:
     counts = np.bincount(code, minlength=M * S * A * S).reshape(-1, S)
     laws = P.reshape(-1, S)
     found = [
-        (goodness(counts[i], laws[i]), int(counts[i].sum())) for i in counts.any(1).nonzero()[0]
+        (goodness(counts[i], laws[i]), int(counts[i].sum()))
+        for i in np.flatnonzero(counts.sum(axis=1))
     ]
     start = np.bincount(steps.start_context * S + steps.start, minlength=M * S)
     found.append((goodness(start, (w[:, None] * nu).ravel()), int(start.sum())))

@@ -34,8 +34,8 @@ class LatentMDPEnv(gymnasium.Env[int, int]):
     def __init__(self, model: LatentMDP) -> None:
         _, S, A = model.shape
         self.model = model
-        self.observation_space = gymnasium.spaces.Discrete(S)
-        self.action_space = gymnasium.spaces.Discrete(A)
+        self.observation_space: Any = gymnasium.spaces.Discrete(S)
+        self.action_space: Any = gymnasium.spaces.Discrete(A)
         self._steps = {"w": model.w.cumsum(), "nu": model.nu.cumsum(-1), "P": model.P.cumsum(-1)}
         self._context = self._state = self._t = 0
 

@@ -36,6 +36,7 @@ MODEL = ("w", "nu", "P", "R")
 REPEATED = 0.01  # share of copies among rows that are no accident
 ON_ITS_OWN = 0.9  # share of different values from which a column of fractions tells rows apart
 LEAST = 20  # different rows
+SHOWN = 20  # rows of a plan on a screen
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +113,23 @@ class LatentMDPResult(Result):
                 "regret": None if regret.measured is None else regret.measured.value,
             }
         return made
+
+    def __rich__(self) -> Any:
+        """The figures and, of a table, the plan: what it asks or names after which results."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        figures = super().__rich__()
+        if self.steps is None:
+            return figures
+        table = Table("after", "it does", "share of units", box=None, padding=(0, 2, 0, 0))
+        for row in self.steps.head(SHOWN).itertuples():
+            cells = (str(row.after), str(row.does), f"{100 * float(str(row.share)):.1f} %")
+            table.add_row(*(Text(visible(cell)) for cell in cells))
+        left = len(self.steps) - SHOWN
+        more = [Text(f"… and {left:,} rows more in plan.csv (--out)")] if left > 0 else []
+        return Group(figures, Text(""), table, *more)
 
     def artifacts(self) -> dict[str, Any]:
         """The plan as a table and as nodes, and the model."""
@@ -207,8 +225,12 @@ def latent_mdp(
         Features that are offered: those that say most about the label in that half.
     queries : int
         Tests that may be asked of a unit.
-    episode, test, result : str, optional
-        Columns of a log, of these names if not given.
+    episode : str, optional
+        Column of a log that says which episode a row belongs to; "episode" if not given.
+    test : str, optional
+        Column of a log that names the test that was done; "test" if not given.
+    result : str, optional
+        Column of a log that holds its result; "result" if not given.
     on_missing : {"error", "drop"}
         What to do with episodes of a log, or rows of a table, without a label.
     horizon : int, optional
@@ -381,12 +403,9 @@ def _chosen(
         accuracy = None
         if measure:
             accuracy = _counted(problem, plan.policy, code, y[kept], 1 - delta)
-        none = accuracy is None
-        row |= {
-            "accuracy": np.nan if none else accuracy.value,
-            "low": np.nan if none else accuracy.low,
-            "high": np.nan if none else accuracy.high,
-        }
+        ends = ("value", "low", "high")
+        found = [np.nan if accuracy is None else getattr(accuracy, end) for end in ends]
+        row |= dict(zip(("accuracy", *ends[1:]), found, strict=True))
         rows.append(row)
     assert problem is not None
     assert plan is not None
@@ -517,7 +536,9 @@ def _known(
     if horizon is None:
         raise ValueError("horizon must be given, the steps of an episode")
     scale = 1.0 if reward_scale is None else reward_scale
-    model = LatentMDP(*(arrays[n] for n in MODEL), horizon, reward_scale=scale)
+    model = LatentMDP(
+        arrays["w"], arrays["nu"], arrays["P"], arrays["R"], horizon, reward_scale=scale
+    )
     plan = model.optimal(max_nodes=max_nodes)
     made = [_planned(plan, scale)]
     learner = None

@@ -525,7 +525,7 @@ class LatentMDPLearner:
                 )
         if self._learns_rewards:
             return
-        off = np.abs(self._table[:, s, a] - np.array(now.rewards)) > ALIKE
+        off = np.greater(np.abs(self._table[:, s, a] - np.array(now.rewards)), ALIKE)
         agrees = ~off.any(axis=1)
         self._confirmed += bool(agrees[m] and agrees.sum() == 1)
         if not agrees[m] and not self._wrong:
@@ -907,7 +907,7 @@ def _mask(given: Any, name: str, shape: tuple[int, ...], M: int) -> np.ndarray:
             f"{name} must hold True and False in shape {shape} or {(M, *shape)}, got {array.dtype} "
             f"of shape {array.shape}"
         )
-    full = np.array(np.broadcast_to(array, (M, *shape)))
+    full: np.ndarray = np.array(np.broadcast_to(array, (M, *shape)))
     if not full.any(axis=-1).all() if name == "possible" else not full.any():
         raise ValueError(f"{name} must allow something everywhere")
     return full

@@ -48,13 +48,13 @@ class Structure:
         cls, horizon: int, possible: np.ndarray, starts: np.ndarray, row: np.ndarray, R: np.ndarray
     ) -> Structure:
         """With the rewards R of shape (M, S, A), or an upper bound on them."""
-        nothing = dead(R, possible.any(axis=0))
+        nothing = dead(R, np.asarray(possible.any(axis=0)))
         return cls(horizon, possible, starts, row, nothing)
 
     @cached_property
     def successors(self) -> Successors:
         """Next states possible in some context."""
-        return Successors.of(self.possible.any(axis=0))
+        return Successors.of(np.asarray(self.possible.any(axis=0)))
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -148,7 +148,7 @@ class _Root:
     """The optimistic mean over context and first state."""
 
     def __init__(self, known: Structure, seen: Snapshot, kind: int) -> None:
-        self.at = np.ix_(range(len(known.starts)), known.first)
+        self.at = np.ix_(np.arange(len(known.starts)), np.asarray(known.first))
         self.p = seen.start[self.at].ravel()
         self.possible = known.starts[self.at].ravel()
         self.size = int(known.starts.sum())

@@ -89,7 +89,7 @@ class TestSelection:
     @property
     def possible(self) -> np.ndarray:
         """Transitions of any context, shape (S, A, S)."""
-        return (self.model.P > 0).any(axis=0)
+        return np.greater(self.model.P, 0).any(axis=0)
 
     def play(self, policy: Policy, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the policy names for each row of results, and how many tests it asked; -1 if it asks what was not done.
@@ -242,7 +242,7 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
                 kinds = [*kinds, OTHER]
         if missing.any():
             notes.append(
-                f"{visible(str(name))!r} is missing in {int(missing.sum())} rows: a result of its own"
+                f"{visible(str(name))!r} is missing in {_rows(missing)}: a result of its own"
             )
             code = np.where(missing, len(kinds), code)
             kinds = [*kinds, MISSING]
@@ -259,6 +259,11 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
             "no feature is left: all are the same in the half of the rows that is fitted"
         )
     return Outcomes(np.column_stack(codes), tuple(names), tuple(values)), tuple(notes)
+
+
+def _rows(chosen: np.ndarray) -> str:
+    n = int(chosen.sum())
+    return f"{n:,} row{'s' * (n != 1)}"
 
 
 def _between(low: float, high: float) -> str:

@@ -79,8 +79,9 @@ def hard(M: int, S: int, A: int, epsilon: float) -> LatentMDP:
 def learnt(model: LatentMDP, solver: str, episodes: int, rng: Rng, **options: Any) -> np.ndarray:
     """Regret after each episode, by the values of the policies played."""
     name, scale, random = SOLVERS[solver]
+    named: Any = name
     learner = LatentMDPLearner(
-        *model.shape, model.horizon, solver=name, bonus_scale=scale, model=model,
+        *model.shape, model.horizon, solver=named, bonus_scale=scale, model=model,
         n_episodes=episodes, reward_table=model.R, random_state=rng, **options,
     )  # fmt: skip
     env = Simulation(model, rng)

@@ -66,8 +66,8 @@ class Stream:
         if options.get("rewards") != "learn":
             options.setdefault("reward_table", law["R"][: self.contexts])
         if measure and self.measured:
-            named = {n: law[n] for n in ("w", "nu", "P", "R")}
-            options.setdefault("model", LatentMDP(*named.values(), self.horizon))
+            model = LatentMDP(law["w"], law["nu"], law["P"], law["R"], self.horizon)
+            options.setdefault("model", model)
         options.setdefault("n_episodes", self.episodes)
         return LatentMDPLearner(self.contexts, S, A, self.horizon, **options)
 
@@ -109,7 +109,7 @@ class Stream:
                 learner.end_episode(told)
             if self.stop and k % 50 == 49:
                 made = latent_mdp_certificates(learner, measure=measure)[0]
-                looked.append((made.bound - made.trivial, k + 1, made))
+                looked.append((made.bound - float(made.trivial or 0), k + 1, made))
         if self.stop:
             _, count, made = min(looked, key=lambda x: x[:2])
             del self.plans[count:]
@@ -127,8 +127,8 @@ class Stream:
         kinds = list({id(x): x for x in laws}.values())
         share = [sum(x is kind for x in laws) / len(laws) for kind in kinds]
         w = np.concatenate([c * x["w"] for c, x in zip(share, kinds, strict=True)])
-        rest = [np.concatenate([x[n] for x in kinds]) for n in ("nu", "P", "R")]
-        return best_value(w, *rest, self.horizon)
+        nu, P, R = (np.concatenate([x[n] for x in kinds]) for n in ("nu", "P", "R"))
+        return best_value(w, nu, P, R, self.horizon)
 
     def told(self) -> float:
         """What could be earned an episode by knowing the context."""
@@ -136,7 +136,9 @@ class Stream:
         one = np.ones(1)
         return sum(
             law["w"][m]
-            * best_value(one, *(law[n][m : m + 1] for n in ("nu", "P", "R")), self.horizon)
+            * best_value(
+                one, law["nu"][m : m + 1], law["P"][m : m + 1], law["R"][m : m + 1], self.horizon
+            )
             for m in range(len(law["w"]))
         )
 
@@ -601,8 +603,8 @@ def judge_plan(law: dict[str, Any], horizon: int) -> Any:
     """Whether the plan is the best, by its nodes and by plain recursion."""
 
     def truths(result: Any) -> dict[str, bool | None]:
-        given = [law[n] for n in ("w", "nu", "P", "R")]
-        lacks = best_value(*given, horizon) - earned(result.plan.policy, *given)
+        w, nu, P, R = (law[n] for n in ("w", "nu", "P", "R"))
+        lacks = best_value(w, nu, P, R, horizon) - earned(result.plan.policy, w, nu, P, R)
         return {"plan": None if abs(lacks - 1e-9) < 1e-10 else bool(lacks < 1e-9)}
 
     return truths
