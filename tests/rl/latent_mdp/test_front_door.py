@@ -100,9 +100,16 @@ def test_nobody_gets_round_the_halves():
 
 def test_a_new_word_in_the_other_half_is_a_result_of_its_own():
     rows = table()
-    rows.loc[rows.index[::7], "good"] = [f"word {i}" for i in range(len(rows[::7]))]
+    rows.loc[rows.index[::20], "good"] = [f"word {i}" for i in range(len(rows[::20]))]
     made = latent_mdp(rows, context="label", queries=2, rng=0)
     assert made.accuracy is not None
+
+
+def test_a_name_is_no_test():
+    rows = table().assign(name=[f"patient {i}" for i in range(200)])
+    with pytest.warns(UserWarning, match="'name' has 100 different texts"):
+        made = latent_mdp(rows, context="label", queries=1, rng=0)
+    assert made.steps["does"].iloc[0] == "ask good"
 
 
 def test_order_of_columns_and_unit_change_nothing():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from whp.io import MAX_LEVELS
 from whp.rl._latent_mdp.model import LatentMDP
 from whp.rl._latent_mdp.policy import Policy
 from whp.text import nearest, visible
@@ -18,6 +19,7 @@ from whp.text import nearest, visible
 __all__ = ["Fit", "Outcomes", "TestSelection", "fitted", "from_visits", "halved", "outcomes"]
 
 MISSING, OTHER = "missing", "other"
+MOST_TEXTS = 1 / 3  # different texts a row, beyond which a column is a name and no result
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,6 +238,12 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
         else:
             text = column.astype(str).to_numpy(dtype=object)
             kinds = sorted({str(v) for v in text[rows & ~missing]})
+            if len(kinds) > min(MAX_LEVELS, max(2.0, MOST_TEXTS * rows.sum())):
+                notes.append(
+                    f"{visible(str(name))!r} has {len(kinds):,} different texts in {_rows(rows)} of "
+                    "the half that is fitted: dropped, it names rows"
+                )
+                continue
             place = {v: i for i, v in enumerate(kinds)}
             code = np.array([place.get(str(v), len(kinds)) for v in text])
             if (code[~missing] == len(kinds)).any():

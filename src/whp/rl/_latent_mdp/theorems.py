@@ -155,7 +155,8 @@ ACCURACY = Theorem(
     scope=POPULATION,
     source="Clopper and Pearson 1934, on rows that were not fitted",
     conditions=(SPLIT, DISTINCT, ROWS),
-    needs="more rows, or a smaller demand (at_least=).",
+    needs="measure=True, and rows in which all was done that the plan asks for; more of them, or a "
+    "smaller demand (at_least=).",
     remedy="more queries, more tests, or other features.",
 )
 THEOREMS = (REGRET, KNOWN_CONTEXT, SHAPE, PLAN, ACCURACY)

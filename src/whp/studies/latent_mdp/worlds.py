@@ -809,7 +809,7 @@ for name, world in MUTANTS:
     )
 worlds.mutant(
     "regret",
-    "no bonus at all",
+    "deviation of returns taken off instead of added",
     target=f"{HERE}.certify:deviation",
     change=lambda original: lambda *given: -original(*given),
     world=a_nurse_decides,
