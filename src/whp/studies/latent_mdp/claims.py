@@ -114,7 +114,7 @@ CLAIMS = study.claims(
     ),
     Claim(
         "C6b",
-        "The theory's constants are some fifteen times too large.",
+        "The theory's constants cost several times the regret.",
         NONE,
         "regret at scale 1 over that at scale .1, wine",
         at_least=5.0,
@@ -123,7 +123,7 @@ CLAIMS = study.claims(
     ),
     Claim(
         "C6c",
-        "Rows that were not fitted are named worse than the fit says of its own rows.",
+        "Two questions tell tumours apart in rows that were not fitted.",
         NONE,
         "share of right labels on breast cancer in rows that were not fitted",
         at_least=0.85,
