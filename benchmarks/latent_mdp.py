@@ -50,7 +50,7 @@ CASES = [
         setup=digits,
         ours=lambda d: d["model"].optimal().value,
         peers=[RECURSION.on(lambda d: (d["model"],)), POMDP_PY, UCBVI],
-        repeats=3,
+        repeats=5,
         target=Target(RECURSION.name, 1 / 20),
     ),
     Case(

@@ -331,3 +331,42 @@ def test_attributes():
     assert made.n_plans_ <= 12 * (np.log2(1500) + 1) + np.log2(500) + 2
     assert {k: len(v) for k, v in made.history_.items()} == dict.fromkeys(made.history_, 500)
     assert made.planning_gap_ == 0
+
+
+def test_episodes_may_end_early_or_at_once():
+    model = worked(3)
+    made = learner(model, n_episodes=10)
+    made.begin_episode(0)
+    made.end_episode(0)
+    made.begin_episode(1)
+    made.observe(made.act(), model.R[1, 1, made.act()], 2)
+    made.end_episode(1)
+    steps = made.steps()
+    assert steps.episode.tolist() == [1]
+    assert steps.before.tolist() == [-1]
+    assert steps.first.tolist() == steps.state.tolist() == [1]
+    assert one(made).verdict is Verdict.VACUOUS
+
+
+def test_steps_are_those_of_the_episodes():
+    model = worked(3)
+    steps = played(model, 20).steps()
+    assert len(steps.episode) == 60
+    assert (steps.before[::3] == -1).all()
+    assert (steps.before[1::3] == steps.state[::3]).all()
+    assert (steps.state[1::3] == steps.after[::3]).all()
+    assert (steps.first == np.repeat(steps.start, 3)).all()
+
+
+def test_an_environment_that_keeps_its_context():
+    model = worked(3)
+
+    class Silent(Simulation):
+        def step(self, action):
+            return *super().step(action)[:4], {}
+
+    made = learner(model, n_episodes=10)
+    with pytest.raises(KeyError, match="context"):
+        made.fit(Silent(model, np.random.default_rng(0)), 1)
+    made.fit(Simulation(model, np.random.default_rng(0)), 5)
+    assert "1 episodes were left out" in one(made).explain()

@@ -665,7 +665,7 @@ class LatentMDPLearner:
                 if terminated or truncated:
                     break
             if "context" not in info:
-                self._now = None
+                self.drop_episode()
                 raise KeyError("info['context'] must be there at the last step of an episode")
             self.end_episode(int(info["context"]))
         return self
