@@ -105,6 +105,16 @@ def test_a_new_word_in_the_other_half_is_a_result_of_its_own():
     assert made.accuracy is not None
 
 
+@pytest.mark.parametrize("stray", [np.inf, "n/a"])
+def test_what_is_no_number_among_numbers_is_named(stray):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=200).astype(object)
+    values[4] = stray
+    rows = table().assign(size=values if isinstance(stray, str) else values.astype(float))
+    with pytest.raises(ValueError, match=r"column 'size' holds '(inf|n/a)' in row 5 among numbers"):
+        latent_mdp(rows, context="label", rng=0)
+
+
 def test_a_name_is_no_test():
     rows = table().assign(name=[f"patient {i}" for i in range(200)])
     with pytest.warns(UserWarning, match="'name' has 100 different texts"):

@@ -19,6 +19,7 @@ from whp.text import nearest, visible
 __all__ = ["Fit", "Outcomes", "TestSelection", "fitted", "from_visits", "halved", "outcomes"]
 
 MISSING, OTHER = "missing", "other"
+STRAY, MOST_STRAY_VALUES = 0.1, 20  # share of words among so many different numbers that is a fault
 MOST_TEXTS = 1 / 3  # different texts a row, beyond which a column is a name and no result
 
 
@@ -225,6 +226,7 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
         column = table[name]
         missing = column.isna().to_numpy()
         number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+        _no_stray(str(name), column, number, missing)
         if (np.isfinite(number) | missing).all() and not missing.all() and column.dtype != bool:
             known = number[rows & ~missing]
             edges = (
@@ -267,6 +269,20 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
             "no feature is left: all are the same in the half of the rows that is fitted"
         )
     return Outcomes(np.column_stack(codes), tuple(names), tuple(values)), tuple(notes)
+
+
+def _no_stray(name: str, column: pd.Series, number: np.ndarray, missing: np.ndarray) -> None:
+    """Refuse what is no finite number among numbers."""
+    known = np.isfinite(number)
+    stray = ~known & ~missing
+    numeric = column.dtype.kind in "fiu"
+    few = stray.any() and stray.sum() <= STRAY * (~missing).sum()
+    if (numeric and stray.any()) or (few and len(np.unique(number[known])) > MOST_STRAY_VALUES):
+        row = int(stray.argmax())
+        raise ValueError(
+            f"column {visible(name)!r} holds {visible(str(column.iloc[row]))!r} in row {row + 1} among "
+            "numbers: mend it, leave it empty, or leave the column out"
+        )
 
 
 def _rows(chosen: np.ndarray) -> str:
