@@ -525,7 +525,7 @@ class LatentMDPLearner:
                 )
         if self._learns_rewards:
             return
-        off = np.greater(np.abs(self._table[:, s, a] - np.array(now.rewards)), ALIKE)
+        off: Any = np.abs(self._table[:, s, a] - np.array(now.rewards)) > ALIKE
         agrees = ~off.any(axis=1)
         self._confirmed += bool(agrees[m] and agrees.sum() == 1)
         if not agrees[m] and not self._wrong:

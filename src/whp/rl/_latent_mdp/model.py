@@ -120,7 +120,7 @@ class LatentMDP:
     @cached_property
     def successors(self) -> planning.Successors:
         """Next states that are possible at all, a short list for each state and action."""
-        return planning.Successors.of(np.greater(self.P, 0).any(axis=0))
+        return planning.Successors.of(np.asarray(np.any(self.P, axis=0)))
 
     def value(self, policy: Policy) -> float:
         """What a policy earns on average, from alpha vectors; in the unit of the rewards."""

@@ -138,7 +138,7 @@ def best(model: LatentMDP, exact: bool, max_nodes: int) -> PlanResult:
     reach = model.successors
     S = model.shape[1]
     P = np.moveaxis(reach.take(model.P), 0, -1)
-    over = dead(model.R, np.greater(model.P, 0).any(axis=0))
+    over = dead(model.R, np.asarray(np.any(model.P, axis=0)))
     joint = (model.w[:, None] * model.nu).T
     start = np.flatnonzero(joint.sum(axis=1) > 0)
     sums = joint[start].sum(axis=1)

@@ -92,7 +92,7 @@ class TestSelection:
     @property
     def possible(self) -> np.ndarray:
         """Transitions of any context, shape (S, A, S)."""
-        return np.greater(self.model.P, 0).any(axis=0)
+        return np.asarray(np.any(self.model.P, axis=0))
 
     def play(self, policy: Policy, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the policy names for each row of results, and how many tests it asked; -1 if it asks what was not done.
