@@ -18,7 +18,7 @@ def status(certificate, name):
     return next(a.status for a in certificate.conditions if a.name == name)
 
 
-@pytest.mark.parametrize("seed", range(1, 6))  # seed 0 is a false alarm of a test at 300
+@pytest.mark.parametrize("seed", range(5))
 def test_vacuous_at_first_and_then_it_holds(seed):
     model = worked(3)
     assert one(played(model, 300, seed)).verdict is Verdict.VACUOUS
