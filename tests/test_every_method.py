@@ -227,6 +227,13 @@ def episodes():
     return {"losses": losses, "replays": 12, "loss_range": (0, 1), "rng": 0}
 
 
+def selection():
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    table = pd.DataFrame(rng.normal(size=(90, 3)) + y[:, None], columns=["a", "b", "c"])
+    return {"data": table.assign(label=y), "context": "label", "queries": 1, "rng": 0}
+
+
 def plasma():
     w = np.linspace(1, 30, 60)
     table = pd.DataFrame({"omega": w, "f": 1 / np.expm1(w)})
@@ -381,6 +388,16 @@ EXAMPLES = {
     ),
     "adversarial-linear-mdp": Example(
         episodes, {"layout": (fortran("losses"), ("loss_an_episode", "regret"))}
+    ),
+    "latent-mdp": Example(
+        selection,
+        {
+            "unit of a feature": (column("data", "a", 2.0**20), ("value_of_the_fitted_model",)),
+            "numbers of the labels": (
+                column("data", "label", 1, 1),
+                ("value_of_the_fitted_model", "right_of_rows_not_fitted"),
+            ),
+        },
     ),
     "starc": Example(
         rewards,

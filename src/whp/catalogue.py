@@ -255,6 +255,12 @@ CATALOGUE: tuple[Method, ...] = (
         "2210.11604",
         "rl",
         "Act in episodes whose dynamics depend on a hidden type that is revealed afterwards.",
+        guarantee="the best plan over histories for a model, how often it names the right label in rows that were not fitted, and "
+        "regret of learning it below a bound that the run computes",
+        cost="a plan for all histories that can happen, merged where beliefs agree; in learning O(H) an episode, and a plan only "
+        "when the visits of a pair double",
+        front_door="whp.rl._latent_mdp.front_door:latent_mdp",
+        theorems="whp.rl._latent_mdp.theorems",
     ),
     Method(
         "starc",

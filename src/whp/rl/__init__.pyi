@@ -8,6 +8,16 @@ from ._adversarial_linear_mdp import SimulatorPolicyOptimizer as SimulatorPolicy
 from ._adversarial_linear_mdp import adversarial_linear_mdp as adversarial_linear_mdp
 from ._adversarial_linear_mdp import log_barrier as log_barrier
 from ._adversarial_linear_mdp import regret_against_best_fixed as regret_against_best_fixed
+from ._latent_mdp import LatentMDP as LatentMDP
+from ._latent_mdp import LatentMDPEnv as LatentMDPEnv
+from ._latent_mdp import LatentMDPLearner as LatentMDPLearner
+from ._latent_mdp import LatentMDPResult as LatentMDPResult
+from ._latent_mdp import PlanResult as PlanResult
+from ._latent_mdp import PlanningBudgetError as PlanningBudgetError
+from ._latent_mdp import TestSelection as TestSelection
+from ._latent_mdp import VarianceParts as VarianceParts
+from ._latent_mdp import latent_mdp as latent_mdp
+from ._latent_mdp import latent_mdp_certificates as latent_mdp_certificates
 from ._starc import Dynamics as Dynamics
 from ._starc import SampledResult as SampledResult
 from ._starc import StarcResult as StarcResult
