@@ -12,8 +12,8 @@ from ._latent_mdp import LatentMDP as LatentMDP
 from ._latent_mdp import LatentMDPEnv as LatentMDPEnv
 from ._latent_mdp import LatentMDPLearner as LatentMDPLearner
 from ._latent_mdp import LatentMDPResult as LatentMDPResult
-from ._latent_mdp import PlanResult as PlanResult
 from ._latent_mdp import PlanningBudgetError as PlanningBudgetError
+from ._latent_mdp import PlanResult as PlanResult
 from ._latent_mdp import TestSelection as TestSelection
 from ._latent_mdp import VarianceParts as VarianceParts
 from ._latent_mdp import latent_mdp as latent_mdp

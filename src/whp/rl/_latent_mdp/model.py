@@ -107,6 +107,7 @@ class LatentMDP:
             )
         for array in (self.w, self.nu, self.P, self.R):
             array.setflags(write=False)
+        self._successors = planning.Successors.of(np.asarray(np.any(self.P, axis=0)))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -117,10 +118,10 @@ class LatentMDP:
         M, S, A = self.shape
         return f"LatentMDP({M} contexts, {S} states, {A} actions, horizon {self.horizon})"
 
-    @cached_property
+    @property
     def successors(self) -> planning.Successors:
         """Next states that are possible at all, a short list for each state and action."""
-        return planning.Successors.of(np.asarray(np.any(self.P, axis=0)))
+        return self._successors
 
     def value(self, policy: Policy) -> float:
         """What a policy earns on average, from alpha vectors; in the unit of the rewards."""

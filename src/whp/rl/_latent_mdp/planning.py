@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from whp.rl._latent_mdp.policy import Layer, Policy
 
-if TYPE_CHECKING:
-    from whp.rl._latent_mdp.model import LatentMDP
-
 __all__ = [
     "MAX_NODES",
+    "Model",
     "PlanResult",
     "PlanningBudgetError",
     "Successors",
@@ -87,6 +85,32 @@ class Successors:
         return np.where(self.there, np.take_along_axis(P, index, axis=-1), 0.0)
 
 
+@runtime_checkable
+class Model(Protocol):
+    """What planning asks of a latent MDP; see :class:`LatentMDP`."""
+
+    w: np.ndarray
+    nu: np.ndarray
+    P: np.ndarray
+    R: np.ndarray
+    horizon: int
+    reward_scale: float
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Contexts, states, actions."""
+        ...
+
+    @property
+    def successors(self) -> Successors:
+        """Next states that are possible at all."""
+        ...
+
+    def value(self, policy: Policy) -> float:
+        """What a policy earns on average."""
+        ...
+
+
 def dead(R: np.ndarray, possible: np.ndarray) -> np.ndarray:
     """States from which nothing is ever earned, in any context; shape (S,)."""
     found = (R == 0).all(axis=(0, 2))
@@ -97,7 +121,7 @@ def dead(R: np.ndarray, possible: np.ndarray) -> np.ndarray:
         found = on
 
 
-def alpha_vectors(model: LatentMDP, policy: Policy) -> list[np.ndarray]:
+def alpha_vectors(model: Model, policy: Policy) -> list[np.ndarray]:
     """What is still earned from each node on, in each context: an array (N, M) a step, and zeros after the last."""
     reach = model.successors
     P = np.moveaxis(reach.take(model.P), 0, -1)  # (S, A, G, M)
@@ -115,7 +139,7 @@ def alpha_vectors(model: LatentMDP, policy: Policy) -> list[np.ndarray]:
     return alphas
 
 
-def by_context(model: LatentMDP) -> np.ndarray:
+def by_context(model: Model) -> np.ndarray:
     """Values of each step for somebody who knows the context; shape (H + 1, M, S)."""
     values = np.zeros((model.horizon + 1, *model.R.shape[:2]))
     for t in range(model.horizon - 1, -1, -1):
@@ -133,7 +157,7 @@ class _Level:
         self.mass: Any = None  # (N, A, G)
 
 
-def best(model: LatentMDP, exact: bool, max_nodes: int) -> PlanResult:
+def best(model: Model, exact: bool, max_nodes: int) -> PlanResult:
     """The best policy, or one with a bound on what it lacks; see :meth:`LatentMDP.optimal`."""
     reach = model.successors
     S = model.shape[1]
@@ -228,7 +252,7 @@ def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, which.ravel()
 
 
-def _leaves(model: LatentMDP, last: _Level, d: int) -> tuple[np.ndarray, np.ndarray, list[Layer]]:
+def _leaves(model: Model, last: _Level, d: int) -> tuple[np.ndarray, np.ndarray, list[Layer]]:
     """Lower and upper values of the nodes of step d, a zero after them, and the layers from d on.
 
     Nodes go on by the best, for them, of M + 1 policies that know step and state alone: the best of

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from whp.rl._latent_mdp import planning
 from whp.rl._latent_mdp.policy import Policy
-
-if TYPE_CHECKING:
-    from whp.rl._latent_mdp.model import LatentMDP
 
 __all__ = ["MOST", "VarianceParts", "enumerated", "of_policy", "saddle"]
 
@@ -38,7 +34,7 @@ class VarianceParts:
     total: float
 
 
-def of_policy(model: LatentMDP, policy: Policy) -> VarianceParts:
+def of_policy(model: planning.Model, policy: Policy) -> VarianceParts:
     """Variance of the return of a deterministic policy."""
     alphas = planning.alpha_vectors(model, policy)
     joint = model.w[:, None] * model.nu
@@ -66,7 +62,7 @@ def of_policy(model: LatentMDP, policy: Policy) -> VarianceParts:
 class _Tree:
     """All histories, with the weight of each context and the reward that it would have paid."""
 
-    def __init__(self, model: LatentMDP) -> None:
+    def __init__(self, model: planning.Model) -> None:
         reach, P = model.successors, np.moveaxis(model.successors.take(model.P), 0, -1)
         R = np.moveaxis(model.R, 0, -1)
         M, S, A = model.shape
@@ -105,7 +101,7 @@ class _Tree:
         return float(value.sum()), float(slope.sum())
 
 
-def saddle(model: LatentMDP) -> float:
+def saddle(model: planning.Model) -> float:
     """min over v of max over policies of E(G − v)², by bisection on its slope: it is convex in v."""
     tree = _Tree(model)
     low, high = 0.0, 1.0
@@ -116,7 +112,7 @@ def saddle(model: LatentMDP) -> float:
     return min(tree.largest(v)[0] for v in (low, high))
 
 
-def enumerated(model: LatentMDP) -> float:
+def enumerated(model: planning.Model) -> float:
     """The largest variance of all deterministic policies: their pairs of E G and E G²."""
     tree = _Tree(model)
     first = [np.array([x]) for x in (tree.weight * tree.earned).sum(axis=1)]
