@@ -895,7 +895,9 @@ class _Drawn(LatentMDP):
     def __init__(
         self, w: np.ndarray, nu: np.ndarray, P: np.ndarray, R: np.ndarray, horizon: int
     ) -> None:
-        self.w, self.nu, self.P, self.R, self.horizon, self.reward_scale = w, nu, P, R, horizon, 1.0
+        self.w, self.nu, self.P, self.R = w, nu, P, R
+        self.horizon, self.reward_scale = horizon, 1.0
+        self._successors = planning.Successors.of(np.asarray(np.any(P, axis=0)))
 
 
 def _mask(given: Any, name: str, shape: tuple[int, ...], M: int) -> np.ndarray:
