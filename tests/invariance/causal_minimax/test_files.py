@@ -116,9 +116,17 @@ def test_a_trial_with_codes_and_unused_levels(trial, capsys):
         "--json",
     )
     code, out, err = whp(
-        trial / "trial.parquet", trial / "dag.txt", *options, "--seed", 1, "--only", "worst-case-risk",
-        "--require", "holds", capsys=capsys,
-    )  # fmt: skip
+        trial / "trial.parquet",
+        trial / "dag.txt",
+        *options,
+        "--seed",
+        1,
+        "--only",
+        "worst-case-risk",
+        "--require",
+        "holds",
+        capsys=capsys,
+    )
     assert code == 0, err
     record = json.loads(out)
     assert record["result"]["subset"] == "marker"
@@ -179,9 +187,16 @@ def test_flights_are_void_by_month_and_still_have_a_worst_case(tmp_path, capsys)
     nx.write_graphml(FLIGHTS, tmp_path / "dag.graphml")
     options = ("--target", "late", "--mutable", "speed", "--bins", 3, "--out", tmp_path / "out")
     code, out, err = whp(
-        tmp_path / "flights.parquet", tmp_path / "dag.graphml", *options, "--env", "month", "--seed", 0, "--json",
+        tmp_path / "flights.parquet",
+        tmp_path / "dag.graphml",
+        *options,
+        "--env",
+        "month",
+        "--seed",
+        0,
+        "--json",
         capsys=capsys,
-    )  # fmt: skip
+    )
     assert code == 0, err
     record = json.loads(out)
     assert record["certificates"][0]["verdict"] == "void"

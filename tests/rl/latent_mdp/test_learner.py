@@ -99,9 +99,15 @@ def test_solvers_learn(solver, rewards):
     model = worked(2)
     table = model.R if rewards == "known" else None
     made = played(
-        model, 400, solver=solver, rewards=rewards, reward_table=table, bonus_scale=0.1,
-        planner="alternating", random_state=0,
-    )  # fmt: skip
+        model,
+        400,
+        solver=solver,
+        rewards=rewards,
+        reward_table=table,
+        bonus_scale=0.1,
+        planner="alternating",
+        random_state=0,
+    )
     later = np.mean(made._true[-100:])
     assert later >= 0.9 * model.optimal().value
 

@@ -145,9 +145,16 @@ def causal_minimax(
     _refuse(method, bins, many, dag, noise, support)
     if method == "regression":
         return by_regression(
-            rows, dag, halves, delta=delta, most=max_classes, noise=noise, refit=refit,
-            discovered=discovered, rng=generator,
-        )  # fmt: skip
+            rows,
+            dag,
+            halves,
+            delta=delta,
+            most=max_classes,
+            noise=noise,
+            refit=refit,
+            discovered=discovered,
+            rng=generator,
+        )
     return by_tables(
         rows, dag, halves, bins, many, support, delta, max_classes, refit, discovered, generator
     )

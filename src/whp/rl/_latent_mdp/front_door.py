@@ -171,9 +171,14 @@ class LatentMDPResult(Result):
             if len(known):
                 spread = np.abs(known[["low", "high"]].to_numpy().T - known["accuracy"].to_numpy())
                 ax.errorbar(
-                    known["tests"], known["accuracy"], spread, fmt="o-", capsize=3,
-                    color=PALETTE["ours"], label="rows not fitted",
-                )  # fmt: skip
+                    known["tests"],
+                    known["accuracy"],
+                    spread,
+                    fmt="o-",
+                    capsize=3,
+                    color=PALETTE["ours"],
+                    label="rows not fitted",
+                )
             ax.set(xlabel="tests asked at most", ylabel="share of right labels", ylim=(0, 1.02))
             ax.set_xticks(rows["tests"])
             ax.legend(frameon=False, loc="lower right")
@@ -275,8 +280,14 @@ def latent_mdp(
     """
     random = as_rng(rng)
     if isinstance(data, Mapping):
-        given = {"context": context, "features": features, "episode": episode, "test": test,
-                 "result": result, "at_least": at_least}  # fmt: skip
+        given = {
+            "context": context,
+            "features": features,
+            "episode": episode,
+            "test": test,
+            "result": result,
+            "at_least": at_least,
+        }
         if wrong := [n for n, v in given.items() if v is not None]:
             raise ValueError(f"{wrong[0]} must go with a table, and data hold a model")
         return _known(data, horizon, reward_scale, episodes, max_nodes, measure, delta, random)
@@ -354,9 +365,11 @@ def _features(
     frame.columns = [str(c) for c in frame.columns]
     have = list(frame.columns)
     # Names may be given one by one or joined by commas.
-    wanted = None if features is None else [
-        n for part in features for n in ([part] if part in have else part.split(","))
-    ]  # fmt: skip
+    wanted = (
+        None
+        if features is None
+        else [n for part in features for n in ([part] if part in have else part.split(","))]
+    )
     for column in (context, *(wanted or ())):
         if column not in have:
             raise ValueError(
@@ -388,10 +401,20 @@ def _features(
 
 
 def _chosen(
-    fit: selection.Fit, names: tuple[str, ...], y: np.ndarray, kept: np.ndarray, queries: int,
-    by_hand: bool, raw: pd.DataFrame | None, at_least: float | None, episodes: int, max_nodes: int,
-    measure: bool, delta: float, random: np.random.Generator,
-) -> LatentMDPResult:  # fmt: skip
+    fit: selection.Fit,
+    names: tuple[str, ...],
+    y: np.ndarray,
+    kept: np.ndarray,
+    queries: int,
+    by_hand: bool,
+    raw: pd.DataFrame | None,
+    at_least: float | None,
+    episodes: int,
+    max_nodes: int,
+    measure: bool,
+    delta: float,
+    random: np.random.Generator,
+) -> LatentMDPResult:
     """The plan for a fitted model, what it is worth there, and how often it is right elsewhere."""
     rows = []
     problem = plan = accuracy = None
@@ -470,11 +493,12 @@ def _distinct(raw: pd.DataFrame | None, y: np.ndarray) -> Answer:
     numbers = raw.apply(pd.to_numeric, errors="coerce")
     once = numbers.drop_duplicates()  # copies must not hide that values tell rows apart
     own = [
-        c for c in numbers.columns
+        c
+        for c in numbers.columns
         if numbers[c].notna().all()
         and (numbers[c] % 1 != 0).any()
         and once[c].nunique() >= ON_ITS_OWN * len(once)
-    ]  # fmt: skip
+    ]
     # In few rows, or of one column alone, each value that differs is a row that differs.
     if not own or len(once) < LEAST or numbers.shape[1] < 2:
         return th.DISTINCT.unchecked("no column tells rows apart by its values")
@@ -521,9 +545,15 @@ def _learnt(
 
 
 def _known(
-    arrays: Mapping[str, Any], horizon: int | None, reward_scale: float | None, episodes: int,
-    max_nodes: int, measure: bool, delta: float, random: np.random.Generator,
-) -> LatentMDPResult:  # fmt: skip
+    arrays: Mapping[str, Any],
+    horizon: int | None,
+    reward_scale: float | None,
+    episodes: int,
+    max_nodes: int,
+    measure: bool,
+    delta: float,
+    random: np.random.Generator,
+) -> LatentMDPResult:
     """The plan for a model that was given."""
     if missing := [n for n in MODEL if n not in arrays]:
         raise ValueError(

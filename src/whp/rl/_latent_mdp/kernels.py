@@ -109,9 +109,18 @@ def backup(
 
 @compiled
 def attainable(
-    vectors: Any, first: Any, sizes: Any, R: Any, p: Any, possible: Any, n: Any, iota: Any,
-    size: Any, kind: int, last: bool,
-) -> Any:  # fmt: skip
+    vectors: Any,
+    first: Any,
+    sizes: Any,
+    R: Any,
+    p: Any,
+    possible: Any,
+    n: Any,
+    iota: Any,
+    size: Any,
+    kind: int,
+    last: bool,
+) -> Any:
     """Optimistic alpha vectors of one action, for every choice of how to go on after each next state.
 
     Parameters
@@ -184,9 +193,24 @@ def pareto(vectors: Any, order: Any) -> Any:
 
 @compiled
 def sweep(
-    state: Any, child: Any, after: Any, succ: Any, R: Any, row: Any, phat: Any, possible: Any, n: Any,
-    iota: Any, size: Any, kind: int, weight: Any, visits: Any, alpha: Any, action: Any, law: Any,
-) -> None:  # fmt: skip
+    state: Any,
+    child: Any,
+    after: Any,
+    succ: Any,
+    R: Any,
+    row: Any,
+    phat: Any,
+    possible: Any,
+    n: Any,
+    iota: Any,
+    size: Any,
+    kind: int,
+    weight: Any,
+    visits: Any,
+    alpha: Any,
+    action: Any,
+    law: Any,
+) -> None:
     """One step of a tree of histories from its end: the best action of each node by the weights there.
 
     Parameters
@@ -243,9 +267,18 @@ def sweep(
 
 @compiled
 def by_context(
-    horizon: int, dead: Any, succ: Any, R: Any, row: Any, phat: Any, possible: Any, n: Any, iota: Any,
-    size: Any, kind: int,
-) -> Any:  # fmt: skip
+    horizon: int,
+    dead: Any,
+    succ: Any,
+    R: Any,
+    row: Any,
+    phat: Any,
+    possible: Any,
+    n: Any,
+    iota: Any,
+    size: Any,
+    kind: int,
+) -> Any:
     """Optimistic values of the first step for somebody who knows the context; shape (S, M)."""
     M, S, A = R.shape
     G = succ.shape[2]
@@ -272,9 +305,17 @@ def by_context(
 
 @compiled
 def roots(
-    vectors: Any, first: Any, digits: Any, p: Any, possible: Any, k: float, iota: float, size: int,
-    kind: int, M: int,
-) -> Any:  # fmt: skip
+    vectors: Any,
+    first: Any,
+    digits: Any,
+    p: Any,
+    possible: Any,
+    k: float,
+    iota: float,
+    size: int,
+    kind: int,
+    M: int,
+) -> Any:
     """Optimistic value of each choice of vectors for the first states.
 
     Parameters

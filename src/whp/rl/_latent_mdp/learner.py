@@ -513,7 +513,11 @@ class LatentMDPLearner:
 
     def _look(self, m: int, k: int, now: _Episode) -> None:
         """Whether the episode is one that its context could have drawn."""
-        s, a, to = np.array(now.states[:-1], int), np.array(now.actions, int), np.array(now.states[1:], int)  # fmt: skip
+        s, a, to = (
+            np.array(now.states[:-1], int),
+            np.array(now.actions, int),
+            np.array(now.states[1:], int),
+        )
         if not self._outside:
             bad = np.flatnonzero(~self._possible[m, s, a, to])
             if not self._starts[m, now.states[0]]:
@@ -531,9 +535,15 @@ class LatentMDPLearner:
         if not agrees[m] and not self._wrong:
             i = int(off[m].argmax())
             pays = np.flatnonzero(~off[:, i])
-            who = f"which only context {pays[0]} pays" if len(pays) == 1 else (
-                f"which contexts {', '.join(map(str, pays))} pay" if len(pays) else "which none pays"
-            )  # fmt: skip
+            who = (
+                f"which only context {pays[0]} pays"
+                if len(pays) == 1
+                else (
+                    f"which contexts {', '.join(map(str, pays))} pay"
+                    if len(pays)
+                    else "which none pays"
+                )
+            )
             paid = now.rewards[i] * self._reward_scale
             self._wrong = f"episode {k}: label {m} but reward {paid:.6g}, {who}"
 
@@ -688,14 +698,40 @@ class LatentMDPLearner:
         }
 
     _ARRAYS = (
-        "_table", "_possible", "_starts", "_row", "_counts", "_seen", "_visits", "_begun", "_paid",
-        "_squares", "_phat", "_nhat", "_iota", "_start", "_upper",
-    )  # fmt: skip
+        "_table",
+        "_possible",
+        "_starts",
+        "_row",
+        "_counts",
+        "_seen",
+        "_visits",
+        "_begun",
+        "_paid",
+        "_squares",
+        "_phat",
+        "_nhat",
+        "_iota",
+        "_start",
+        "_upper",
+    )
     _LISTS = ("_optimistic", "_gaps", "_earned", "_true", "_plans", "_contexts")
     _SCALARS = (
-        "_k", "_start_iota", "_bonus_scale", "_smallest", "n_plans_", "_exact", "_inexact",
-        "_confirmed", "_overridden", "_dropped", "_wrong", "_outside", "_hopeless", "_stale", "_value",
-    )  # fmt: skip
+        "_k",
+        "_start_iota",
+        "_bonus_scale",
+        "_smallest",
+        "n_plans_",
+        "_exact",
+        "_inexact",
+        "_confirmed",
+        "_overridden",
+        "_dropped",
+        "_wrong",
+        "_outside",
+        "_hopeless",
+        "_stale",
+        "_value",
+    )
 
     def state_dict(self) -> dict[str, Any]:
         """What was given and learnt, between two episodes: arrays, and the rest as JSON.
@@ -746,13 +782,18 @@ class LatentMDPLearner:
         follows = np.repeat(np.append(sizes[1:], sizes[-1:]), sizes)
         value, gap, exact = map(float, state["plan_values"])
         sound = (
-            sizes.shape == (self.horizon,) and sizes.min() > 0
-            and [x.shape for x in parts] == [(N,), (N,), (N, S)] and root.shape == (S,)
+            sizes.shape == (self.horizon,)
+            and sizes.min() > 0
+            and [x.shape for x in parts] == [(N,), (N,), (N, S)]
+            and root.shape == (S,)
             and all(x.min() >= 0 for x in (*parts, root))
-            and parts[0].max() < S and parts[1].max() < A and root.max() < sizes[0]
+            and parts[0].max() < S
+            and parts[1].max() < A
+            and root.max() < sizes[0]
             and (parts[2][: N - sizes[-1]] < follows[: N - sizes[-1], None]).all()
-            and 0 <= value <= 1 and 0 <= gap <= 1
-        )  # fmt: skip
+            and 0 <= value <= 1
+            and 0 <= gap <= 1
+        )
         if not sound:
             raise ValueError("state is damaged: its plan is none")
         split = [np.split(x, np.cumsum(sizes)[:-1]) for x in parts]
@@ -822,18 +863,24 @@ class LatentMDPLearner:
             setattr(self, name, value)
         self._smallest = smallest
         self._solvers, self._random = solvers, generator
-        self._states = [
-            run.tolist() for run in np.split(states, (ends + np.arange(1, K + 1))[:-1])
-        ] if K else []  # fmt: skip
+        self._states = (
+            [run.tolist() for run in np.split(states, (ends + np.arange(1, K + 1))[:-1])]
+            if K
+            else []
+        )
         self._actions = [run.tolist() for run in np.split(actions, ends[:-1])] if K else []
         self._pays = [run.tolist() for run in np.split(pays, ends[:-1])] if K else []
         self._plan = plan
         provenance.forget(self)
 
     def _matching(
-        self, fresh: dict[str, Any], lists: dict[str, Any], lengths: np.ndarray, states: np.ndarray,
+        self,
+        fresh: dict[str, Any],
+        lists: dict[str, Any],
+        lengths: np.ndarray,
+        states: np.ndarray,
         actions: np.ndarray,
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         """Whether the counts are those of the episodes."""
         context = np.repeat(np.array(lists["_contexts"], dtype=np.int64), lengths)
         at = np.arange(len(actions)) + np.repeat(np.arange(len(lengths)), lengths)

@@ -201,9 +201,11 @@ def exact(known: Structure, seen: Snapshot, kind: int, max_vectors: int) -> Opti
                 to, there = reach.index[s, a], reach.there[s, a]
                 rows = known.row[:, s, a]
                 p = np.where(mask[:, s, a], seen.phat[rows[:, None], to], 0.0)
-                there = there if kind == kernels.BERNSTEIN else there & _matters(
-                    p, mask[:, s, a], seen.n[rows]
-                )  # fmt: skip
+                there = (
+                    there
+                    if kind == kernels.BERNSTEIN
+                    else there & _matters(p, mask[:, s, a], seen.n[rows])
+                )
                 many = np.where(there, sizes[to], 1) if not last else np.ones(len(to), np.int64)
                 if np.prod(many.astype(float)) > max_vectors:
                     raise PlanningBudgetError(
@@ -211,9 +213,18 @@ def exact(known: Structure, seen: Snapshot, kind: int, max_vectors: int) -> Opti
                         "on; planner='alternating', or 'auto', does without them"
                     )
                 found = kernels.attainable(
-                    vectors, first[to], many, seen.R[:, s, a], p, mask[:, s, a], seen.n[rows],
-                    seen.iota[rows], known.size[:, s, a], kind, last,
-                )  # fmt: skip
+                    vectors,
+                    first[to],
+                    many,
+                    seen.R[:, s, a],
+                    p,
+                    mask[:, s, a],
+                    seen.n[rows],
+                    seen.iota[rows],
+                    known.size[:, s, a],
+                    kind,
+                    last,
+                )
                 keep = kernels.pareto(found, _order(found))
                 follow = np.tile(first, (len(keep), 1))
                 digits = np.unravel_index(keep, tuple(many))
@@ -241,9 +252,15 @@ def exact(known: Structure, seen: Snapshot, kind: int, max_vectors: int) -> Opti
 
 
 def _best_root(
-    known: Structure, seen: Snapshot, kind: int, max_vectors: int, vectors: np.ndarray,
-    first: np.ndarray, sizes: np.ndarray, layers: list[Layer],
-) -> OptimisticPlan:  # fmt: skip
+    known: Structure,
+    seen: Snapshot,
+    kind: int,
+    max_vectors: int,
+    vectors: np.ndarray,
+    first: np.ndarray,
+    sizes: np.ndarray,
+    layers: list[Layer],
+) -> OptimisticPlan:
     """The best choice of a vector for each first state, all of them tried."""
     root, starts = _Root(known, seen, kind), known.first
     many = sizes[starts]
@@ -254,9 +271,17 @@ def _best_root(
     total = int(np.prod(many))
     digits = np.stack(np.unravel_index(np.arange(total), tuple(many)), axis=1)
     values = kernels.roots(
-        vectors, first[starts], digits, root.p, root.possible, seen.k, seen.start_iota, root.size,
-        kind, M,
-    )  # fmt: skip
+        vectors,
+        first[starts],
+        digits,
+        root.p,
+        root.possible,
+        seen.k,
+        seen.start_iota,
+        root.size,
+        kind,
+        M,
+    )
     best = int((values >= values.max() - 1e-12).argmax())
     at = np.full(known.row.shape[1], -1, dtype=np.int32)
     at[starts] = first[starts] + digits[best]
@@ -310,9 +335,11 @@ def alternating(known: Structure, seen: Snapshot, kind: int) -> OptimisticPlan:
         down = [weights]
         for t, (state, child) in enumerate(tree[:-1]):
             node, action, j = np.nonzero(child >= 0)
-            law = laws[t][node, action, j] if isinstance(laws, list) else (
-                laws[state[node], action, j]
-            )  # fmt: skip
+            law = (
+                laws[t][node, action, j]
+                if isinstance(laws, list)
+                else (laws[state[node], action, j])
+            )
             down.append(down[-1][node] * law)
         after = np.zeros((0, M))
         new, actions = [], []
@@ -320,9 +347,24 @@ def alternating(known: Structure, seen: Snapshot, kind: int) -> OptimisticPlan:
             alpha, action = np.zeros((len(state), M)), np.zeros(len(state), np.int64)
             law = np.zeros((*child.shape, M))
             kernels.sweep(
-                state, child, after, reach.index, seen.R, known.row, seen.phat, known.mask, seen.n,
-                seen.iota, known.size, kind, weight, seen.visits, alpha, action, law,
-            )  # fmt: skip
+                state,
+                child,
+                after,
+                reach.index,
+                seen.R,
+                known.row,
+                seen.phat,
+                known.mask,
+                seen.n,
+                seen.iota,
+                known.size,
+                kind,
+                weight,
+                seen.visits,
+                alpha,
+                action,
+                law,
+            )
             new.insert(0, law)
             actions.insert(0, action)
             after = alpha
@@ -334,10 +376,19 @@ def alternating(known: Structure, seen: Snapshot, kind: int) -> OptimisticPlan:
     assert kept is not None
     known_context = root.value(
         kernels.by_context(
-            known.horizon, known.nothing, reach.index, seen.R, known.row, seen.phat, known.mask,
-            seen.n, seen.iota, known.size, kind,
+            known.horizon,
+            known.nothing,
+            reach.index,
+            seen.R,
+            known.row,
+            seen.phat,
+            known.mask,
+            seen.n,
+            seen.iota,
+            known.size,
+            kind,
         )[known.first]
-    )  # fmt: skip
+    )
     layers = []
     for (state, child), action in zip(tree, kept, strict=True):
         at, to = np.arange(len(state)), reach.index[state, action]
@@ -366,6 +417,12 @@ def unvisited(known: Structure, R: np.ndarray) -> Any:
     M, S, A = known.row.shape
     rows = int(known.row.max()) + 1
     return Snapshot(
-        np.zeros((rows, S)), np.zeros(rows), np.zeros(rows), np.zeros((M, S)), 0.0, 0.0, R,
+        np.zeros((rows, S)),
+        np.zeros(rows),
+        np.zeros(rows),
+        np.zeros((M, S)),
+        0.0,
+        0.0,
+        R,
         np.zeros((S, A)),
-    )  # fmt: skip
+    )

@@ -81,9 +81,16 @@ def learnt(model: LatentMDP, solver: str, episodes: int, rng: Rng, **options: An
     name, scale, random = SOLVERS[solver]
     named: Any = name
     learner = LatentMDPLearner(
-        *model.shape, model.horizon, solver=named, bonus_scale=scale, model=model,
-        n_episodes=episodes, reward_table=model.R, random_state=rng, **options,
-    )  # fmt: skip
+        *model.shape,
+        model.horizon,
+        solver=named,
+        bonus_scale=scale,
+        model=model,
+        n_episodes=episodes,
+        reward_table=model.R,
+        random_state=rng,
+        **options,
+    )
     env = Simulation(model, rng)
     best = model.best.value
     A = model.shape[2]
@@ -193,17 +200,29 @@ def selection(name: str, tests: int, queries: int) -> TestSelection:
 
 @study.experiment(
     seeds={"quick": 1, "standard": 5, "full": 20},
-    solver=("bernstein", "bernstein .1", "bernstein .03", "posterior", "greedy", "greedy, 10 % at random"),
+    solver=(
+        "bernstein",
+        "bernstein .1",
+        "bernstein .03",
+        "posterior",
+        "greedy",
+        "greedy, 10 % at random",
+    ),
     episodes=3000,
     quick={"solver": ("bernstein .1", "greedy", "posterior"), "episodes": 1000},
-)  # fmt: skip
+)
 def tests_on_wine(config: dict[str, Any], rng: Rng) -> Row:
     """Learning which test to ask next: wine, five tests, two questions."""
     problem = selection("wine", 5, 2)
     made = learnt(
-        problem.model, config["solver"], config["episodes"], rng, planner="alternating",
-        groups=problem.groups, **_structure(problem.model),
-    )  # fmt: skip
+        problem.model,
+        config["solver"],
+        config["episodes"],
+        rng,
+        planner="alternating",
+        groups=problem.groups,
+        **_structure(problem.model),
+    )
     return {"regret": float(made[-1]), "last_tenth": float(made[-1] - made[-len(made) // 10])}
 
 

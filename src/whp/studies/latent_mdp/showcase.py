@@ -80,28 +80,38 @@ def _tree(ax: Any, steps: pd.DataFrame) -> None:
         if row["after"] not in place:
             start = "" if row["after"] == "(start)" else f"{row['after']}, "
             below = [
-                y for after, y in place.items()
+                y
+                for after, y in place.items()
                 if after.startswith(start) and after.count(",") == start.count(",")
-            ]  # fmt: skip
+            ]
             place[row["after"]] = float(np.mean(below))
     for _, row in steps.iterrows():
         x, y = float(row["step"]), place[row["after"]]
         if row["after"] != "(start)":
             parent = row["after"].rpartition(", ")[0] or "(start)"
             ax.plot(
-                [x - 1, x - 0.5, x], [place[parent], y, y], color=PALETTE["quiet"],
-                lw=0.6 + 4 * row["share"], zorder=0, solid_capstyle="round",
-            )  # fmt: skip
+                [x - 1, x - 0.5, x],
+                [place[parent], y, y],
+                color=PALETTE["quiet"],
+                lw=0.6 + 4 * row["share"],
+                zorder=0,
+                solid_capstyle="round",
+            )
             answer = row["after"].rpartition(", ")[2].split(" ", 1)[1]
             ax.text(x - 0.47, y + 0.1, answer, fontsize=6.5, color=PALETTE["quiet"])
         ask = row["does"].startswith("ask")
         said = row["does"].partition(" ")[2]
         ax.text(
-            x, y, said.replace("/", "/\n").replace("_", " "), fontsize=7, va="center",
+            x,
+            y,
+            said.replace("/", "/\n").replace("_", " "),
+            fontsize=7,
+            va="center",
             bbox={
-                "boxstyle": "round,pad=.25", "fc": "white",
+                "boxstyle": "round,pad=.25",
+                "fc": "white",
                 "ec": PALETTE["ours"] if ask else PALETTE["third"],
             },
-        )  # fmt: skip
+        )
     ax.set(xlim=(0.95, steps["step"].max() + 0.45), ylim=(-len(leaves) + 0.3, 0.7))
     ax.axis("off")

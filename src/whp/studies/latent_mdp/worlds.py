@@ -440,9 +440,7 @@ def a_hidden_second_type(rng: Rng, strength: float) -> Instance:
     law, other = worked(), shifted(strength)
     both = {n: np.concatenate([law[n], other[n]]) for n in ("nu", "P", "R")}
     both["w"] = np.concatenate([law["w"], law["w"]]) / 2
-    stream = Stream(
-        [both], 3, 4000, seeded(rng), 2, label=lambda m, _: m % 2, measured=False,
-    )  # fmt: skip
+    stream = Stream([both], 3, 4000, seeded(rng), 2, label=lambda m, _: m % 2, measured=False)
     stream = random_play(stream, rng)
     return Instance({"stream": stream}, judge(stream))
 
