@@ -4,7 +4,7 @@ import pytest
 from layered import linear, losses_of
 
 from whp.certificate import Verdict
-from whp.rl import adversarial_linear_mdp
+from whp.rl import LinearQModel, adversarial_linear_mdp
 
 
 def test_regret_is_to_the_best_fixed_policy():
@@ -113,3 +113,9 @@ def test_a_log_whose_states_are_not_the_models():
         made = adversarial_linear_mdp(pd.DataFrame(rows), model, rng=0).certificates[0]
         assert str(made.verdict) in (verdict, "vacuous")
         assert (str(made.verdict) == "void") == (verdict == "void")
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 1, 2), (5, 1, 0, 2), (5, 1, 1, 0)])
+def test_nothing_is_no_table(shape):
+    with pytest.raises(ValueError, match="losses must not be empty"):
+        adversarial_linear_mdp(np.zeros(shape))

@@ -365,3 +365,20 @@ def test_who_reacted_is_not_forgotten():
     made.run(lambda k, policy: policy)
     made.adaptive = False
     assert answer(made.certificates()[0], "oblivious").status is Status.VIOLATED
+
+
+def test_expected_losses_are_not_known_of_what_came_from_outside():
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=8, random_state=0)
+    made.update([0], [made.act(0, 0)], [0.5])
+    made.run(gap(7))
+    assert np.isnan(made.history_["expected_loss"]).all()
+    assert made.history_["episode"].iloc[-1] == 8
+
+
+@pytest.mark.parametrize("K", [2.5, True, "3"])
+def test_a_number_of_episodes_is_whole(K):
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=8, random_state=0)
+    for losses in (gap(8), LayeredEnv(ARMS, gap(8)), lambda k, policy: policy):
+        with pytest.raises(TypeError, match="K"):
+            made.run(losses, K)
+    assert made.episodes_ == 0

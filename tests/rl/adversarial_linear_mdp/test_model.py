@@ -32,7 +32,10 @@ def test_occupancies_sum_to_one():
 
 def test_what_is_linear_and_what_is_not():
     assert linear().residual() < 1e-12
-    assert example(False).residual() == pytest.approx(0.305, abs=1e-3)
+    made = example(False)
+    assert made.residual() < 1e-12  # two laws of a start in state 0, and two features
+    anywhere = LinearQModel(made.phi, made.P, [0.5, 0.5])
+    assert anywhere.residual() == pytest.approx(0.305, abs=1e-3)
     model = linear()
     assert model.loss_residual(losses_of(model, 4)) < 1e-12
     assert model.loss_residual(np.random.default_rng(0).random((4, *model.shape[:3]))) > 0.1

@@ -215,6 +215,8 @@ def adversarial_linear_mdp(
         table = tabled.losses
     else:
         table = as_floats(losses, "losses")
+    if not table.size:
+        raise ValueError(f"losses must not be empty, got shape {table.shape}")
     if known is None:
         known = _one_step(table)
     if tabled is not None:

@@ -20,7 +20,7 @@ from whp.rl._adversarial_linear_mdp import certify, passes
 from whp.rl._adversarial_linear_mdp.model import LinearQModel, as_losses
 from whp.rl._adversarial_linear_mdp.sums import Sums
 from whp.rl._adversarial_linear_mdp.tuning import Covariance, Method, Rates, Settings, theory, tuned
-from whp.validate import as_floats, private_stream
+from whp.validate import as_floats, as_int, private_stream
 
 __all__ = ["AdversarialPolicyOptimizer", "as_span"]
 
@@ -162,7 +162,8 @@ class AdversarialPolicyOptimizer:
         if not isinstance(self.eta, str):  # bonus and regularisation that the theory pairs with it
             at = base.eta or 1.0
             times = self.eta / at
-            base = Rates(self.eta, base.beta * times, base.gamma * times * times)
+            small = base.gamma * times * times
+            base = Rates(self.eta, base.beta * times, max(small, LEAST_GAMMA))
         beta = base.beta if self.beta in (None, "theory") else float(self.beta)
         gamma = base.gamma if self.gamma in (None, "theory") else float(self.gamma)
         made = Rates(base.eta, 0.0 if self.bonus is None else beta, gamma)
@@ -278,6 +279,7 @@ class AdversarialPolicyOptimizer:
         K : int, optional
             Episodes; for a table all that it has by default.
         """
+        K = None if K is None else as_int(K, "K")
         if hasattr(losses, "reset") and hasattr(losses, "step"):
             return self._against_environment(losses, K)
         if callable(losses):
@@ -417,7 +419,8 @@ class AdversarialPolicyOptimizer:
             )
             sums.paid[r] += math.fsum(paid)
             sums.values[r] += math.fsum(values)
-            means += np.stack([paid, values]) / self.n_runs
+            # Of episodes that came from outside nobody knows the expected loss.
+            means += np.stack([paid, values * (math.nan if self._live else 1.0)]) / self.n_runs
         sums.total += table.sum(axis=0)
         reach = [math.fsum(model.extremes(table, sign)) for sign in (1.0, -1.0)]
         sums.ends = sums.ends + np.array(reach)
