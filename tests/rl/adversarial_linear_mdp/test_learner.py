@@ -382,3 +382,28 @@ def test_a_number_of_episodes_is_whole(K):
         with pytest.raises(TypeError, match="K"):
             made.run(losses, K)
     assert made.episodes_ == 0
+
+
+@pytest.mark.parametrize("change", [{"eta": 5.0}, {"method": "log-barrier"}])
+def test_policies_of_other_settings_are_told(change):
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=30, random_state=0)
+    plain = {name: getattr(made, name) for name in change}
+    for _ in range(10):
+        for name, value in change.items():
+            setattr(made, name, value)
+        a = made.act(0, 0)
+        for name, value in plain.items():
+            setattr(made, name, value)
+        made.update([0], [a], [float(a)])
+    regret, ftrl = made.certificates()
+    assert answer(regret, "tuning").status is Status.VIOLATED
+    assert ftrl.verdict is Verdict.VOID
+
+
+def test_a_look_at_the_policy_does_not_keep_it():
+    made, fresh = (AdversarialPolicyOptimizer(ARMS, n_episodes=30, random_state=0) for _ in "ab")
+    for learner in (made, fresh):
+        learner.update([0], [learner.act(0, 0)], [0.5])
+    made.policy_(0)
+    made.eta = fresh.eta = 5.0
+    assert (made.policy_(0) == fresh.policy_(0)).all()

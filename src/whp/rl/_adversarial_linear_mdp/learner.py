@@ -138,6 +138,7 @@ class AdversarialPolicyOptimizer:
         self._acted: list[tuple[int, int, int]] = []
         self._overridden = 0
         self._logged: np.ndarray | None = None
+        self._asked: set[Settings] = set()  # that policies of the next episode were given by
         self._played: Method = method  # what the last episode was of
         self._reacted = False  # whether an adversary saw the policy
         self._pinv = self.model.inverses()
@@ -235,7 +236,7 @@ class AdversarialPolicyOptimizer:
         self._prepare()
         h, x = self._step(h), self._state(x, h)
         if h == 0:
-            self._acted = []
+            self._acted, self._asked = [], {self._settings()}
         a = int(passes.pick(self._sums.pi[0, h, x], self._random.random()))
         self._acted.append((h, x, a))
         return a
@@ -347,10 +348,13 @@ class AdversarialPolicyOptimizer:
 
     def _note_settings(self, begun: bool) -> None:
         """Of episodes that were learnt, before they are counted; the first of a stage or not."""
-        now = Settings(self.rates, self.method, self.bonus, self.covariance, self.n_sim)
-        self._used.add(now)
-        self._used_in_stage = {now} if begun else self._used_in_stage | {now}
-        self._played = self.method
+        these = self._asked | {self._settings()}
+        self._used |= these
+        self._used_in_stage = these if begun else self._used_in_stage | these
+        self._played, self._asked = self.method, set()
+
+    def _settings(self) -> Settings:
+        return Settings(self.rates, self.method, self.bonus, self.covariance, self.n_sim)
 
     def _terms(self, gamma: float) -> int:
         """Terms of a copy of matrix geometric resampling, as far as the draws go."""
@@ -385,6 +389,7 @@ class AdversarialPolicyOptimizer:
         begun = self._begins()
         if begun:
             self._begin_stage(sums)
+        self._asked = set()
         rates, model = self.rates, self.model
         paid, values = np.empty(len(table)), np.empty(len(table))
         means = np.zeros((2, len(table)))
@@ -440,13 +445,17 @@ class AdversarialPolicyOptimizer:
 
     def _prepare(self) -> None:
         """The policies of the next episode."""
-        if not self._ready:
+        now = self._settings()
+        if not self._ready or now not in self._asked:
             barrier = self.method == "log-barrier"
             # What was learnt before a doubling is certified until there is an episode after it.
             scores = self._sums.scores * (not self._begins())
             for r in range(self.n_runs):
                 passes.policies(scores[r], self.rates.eta, barrier, self._sums.pi[r])
-            self._ready, self._acted = True, []
+            if not self._ready:
+                self._acted = []
+            self._ready = True
+            self._asked.add(now)
 
     def _learn(self, path: np.ndarray, taken: np.ndarray, seen: np.ndarray) -> None:
         """One episode of the first replay."""
