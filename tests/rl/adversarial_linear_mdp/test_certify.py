@@ -19,9 +19,14 @@ def test_one_law_that_is_not_linear():
     model = linear()
     table = losses_of(model, 20)
     assert answer(regret(model, table), "linear").status is Status.MET
-    for move, status in ((1e-8, Status.MET), (1e-4, Status.VIOLATED)):
+    # No episode starts in state 0: what follows it there is no matter.
+    for x, move, status in (
+        (1, 1e-8, Status.MET),
+        (1, 1e-4, Status.VIOLATED),
+        (0, 1e-2, Status.MET),
+    ):
         P = model.P.copy()
-        P[0, 0, 0] += move * np.array([1, -1, 0, 0])
+        P[0, x, 0] += move * np.array([1, -1, 0, 0])
         off = LinearQModel(model.phi, P, model.init)
         assert answer(regret(off, table), "linear").status is status
 
@@ -85,3 +90,50 @@ def test_an_adversary_is_told():
 
 def test_before_the_first_episode_there_is_nothing_to_say():
     assert AdversarialPolicyOptimizer(linear(), n_episodes=5).certificates() == ()
+
+
+def test_losses_need_to_be_linear_only_where_a_policy_comes():
+    model = linear()
+    assert (model.reachable == [[False, True, True, True], [True] * 4, [True] * 4]).all()
+    table = losses_of(model, 20)
+    table[:, 0, 0] = np.random.default_rng(0).random((20, 2))
+    assert answer(regret(model, table), "linear").status is Status.MET
+    table[:, 0, 1] = table[:, 0, 0]
+    assert answer(regret(model, table), "linear").status is Status.VIOLATED
+
+
+class Obliging(LinearQModel):
+    """Says of itself what the theory wants."""
+
+    def inverses(self):
+        return 0 * super().inverses()
+
+    def loss_residual(self, losses):
+        return 0.0
+
+
+def test_a_model_does_not_answer_for_itself():
+    table = np.tile([0.0, 1.0], (50, 1, 1, 1))
+    model = Obliging(0.01 * np.eye(2)[None, None])
+    model.inverses = model.inverses
+    assert answer(regret(model, table), "coefficients").status is Status.VIOLATED
+
+
+def test_certificates_are_of_the_method_that_was_played():
+    table = np.tile([0.0, 1.0], (2000, 1, 1, 1))
+    made = AdversarialPolicyOptimizer(
+        LinearQModel(np.eye(2)[None, None]),
+        method="log-barrier",
+        n_episodes=2000,
+        n_runs=8,
+        random_state=0,
+    ).run(table)
+    before = [c.to_dict() for c in made.certificates()]
+    made.method = "magnitude-reduced"
+    assert [c.to_dict() for c in made.certificates()] == before
+
+
+def test_one_action_at_a_rate_of_ones_own():
+    made = regret(LinearQModel(np.eye(1)[None, None]), np.full((9, 1, 1, 1), 0.5), eta=0.1)
+    assert made.bound == 0
+    assert made.verdict is Verdict.VOID

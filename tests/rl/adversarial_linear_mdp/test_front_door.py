@@ -4,7 +4,7 @@ import pytest
 from layered import linear, losses_of
 
 from whp.certificate import Verdict
-from whp.rl import adversarial_linear_mdp
+from whp.rl import LinearQModel, adversarial_linear_mdp
 
 
 def test_regret_is_to_the_best_fixed_policy():
@@ -64,3 +64,58 @@ def test_a_frame_is_the_array():
 def test_what_does_not_fit_is_refused(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         adversarial_linear_mdp(**arguments)
+
+
+def test_an_offset_does_not_round_the_regret():
+    losses = np.tile([0.0, 1.0], (200, 1, 1, 1))
+    plain = adversarial_linear_mdp(losses, loss_range=(0, 1), replays=8, rng=0)
+    above = adversarial_linear_mdp(losses + 1e12, loss_range=(1e12, 1e12 + 1), replays=8, rng=0)
+    assert above.regret == pytest.approx(plain.regret, abs=1e-9)
+    assert above.loss == pytest.approx(1e12 + plain.loss, abs=1e-3)
+
+
+def in_rows(name, K=40):
+    rows = [(name(k), a, float((k < 20) == a)) for k in range(K) for a in (0, 1)]
+    return pd.DataFrame(rows, columns=["episode", "action", "loss"])
+
+
+@pytest.mark.parametrize("name", ["ep{}", "{}.0", "{:03d}", "2024-{}"])
+def test_episodes_follow_one_another_whatever_their_names(name):
+    given = {"tuning": "tuned", "replays": 8, "loss_range": (0, 1), "rng": 0}
+    wanted = adversarial_linear_mdp(in_rows(int), **given).regret
+    assert adversarial_linear_mdp(in_rows(name.format), **given).regret == wanted
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (in_rows(int).assign(episode=np.inf), "'episode' must hold whole numbers"),
+        (in_rows(int).set_axis(["episode", "loss", "loss"], axis=1), "two columns 'loss'"),
+        (in_rows(int), "needs a column 'state': the model has 3 states"),
+    ],
+)
+def test_columns_that_do_not_serve(table, message):
+    model = LinearQModel.from_tabular(np.zeros((0, 3, 2, 3)), np.ones(3) / 3)
+    with pytest.raises(ValueError, match=message):
+        adversarial_linear_mdp(table, model, rng=0)
+
+
+def test_a_log_whose_states_are_not_the_models():
+    rng = np.random.default_rng(0)
+    rows = {
+        "episode": range(900),
+        "state": rng.integers(2, size=900),
+        "action": rng.integers(3, size=900),
+        "loss": rng.random(900),
+    }
+    for init, verdict in (([0.5, 0.5], "unmeasured"), ([0.9, 0.1], "void")):
+        model = LinearQModel.from_tabular(np.zeros((0, 2, 3, 2)), init)
+        made = adversarial_linear_mdp(pd.DataFrame(rows), model, rng=0).certificates[0]
+        assert str(made.verdict) in (verdict, "vacuous")
+        assert (str(made.verdict) == "void") == (verdict == "void")
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 1, 2), (5, 1, 0, 2), (5, 1, 1, 0)])
+def test_nothing_is_no_table(shape):
+    with pytest.raises(ValueError, match="losses must not be empty"):
+        adversarial_linear_mdp(np.zeros(shape))

@@ -96,3 +96,12 @@ def test_what_is_no_loss_is_refused():
     assert (learner.scores_ == 0).all()
     with pytest.raises(ValueError, match="eta must be above 0"):
         LogBarrierFTRL(3, 0)
+
+
+def test_an_overflow_costs_nothing():
+    learner = LogBarrierFTRL(2, 1.0)
+    learner.update([1.7e308, 0])
+    with pytest.raises(ValueError, match="scores must be finite"), np.errstate(over="ignore"):
+        learner.update([1.7e308, 0])
+    assert learner.scores_ == pytest.approx([1.7e308, 0])
+    assert learner.update([0, 1]) == pytest.approx([0, 1])

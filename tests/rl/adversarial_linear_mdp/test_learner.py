@@ -315,3 +315,95 @@ def test_overridden_actions_are_told():
     for _ in range(20):
         made.update([0], [1 - made.act(0, 0)], [0.5])
     assert answer(made.certificates()[0], "world").status is Status.VIOLATED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", ARMS),
+        ("loss_range", (0, 0.001)),
+        ("n_runs", 1),
+        ("n_episodes", 7),
+        ("anytime", True),
+    ],
+)
+def test_what_sums_are_made_of_is_fixed(name, value):
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=30, n_runs=8, random_state=0)
+    with pytest.raises(AttributeError, match=f"{name} of a learner is fixed"):
+        setattr(made, name, value)
+    with pytest.raises(AttributeError, match="phi of a model is fixed"):
+        made.model.phi = 0.1 * made.model.phi
+
+
+@pytest.mark.parametrize("episodes", [2, 4, 8])
+def test_asking_for_a_policy_changes_no_certificate(episodes):
+    made = AdversarialPolicyOptimizer(ARMS, anytime=True, random_state=0)
+    for _ in range(episodes):
+        made.update([0], [made.act(0, 0)], [0.5])
+    before = [c.to_dict() for c in made.certificates()]
+    assert made.policy_(0)[0] == pytest.approx([0.5, 0.5])  # a new start
+    assert [c.to_dict() for c in made.certificates()] == before
+    made.update([0], [made.act(0, 0)], [0.5])
+    assert made.certificates()[1].inputs["K"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gamma": 1e-20}, "gamma must be at least 1e-13"),
+        ({"eta": 1e300}, "eta, beta and gamma must be finite"),
+        ({"loss_range": (-1e308, 1e308)}, "loss_range must be wider"),
+    ],
+)
+def test_numbers_that_rounding_eats(options, message):
+    with pytest.raises(ValueError, match=message):
+        AdversarialPolicyOptimizer(ARMS, n_episodes=30, **options)
+
+
+def test_who_reacted_is_not_forgotten():
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=5, random_state=0)
+    made.run(lambda k, policy: policy)
+    made.adaptive = False
+    assert answer(made.certificates()[0], "oblivious").status is Status.VIOLATED
+
+
+def test_expected_losses_are_not_known_of_what_came_from_outside():
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=8, random_state=0)
+    made.update([0], [made.act(0, 0)], [0.5])
+    made.run(gap(7))
+    assert np.isnan(made.history_["expected_loss"]).all()
+    assert made.history_["episode"].iloc[-1] == 8
+
+
+@pytest.mark.parametrize("K", [2.5, True, "3"])
+def test_a_number_of_episodes_is_whole(K):
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=8, random_state=0)
+    for losses in (gap(8), LayeredEnv(ARMS, gap(8)), lambda k, policy: policy):
+        with pytest.raises(TypeError, match="K"):
+            made.run(losses, K)
+    assert made.episodes_ == 0
+
+
+@pytest.mark.parametrize("change", [{"eta": 5.0}, {"method": "log-barrier"}])
+def test_policies_of_other_settings_are_told(change):
+    made = AdversarialPolicyOptimizer(ARMS, n_episodes=30, random_state=0)
+    plain = {name: getattr(made, name) for name in change}
+    for _ in range(10):
+        for name, value in change.items():
+            setattr(made, name, value)
+        a = made.act(0, 0)
+        for name, value in plain.items():
+            setattr(made, name, value)
+        made.update([0], [a], [float(a)])
+    regret, ftrl = made.certificates()
+    assert answer(regret, "tuning").status is Status.VIOLATED
+    assert ftrl.verdict is Verdict.VOID
+
+
+def test_a_look_at_the_policy_does_not_keep_it():
+    made, fresh = (AdversarialPolicyOptimizer(ARMS, n_episodes=30, random_state=0) for _ in "ab")
+    for learner in (made, fresh):
+        learner.update([0], [learner.act(0, 0)], [0.5])
+    made.policy_(0)
+    made.eta = fresh.eta = 5.0
+    assert (made.policy_(0) == fresh.policy_(0)).all()

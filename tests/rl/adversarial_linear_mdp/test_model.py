@@ -32,7 +32,10 @@ def test_occupancies_sum_to_one():
 
 def test_what_is_linear_and_what_is_not():
     assert linear().residual() < 1e-12
-    assert example(False).residual() == pytest.approx(0.305, abs=1e-3)
+    made = example(False)
+    assert made.residual() < 1e-12  # two laws of a start in state 0, and two features
+    anywhere = LinearQModel(made.phi, made.P, [0.5, 0.5])
+    assert anywhere.residual() == pytest.approx(0.305, abs=1e-3)
     model = linear()
     assert model.loss_residual(losses_of(model, 4)) < 1e-12
     assert model.loss_residual(np.random.default_rng(0).random((4, *model.shape[:3]))) > 0.1
@@ -99,3 +102,21 @@ def test_regret_by_enumeration():
     assert regret_against_best_fixed(model, table, played) == pytest.approx(ours - best)
     with pytest.raises(ValueError, match="policies must be finite"):
         regret_against_best_fixed(model, table, played[:2])
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.7e9, -1e12])
+def test_a_loss_outside_is_refused_whatever_the_offset(offset):
+    model = LinearQModel(np.eye(2)[None, None])
+    table = offset + np.tile([0.0, 1.0], (5, 1, 1, 1))
+    assert as_losses(table, model, offset, offset + 1)[0, 0, 0].tolist() == [0, 1]
+    table[3, 0, 0, 1] += 0.01
+    with pytest.raises(ValueError, match=r"losses\[3, 0, 0, 1\]"):
+        as_losses(table, model, offset, offset + 1)
+
+
+@pytest.mark.parametrize("policy", [[0.0, 0.0], [2.0, -1.0], [0.5, 0.6], [np.nan, 1.0]])
+def test_a_policy_that_is_none(policy):
+    model = LinearQModel(np.eye(2)[None, None])
+    played = np.tile(policy, (5, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"policy must hold probabilities|must be finite"):
+        regret_against_best_fixed(model, np.ones((5, 1, 1, 2)), played)

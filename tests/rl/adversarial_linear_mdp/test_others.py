@@ -95,3 +95,15 @@ def test_its_defaults_run():
     assert made.policies_.sum(axis=-1) == pytest.approx(np.ones((3, 4)))
     with pytest.raises(ValueError, match="norm at most 1"):
         LinearMDPPolicyOptimizer(2 * np.ones((1, 1, 1, 1)), n_episodes=20)
+
+
+@pytest.mark.parametrize("actions", [[-1], [2], [0.5]])
+def test_actions_of_the_simulator_are_looked_at(actions):
+    model = LinearQModel(np.eye(2)[None, None])
+    learner = SimulatorPolicyOptimizer(
+        Laws(model), lambda h, x: np.eye(2), 2, 1, 2, n_episodes=10, random_state=0
+    )
+    with pytest.raises(ValueError, match=r"actions must be whole numbers in 0..1"):
+        learner.update([0], actions, [0.5])
+    assert learner.episodes_ == 0
+    assert learner.run(lambda *_: 0.5, 0) == 0

@@ -46,7 +46,7 @@ class Run:
     visits: np.ndarray
     starts: np.ndarray
     overridden: int
-    logged: np.ndarray | None  # choices of the log that episodes come from
+    logged: np.ndarray | None  # (X, A) choices of the log that episodes come from
 
     @property
     def barrier(self) -> bool:
@@ -210,22 +210,31 @@ def _world(run: Run) -> Answer:
         return t.WORLD.check(
             False, f"{run.overridden:,} episodes have actions that act() did not draw"
         )
-    p, told = _transitions(run)
-    if run.logged is not None:
-        p, told = _uniform(run.logged)
-    if p is None:
-        return t.WORLD.unchecked(told)
-    return t.WORLD.tested(p, ALARM, told)
+    tests = [_transitions(run)] + ([] if run.logged is None else [_uniform(run.logged)])
+    p = [p for p, _ in tests if p is not None]
+    told = "; ".join(told for _, told in tests)
+    return t.WORLD.tested(min(1.0, len(p) * min(p)), ALARM, told) if p else t.WORLD.unchecked(told)
 
 
-def _uniform(choices: np.ndarray) -> tuple[float, str]:
-    """χ² of the log's choices against the uniform ones that matching them asks for."""
-    from scipy.stats import chisquare
+def _uniform(choices: np.ndarray) -> tuple[float | None, str]:
+    """χ² of the log's choices in each state against the uniform ones that matching them asks for.
 
-    n = int(choices.sum())
-    return float(chisquare(choices).pvalue), (
-        f"a share off 1/{len(choices)} by {4.2 * math.sqrt((len(choices) - 1) / n) / len(choices):.2g} in "
-        f"the log's {n:,} choices, with 95 %; whether they depended on the state was not tested"
+    States with few choices are counted as one.
+    """
+    from scipy.stats import chi2
+
+    A = choices.shape[1]
+    often = choices.sum(axis=1) >= EXPECTED * A
+    cells = np.vstack([choices[often], choices[~often].sum(axis=0)])
+    n = cells.sum(axis=1)
+    cells, n = cells[n >= EXPECTED * A], n[n >= EXPECTED * A]
+    if not len(cells) or A < 2:
+        return None, "the log has too few choices to be tested"
+    expected = n[:, None] / A
+    p = float(chi2.sf(((cells - expected) ** 2 / expected).sum(), len(cells) * (A - 1)))
+    return p, (
+        f"a share off 1/{A} by {4.2 * math.sqrt((A - 1) / n.min()) / A:.2g} in each of {len(cells)} states "
+        f"of the log, with 95 %; {choices.shape[0] - int(often.sum()):,} were not tested by themselves"
     )
 
 

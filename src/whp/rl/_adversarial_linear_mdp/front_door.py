@@ -150,7 +150,8 @@ def adversarial_linear_mdp(
         of choices drawn uniformly, of which those are learnt that the learner would have made as well.
     model : LinearQModel, or mapping (npz) with P, init and phi, optional
         Laws P (H − 1, X, A, X) of the next state, init (X,) of the first, features phi (H, X, A, d) of
-        norm at most 1, one-hot by default. Not needed for one step.
+        norm at most 1, one-hot by default. Not needed for one step: the states of a table are then as
+        likely as one another, those of a log as often as there.
     method : {"magnitude-reduced", "log-barrier", "hedge"}
         Regret of order √(d H⁶ K), or √(A d H⁶ K), which is often less in practice; "hedge" is there for
         comparison.
@@ -200,27 +201,26 @@ def adversarial_linear_mdp(
     if is_table(losses):
         tabled = from_frame(losses, None if known is None else known.shape[:3])
         if known is not None and tabled.text:
-            axes = {"states": tabled.states, "actions": tabled.actions}
+            axes = {"steps": tabled.steps, "states": tabled.states, "actions": tabled.actions}
             told = [
                 f"{axis} {_listed(names)}"
                 for axis, names in axes.items()
                 if names != tuple(map(str, range(len(names))))
             ]
             warnings.warn(
-                f"names are the model's numbers in their sorted order: {'; '.join(told)}",
-                stacklevel=2,
+                f"names are the model's numbers in this order: {'; '.join(told)}", stacklevel=2
             )
         if isinstance(tabled.losses, Log):
             return _log(tabled, known, method, tuning, eta, bonus, loss_range, n_episodes, rng)
         table = tabled.losses
     else:
         table = as_floats(losses, "losses")
+    if not table.size:
+        raise ValueError(f"losses must not be empty, got shape {table.shape}")
     if known is None:
         known = _one_step(table)
     if tabled is not None:
-        H, X, A, _ = known.shape
-        reached = known.occupancy(np.full((H, X, A), 1 / A)) > 0
-        table = filled(table, reached, tabled)
+        table = filled(table, known.reachable, tabled)
     span, told = _span(loss_range, table, known)
     scaled = as_losses(table, known, *span)
     K = len(table) if n_episodes is None else n_episodes
@@ -269,9 +269,9 @@ def _replayed(
     unit, least = high - low, low * H
     best = model.value(model.best_fixed(table.sum(axis=0)), table)
     uniform = model.value(np.full((H, X, A), 1 / A), table)
-    history = optimizer.history_
+    history = optimizer.scaled_history_
     k = history["episode"].to_numpy()
-    ours = (history["expected_loss"].to_numpy() - least * k) / unit
+    ours = history["expected_loss"].to_numpy()
     against = np.cumsum(best)[k - 1]
     curve = pd.DataFrame(
         {
@@ -282,7 +282,7 @@ def _replayed(
     )
     return AdversarialLinearMDPResult(
         policy=np.stack([optimizer.policy_(h) for h in range(H)]),
-        loss=float(history["loss"].iloc[-1]) / len(table),
+        loss=unit * float(history["loss"].iloc[-1]) / len(table) + least,
         best_fixed=unit * float(best.mean()) + least,
         uniform=unit * float(uniform.mean()) + least,
         regret=float(curve["regret"].iloc[-1]),
@@ -321,7 +321,9 @@ def _log(
     K = max(2, math.floor(MATCHED * expected)) if n_episodes is None else n_episodes
     span, told = _span(loss_range, log.losses, None)
     optimizer = _optimizer(known, method, tuning, eta, bonus, K, 1, rng, span)
-    optimizer.from_log(np.bincount(log.actions, minlength=A))
+    choices = np.zeros((known.shape[1], A), dtype=np.int64)
+    np.add.at(choices, (log.states, log.actions), 1)
+    optimizer.from_log(choices)
     rows = zip(log.states, log.actions, log.losses, strict=True)
     for x, a, loss in track(rows, "episodes of the log", len(log.losses)):
         if optimizer.episodes_ == K:
@@ -362,7 +364,7 @@ def _span(
     """The range of losses, and in words where it comes from."""
     if loss_range is not None:
         low, high = as_span(loss_range)
-        return (low, high), f"{low:g} to {high:g}"
+        return (low, high), f"{low:.15g} to {high:.15g}"
     if model is not None and table.ndim == 3:  # coefficients
         table = np.einsum("hxad,khd->khxa", model.phi, table)
     low, high = float(np.min(table)), float(np.max(table))
@@ -373,7 +375,7 @@ def _span(
         low = low if model.loss_residual(ones) <= 1e-9 else 0.0
     if low == high:
         high = low + 1.0
-    return (low, high), f"{low:g} to {high:g}, read from the data"
+    return as_span((low, high)), f"{low:.15g} to {high:.15g}, read from the data"
 
 
 def _one_step(table: np.ndarray) -> LinearQModel:

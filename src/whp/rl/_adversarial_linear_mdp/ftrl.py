@@ -124,6 +124,7 @@ class LogBarrierFTRL:
         array = as_floats(losses, "losses")
         if array.shape != (self.n_actions,) or not np.isfinite(array).all():
             raise ValueError(f"losses must be {self.n_actions} finite numbers, got {array.shape}")
-        self.scores_ = self.scores_ + array
-        self.policy_ = log_barrier(self.scores_, self.eta)
+        scores = self.scores_ + array
+        self.policy_ = log_barrier(scores, self.eta)  # refuses an overflow, and nothing is learnt
+        self.scores_ = scores
         return self.policy_

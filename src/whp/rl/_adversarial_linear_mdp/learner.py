@@ -20,7 +20,7 @@ from whp.rl._adversarial_linear_mdp import certify, passes
 from whp.rl._adversarial_linear_mdp.model import LinearQModel, as_losses
 from whp.rl._adversarial_linear_mdp.sums import Sums
 from whp.rl._adversarial_linear_mdp.tuning import Covariance, Method, Rates, Settings, theory, tuned
-from whp.validate import as_floats, private_stream
+from whp.validate import as_floats, as_int, private_stream
 
 __all__ = ["AdversarialPolicyOptimizer", "as_span"]
 
@@ -28,6 +28,8 @@ POINTS = 200  # of the curve of regret
 LEAST = (
     256  # episodes that are learnt at once: what is learnt, or not, where a replay is interrupted
 )
+LEAST_GAMMA = 1e-13  # below it rounding makes the covariance indefinite
+FIXED = ("model", "loss_range", "n_runs", "n_episodes", "anytime")
 PRECISION = 0.5  # ε of matrix geometric resampling, in the number of its terms
 
 
@@ -39,7 +41,7 @@ class AdversarialPolicyOptimizer:
     Parameters
     ----------
     model : LinearQModel
-        Features, transitions and start.
+        Features, transitions and start, of which a copy is kept.
     method : {"magnitude-reduced", "log-barrier", "hedge"}
         Regret of order √(d H⁶ K) by estimates that are never far below zero, or √(A d H⁶ K), which is
         often less in practice; "hedge" with plain estimates is there for comparison (K^{2/3}).
@@ -75,6 +77,8 @@ class AdversarialPolicyOptimizer:
         Least Q̂ of all replays.
     history_ : DataFrame
         Episodes, summed loss, and summed expected loss where known, means over replays.
+    scaled_history_ : DataFrame
+        The same with losses read as of [0, 1].
     """
 
     @front_door
@@ -113,7 +117,9 @@ class AdversarialPolicyOptimizer:
             )
         if bonus is None and isinstance(beta, float | int):
             raise ValueError("beta must be None where bonus=None: it would be ignored")
-        self.model, self.n_episodes = model, n_episodes
+        # A copy, that a subclass or a method of the caller's cannot answer for.
+        self.model = LinearQModel(model.phi, model.P, model.init)
+        self.n_episodes = n_episodes
         self.method: Method = method
         self.covariance: Covariance = covariance
         self.eta, self.beta, self.gamma, self.bonus = eta, beta, gamma, bonus
@@ -121,21 +127,30 @@ class AdversarialPolicyOptimizer:
         self.loss_range = as_span(loss_range)
         self.n_runs, self.adaptive = n_runs, adaptive
         self._random = private_stream(random_state)
-        self._sums = Sums.zero(model, n_runs)
+        self._sums = Sums.zero(self.model, n_runs)
         self._used: set[Settings] = set()  # of all episodes so far
         self._used_in_stage: set[Settings] = set()
         self._tables = 0  # calls that replayed a table
         self._live = 0  # episodes that came from outside
-        H, X, A, _ = model.shape
+        H, X, A, _ = self.model.shape
         self._visits: Int[np.ndarray, "H X A X"] = np.zeros((H, X, A, X), dtype=np.int64)
         self._starts: Int[np.ndarray, " X"] = np.zeros(X, dtype=np.int64)
         self._acted: list[tuple[int, int, int]] = []
         self._overridden = 0
         self._logged: np.ndarray | None = None
-        self._pinv = model.inverses()
+        self._asked: set[Settings] = set()  # that policies of the next episode were given by
+        self._played: Method = method  # what the last episode was of
+        self._reacted = False  # whether an adversary saw the policy
+        self._pinv = self.model.inverses()
         self._ready = False
         self.rates  # noqa: B018 : refuse rates that cannot be before the first episode
         register(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Sums are of this model, in units of this range: another would tell of them what is not true.
+        if name in FIXED and name in self.__dict__:
+            raise AttributeError(f"{name} of a learner is fixed: make a new one")
+        super().__setattr__(name, value)
 
     @property
     def rates(self) -> Rates:
@@ -147,13 +162,21 @@ class AdversarialPolicyOptimizer:
         base = kind(self.method, H, A, d, K)
         if not isinstance(self.eta, str):  # bonus and regularisation that the theory pairs with it
             at = base.eta or 1.0
-            base = Rates(self.eta, base.beta / at * self.eta, base.gamma * (self.eta / at) ** 2)
+            times = self.eta / at
+            small = base.gamma * times * times
+            base = Rates(self.eta, base.beta * times, max(small, LEAST_GAMMA))
         beta = base.beta if self.beta in (None, "theory") else float(self.beta)
         gamma = base.gamma if self.gamma in (None, "theory") else float(self.gamma)
         made = Rates(base.eta, 0.0 if self.bonus is None else beta, gamma)
         if not (made.eta > 0 and made.gamma > 0):
             raise ValueError(
                 f"eta and gamma must be above 0, got {made}: with one action there is nothing to learn"
+            )
+        if not all(map(math.isfinite, (made.eta, made.beta, made.gamma))):
+            raise ValueError(f"eta, beta and gamma must be finite, got {made}")
+        if made.gamma < LEAST_GAMMA:
+            raise ValueError(
+                f"gamma must be at least {LEAST_GAMMA:g}, got {made}: rounding would be more"
             )
         return made
 
@@ -188,11 +211,16 @@ class AdversarialPolicyOptimizer:
         return float(self._sums.extremes[:, passes.ESTIMATE_MIN].min())
 
     @property
+    def scaled_history_(self) -> pd.DataFrame:
+        """The same with losses read as of [0, 1], which an offset does not round."""
+        return pd.DataFrame(self._sums.curve, columns=["episode", "loss", "expected_loss"])
+
+    @property
     def history_(self) -> pd.DataFrame:
         """Summed losses over the episodes, in the user's units."""
         low, high = self.loss_range
         H = self.model.shape[0]
-        table = pd.DataFrame(self._sums.curve, columns=["episode", "loss", "expected_loss"])
+        table = self.scaled_history_
         for name in ("loss", "expected_loss"):
             table[name] = table[name] * (high - low) + low * H * table["episode"]
         return table
@@ -208,7 +236,7 @@ class AdversarialPolicyOptimizer:
         self._prepare()
         h, x = self._step(h), self._state(x, h)
         if h == 0:
-            self._acted = []
+            self._acted, self._asked = [], {self._settings()}
         a = int(passes.pick(self._sums.pi[0, h, x], self._random.random()))
         self._acted.append((h, x, a))
         return a
@@ -252,6 +280,7 @@ class AdversarialPolicyOptimizer:
         K : int, optional
             Episodes; for a table all that it has by default.
         """
+        K = None if K is None else as_int(K, "K")
         if hasattr(losses, "reset") and hasattr(losses, "step"):
             return self._against_environment(losses, K)
         if callable(losses):
@@ -278,7 +307,7 @@ class AdversarialPolicyOptimizer:
             certify.Run(
                 self.model,
                 self._sums,
-                self.method,
+                self._played,
                 self.n_episodes,
                 self.anytime,
                 tuple(sorted(self._used, key=str)),
@@ -286,7 +315,7 @@ class AdversarialPolicyOptimizer:
                 self.loss_range,
                 self._live,
                 self._tables,
-                self.adaptive,
+                self.adaptive or self._reacted,
                 whole,
                 self._visits,
                 self._starts,
@@ -296,7 +325,7 @@ class AdversarialPolicyOptimizer:
         )
 
     def from_log(self, choices: Any) -> None:
-        """Say that episodes come from a log of choices, of which `choices` (A,) counts each action."""
+        """Say that episodes come from a log of choices, of which `choices` (X, A) counts each action."""
         self._logged = np.asarray(choices)
 
     # The rest is how it is done.
@@ -317,10 +346,15 @@ class AdversarialPolicyOptimizer:
             ends |= {e - done for e in (1 << j for j in range(1, 63)) if done < e < done + count}
         return sorted(ends)
 
-    def _note_settings(self) -> None:
-        now = Settings(self.rates, self.method, self.bonus, self.covariance, self.n_sim)
-        self._used.add(now)
-        self._used_in_stage.add(now)
+    def _note_settings(self, begun: bool) -> None:
+        """Of episodes that were learnt, before they are counted; the first of a stage or not."""
+        these = self._asked | {self._settings()}
+        self._used |= these
+        self._used_in_stage = these if begun else self._used_in_stage | these
+        self._played, self._asked = self.method, set()
+
+    def _settings(self) -> Settings:
+        return Settings(self.rates, self.method, self.bonus, self.covariance, self.n_sim)
 
     def _terms(self, gamma: float) -> int:
         """Terms of a copy of matrix geometric resampling, as far as the draws go."""
@@ -339,18 +373,23 @@ class AdversarialPolicyOptimizer:
         words = [*map(int, seeds), *map(int, np.frombuffer(digest, dtype=np.uint32))]
         return [np.random.default_rng(s) for s in np.random.SeedSequence(words).spawn(self.n_runs)]
 
+    def _begins(self) -> bool:
+        """Whether the next episode is the first after a doubling."""
+        return self.anytime and 0 < self._sums.episodes == self._stage()[0]
+
     def _begin_stage(self, sums: Sums) -> None:
-        if self.anytime and self._stage()[0] == sums.episodes and sums.episodes:
-            for sum_ in (sums.scores, sums.played, sums.squares, sums.worst):
-                sum_[:] = 0.0
-            sums.extremes[:] = Sums.zero(self.model, self.n_runs).extremes
-            self._used_in_stage = set()
+        for sum_ in (sums.scores, sums.played, sums.squares, sums.worst):
+            sum_[:] = 0.0
+        sums.extremes[:] = Sums.zero(self.model, self.n_runs).extremes
 
     def _replay(self, table: np.ndarray, stride: int, residual: float, streams: list[Any]) -> None:
         """A chunk of episodes for all replays: all of it is learnt, or nothing if it is interrupted."""
         sums = copy.deepcopy(self._sums)
         sums.streams = copy.deepcopy(streams) if not sums.streams else sums.streams
-        self._begin_stage(sums)
+        begun = self._begins()
+        if begun:
+            self._begin_stage(sums)
+        self._asked = set()
         rates, model = self.rates, self.model
         paid, values = np.empty(len(table)), np.empty(len(table))
         means = np.zeros((2, len(table)))
@@ -385,12 +424,13 @@ class AdversarialPolicyOptimizer:
             )
             sums.paid[r] += math.fsum(paid)
             sums.values[r] += math.fsum(values)
-            means += np.stack([paid, values]) / self.n_runs
+            # Of episodes that came from outside nobody knows the expected loss.
+            means += np.stack([paid, values * (math.nan if self._live else 1.0)]) / self.n_runs
         sums.total += table.sum(axis=0)
         reach = [math.fsum(model.extremes(table, sign)) for sign in (1.0, -1.0)]
         sums.ends = sums.ends + np.array(reach)
         sums.residual = max(sums.residual, residual)
-        self._note_settings()
+        self._note_settings(begun)
         ends = np.unique(np.r_[np.arange(stride, len(table), stride), len(table)])
         running = means.cumsum(axis=1)[:, ends - 1]
         sums.curve = [
@@ -405,16 +445,24 @@ class AdversarialPolicyOptimizer:
 
     def _prepare(self) -> None:
         """The policies of the next episode."""
-        if not self._ready:
-            self._begin_stage(self._sums)
+        now = self._settings()
+        if not self._ready or now not in self._asked:
             barrier = self.method == "log-barrier"
+            # What was learnt before a doubling is certified until there is an episode after it.
+            scores = self._sums.scores * (not self._begins())
             for r in range(self.n_runs):
-                passes.policies(self._sums.scores[r], self.rates.eta, barrier, self._sums.pi[r])
-            self._ready, self._acted = True, []
+                passes.policies(scores[r], self.rates.eta, barrier, self._sums.pi[r])
+            if not self._ready:
+                self._acted = []
+            self._ready = True
+            self._asked.add(now)
 
     def _learn(self, path: np.ndarray, taken: np.ndarray, seen: np.ndarray) -> None:
         """One episode of the first replay."""
         sums, model, rates = self._sums, self.model, self.rates
+        begun = self._begins()
+        if begun:
+            self._begin_stage(sums)
         H, X, _, d = model.shape
         q, inv, theta = np.empty((H, X)), np.empty((H, d, d)), np.empty((H, d))
         passes.occupancies(model.P, model.init, sums.pi[0], q)
@@ -457,7 +505,7 @@ class AdversarialPolicyOptimizer:
             sums.worst[0],
             sums.extremes[0],
         )
-        self._note_settings()
+        self._note_settings(begun)
         sums.paid[0] += float(seen.sum())
         sums.episodes += 1
         sums.curve.append((sums.episodes, float(sums.paid[0]), math.nan))
@@ -486,7 +534,7 @@ class AdversarialPolicyOptimizer:
         self, adversary: Callable[..., Any], K: int | None
     ) -> AdversarialPolicyOptimizer:
         self._one_run("an adversary")
-        self.adaptive = True
+        self._reacted = True
         H, _X, _A, _ = self.model.shape
         states, actions = np.empty(H, dtype=np.int64), np.empty(H, dtype=np.int64)
         for k in track(range(self._count(K)), "episodes"):
@@ -566,4 +614,8 @@ def as_span(loss_range: Any) -> tuple[float, float]:
         raise TypeError(f"loss_range must be a pair of numbers, got {loss_range!r:.80}") from error
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"loss_range must be finite with the lower first, got ({low:g}, {high:g})")
+    if not (1e-290 < high - low < 1e290):  # sums over episodes overflow, or lose their digits
+        raise ValueError(
+            f"loss_range must be wider than 1e-290 and less than 1e290, got ({low:g}, {high:g})"
+        )
     return low, high

@@ -34,6 +34,11 @@ class LinearQModel:
         If shapes do not fit, a law does not sum to 1 within 1e-6, or a feature is longer than 1;
         the first bad step, state and action are named.
 
+    Attributes
+    ----------
+    reachable : ndarray of bool, shape (H, X)
+        Where some policy comes. Elsewhere nothing needs to be linear: no policy's loss depends on it.
+
     Notes
     -----
     The guarantees ask that Q^π is linear for every policy: see :meth:`residual`. One-hot features
@@ -66,6 +71,14 @@ class LinearQModel:
         self.init = np.ascontiguousarray(_laws(init, "init", (X,)))
         for array in (self.phi, self.P, self.init):
             array.setflags(write=False)
+        self.reachable = _reachable(self.P, self.init)
+        self.reachable.setflags(write=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # What learners and certificates computed of a model must remain true of it.
+        if name in self.__dict__:
+            raise AttributeError(f"{name} of a model is fixed: make a new LinearQModel")
+        super().__setattr__(name, value)
 
     @classmethod
     def from_tabular(cls, P: Any, init: Any, *, horizon: int | None = None) -> LinearQModel:
@@ -102,6 +115,9 @@ class LinearQModel:
         pi = as_floats(policy, "policy")
         if pi.shape != (H, X, A):
             raise ValueError(f"policy must have shape {(H, X, A)}, got {pi.shape}")
+        wrong = ~((pi >= 0) & (np.abs(pi.sum(axis=-1, keepdims=True) - 1) <= SUMS))
+        if wrong.any():
+            raise ValueError(_at("policy must hold probabilities that sum to 1", wrong))
         q = np.empty((H, X))
         q[0] = self.init
         for h in range(H - 1):
@@ -138,31 +154,29 @@ class LinearQModel:
     def residual(self) -> float:
         """How far the laws of the next state are from linear in the features.
 
-        Largest distance of P(x′|·) from its least-squares fit on the features of its step.
+        Largest distance of P(x′|·) from its least-squares fit on the features of its step, where a
+        policy comes.
         """
-        H, X, A, _ = self.shape
         worst = 0.0
-        for h in range(H - 1):
-            laws = self.P[h].reshape(X * A, X)
+        for h in range(len(self.P)):
+            laws = self.P[h][self.reachable[h]].reshape(-1, self.P.shape[-1])
             worst = max(worst, float(np.abs(laws - self._fitted(h, laws)).max()))
         return worst
 
     def loss_residual(self, losses: Float[np.ndarray, "K H X A"]) -> float:
         """The same of losses, over all episodes and steps."""
-        H, X, A, _ = self.shape
         worst = 0.0
-        for h in range(H):
-            rows = losses[:, h].reshape(len(losses), X * A).T
+        for h in range(len(self.phi)):
+            rows = losses[:, h, self.reachable[h]].reshape(len(losses), -1).T
             worst = max(worst, float(np.abs(rows - self._fitted(h, rows)).max()))
         return worst
 
     def inverses(self) -> Float[np.ndarray, "H d XA"]:
-        """Pseudo-inverses of the features of each step: θ of least norm is theirs times Q."""
-        return least_squares(self.phi)
+        """Pseudo-inverses of the features of each step: θ of least norm is theirs times Q, where a policy comes."""
+        return least_squares(self.phi * self.reachable[:, :, None, None])
 
     def _fitted(self, h: int, rows: np.ndarray) -> np.ndarray:
-        _H, X, A, d = self.shape
-        features = self.phi[h].reshape(X * A, d)
+        features = self.phi[h][self.reachable[h]].reshape(-1, self.phi.shape[-1])
         return features @ (np.linalg.pinv(features, rcond=1e-10) @ rows)
 
 
@@ -224,15 +238,24 @@ def as_losses(
             f"losses must have shape (K, {H}, {X}, {A}), or (K, {H}, {d}) for coefficients of the "
             f"features, got {array.shape}"
         )
-    slack = 1e-9 * max(abs(low), abs(high))
+    # Rounding of a sum, not a share of the offset: losses may be small beside where they begin.
+    slack = 1e-9 * (high - low) + 4 * np.finfo(float).eps * max(abs(low), abs(high))
     wrong = ~((array >= low - slack) & (array <= high + slack))
     if wrong.any():
         k, h, x, a = (int(i) for i in np.argwhere(wrong)[0])
         raise ValueError(
-            f"loss {array[k, h, x, a]:.6g} at losses[{k}, {h}, {x}, {a}] (episode, step, state, action) "
-            f"outside ({low:g}, {high:g}): pass loss_range=(lowest, highest), known beforehand"
+            f"loss {array[k, h, x, a]:.12g} at losses[{k}, {h}, {x}, {a}] (episode, step, state, action) "
+            f"outside ({low:.12g}, {high:.12g}): pass loss_range=(lowest, highest), known beforehand"
         )
     return np.ascontiguousarray(np.clip((array - low) / (high - low), 0.0, 1.0))
+
+
+def _reachable(P: np.ndarray, init: np.ndarray) -> np.ndarray:
+    """Where some policy comes (H, X)."""
+    reached = [init > 0]
+    for laws in P:
+        reached.append((laws[reached[-1]] > 0).any(axis=(0, 1)))
+    return np.array(reached)
 
 
 def _laws(value: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -128,6 +128,11 @@ class SimulatorPolicyOptimizer:
         low, high = self.loss_range
         if len(states) != self.H or len(actions) != self.H or seen.shape != (self.H,):
             raise ValueError(f"states, actions and losses must be {self.H} each, one a step")
+        taken = np.asarray(actions)
+        if taken.dtype.kind not in "iu" or (taken < 0).any() or (taken >= self.A).any():
+            raise ValueError(
+                f"actions must be whole numbers in 0..{self.A - 1}, got {actions!r:.80}"
+            )
         wrong = ~((seen >= low) & (seen <= high))
         if wrong.any():
             h = int(np.argmax(wrong))
@@ -150,7 +155,8 @@ class SimulatorPolicyOptimizer:
         """Play K episodes in the simulator; `losses` gets episode, step, state and action. The summed loss."""
         total = 0.0
         first = self.episodes_
-        for k in track(range(first, first + (K or self.K - first)), "episodes"):
+        count = self.K - first if K is None else K
+        for k in track(range(first, first + count), "episodes"):
             x = self.simulator.reset(self._random)
             path, taken, seen = [], [], []
             for h in range(self.H):

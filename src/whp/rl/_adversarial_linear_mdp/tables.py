@@ -16,6 +16,7 @@ __all__ = ["Log", "Tabled", "filled", "from_frame", "is_table"]
 
 KEYS = ("episode", "step", "state", "action")
 LOSSES = ("loss", "cost")
+FLOAT = r"(0|[1-9][0-9]*)\.0"
 SPARE = 20  # cells to a row: most states of a step may be out of reach
 
 
@@ -42,13 +43,14 @@ class Tabled:
     ----------
     losses : ndarray, shape (K, H, X, A), or Log
         NaN where the table has no row.
-    states, actions : tuple of str
+    steps, states, actions : tuple of str
         Names in the order of the axes.
     text : bool
         Whether ids are text, so that their order is ours.
     """
 
     losses: np.ndarray | Log
+    steps: tuple[str, ...]
     states: tuple[str, ...]
     actions: tuple[str, ...]
     text: bool
@@ -78,6 +80,9 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
     """
     frame = as_frame(value)
     frame = frame.set_axis([str(c) for c in frame.columns], axis=1)
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise ValueError(f"losses has two columns {visible(repr(twice))}")
     known = [c for c in LOSSES if c in frame]
     if len(known) != 1 or "episode" not in frame:
         wanted = "episode" if "episode" not in frame else "loss"
@@ -96,14 +101,21 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
             "action, or let AdversarialPolicyOptimizer act and learn with update()"
         )
     if shape is not None:
+        for k, size in zip(KEYS[1:], shape, strict=True):
+            if k not in frame and size > 1:
+                raise ValueError(
+                    f"losses needs a column {k!r}{nearest(k, frame.columns)}: the model has {size} {k}s"
+                )
         at |= {
             k: _of_model(axes[k][0], at[k], size, k)
             for k, size in zip(KEYS[1:], shape, strict=True)
             if k in frame
         }
         H, X, A = shape
-    states, actions = (_names(axes[k][0], n) for k, n in (("state", X), ("action", A)))
-    text = any(isinstance(axes[k][0][0], str) for k in ("state", "action") if k in frame)
+    steps, states, actions = (
+        _names(axes[k][0], n) for k, n in zip(KEYS[1:], (H, X, A), strict=True)
+    )
+    text = any(isinstance(axes[k][0][0], str) for k in KEYS[1:] if k in frame)
     numbers = _numbers(frame[known[0]], known[0], frame)
     keys = pd.DataFrame({k: at[k] for k in KEYS})
     twice = keys.duplicated()
@@ -111,7 +123,7 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
         raise ValueError(f"losses has two rows for {_told(frame, int(np.argmax(twice)))}")
     if len(frame) == K and H == 1 and choices > 1:
         log = Log(at["state"], at["action"], numbers)  # in the order of its rows
-        return Tabled(log, states, actions, text)
+        return Tabled(log, steps, states, actions, text)
     cells = K * H * X * A
     if cells > SPARE * len(frame) + 1000:
         raise ValueError(
@@ -120,7 +132,7 @@ def from_frame(value: Any, shape: tuple[int, int, int] | None) -> Tabled:
         )
     table = np.full((K, H, X, A), np.nan)
     table[tuple(at[k] for k in KEYS)] = numbers
-    return Tabled(table, states, actions, text)
+    return Tabled(table, steps, states, actions, text)
 
 
 def filled(table: np.ndarray, reached: np.ndarray, tabled: Tabled) -> np.ndarray:
@@ -137,18 +149,25 @@ def filled(table: np.ndarray, reached: np.ndarray, tabled: Tabled) -> np.ndarray
 
 
 def _ids(column: pd.Series, name: str) -> tuple[list[Any], np.ndarray]:
-    """Ids in order, numbers by size and text sorted (by number where it holds whole numbers), and places."""
+    """Ids in order, and places: numbers by size; names sorted, those of episodes and steps as they come.
+
+    What is not numbered follows in time as its rows do: "ep10" is not before "ep2".
+    """
     if column.isna().any():
         row = int(np.argmax(column.isna().to_numpy()))
         raise ValueError(f"losses: column {name!r} has a missing value in row {row}")
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values, places = np.unique(column.to_numpy(), return_inverse=True)
         whole = np.asarray(values, dtype=np.float64)
-        if (whole != np.floor(whole)).any():
+        if not np.isfinite(whole).all() or (whole != np.floor(whole)).any():
             raise ValueError(f"losses: column {name!r} must hold whole numbers or text")
         return [int(v) for v in values], places
     texts = column.astype(str)
-    found = sorted(set(texts), key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s))
+    if texts.str.fullmatch(FLOAT).all():  # whole numbers as a column of floats is written
+        texts = texts.str.replace(FLOAT, r"\1", regex=True)
+    found = list(dict.fromkeys(texts))
+    if name not in ("episode", "step") or all(s.isdecimal() for s in found):
+        found.sort(key=lambda s: (0, int(s), s) if s.isdecimal() else (1, 0, s))
     places = pd.Index(found).get_indexer(texts)
     return ([int(s) for s in found] if _plain(found) else found), places
 

@@ -67,5 +67,5 @@ def regret_bound(method: Method, H: int, A: int, d: int, K: int) -> float:
         eta = theory(method, H, A, d, K).eta
         spread = H * A * math.log(K) / eta + eta * d * K * (2 * math.e * H**5 + 12 * H**3)
         return spread + H**2 * (1 + 2 * math.sqrt(d)) + 1 / eta
-    eta = theory("magnitude-reduced", H, A, d, K).eta
-    return H * math.log(A) / eta + eta * d * K * (4 * math.e * H**5 + 96 * H**3)
+    # Both terms are the same at the theory's η, which is 0 where there is one action.
+    return 2 * H * math.sqrt(d * K * math.log(A) * (4 * math.e * H**4 + 96 * H**2))

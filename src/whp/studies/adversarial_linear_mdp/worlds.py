@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from whp.certificate import Certificate
 from whp.experiment.worlds import Instance, Worlds
@@ -215,10 +216,8 @@ def worst_possible(model: dict[str, Any], losses: np.ndarray) -> float:
     return float(recursion(losses, np.max).sum() - best)
 
 
-@worlds.world(run=adversarial_linear_mdp)
-def several_layers(rng: Rng, strength: float) -> Instance:
-    """Three steps through four states; losses linear, drawn anew in every episode, or all the same."""
-    model = layers(rng)
+def through(model: dict[str, Any], rng: Rng) -> Instance:
+    """Three steps; losses linear, drawn anew in every episode, or all the same."""
     kind = rng.integers(3)
     theta = rng.random((300, 3, 3)) if kind else np.full((300, 3, 3), float(rng.integers(2)))
     losses = np.einsum("hxad,khd->khxa", model["phi"], theta)
@@ -238,6 +237,44 @@ def several_layers(rng: Rng, strength: float) -> Instance:
         return {**made, **learners(result)}
 
     return Instance(arguments, judge)
+
+
+@worlds.world(run=adversarial_linear_mdp)
+def several_layers(rng: Rng, strength: float) -> Instance:
+    """Three steps through four states, one of which no episode starts in."""
+    return through(layers(rng), rng)
+
+
+@worlds.world(run=adversarial_linear_mdp)
+def states_out_of_reach(rng: Rng, strength: float) -> Instance:
+    """Each step has two states of its own; what is said of the others is not linear."""
+    model = layers(rng)
+    first = np.arange(4) < 2
+    mu = rng.dirichlet(np.ones(2), (2, 3))
+    for h, here in enumerate((first, ~first)):
+        law = np.zeros((4, 2, 4))
+        law[..., ~here] = model["phi"][h] @ mu[h]
+        law[~here] = np.eye(4)[2]  # where nobody comes
+        model["P"][h] = law
+    model["init"] = first / 2
+    return through(model, rng)
+
+
+def log_of(rng: Rng, action: np.ndarray, state: np.ndarray) -> Instance:
+    """A log of one choice among three an episode."""
+    loss = (rng.random(len(action)) < np.where(action == state, 0.3, 0.7)).astype(float)
+    rows = {"episode": np.arange(len(action)), "state": state, "action": action, "loss": loss}
+    return Instance(
+        {"losses": pd.DataFrame(rows), "rng": int(rng.integers(1 << 31))},
+        lambda result: dict.fromkeys(REGRETS) | dict(learners(result)),
+    )
+
+
+@worlds.world(run=adversarial_linear_mdp, false_voids=0.02)
+def a_log_of_uniform_choices(rng: Rng, strength: float) -> Instance:
+    """Choices of a log were drawn uniformly; two states are common, and some rare."""
+    state = rng.choice(8, p=[0.45, 0.45, *[0.1 / 6] * 6], size=600)
+    return log_of(rng, rng.integers(3, size=600), state)
 
 
 # Live: a loop written out, whose learners are judged from what they said of themselves
@@ -387,12 +424,12 @@ def a_law_that_is_not_linear(rng: Rng, strength: float) -> Instance:
     """One law of the next state is moved by so much."""
     made = several_layers.make(rng, 1.0)
     model = dict(made.arguments["model"])
-    law = model["P"][0, 0, 0]
+    law = model["P"][0, 1, 0]
     moved = law.copy()
     i, j = int(law.argmax()), int(law.argmin())
     moved[i], moved[j] = law[i] - min(strength, law[i]), law[j] + min(strength, law[i])
     model["P"] = model["P"].copy()
-    model["P"][0, 0, 0] = moved
+    model["P"][0, 1, 0] = moved
     return Instance(dict(made.arguments) | {"model": model}, made.truths)
 
 
@@ -444,6 +481,31 @@ class Stopped:
 def stop(losses: np.ndarray, share: float, seed: int) -> Stopped:
     """The certificates at that moment."""
     return Stopped(stopped(losses, share, seed).certificates())
+
+
+def rename(losses: np.ndarray, seed: int) -> Stopped:
+    """Hedge at the rates of the magnitude-reduced method, by whose name it is called afterwards."""
+    A = losses.shape[-1]
+    eta, beta, gamma = theory("magnitude-reduced", A, A, len(losses))
+    made = AdversarialPolicyOptimizer(
+        LinearQModel(np.eye(A)[None, None]),
+        method="hedge",
+        n_episodes=len(losses),
+        eta=eta,
+        beta=beta,
+        gamma=gamma,
+        n_runs=REPLAYS,
+        random_state=seed,
+    ).run(losses)
+    made.method = "magnitude-reduced"
+    return Stopped(made.certificates())
+
+
+@worlds.world(run=rename, breaks=t.TUNING)
+def another_method_by_its_name(rng: Rng, strength: float) -> Instance:
+    """The method is changed when all is played."""
+    arguments = {"losses": two_arms()[:, None, None], "seed": int(rng.integers(1 << 31))}
+    return Instance(arguments, lambda result: dict.fromkeys(REGRETS) | dict(learners(result)))
 
 
 @worlds.world(run=stop, breaks=t.TUNING, strengths=(0.999, 0.5, 0.1), rising=False)
@@ -529,6 +591,17 @@ def dollars(rng: Rng, strength: float) -> Instance:
     return Instance(dict(made.arguments) | {"losses": 250 * made.arguments["losses"]}, made.truths)
 
 
+@worlds.world(
+    run=adversarial_linear_mdp, breaks=t.RANGE, refuses=(ValueError,), strengths=(1.001, 1.6, 100.0)
+)
+def a_loss_outside_above_an_offset(rng: Rng, strength: float) -> Instance:
+    """Times in seconds since 1970, allowed to differ by one and differing by this."""
+    made = one_step(rng, two_arms())
+    losses = 1.7e9 + strength * made.arguments["losses"]
+    arguments = dict(made.arguments) | {"losses": losses, "loss_range": (1.7e9, 1.7e9 + 1)}
+    return Instance(arguments, judged(np.eye(2), strength * two_arms(), "magnitude-reduced"))
+
+
 class Against:
     """Certificates of a learner against an adversary."""
 
@@ -590,6 +663,26 @@ def laws_that_are_true(rng: Rng, strength: float) -> Instance:
 def laws_that_are_not(rng: Rng, strength: float) -> Instance:
     """Next states are by laws that are shifted by one state with this weight."""
     return other_laws(rng, strength)
+
+
+@worlds.world(
+    run=adversarial_linear_mdp, breaks=t.WORLD, strengths=(0.05, 0.4, 0.95), broken_from=0.4
+)
+def a_log_of_one_favourite(rng: Rng, strength: float) -> Instance:
+    """This share of a log's choices is always the same."""
+    action = np.where(rng.random(600) < strength, 0, rng.integers(3, size=600))
+    return log_of(rng, action, rng.integers(2, size=600))
+
+
+@worlds.world(
+    run=adversarial_linear_mdp, breaks=t.WORLD, strengths=(0.05, 0.4, 1.0), broken_from=0.4
+)
+def a_log_that_looks_at_the_state(rng: Rng, strength: float) -> Instance:
+    """This share of choices is by the state, though each is chosen as often as the others."""
+    state = rng.integers(3, size=600)
+    return log_of(
+        rng, np.where(rng.random(600) < strength, state, rng.integers(3, size=600)), state
+    )
 
 
 @worlds.world(run=live, breaks=t.WORLD, strengths=(0.01, 0.1, 1.0), broken_from=0.1)
