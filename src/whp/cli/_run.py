@@ -318,8 +318,9 @@ def _option(
         text = f"{text.rstrip('.')} ({limits})."
     # Arrays, tables and functions come from Python, not from a command line.
     typed = tuple(p for p in _parts(annotation) if _typed(p))
+    if any(get_origin(p) in (Sequence, list, tuple) for p in typed):
+        settings = {"negative": ""} | settings  # no --empty-…, which none of them takes
     if any(_many(p) for p in typed):
-        settings = {"negative": ""} | settings
         if not any(str in get_args(p) for p in typed):  # names may have commas
             settings["converter"] = _parted
             text = f"{text.rstrip('.')} (may be repeated, or parted by commas)."

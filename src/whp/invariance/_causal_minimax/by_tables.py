@@ -20,7 +20,7 @@ from whp.invariance._causal_minimax.answers import (
     kept_answer,
     largest_mean,
 )
-from whp.invariance._causal_minimax.coding import Coding, continuous
+from whp.invariance._causal_minimax.coding import Coding, continuous, quantile_edges
 from whp.invariance._causal_minimax.exact import chosen_row
 from whp.invariance._causal_minimax.graph import Dag, condition
 from whp.invariance._causal_minimax.result import MinimaxResult, Predictor
@@ -80,11 +80,16 @@ def by_tables(
     ):
         many = [*many, target]
         if not isinstance(bins, int):
-            cuts = np.unique(np.quantile(y[halves[0]], np.arange(1, TARGET_BINS) / TARGET_BINS))
-            own_bins = {**(bins or {}), target: cuts}
+            own_bins = {**(bins or {}), target: quantile_edges(y[halves[0]], TARGET_BINS)}
     known = {target: pd.Index(np.unique(y))} if len(np.unique(y)) == 2 else {}
     coding = Coding.of(rows.table.iloc[halves[0]], own_bins, many=many, known=known)
     codes = coding.codes(rows.table)
+    for m in dag.mutable:
+        if len(np.unique(codes.of[m])) < 2:
+            raise ValueError(
+                f"bins: all training rows of the mutable column {m!r} are in one bin; no mechanism could "
+                "differ, give edges that part them"
+            )
     a, c = (codes.take(h) for h in halves)
     ya, yb = (y[h] for h in halves)
     single, one = mechanisms(a, dag, support)
@@ -322,7 +327,7 @@ def _answers(
     made[th.KEPT.name] = kept_answer(codes, dag, rows)
     if th.SUPPORT.name not in made:
         seen = [
-            f"half A has seen {int(s.support.sum())} of {s.support.size} pairs"
+            f"supported are {int(s.support.sum())} of {s.support.size} combinations"
             for s in ([one] if one else single)
         ]
         bare = 0 if told is None else int(((told.rows == 0) & told.support).sum())
