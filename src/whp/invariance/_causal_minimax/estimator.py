@@ -89,7 +89,9 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
         table = pd.DataFrame(X, columns=names)
         if env is not None:
             if pd.isna(np.asarray(env)).any():
-                raise ValueError("env has missing values; a missing value can be an environment: fill it")
+                raise ValueError(
+                    "env has missing values; a missing value can be an environment: fill it"
+                )
             table[ENV] = np.asarray(env)
         table = table.assign(**{self.target_name: np.asarray(y, float)})
         method: Any = self.method

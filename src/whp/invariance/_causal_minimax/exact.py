@@ -145,11 +145,7 @@ def _own(model: Any) -> bool:
 
 
 def _certificates(
-    model: DiscreteSCM,
-    played: dict[int, Worst],
-    best: int,
-    width: float,
-    rng: np.random.Generator,
+    model: DiscreteSCM, played: dict[int, Worst], best: int, width: float, rng: np.random.Generator
 ) -> tuple[Certificate, ...]:
     dag = model.dag
     if _own(model):

@@ -96,7 +96,9 @@ class DiscreteSCM:
         if len(values) != sizes[self.target] or not np.isfinite(values).all():
             raise ValueError(f"values must hold {sizes[self.target]} finite numbers")
         if (width := float(values.max() - values.min())) and not SMALLEST <= width <= LARGEST:
-            raise ValueError("values: squares of their differences are no floats; take another unit")
+            raise ValueError(
+                "values: squares of their differences are no floats; take another unit"
+            )
         for name, value in {
             "tables": tables,
             "parents": order,
