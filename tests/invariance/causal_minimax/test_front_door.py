@@ -313,3 +313,13 @@ def test_results_are_values():
     with pytest.raises(AttributeError):
         made.subset = ()
     assert replace(made, notes=("x",)).notes == ("x",)
+
+
+@pytest.mark.parametrize("kind", ["str", "category", "string", object])
+def test_many_categories_are_no_measurement(kind):
+    shops = np.random.default_rng(0).integers(0, 30, 4000)
+    table = rows(4000).assign(C=pd.Series([f"shop {i}" for i in shops], dtype=kind))
+    graph = nx.DiGraph([*K.edges, ("C", "Y")])
+    made = run(table, graph, bins=3)
+    assert made.method == run(table, graph).method == "tabular"
+    assert made.predictors[-1].coding.columns["C"].size == 30

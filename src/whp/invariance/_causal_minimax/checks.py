@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from whp.invariance._causal_minimax.coding import FINITE, Cells, Codes
+from whp.invariance._causal_minimax.coding import DENSE, FINITE, Cells, Codes
 from whp.invariance._causal_minimax.graph import Dag
 
 __all__ = ["LEVEL", "Found", "copied", "graph_test", "implied", "kept_test", "likelihood_ratio"]
@@ -107,7 +107,11 @@ def likelihood_ratio(tables: np.ndarray) -> Ratio:
 
 
 def _counted(codes: Codes, a: str, b: str, given: Sequence[str]) -> np.ndarray:
-    """Rows by stratum of `given`, a and b; a value that half A has not seen is one more."""
+    """Rows by stratum of `given`, a and b; a value that half A has not seen is one more.
+
+    Where the table would not fit, values that can expect no five rows in each of two levels become one,
+    but for environments; if it still does not, nothing is left.
+    """
     cells = Cells(codes, given)
     place = cells.of(codes)
     keep = place >= 0
@@ -115,6 +119,18 @@ def _counted(codes: Codes, a: str, b: str, given: Sequence[str]) -> np.ndarray:
     widths = codes.sizes[a] + 1, codes.sizes[b] + 1
     own = [np.where(codes.of[v] < 0, codes.sizes[v], codes.of[v])[keep] for v in (a, b)]
     strata = int(place.max(initial=0)) + 1
+    if strata * widths[0] * widths[1] > DENSE:
+        often = [
+            np.bincount(o, minlength=w) >= (0 if v == CONTEXT else 2 * EXPECTED)
+            for v, o, w in zip((a, b), own, widths, strict=True)
+        ]
+        widths = int(often[0].sum()) + 1, int(often[1].sum()) + 1
+        if strata * widths[0] * widths[1] > DENSE:
+            return np.zeros((1, 1, codes.sizes[b] + 1), int)
+        own = [
+            np.where(f, np.cumsum(f) - 1, w - 1)[o]
+            for f, o, w in zip(often, own, widths, strict=True)
+        ]
     flat = (place * widths[0] + own[0]) * widths[1] + own[1]
     return np.bincount(flat, minlength=strata * widths[0] * widths[1]).reshape(strata, *widths)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 __all__ = [
+    "DENSE",
     "FINITE",
     "Cells",
     "Codes",
@@ -125,8 +126,8 @@ def levels_of(values: Any) -> pd.Index:
 
 def continuous(values: pd.Series) -> bool:
     """Whether a column is numeric with more different values than are used one by one."""
-    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else ""
-    numeric = kind in "iuf" or (pd.api.types.is_numeric_dtype(values) and kind != "b")
+    types = pd.api.types
+    numeric = types.is_integer_dtype(values) or types.is_float_dtype(values)
     return bool(numeric and values.nunique() > FINITE)
 
 
