@@ -323,3 +323,11 @@ def test_many_categories_are_no_measurement(kind):
     made = run(table, graph, bins=3)
     assert made.method == run(table, graph).method == "tabular"
     assert made.predictors[-1].coding.columns["C"].size == 30
+
+
+def test_too_many_combinations_are_refused():
+    words = np.random.default_rng(0).integers(0, 9000, (2, 20_000))
+    table = rows(20_000).assign(M=words[0].astype(str), N=words[1].astype(str))
+    graph = nx.DiGraph([*K.edges, ("Y", "N")])
+    with pytest.raises(ValueError, match="mutable: M, N and their parents have .* combinations"):
+        run(table, graph, mutable=["M", "N"])
