@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -206,6 +206,15 @@ class Coding:
             else:
                 columns[name] = Column(name, levels_of(values), None, False)
         return cls(columns)
+
+    def with_words_of(self, table: pd.DataFrame) -> Coding:
+        """The same bins, and the levels of other rows."""
+        return Coding(
+            {
+                n: c if c.edges is not None else replace(c, levels=levels_of(table[n]))
+                for n, c in self.columns.items()
+            }
+        )
 
     def codes(self, table: pd.DataFrame) -> Codes:
         """Codes of other rows, column by column."""

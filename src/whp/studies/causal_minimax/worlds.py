@@ -266,6 +266,29 @@ def counts_that_are_mostly_zero(rng: np.random.Generator, strength: float) -> In
     )
 
 
+@worlds.world(run=causal_minimax, strengths=(3_000, 30))
+def rare_words(rng: np.random.Generator, strength: float) -> Instance:
+    """Two columns of as many words as the strength says, many of them rare, that tell of nothing."""
+    law = model_k()
+    table = law.sample(rng, 6_000)
+    for name in "AB":
+        often, rare = rng.integers(0, 4, 6_000), rng.integers(0, int(strength), 6_000)
+        words = np.where(rng.random(6_000) < 0.3, often, rare)
+        table[name] = [f"word {i}" for i in words]
+    graph = law.graph
+    graph.add_edges_from([("Y", "A"), ("Y", "B")])
+    given = ask(law, table, rng) | {"graph": graph}
+    grid = as_user(law.grid).assign(A="word 0", B="word 0")
+    return Instance(
+        given,
+        lambda made: (
+            one_claim(made, law.worst(made.predict(grid), ("M",), ("Y",)))
+            if not {"A", "B"} & set(made.subset)
+            else {"worst-case-risk": None}
+        ),
+    )
+
+
 @worlds.world(run=causal_minimax, strengths=(0.3, 0.1))
 def a_share_asked_for(rng: np.random.Generator, strength: float) -> Instance:
     """M is 1 in a fifth of rows, and `support` leaves out what is rarer than the strength."""
