@@ -193,6 +193,13 @@ def test_bad_input_is_exit_code_2_and_a_sentence(arguments, told, prices, capsys
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("method", ["causal-minimax", "groupwise-regret", "adversarial-linear-mdp"])
+def test_ranges_have_no_empty_form(method, capsys):
+    _, out, _ = whp("run", method, "--help", capsys=capsys)
+    assert "-range" in out
+    assert "--empty-" not in out
+
+
 @pytest.mark.parametrize("method", ["linf-regression", "h-calibration", "hierarchical-communities"])
 def test_help_describes_every_option(method, capsys):
     code, out, _ = whp("run", method, "--help", capsys=capsys)

@@ -1,6 +1,8 @@
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pytest
+from minimax import K, rows
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -36,3 +38,15 @@ def test_without_a_graph_it_is_void():
         CausalMinimaxRegressor(random_state=0).fit(X, X[:, 0]).result_.certificates[0].verdict
         is Verdict.VOID
     )
+
+
+def test_names_that_would_be_mistaken():
+    table = rows(400).rename(columns={"M": "treated"})
+    graph = nx.relabel_nodes(K, {"M": "treated"})
+    X, y = table[["treated", "X", "W"]], table["Y"]
+    made = CausalMinimaxRegressor(graph, "treated", target_name="Y", random_state=0).fit(X, y)
+    assert made.result_.mutable == ("treated",)
+    with pytest.raises(ValueError, match="X has a column 'W', which is the name of the target"):
+        CausalMinimaxRegressor(graph, "treated", target_name="W").fit(X, y)
+    with pytest.raises(ValueError, match="env has missing values"):
+        made.fit(X, y, env=[None, *"ab" * 199, "a"])

@@ -318,11 +318,12 @@ def _option(
         text = f"{text.rstrip('.')} ({limits})."
     # Arrays, tables and functions come from Python, not from a command line.
     typed = tuple(p for p in _parts(annotation) if _typed(p))
-    if any(_many(p) for p in typed):
-        settings = {"negative": ""} | settings
-        if not any(str in get_args(p) for p in typed):  # names may have commas
-            settings["converter"] = _parted
-            text = f"{text.rstrip('.')} (may be repeated, or parted by commas)."
+    if any(get_origin(p) in (Sequence, list, tuple) for p in typed):
+        settings = {"negative": ""} | settings  # no --empty-…, which none of them takes
+    names = any(str in get_args(p) for p in typed)  # which may have commas
+    if any(_many(p) for p in typed) and not names:
+        settings["converter"] = _parted
+        text = f"{text.rstrip('.')} (may be repeated, or parted by commas)."
     annotated = Annotated[Union[typed], Parameter(help=text, **settings)]  # noqa: UP007
     if default is inspect.Parameter.empty:
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotated)

@@ -107,8 +107,34 @@ def test_one_bad_environment(share, f, seen):
     assert not seen or "'W'" in made.what
 
 
+def test_names_of_persons_and_places_fit():
+    """Two columns of thousands of texts: a table of all pairs would have 10⁸ cells and more."""
+    rng = np.random.default_rng(0)
+    table = rows(20_000).assign(A=rng.integers(0, 9000, 20_000), B=rng.integers(0, 9000, 20_000))
+    table = table.assign(B=np.where(rng.random(20_000) < 0.2, 3, table.B))
+    table.loc[rng.random(20_000) < 0.2, ["A", "B"]] = 7  # depends
+    coded = codes(table)
+    dag = as_dag(nx.DiGraph([*K.edges, ("Y", "A"), ("Y", "B")]), "Y", ["M"])
+    found = graph_test(coded, dag)
+    assert found.p < 1e-6
+    assert "'A' and 'B' depend" in found.what
+    env = rng.integers(0, 5000, 20_000)
+    assert kept_test(coded, dag, env, list(map(str, range(5000)))).p > 0.01
+
+
 def test_copies():
     few = rows(60).assign(weight=np.random.default_rng(0).normal(size=60))
-    assert copied(pd.concat([few] * 3)) == (True, "180 rows, 60 distinct")
-    assert not copied(few)[0]
-    assert not copied(pd.concat([few.drop(columns="weight")] * 3))[0]
+    assert copied(pd.concat([few] * 3), list(K)) == (True, "180 rows, 60 distinct")
+    assert not copied(few, list(K))[0]
+    assert not copied(pd.concat([few.drop(columns="weight")] * 3), list(K))[0]
+    numbered = pd.concat([few] * 3).assign(number=np.arange(180), cells=[[i] for i in range(180)])
+    assert copied(numbered, list(K))[0]
+
+
+def test_what_repeats_without_copies():
+    rng = np.random.default_rng(0)
+    table = rows(4000)
+    spent = np.where(rng.random(4000) < 0.8, 0.0, rng.random(4000))  # most spent nothing
+    assert not copied(table.assign(spent=spent), list(K))[0]
+    y = rng.integers(0, 6, 4000)
+    assert not copied(pd.DataFrame({"Y": y, "M": y % 3, "W": y % 2}), ["Y", "M", "W"])[0]

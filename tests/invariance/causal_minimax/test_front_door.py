@@ -236,8 +236,76 @@ def test_data_that_cannot_be_used_are_named():
 
 def test_values_that_half_A_has_not_seen_get_the_mean():
     made = run(rows(4000))
-    strange = made.predict(rows(5).assign(W="never"))
+    strange = made.predict(rows(5).assign(W=7))
     assert (strange == made.predictor.means.fill).all()
+
+
+@pytest.mark.parametrize("kind", [float, bool, "category", "Int64", "boolean", "float32", object])
+def test_rows_to_predict_may_have_other_types(kind):
+    made, table = run(rows(4000)), rows(50)
+    np.testing.assert_array_equal(made.predict(table.astype(kind)), made.predict(table))
+
+
+def test_narrow_floats_are_the_same_numbers():
+    table = rows(4000)
+    tenths = table.assign(M=table.M * 0.1, X=table.X * 0.3)
+    made = run(tenths.astype({"M": "float32", "X": "float32"}))
+    np.testing.assert_array_equal(made.predict(tenths), run(table).predict(table))
+
+
+def test_truth_values_read_as_objects():
+    table = rows(4000).astype(bool)
+    made = run(table)
+    np.testing.assert_array_equal(made.predict(table.astype(object)), made.predict(table))
+
+
+def test_texts_for_numbers_are_refused():
+    table = rows(4000)
+    words = table.astype({"M": str, "X": str, "W": str})
+    with pytest.raises(ValueError, match="column 'W' holds texts, and held numbers in training"):
+        run(table).predict(words)
+    with pytest.raises(ValueError, match="column 'W' holds numbers, and held texts in training"):
+        run(words).predict(table)
+
+
+def test_counts_that_are_mostly_zero_have_a_bin_of_their_own():
+    rng = np.random.default_rng(0)
+    some = rng.random(4000) < 0.15
+    table = rows(4000).assign(M=np.where(some, rng.integers(1, 60, 4000), 0))
+    made = run(table, bins=3)
+    assert list(made.cells["M"]) == ["below 1", "1 and more"] * 2
+    assert made.cells["supported"].all()
+    with pytest.raises(ValueError, match="'M' are in one bin"):
+        run(table, bins={"M": [100.0]})
+
+
+def test_infinity_has_no_bin():
+    table = rows(200).assign(W=np.random.default_rng(0).normal(size=200))
+    table.loc[3, "W"] = np.inf
+    with pytest.raises(ValueError, match="column 'W' must be finite"):
+        run(table, bins=3)
+
+
+def test_only_truth_values_are_known_to_be_two():
+    def status(table, **options):
+        answers = run(table, **options).certificates[0].conditions
+        return next(a.status for a in answers if a.name == "bounded-loss")
+
+    assert status(rows(400)) is Status.UNCHECKED
+    assert status(rows(400), y_range=(0, 1)) is Status.MET
+    assert status(rows(400).astype({"Y": bool})) is Status.MET
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_units_without_squares_are_refused(scale):
+    table = rows(400)
+    with pytest.raises(ValueError, match=r"target 'Y' goes from 0 to 1e.*take another unit"):
+        run(table.assign(Y=table.Y * scale))
+
+
+def test_environments_that_are_floats():
+    table = rows(3000).assign(env=np.arange(3000) % 3 * 1.0)
+    assert run(table, env="env", test_env=[1.0]).rows == run(table, env="env", test_env="1").rows
 
 
 def test_results_are_values():
@@ -245,3 +313,21 @@ def test_results_are_values():
     with pytest.raises(AttributeError):
         made.subset = ()
     assert replace(made, notes=("x",)).notes == ("x",)
+
+
+@pytest.mark.parametrize("kind", ["str", "category", "string", object])
+def test_many_categories_are_no_measurement(kind):
+    shops = np.random.default_rng(0).integers(0, 30, 4000)
+    table = rows(4000).assign(C=pd.Series([f"shop {i}" for i in shops], dtype=kind))
+    graph = nx.DiGraph([*K.edges, ("C", "Y")])
+    made = run(table, graph, bins=3)
+    assert made.method == run(table, graph).method == "tabular"
+    assert made.predictors[-1].coding.columns["C"].size == 30
+
+
+def test_too_many_combinations_are_refused():
+    words = np.random.default_rng(0).integers(0, 9000, (2, 20_000))
+    table = rows(20_000).assign(M=words[0].astype(str), N=words[1].astype(str))
+    graph = nx.DiGraph([*K.edges, ("Y", "N")])
+    with pytest.raises(ValueError, match="mutable: M, N and their parents have .* combinations"):
+        run(table, graph, mutable=["M", "N"])

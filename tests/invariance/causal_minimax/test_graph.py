@@ -139,3 +139,9 @@ def test_an_undirected_graph_is_refused():
         stable_classes(nx.Graph([("Y", "A")]), "Y", [])
     with pytest.raises(ValueError, match="must name stable variables, got 'M'"):
         minimal_representative(K, "Y", ["M"], ["M"])
+
+
+def test_a_text_is_one_name():
+    graph = nx.relabel_nodes(K, {"M": "treated", "W": "lab"})
+    assert stable_classes(graph, "Y", "treated") == stable_classes(graph, "Y", ["treated"])
+    assert minimal_representative(graph, "Y", "treated", "lab") == {"lab"}

@@ -155,3 +155,28 @@ def test_values_have_a_unit():
     model = surprising(0.8, 0.75)
     other = replace(model, values=(-10.0, 30.0))
     assert worst_case_risk(other, ["X"]) == pytest.approx(1600 * worst_case_risk(model, ["X"]))
+
+
+@pytest.mark.parametrize("low", [1e8, -1e12])
+def test_a_target_far_from_zero_loses_no_digits(low):
+    near, far = (
+        minimax_of_model(replace(surprising(0.8, 0.75, z=True), values=[v, v + 1]), rng=0)
+        for v in (0.0, low)
+    )
+    assert far.worst_risk == near.worst_risk
+    assert [c.verdict for c in far.certificates] == [c.verdict for c in near.certificates]
+    model = replace(surprising(0.8, 0.75), values=[low, low + 2])
+    assert worst_case_risk(model, "X") == pytest.approx(4 * 0.178, abs=1e-12)
+
+
+@pytest.mark.parametrize("p", [1e-100, 1e-160])
+def test_probabilities_that_underflow(p):
+    graph = nx.DiGraph([("Y", "M"), ("M", "Z"), ("Y", "W"), ("Z", "V")])
+    tables = {v: [[1 - p, p], [p, 1 - p]] for v in "ZWV"} | {"Y": [0.3, 0.7]}
+    model = DiscreteSCM(graph, tables | {"M": [[0.2, 0.8], [0.6, 0.4]]}, "Y", "M")
+    assert {c.verdict for c in minimax_of_model(model, rng=0).certificates} == {Verdict.HOLDS}
+
+
+def test_values_without_squares_are_refused():
+    with pytest.raises(ValueError, match="values: squares"):
+        replace(surprising(0.8, 0.75), values=[0, 1e-170])

@@ -53,10 +53,10 @@ def common_answers(
     if outside and max(outside.values()) > OUTSIDE:
         name = max(outside, key=lambda k: outside[k])
         made[th.SUPPORT.name] = th.SUPPORT.check(
-            False, f"{outside[name]:.1%} of environment {name!r} are pairs that half A has not seen"
+            False, f"{outside[name]:.1%} of environment {name!r} are outside of the support"
         )
     made[th.HIDDEN.name] = th.HIDDEN.unchecked("no table shows what is not in it")
-    repeated, counted = checks.copied(rows.raw)
+    repeated, counted = checks.copied(rows.raw, dag.order)
     made[th.ROWS.name] = (
         th.ROWS.check(False, f"{counted}, although a column hardly repeats")
         if repeated
@@ -86,8 +86,8 @@ def _range_answer(rows: Rows) -> Answer:
         )
     if rows.ranged == "given":
         return th.RANGE.check(True, f"{told} was given, and all rows lie in it")
-    if rows.ranged == "binary":
-        return th.RANGE.check(True, f"two values, {rows.low:g} and {rows.high:g}")
+    if rows.ranged == "truth values":
+        return th.RANGE.check(True, "truth values")
     return th.RANGE.unchecked(f"{told} is what was observed")
 
 

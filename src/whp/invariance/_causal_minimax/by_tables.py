@@ -20,7 +20,7 @@ from whp.invariance._causal_minimax.answers import (
     kept_answer,
     largest_mean,
 )
-from whp.invariance._causal_minimax.coding import Coding, continuous
+from whp.invariance._causal_minimax.coding import Coding, continuous, quantile_edges
 from whp.invariance._causal_minimax.exact import chosen_row
 from whp.invariance._causal_minimax.graph import Dag, condition
 from whp.invariance._causal_minimax.result import MinimaxResult, Predictor
@@ -80,11 +80,16 @@ def by_tables(
     ):
         many = [*many, target]
         if not isinstance(bins, int):
-            cuts = np.unique(np.quantile(y[halves[0]], np.arange(1, TARGET_BINS) / TARGET_BINS))
-            own_bins = {**(bins or {}), target: cuts}
+            own_bins = {**(bins or {}), target: quantile_edges(y[halves[0]], TARGET_BINS)}
     known = {target: pd.Index(np.unique(y))} if len(np.unique(y)) == 2 else {}
     coding = Coding.of(rows.table.iloc[halves[0]], own_bins, many=many, known=known)
     codes = coding.codes(rows.table)
+    for m in dag.mutable:
+        if len(np.unique(codes.of[m])) < 2:
+            raise ValueError(
+                f"bins: all training rows of the mutable column {m!r} are in one bin; no mechanism could "
+                "differ, give edges that part them"
+            )
     a, c = (codes.take(h) for h in halves)
     ya, yb = (y[h] for h in halves)
     single, one = mechanisms(a, dag, support)
@@ -132,7 +137,7 @@ def by_tables(
     trivial = _of_a_constant(one, dag, target, c, closed, ya, yb, rows)
     measured, outside = _held_out(rows, coding, one, single, chosen.means)
     answers = _answers(
-        rows, dag, codes, coding, one, single, chosen.counts, outside, many, bins, refit, discovered
+        rows, dag, coding, one, single, chosen.counts, outside, many, bins, refit, discovered
     )
     unit = b * b
     gap, gap_trivial = _gap(tried, best, delta)
@@ -304,7 +309,6 @@ def _inputs(
 def _answers(
     rows: Rows,
     dag: Dag,
-    codes: Any,
     coding: Coding,
     one: Mechanism | None,
     single: Sequence[Mechanism],
@@ -318,11 +322,14 @@ def _answers(
     """What this run says of each condition."""
     binned = [n for n, col in coding.columns.items() if col.edges is not None]
     made = common_answers(rows, dag, outside, refit)
+    # A level for what half A has not seen would be met in half B alone, whose rows would then
+    # seem to depend on each other: tests know the words of all rows.
+    codes = coding.with_words_of(rows.table).codes(rows.table)
     made[th.GRAPH.name] = graph_answer(checks.graph_test(codes, dag), dag, discovered)
     made[th.KEPT.name] = kept_answer(codes, dag, rows)
     if th.SUPPORT.name not in made:
         seen = [
-            f"half A has seen {int(s.support.sum())} of {s.support.size} pairs"
+            f"supported are {int(s.support.sum())} of {s.support.size} combinations"
             for s in ([one] if one else single)
         ]
         bare = 0 if told is None else int(((told.rows == 0) & told.support).sum())

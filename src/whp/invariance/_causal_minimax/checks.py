@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from whp.invariance._causal_minimax.coding import Cells, Codes
+from whp.invariance._causal_minimax.coding import DENSE, FINITE, Cells, Codes
 from whp.invariance._causal_minimax.graph import Dag
 
 __all__ = ["LEVEL", "Found", "copied", "graph_test", "implied", "kept_test", "likelihood_ratio"]
@@ -107,7 +107,11 @@ def likelihood_ratio(tables: np.ndarray) -> Ratio:
 
 
 def _counted(codes: Codes, a: str, b: str, given: Sequence[str]) -> np.ndarray:
-    """Rows by stratum of `given`, a and b; a value that half A has not seen is one more."""
+    """Rows by stratum of `given`, a and b; a value that half A has not seen is one more.
+
+    Where the table would not fit, values that can expect no five rows in each of two levels become one,
+    but for environments; if it still does not, nothing is left.
+    """
     cells = Cells(codes, given)
     place = cells.of(codes)
     keep = place >= 0
@@ -115,6 +119,18 @@ def _counted(codes: Codes, a: str, b: str, given: Sequence[str]) -> np.ndarray:
     widths = codes.sizes[a] + 1, codes.sizes[b] + 1
     own = [np.where(codes.of[v] < 0, codes.sizes[v], codes.of[v])[keep] for v in (a, b)]
     strata = int(place.max(initial=0)) + 1
+    if strata * widths[0] * widths[1] > DENSE:
+        often = [
+            np.bincount(o, minlength=w) >= (0 if v == CONTEXT else 2 * EXPECTED)
+            for v, o, w in zip((a, b), own, widths, strict=True)
+        ]
+        widths = int(often[0].sum()) + 1, int(often[1].sum()) + 1
+        if strata * widths[0] * widths[1] > DENSE:
+            return np.zeros((1, 1, codes.sizes[b] + 1), int)
+        own = [
+            np.where(f, np.cumsum(f) - 1, w - 1)[o]
+            for f, o, w in zip(often, own, widths, strict=True)
+        ]
     flat = (place * widths[0] + own[0]) * widths[1] + own[1]
     return np.bincount(flat, minlength=strata * widths[0] * widths[1]).reshape(strata, *widths)
 
@@ -235,18 +251,38 @@ def _saved(tables: np.ndarray, first: bool = False) -> float:
     return float((before.sum() - after.sum()) / before.sum()) if before.sum() > 0 else 0.0
 
 
-def copied(table: pd.DataFrame) -> tuple[bool, str]:
+def copied(table: pd.DataFrame, keep: Sequence[str]) -> tuple[bool, str]:
     """Whether whole rows come several times, although one column hardly repeats.
 
     A continuous column repeats only where whole rows were copied; in a table of categories copies
-    cannot be told from rows that agree.
+    cannot be told from rows that agree. A value that rows of different kinds share, as the 0 of many counts,
+    is no copy. Other columns than `keep` that number the rows are left out: copies have numbers of their own.
     """
-    coded = np.column_stack([pd.factorize(table[c], use_na_sentinel=False)[0] for c in table])
-    distinct = len(np.unique(_row_keys(coded)))
     n = len(table)
-    widest = max(int(coded[:, j].max()) + 1 for j in range(coded.shape[1]))
-    told = f"{n:,} rows, {distinct:,} distinct"
-    return n > 1.05 * distinct and widest >= 0.95 * distinct, told
+    coded = [
+        codes
+        for c in table
+        if (codes := _factors(table[c])) is not None and (c in keep or codes.max() + 1 < n)
+    ]
+    _, first, times = np.unique(
+        _row_keys(np.column_stack(coded)), return_index=True, return_counts=True
+    )
+    told = f"{n:,} rows, {len(first):,} distinct"
+    for column in coded:
+        values = column[first]
+        own = np.bincount(values)[values] == 1  # of one kind of row only
+        many = own.sum() > max(FINITE, 0.95 * len(first))
+        if many and times[own].sum() > 1.05 * own.sum():
+            return True, told
+    return False, told
+
+
+def _factors(values: pd.Series) -> np.ndarray | None:
+    """Codes of different values; None where cells are lists and the like."""
+    try:
+        return pd.factorize(values, use_na_sentinel=False)[0]
+    except TypeError:
+        return None
 
 
 def _row_keys(coded: np.ndarray) -> np.ndarray:

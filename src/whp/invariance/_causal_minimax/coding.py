@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-__all__ = ["FINITE", "Cells", "Codes", "Coding", "Column", "as_target", "continuous", "levels_of"]
+__all__ = [
+    "DENSE",
+    "FINITE",
+    "Cells",
+    "Codes",
+    "Coding",
+    "Column",
+    "as_target",
+    "continuous",
+    "levels_of",
+    "quantile_edges",
+]
 
 FINITE = 20  # different numbers up to which a column is used value by value
 DENSE = 4_000_000  # cells that are kept in a table rather than looked up
@@ -54,11 +65,33 @@ class Column:
         inner = [f"{a} to {b}" for a, b in pairwise(ends)]
         return [f"below {ends[0]}", *inner, f"{ends[-1]} and more"]
 
+    def check(self, values: Any) -> None:
+        """Refuse texts for numbers and numbers for texts, of which none could agree."""
+        if self.edges is None:
+            held, holds = _kind(self.levels), _kind(pd.Index(_plain(values)))
+            if {held, holds} == {"numbers", "texts"}:
+                raise ValueError(
+                    f"column {self.name!r} holds {holds}, and held {held} in training: convert it"
+                )
+
     def codes(self, values: Any) -> np.ndarray:
         """A code a row, −1 for what half A has not seen."""
         if self.edges is not None:
             return np.digitize(np.asarray(values, dtype=float), self.edges).astype(np.int64)
-        return self.levels.get_indexer(pd.Index(_plain(values))).astype(np.int64)
+        levels, given = self.levels, pd.Index(_plain(values))
+        if {levels.dtype, given.dtype} == {np.dtype("f4"), np.dtype("f8")}:
+            # One decimal is two numbers in two widths; the coarser one can compare them.
+            coarse = levels.astype("f4")
+            if coarse.is_unique:
+                levels, given = coarse, given.astype("f4")
+        return levels.get_indexer(given).astype(np.int64)
+
+
+def _kind(index: pd.Index) -> str:
+    """What an index holds; "" for a mixture."""
+    if pd.api.types.is_numeric_dtype(index):
+        return "numbers"
+    return "texts" if index.inferred_type == "string" else ""
 
 
 def _plain(values: Any) -> Any:
@@ -66,7 +99,20 @@ def _plain(values: Any) -> Any:
     if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     array = values.to_numpy() if isinstance(values, pd.Series) else np.asarray(values)
+    if array.dtype == object:
+        array = pd.Series(array).infer_objects().to_numpy()
     return array.astype(np.int64) if array.dtype == bool else array
+
+
+def quantile_edges(values: np.ndarray, bins: int) -> np.ndarray:
+    """Inner edges of bins with as many rows each, as far as ties let them.
+
+    Where a whole bin and more is the smallest value, as in counts that are mostly 0, an edge at that value would
+    part nothing: it goes to the next larger one, so that the value is a bin of its own.
+    """
+    cuts = np.unique(np.quantile(values, np.arange(1, bins) / bins))
+    more = values[values > values.min()]
+    return np.unique(np.where(cuts > values.min(), cuts, more.min())) if more.size else cuts
 
 
 def levels_of(values: Any) -> pd.Index:
@@ -80,8 +126,8 @@ def levels_of(values: Any) -> pd.Index:
 
 def continuous(values: pd.Series) -> bool:
     """Whether a column is numeric with more different values than are used one by one."""
-    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else ""
-    numeric = kind in "iuf" or (pd.api.types.is_numeric_dtype(values) and kind != "b")
+    types = pd.api.types
+    numeric = types.is_integer_dtype(values) or types.is_float_dtype(values)
     return bool(numeric and values.nunique() > FINITE)
 
 
@@ -153,13 +199,22 @@ class Coding:
                         f"bins: column {name!r} has {values.nunique():,} different numbers in half A "
                         "and no bins; give its edges, or a number of bins for all such columns"
                     )
-                cuts = np.quantile(values.to_numpy(float), np.arange(1, bins) / bins)
-                columns[name] = Column(name, None, np.unique(cuts), True)
+                cuts = quantile_edges(values.to_numpy(float), bins)
+                columns[name] = Column(name, None, cuts, True)
             elif name in known:
                 columns[name] = Column(name, known[name], None, True)
             else:
                 columns[name] = Column(name, levels_of(values), None, False)
         return cls(columns)
+
+    def with_words_of(self, table: pd.DataFrame) -> Coding:
+        """The same bins, and the levels of other rows."""
+        return Coding(
+            {
+                n: c if c.edges is not None else replace(c, levels=levels_of(table[n]))
+                for n, c in self.columns.items()
+            }
+        )
 
     def codes(self, table: pd.DataFrame) -> Codes:
         """Codes of other rows, column by column."""

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from whp.invariance._causal_minimax.front_door import causal_minimax
+from whp.invariance._causal_minimax.graph import names_of
 from whp.invariance._causal_minimax.result import MinimaxResult
 from whp.validate import same_order
 
@@ -30,7 +31,7 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
     ----------
     graph : networkx.DiGraph, optional
         Over the names of the columns (x0, x1, … where they have none) and `target_name`.
-    mutable : sequence of str
+    mutable : str or sequence of str
         Columns whose mechanism may change.
     target_name : str
         What the target is called in the graph.
@@ -78,12 +79,21 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
         same_order(X=X, y=y, env=env)
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=4)
         names = self._names()
-        table = pd.DataFrame(X, columns=names).assign(**{self.target_name: np.asarray(y, float)})
+        if self.target_name in names:
+            raise ValueError(
+                f"X has a column {self.target_name!r}, which is the name of the target; give another target_name="
+            )
         graph = self.graph
         if graph is None:
             graph = nx.DiGraph([(name, self.target_name) for name in names])
+        table = pd.DataFrame(X, columns=names)
         if env is not None:
+            if pd.isna(np.asarray(env)).any():
+                raise ValueError(
+                    "env has missing values; a missing value can be an environment: fill it"
+                )
             table[ENV] = np.asarray(env)
+        table = table.assign(**{self.target_name: np.asarray(y, float)})
         method: Any = self.method
         if self.graph is None and method == "auto" and self.bins is None:
             method = "regression"
@@ -95,7 +105,7 @@ class CausalMinimaxRegressor(RegressorMixin, BaseEstimator):
                 table,
                 graph,
                 target=self.target_name,
-                mutable=list(self.mutable),
+                mutable=names_of(self.mutable),
                 env=None if env is None else ENV,
                 method=method,
                 bins=self.bins,

@@ -11,7 +11,7 @@ import pandas as pd
 from whp.certificate import Certificate
 from whp.invariance._causal_minimax import theorems as th
 from whp.invariance._causal_minimax.graph import GraphCondition, condition
-from whp.invariance._causal_minimax.model import DiscreteSCM, predictor_table, risk_of
+from whp.invariance._causal_minimax.model import DiscreteSCM, in_units, predictor_table, risk_of
 from whp.invariance._causal_minimax.risk import Worst
 from whp.result import PALETTE, Result
 from whp.validate import as_int, as_rng
@@ -24,6 +24,7 @@ __all__ = ["ModelMinimax", "chosen_row", "minimax_of_model"]
 TIE = 1e-9  # risks that differ by less are one
 PAIRS = 20
 SUBSETS = 4096
+REACHED = 1e-280  # of a cell, below which a probability has lost digits to underflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +106,8 @@ def minimax_of_model(
         raise TypeError(f"model must be a DiscreteSCM, got {type(model).__name__}")
     as_int(max_classes, "max_classes", low=1)
     generator = as_rng(rng)
+    model, width = in_units(model)
+    square = width**2
     dag = model.dag
     rule = condition(dag)
     found = dag.classes(max_classes)
@@ -117,18 +120,18 @@ def minimax_of_model(
         {
             "subset": [", ".join(v for v in dag.order if v in dag.names(c)) for c in found],
             "size": sizes,
-            "worst_risk": risks,
-            "upper_value": [played[c].upper for c in found],
+            "worst_risk": risks * square,
+            "upper_value": [played[c].upper * square for c in found],
         }
     )
     return ModelMinimax(
         tuple(v for v in dag.order if v in dag.names(best)),
-        worst.lower,
-        worst.lower if worst.exact else worst.upper,
+        worst.lower * square,
+        (worst.lower if worst.exact else worst.upper) * square,
         worst.choice,
         table,
         rule,
-        _certificates(model, played, best, generator),
+        _certificates(model, played, best, width, generator),
     )
 
 
@@ -142,7 +145,7 @@ def _own(model: Any) -> bool:
 
 
 def _certificates(
-    model: DiscreteSCM, played: dict[int, Worst], best: int, rng: np.random.Generator
+    model: DiscreteSCM, played: dict[int, Worst], best: int, width: float, rng: np.random.Generator
 ) -> tuple[Certificate, ...]:
     dag = model.dag
     if _own(model):
@@ -151,8 +154,7 @@ def _certificates(
     else:
         why = "the model is of another class, whose law may not be that of its graph"
         graph, kept, hidden = (c.unchecked(why) for c in (th.GRAPH, th.KEPT, th.HIDDEN))
-    values = np.asarray(model.values)
-    unit = float(np.ptp(values)) ** 2 or 1.0
+    unit = width**2
     stable = dag.mask(dag.stable)
     # Every subset by itself, where they are few: a class that the search missed would show.
     many = 1 << len(dag.stable) > SUBSETS
@@ -161,10 +163,11 @@ def _certificates(
     all_played.setdefault(stable, _risk(model, stable, rng))
     lows = min(w.lower for w in all_played.values())
     highs = min(w.lower if w.exact else w.upper for w in all_played.values())
-    spread = max(w.lower for w in all_played.values()) - highs
+    spread = (max(w.lower for w in all_played.values()) - highs) * unit
 
     def gap(worst: Worst) -> tuple[float, float]:
-        return worst.lower - highs, (worst.lower if worst.exact else worst.upper) - lows
+        top = worst.lower if worst.exact else worst.upper
+        return (worst.lower - highs) * unit, (top - lows) * unit
 
     rule = condition(dag)
     told = f"K = {{{', '.join(sorted(rule.K))}}}" + (
@@ -193,14 +196,14 @@ def _certificates(
         if other == subset:
             continue
         first, second = (predictor_table(model, dag.names(m)) for m in (subset, other))
-        reached = np.broadcast_to(model.kept() > 0, model.kept().shape)
+        reached = np.broadcast_to(model.kept() > REACHED, model.kept().shape)
         gaps = np.abs(first - second) * np.ones(reached.shape)
         difference = max(difference, float(gaps[reached].max(initial=0.0)))
         pairs += 1
         if pairs == PAIRS:
             break
     if pairs:
-        made.append(th.same_class(graph, difference, pairs, unit))
+        made.append(th.same_class(graph, difference * width, pairs, width))
     return tuple(made)
 
 

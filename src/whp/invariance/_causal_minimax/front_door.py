@@ -136,6 +136,9 @@ def causal_minimax(
                 f"mutable: column {m!r} is constant in the training rows; nothing can be learnt of its "
                 "other values"
             )
+    for v in dag.order:
+        if continuous(rows.table[v]) and not np.isfinite(rows.table[v].to_numpy(float)).all():
+            raise ValueError(f"column {v!r} must be finite, got infinity")
     # Half A alone decides what is binned: half B must not choose its own cells.
     first = rows.table.iloc[halves[0]]
     many = [v for v in dag.order if v != target and continuous(first[v])]

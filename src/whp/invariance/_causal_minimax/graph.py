@@ -18,6 +18,7 @@ __all__ = [
     "GraphCondition",
     "as_dag",
     "minimal_representative",
+    "names_of",
     "reversible_edges",
     "stable_classes",
     "whole_stable_set_is_optimal",
@@ -180,7 +181,12 @@ def _bits(mask: int) -> Iterator[int]:
         mask ^= low
 
 
-def as_dag(graph: Any, target: str, mutable: Iterable[str]) -> Dag:
+def names_of(given: str | Iterable[Any]) -> list[str]:
+    """Names as text; a text is one name, not its letters."""
+    return [given] if isinstance(given, str) else [str(v) for v in given]
+
+
+def as_dag(graph: Any, target: str, mutable: str | Iterable[str]) -> Dag:
     """A checked graph.
 
     Raises
@@ -200,7 +206,7 @@ def as_dag(graph: Any, target: str, mutable: Iterable[str]) -> Dag:
     names = list(made)
     if len(names) < graph.number_of_nodes():
         raise ValueError("graph has two nodes of one name")
-    wanted = [str(m) for m in mutable]
+    wanted = names_of(mutable)
     for name, what in [(target, "target"), *((m, "mutable") for m in wanted)]:
         if name not in made:
             raise ValueError(f"{what}: the graph has no node {name!r}{nearest(name, names)}")
@@ -222,7 +228,7 @@ def as_dag(graph: Any, target: str, mutable: Iterable[str]) -> Dag:
 
 
 def whole_stable_set_is_optimal(
-    graph: nx.Graph, target: str, mutable: Sequence[str]
+    graph: nx.Graph, target: str, mutable: str | Sequence[str]
 ) -> GraphCondition:
     """Whether no search is needed: the target has no child among K.
 
@@ -258,7 +264,7 @@ def condition(dag: Dag) -> GraphCondition:
 
 
 def stable_classes(
-    graph: nx.Graph, target: str, mutable: Sequence[str], *, max_classes: int = MAX_CLASSES
+    graph: nx.Graph, target: str, mutable: str | Sequence[str], *, max_classes: int = MAX_CLASSES
 ) -> list[frozenset[str]]:
     """The smallest member of each class of subsets of stable variables that predict alike.
 
@@ -288,11 +294,11 @@ def stable_classes(
 
 
 def minimal_representative(
-    graph: nx.Graph, target: str, mutable: Sequence[str], subset: Iterable[str]
+    graph: nx.Graph, target: str, mutable: str | Sequence[str], subset: str | Iterable[str]
 ) -> frozenset[str]:
     """The smallest subset that predicts as `subset` does in every model of the graph."""
     dag = as_dag(graph, target, mutable)
-    chosen = [str(s) for s in subset]
+    chosen = names_of(subset)
     if wrong := [s for s in chosen if s not in dag.stable]:
         raise ValueError(
             f"subset must name stable variables, got {wrong[0]!r}; there are {', '.join(dag.stable)}"

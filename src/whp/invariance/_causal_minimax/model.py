@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
-from whp.invariance._causal_minimax.graph import Dag, as_dag
+from whp.invariance._causal_minimax.graph import Dag, as_dag, names_of
 from whp.invariance._causal_minimax.risk import Worst, one_node, several_nodes
 from whp.validate import as_floats
 
-__all__ = ["DiscreteSCM", "joined_parents", "predictor_table", "risk_of", "worst_case_risk"]
+__all__ = [
+    "DiscreteSCM",
+    "in_units",
+    "joined_parents",
+    "predictor_table",
+    "risk_of",
+    "worst_case_risk",
+]
 
 ROUNDING = 1e-9
 MOST = 4_000_000  # entries of the joint table
+SMALLEST, LARGEST = 1e-150, 1e150  # widths whose squares are floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +40,7 @@ class DiscreteSCM:
         Of each node P(node | parents): an axis for each parent, in the order of the names in
         `parents[node]`, then its own.
     target : str
-    mutable : sequence of str
+    mutable : str or sequence of str
         Nodes whose table may be replaced by any other.
     values : array_like, optional
         The target's values; 0, 1, 2, … by default.
@@ -47,7 +56,7 @@ class DiscreteSCM:
     graph: nx.DiGraph
     tables: Mapping[str, Any]
     target: str
-    mutable: Sequence[str]
+    mutable: str | Sequence[str]
     values: Sequence[float] | None = None
     parents: Mapping[str, Sequence[str]] | None = None
     dag: Dag = field(init=False, repr=False)
@@ -86,6 +95,10 @@ class DiscreteSCM:
             values = as_floats(self.values, "values").ravel()
         if len(values) != sizes[self.target] or not np.isfinite(values).all():
             raise ValueError(f"values must hold {sizes[self.target]} finite numbers")
+        if (width := float(values.max() - values.min())) and not SMALLEST <= width <= LARGEST:
+            raise ValueError(
+                "values: squares of their differences are no floats; take another unit"
+            )
         for name, value in {
             "tables": tables,
             "parents": order,
@@ -125,6 +138,18 @@ class DiscreteSCM:
         for i, size in zip(sorted(place), table.shape, strict=True):
             shape[i] = size
         return table.reshape(shape)
+
+
+def in_units(model: DiscreteSCM) -> tuple[DiscreteSCM, float]:
+    """The same model with a target from 0 to 1, and its unit.
+
+    Far from 0 the mean of a target has fewer digits than the differences that a risk is made of.
+    """
+    values = np.asarray(model.values)
+    width = float(np.ptp(values)) or 1.0
+    made = copy(model)
+    object.__setattr__(made, "values", (values - values.min()) / width)
+    return made, width
 
 
 def predictor_table(model: DiscreteSCM, subset: Iterable[str]) -> np.ndarray:
@@ -206,7 +231,7 @@ def _mutable_first(dag: Dag, used: Iterable[str]) -> list[str]:
     return [v for v in order if v in wanted]
 
 
-def worst_case_risk(model: DiscreteSCM, subset: Iterable[str]) -> float:
+def worst_case_risk(model: DiscreteSCM, subset: str | Iterable[str]) -> float:
     """Worst expected squared error of E[Y | x of the subset, do(mutable)] over all mechanisms of the mutable nodes.
 
     Parameters
@@ -234,15 +259,16 @@ def worst_case_risk(model: DiscreteSCM, subset: Iterable[str]) -> float:
     >>> round(worst_case_risk(model, []), 3), round(worst_case_risk(model, ["X"]), 3)
     (0.16, 0.178)
     """
-    chosen = [str(s) for s in subset]
+    chosen = names_of(subset)
     if wrong := [s for s in chosen if s not in model.dag.stable]:
         raise ValueError(
             f"subset must name stable nodes, got {wrong[0]!r}; there are {', '.join(model.dag.stable)}"
         )
+    model, width = in_units(model)
     found = risk_of(model, predictor_table(model, chosen))
     if not found.exact:
         raise ValueError(
             "mutable: there are too many functions from parents to values to compare them all; "
             "minimax_of_model brackets the worst case"
         )
-    return found.lower
+    return found.lower * width**2

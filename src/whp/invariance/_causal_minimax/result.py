@@ -62,10 +62,19 @@ class Predictor:
     high: float
 
     def predict(self, data: Any) -> np.ndarray:
-        """A prediction a row; values that were not trained on get the mean of the training rows."""
+        """A prediction a row; values that were not trained on get the mean of the training rows.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing, has gaps, or holds texts where it held numbers or the other way round.
+        """
         names = (*self.subset, *self.mutable)
         table = wanted_columns(data, names)
-        codes = Coding({n: self.coding.columns[n] for n in names}).codes(table)
+        columns = {n: self.coding.columns[n] for n in names}
+        for name, column in columns.items():
+            column.check(table[name])
+        codes = Coding(columns).codes(table)
         return np.clip(self.means(codes), self.low, self.high)
 
 

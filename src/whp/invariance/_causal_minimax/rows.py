@@ -17,6 +17,8 @@ from whp.validate import as_frame, as_real, as_sequence
 
 __all__ = ["Rows", "read_rows"]
 
+SMALLEST, LARGEST = 1e-150, 1e150  # widths whose squares are floats
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -27,7 +29,7 @@ class Rows:
     table, held : DataFrame
         Training rows and those of held-out environments, the target as floats.
     raw : DataFrame
-        Training rows as they came, to look for copies.
+        All rows as they came but for the environment, to look for copies.
     env, held_env : ndarray or None
         Environment of each row, in words.
     target : str
@@ -35,7 +37,7 @@ class Rows:
     low, high : float
         Range of the target.
     ranged : str
-        "given", "binary" or "observed".
+        "given", "truth values" or "observed".
     notes : tuple of str
     """
 
@@ -142,11 +144,11 @@ def read_rows(
     if (~held).sum() < 4:
         raise ValueError(f"data must have at least 4 rows to train on, got {int((~held).sum())}")
     made = table.assign(**{target: y})
-    low, high, ranged = _range(y[~held], y_range, target)
+    low, high, ranged = _range(y[~held], y_range, target, _truth(table[target]))
     return Rows(
         made[~held],
         made[held],
-        table[~held],
+        table if env is None else table.drop(columns=env),
         None if words is None else words[~held],
         None if words is None else words[held],
         target,
@@ -162,7 +164,9 @@ def _names(given: Any, argument: str, known: Sequence[str]) -> list[str]:
     """Names out of a sequence, or of a text with commas between."""
     if isinstance(given, str):
         return [given] if given in known else [p.strip() for p in given.split(",") if p.strip()]
-    return [str(v) for v in as_sequence(given, argument)]
+    names = [str(v) for v in as_sequence(given, argument)]
+    # Environments 1.0, 2.0 are known as 1 and 2.
+    return [n.removesuffix(".0") if n not in known and n.endswith(".0") else n for n in names]
 
 
 def _words(values: pd.Series) -> np.ndarray:
@@ -204,16 +208,28 @@ def _check_edges(bins: Mapping[Any, Any], names: Sequence[str]) -> None:
             )
 
 
-def _range(y: np.ndarray, given: Any, target: str) -> tuple[float, float, str]:
+def _truth(values: pd.Series) -> bool:
+    """Whether the column can hold nothing but true and false; 0 and 1 may be counts of what is rare."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.categories.to_series()
+    return bool(pd.api.types.is_bool_dtype(values))
+
+
+def _range(y: np.ndarray, given: Any, target: str, truth: bool) -> tuple[float, float, str]:
     """The range of the target and where it is from."""
     if y.min() == y.max():
         raise ValueError(f"target {target!r} is constant in the training rows")
+    if not SMALLEST <= y.max() - y.min() <= LARGEST:
+        raise ValueError(
+            f"target {target!r} goes from {y.min():g} to {y.max():g}, whose squares are no floats; take "
+            "another unit"
+        )
     if given is None:
-        return float(y.min()), float(y.max()), "binary" if len(np.unique(y)) == 2 else "observed"
+        return float(y.min()), float(y.max()), "truth values" if truth else "observed"
     ends = as_sequence(given, "y_range")
     if len(ends) != 2:
         raise ValueError(f"y_range must be two numbers, got {given!r}")
-    low, high = (as_real(e, "y_range", low=-1e150, high=1e150) for e in ends)
+    low, high = (as_real(e, "y_range", low=-LARGEST, high=LARGEST) for e in ends)
     if not low < high:
         raise ValueError(f"y_range must rise, got {given!r}")
     if y.min() < low or y.max() > high:

@@ -16,6 +16,7 @@ from whp.invariance._causal_minimax.risk import Counts, Worst, several_nodes
 __all__ = ["CellMeans", "Mechanism", "cell_means", "mechanisms", "play"]
 
 DENSE_GAME = 2_000_000
+MOST = 20_000_000  # combinations of which each may have its own rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,11 @@ def mechanism(
     """What half A shows of P(nodes | parents)."""
     cells = Cells(codes, parents)
     width = codes.product(nodes)
+    if cells.size * width > MOST:
+        raise ValueError(
+            f"mutable: {', '.join(nodes)} and their parents have {cells.size * width:,} combinations; take "
+            "coarser bins, fewer words or fewer mutable variables"
+        )
     place = cells.of(codes) * width + codes.key(nodes)
     rows = np.bincount(place, minlength=cells.size * width).reshape(cells.size, width)
     share = rows / np.maximum(rows.sum(axis=1, keepdims=True), 1)

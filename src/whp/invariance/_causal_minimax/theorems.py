@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,7 +38,8 @@ ALIKE = 1e-12  # of two predictions, in units of the target's range
 GRAPH = Condition(
     "graph-is-right",
     "the graph is right: every edge that there is is drawn, in its direction",
-    "draw the edge that is missing, or bin more finely: a binned cause does not screen off its effects.",
+    "draw the edge that is missing, or bin more finely: a binned cause does not screen off its effects. Copies of "
+    "rows make dependence out of chance, too: leave them out.",
 )
 KEPT = Condition(
     "kept-mechanisms",
@@ -49,7 +49,8 @@ KEPT = Condition(
 )
 SUPPORT = Condition(
     "within-support",
-    "an environment uses only pairs of a mutable variable's value and its parents' that half A has seen",
+    "an environment uses only supported combinations: of all mutable variables' values and their parents', seen "
+    "together in half A, in no smaller share than support=",
     "add rows of such environments, or merge the values.",
 )
 HIDDEN = Condition(
@@ -98,8 +99,9 @@ RULE = Condition(
 RISK = Theorem(
     "worst-case-risk",
     "in every environment that differs from the sampled population only in the mechanisms of the mutable "
-    "variables, on pairs that half A has seen, the mean squared error of this predictor is at most U",
-    "largest mean squared error over held-out environments, pairs outside of the support counted as 0",
+    "variables, on supported combinations of their values and their parents', the mean squared error of this "
+    "predictor is at most U",
+    "largest mean squared error over held-out environments, rows outside of the support counted as 0",
     AT_MOST,
     POPULATION,
     Derived(f"{PAGE}#risk", f"{PAPER}, minimax risk"),
@@ -256,12 +258,12 @@ def best_of_model(
     )
 
 
-def same_class(graph: Answer, difference: float, pairs: int, unit: float) -> Certificate:
+def same_class(graph: Answer, difference: float, pairs: int, width: float) -> Certificate:
     """Members of a class in a given model."""
     return CLASS(
-        bound=ALIKE * math.sqrt(unit),
+        bound=ALIKE * width,
         confidence=1.0,
-        trivial=math.sqrt(unit),
+        trivial=width,
         measured=exact(difference),
         answers=(graph,),
         inputs={"pairs": f"{pairs} drawn, not all"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -244,6 +245,58 @@ def random_models(rng: np.random.Generator, strength: float) -> Instance:
     return Instance(ask(law, table, rng, mutable=list(mutable)), judge(law, mutable))
 
 
+@worlds.world(run=causal_minimax, strengths=(4_000, 1_000))
+def counts_that_are_mostly_zero(rng: np.random.Generator, strength: float) -> Instance:
+    """M is 0 in 85 % of rows and one of 40 counts in the others, whose law stays; a mechanism moves the share of 0."""
+    counts = np.zeros((2, 41))
+    counts[0, 0], counts[1, 1:] = 1.0, 1 / 40
+    nodes: Tables = {
+        "Y": ((), fair(0.5)),
+        "some": (("Y",), fair([0.1, 0.2])),
+        "M": (("some",), counts),
+        "X": (("Y", "some"), fair([[0.05, 0.95], [0.95, 0.05]])),
+        "W": (("Y",), fair([0.3, 0.7])),
+    }
+    law = Law(nodes)
+    table = law.sample(rng, int(strength)).drop(columns="some")
+    given = ask(law, table, rng, bins=3) | {"graph": model_k().graph}
+    return Instance(
+        given,
+        lambda made: one_claim(made, law.worst(made.predict(as_user(law.grid)), ("some",), ("Y",))),
+    )
+
+
+@worlds.world(run=causal_minimax, strengths=(3_000, 30))
+def rare_words(rng: np.random.Generator, strength: float) -> Instance:
+    """Two columns of as many words as the strength says, many of them rare, that tell of nothing."""
+    law = model_k()
+    table = law.sample(rng, 6_000)
+    for name in "AB":
+        often, rare = rng.integers(0, 4, 6_000), rng.integers(0, int(strength), 6_000)
+        words = np.where(rng.random(6_000) < 0.3, often, rare)
+        table[name] = [f"word {i}" for i in words]
+    graph = law.graph
+    graph.add_edges_from([("Y", "A"), ("Y", "B")])
+    given = ask(law, table, rng) | {"graph": graph}
+    grid = as_user(law.grid).assign(A="word 0", B="word 0")
+    return Instance(
+        given,
+        lambda made: (
+            one_claim(made, law.worst(made.predict(grid), ("M",), ("Y",)))
+            if not {"A", "B"} & set(made.subset)
+            else {"worst-case-risk": None}
+        ),
+    )
+
+
+@worlds.world(run=causal_minimax, strengths=(0.3, 0.1))
+def a_share_asked_for(rng: np.random.Generator, strength: float) -> Instance:
+    """M is 1 in a fifth of rows, and `support` leaves out what is rarer than the strength."""
+    law = model_k(M=(0.2, 0.2))
+    table = law.sample(rng, 4_000)
+    return Instance(ask(law, table, rng, support=strength), judge(law))
+
+
 @worlds.world(run=causal_minimax, strengths=(3_000,))
 def scores_in_a_range(rng: np.random.Generator, strength: float) -> Instance:
     """A target of five scores from −20 to 60 that acts on a mutable variable of three values."""
@@ -333,6 +386,14 @@ def given_models(rng: np.random.Generator, strength: float) -> Instance:
     """Random laws as models, one mutable node, where the graph says that the whole set is best."""
     law, mutable = model_where(rng, True)
     return Instance({"model": as_model(law, mutable), "rng": 0}, judge_model(law, mutable, rng))
+
+
+@worlds.world(run=minimax_of_model, strengths=(1e8, 1e12))
+def a_target_far_from_zero(rng: np.random.Generator, strength: float) -> Instance:
+    """The same models with a target of the strength and one more."""
+    law, mutable = model_where(rng, True)
+    model = replace(as_model(law, mutable), values=[strength, strength + 1])
+    return Instance({"model": model, "rng": 0}, judge_model(law, mutable, rng))
 
 
 @worlds.world(run=minimax_of_model)
@@ -524,6 +585,40 @@ def a_new_pair(rng: np.random.Generator, strength: float) -> Instance:
     return new_cell(rng, strength, False)
 
 
+@worlds.world(run=causal_minimax, breaks=SUPPORT, strengths=(0.5, 0.2, 0.03), broken_from=0.1)
+def a_new_combination(rng: np.random.Generator, strength: float) -> Instance:
+    """Each of two mutable variables was 1 in training, never both; both together turn X round."""
+
+    def rows(n: int, both: float) -> pd.DataFrame:
+        y, u = rng.integers(0, 2, n), rng.random(n)
+        first, second = u < both + 0.3, (u < both) | (u > 0.7)
+        x = y ^ (first & second) ^ (rng.random(n) < 0.05)
+        return pd.DataFrame({"Y": y, "M": first, "N": second, "X": x}).astype(int)
+
+    table = pd.concat([rows(4000, 0.0).assign(env="a"), rows(2000, strength).assign(env="b")])
+    edges = [("Y", "M"), ("Y", "N"), ("Y", "X"), ("M", "X"), ("N", "X")]
+    given = ask(model_k(), table, rng, env="env", test_env=["b"], mutable=["M", "N"])
+    there = rows(40_000, strength)
+    return Instance(
+        given | {"graph": nx.DiGraph(edges)},
+        lambda made: one_claim(
+            made, float(((there["Y"] - made.predict(there)) ** 2).mean()) - strength
+        ),
+    )
+
+
+@worlds.world(run=causal_minimax, breaks=SUPPORT)
+def a_value_too_rare(rng: np.random.Generator, strength: float) -> Instance:
+    """`support` leaves out a value that a fifth of all training rows have, and most rows of a held-out environment."""
+    law = model_k(M=(0.2, 0.2))
+    other = law.replaced(M=fair([0.8, 0.8]))
+    parts = [law.sample(rng, 4000).assign(env="a"), other.sample(rng, 1000).assign(env="b")]
+    given = ask(law, pd.concat(parts), rng, env="env", test_env=["b"], support=0.3)
+    return Instance(
+        given, lambda made: one_claim(made, other.risk(made.predict(as_user(law.grid))) - 0.8)
+    )
+
+
 # Hidden causes
 
 
@@ -626,6 +721,15 @@ def copies_with_a_measurement(rng: np.random.Generator, strength: float) -> Inst
     )
 
 
+@worlds.world(run=causal_minimax, breaks=ROWS, strengths=(300, 100, 30))
+def copies_with_numbers(rng: np.random.Generator, strength: float) -> Instance:
+    """The same with a running number, as files have after copies were made, and an environment drawn for each copy."""
+    made = copies_with_a_measurement.make(rng, strength)
+    table = made.arguments["data"]
+    table = table.assign(number=np.arange(len(table)), env=rng.integers(0, 3, len(table)))
+    return Instance({**made.arguments, "data": table, "env": "env"}, made.truths)
+
+
 @worlds.world(run=causal_minimax, breaks=ROWS, strengths=(300, 100, 30), noticeable=False)
 def copies_of_categories(rng: np.random.Generator, strength: float) -> Instance:
     """The same without the measurement: rows that agree and copies cannot be told apart."""
@@ -679,6 +783,22 @@ def a_wider_target(rng: np.random.Generator, strength: float) -> Instance:
 def a_wider_target_to_come(rng: np.random.Generator, strength: float) -> Instance:
     """The same in an environment that nobody has rows of."""
     return stretched(rng, strength, False)
+
+
+@worlds.world(run=causal_minimax, breaks=RANGE, strengths=(1e-4, 2e-5), noticeable=False)
+def a_count_taken_for_two_values(rng: np.random.Generator, strength: float) -> Instance:
+    """Y is 0 or 1 in all training rows, and 60 in a share of the world that they do not show."""
+    law = model_k()
+    given = ask(law, law.sample(rng, 4000), rng)
+    grid = as_user(law.grid)
+
+    def truths(made: MinimaxResult) -> Truths:
+        prediction = made.predict(grid)
+        rare = float((law.mass() * (60 - prediction) ** 2).sum())
+        inside = law.worst(prediction, ("M",), ("Y",))
+        return one_claim(made, (1 - strength) * inside + strength * rare)
+
+    return Instance(given, truths)
 
 
 # No adversary, another predictor
