@@ -184,8 +184,10 @@ def vanishes(F: Function, kappa: float | None) -> Answer:
     shown = f"slopes {made[0]:.2f} and {made[1]:.2f} to {RADII[-1]:g} masses"
     if (made > -least).any():
         return VANISHES.check(False, shown)
+    # An advance a adds aΛ to ln|F|: one that leaves a falling power falling is not seen.
+    hidden = max(1 / RADII[-1], -made[0] * math.log(10) / (RADII[2] - 2 * RADII[1] + RADII[0]))
     return VANISHES.unchecked(
-        f"{shown}; nothing is known below |F| = {smallest:.1g}, nor of times shorter than 1/({RADII[-1]:g} m)"
+        f"{shown}; nothing is known below |F| = {smallest:.1g}, nor of times shorter than {hidden:.2g}/m"
     )
 
 
@@ -344,15 +346,24 @@ def counterterm(left: float) -> Certificate:
 
 
 def accuracy(
-    outside: int | None, drawn: int, answers: Sequence[Answer], worst_at: str
+    outside: int | None,
+    drawn: int,
+    answers: Sequence[Answer],
+    worst_at: str,
+    *,
+    every: bool = False,
 ) -> Certificate:
-    """Share of the numbers drawn that other representations put outside of their error bars."""
+    """Share of the numbers drawn that other representations put outside of their error bars; exact if `every` was."""
     inputs = {"drawn": drawn} | ({"furthest outside": worst_at} if worst_at else {})
     return ACCURACY(
         bound=SHARE,
         confidence=1.0,
         trivial=1.0,
-        measured=None if outside is None else proportion(outside, drawn),
+        measured=None
+        if outside is None
+        else exact(outside / drawn)
+        if every
+        else proportion(outside, drawn),
         answers=answers,
         inputs=inputs,
     )
