@@ -89,7 +89,7 @@ LOCALISED = Condition(
 
 CAUSALITY = Theorem(
     "causality",
-    claim="what the axis leaves of F(z0) is no more than the arc at infinity can carry, at three radii",
+    claim="what the axis leaves of F(z0) is no more than the arc at infinity can carry, at up to three radii",
     quantity="distance of the dispersion integral from F(z0)",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -220,6 +220,7 @@ def causal(
     scale = max(value, 1e-300)
     pairs = list(zip(radii, made, strict=True))
     pairs = pairs[:1] + [(radius, r) for radius, r in pairs[1:] if r.error <= FINE * r.bound]
+    decided = ", ".join(f"{radius:g}" for radius, _ in pairs)
     return worst(
         {
             f"{radius:g}": CAUSALITY(
@@ -228,7 +229,12 @@ def causal(
                 trivial=1.0,
                 measured=exact(r.off / scale, r.error / scale),
                 answers=answers,
-                inputs={"cut-off in masses": float(radius), "z0": str(z0), "|F(z0)|": value},
+                inputs={
+                    "cut-off in masses": float(radius),
+                    "z0": str(z0),
+                    "|F(z0)|": value,
+                    "cut-offs that decide": decided,
+                },
             )
             for radius, r in pairs
         }
