@@ -160,7 +160,9 @@ def split_of(
         z0 = complex(sign * 0.5, 0.5)
         effects = by_cutoffs(lambda x, sign=sign: np.asarray(F(sign * x * m)), z0, cutoffs)
         if not np.isfinite(effects).all():
-            raise ValueError("F must be finite at real energies of 10 to 20,000 masses of both signs")
+            raise ValueError(
+                "F must be finite at real energies of 10 to 20,000 masses of both signs"
+            )
         sides[side] = th.splittable(effects, kappa, answers)
     return worst(sides)
 
@@ -283,9 +285,5 @@ def compared(
         names += [f"time number {k + 1}" for k in rest]
     outside = int((excess > 1).sum())
     return th.accuracy(
-        outside,
-        len(drawn),
-        answers,
-        names[int(np.argmax(excess))] if outside else "",
-        every=every,
+        outside, len(drawn), answers, names[int(np.argmax(excess))] if outside else "", every=every
     )

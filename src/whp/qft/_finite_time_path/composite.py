@@ -17,7 +17,15 @@ from scipy.special import spherical_jn
 from whp.qft._finite_time_path import medium
 from whp.qft._finite_time_path.field import FARTHEST, Field
 from whp.qft._finite_time_path.quadrature import EPS, half_line, legendre, panels
-from whp.qft._finite_time_path.self_energy import Part, Scheme, Values, as_kappa, as_scheme, cut, retarded
+from whp.qft._finite_time_path.self_energy import (
+    Part,
+    Scheme,
+    Values,
+    as_kappa,
+    as_scheme,
+    cut,
+    retarded,
+)
 from whp.validate import as_array, as_choice, as_real
 
 __all__ = ["by_frequency", "by_time", "composite", "self_energy_at", "self_energy_time"]
