@@ -52,6 +52,7 @@ def retarded(q: np.ndarray, p: float, field: Field) -> Pair:
     folded = np.where(turned, -np.real(flat), np.real(flat)) + 1j * np.imag(flat)
     # The step grows with the energy: about hot modes halving it squares a larger error than that of all.
     kind = "callable" if (field.f.temperature or 0.0) > HOT else field.f.kind
+    kind = "rows" if field.f.rows is not None else kind  # numbers that are returned
 
     def integral(f: Occupied, last: float) -> Pair:
         value, error = np.zeros(len(folded), complex), np.zeros(len(folded))
@@ -164,8 +165,9 @@ def _dispersive(q: np.ndarray, p: float, f: Occupied, last: float, kind: str) ->
     apart = np.abs(total - other)
     if kind == "thermal":  # halving the step squares the relative error where f is analytic
         apart = 10 * apart * np.sqrt(np.minimum(apart / np.maximum(size, 1e-300), 0.01))
-    if kind == "table":  # and takes it by some four to eight where its second derivative jumps
-        # By chance two rules may agree: a third tells.
+    if kind == "table":  # and takes it by eight where its second derivative jumps
+        apart = apart / 4
+    if kind == "rows":  # as a rule: two rules may agree by chance, and a third tells
         sparse = [np.where(np.arange(c.shape[1]) % 4 == 0, 2 * c, 0.0) for c in coarse]
         third = np.sum([(t * w).sum(axis=1) for t, w in zip(terms, sparse, strict=True)], axis=0)
         apart = np.maximum(apart, np.abs(other - third) / 8)
