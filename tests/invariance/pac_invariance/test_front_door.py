@@ -354,7 +354,7 @@ def test_shared_rows_void():
     more = np.append(env, env[:200] + 20)
     c = named(pac_invariance(table, target, more))["scenario"]
     assert answer(c, "independent-draws") == "violated"
-    assert "rows are also in another environment" in c.explain()
+    assert "of their rows are also in another environment" in c.explain()
 
 
 def test_rounded_rows_are_no_copies():
