@@ -16,6 +16,7 @@ __all__ = ["LEVEL", "SHARED", "drift", "gaussian", "heterogeneity", "shared_rows
 LEVEL = 0.001  # of a test that voids
 SHARED = 0.05  # share of rows that may occur in another environment
 DISTINCT = 0.99  # of rows have a value of their own in a column that tells rows apart
+HANDFUL = 5  # values, such as 0, that many rows have
 OFTEN = 4  # times as often as within environments: what equal rows between them must be
 FEWEST = 20  # rows of an environment whose tails are tested
 FAR_TAIL = 100  # p-values of D'Agostino's test below 1e-5 are too small by up to a factor of 45
@@ -91,11 +92,13 @@ def _shared(key: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tuple[bool
     part = all_here / all_pairs
     if here <= part * both / OFTEN and binom.cdf(here, both, part) < LEVEL:
         return True, elsewhere
-    # Draws with replacement do so too: there many rows repeat, that one column tells apart.
+    # Draws with replacement do so too: there rows repeat that one column tells apart, and not a handful.
+    homes[np.argsort(np.bincount(row))[-HANDFUL:]] = 1
+    many = (np.bincount(codes, homes[row] > 1) / sizes).mean() >= SHARED
     once = np.unique(row, return_index=True)[1]
     apart = max(len(np.unique(column)) for column in table[once].T)
-    many = (homes > 1).mean() >= SHARED and apart >= DISTINCT * len(unique)
-    return bool(many and _ungridded(table[once])), elsewhere
+    fine = apart >= DISTINCT * len(unique)
+    return bool(many and fine and _ungridded(table[once])), elsewhere
 
 
 def _ungridded(table: np.ndarray) -> bool:

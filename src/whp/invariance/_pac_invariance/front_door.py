@@ -241,7 +241,7 @@ def certify_moments(
     *,
     sites: tuple[int, int] | None = None,
     delta: Annotated[float, Fraction()] = 0.05,
-    held_out: tuple[Any, Any] | None = None,
+    held_out: Sequence[Any] | None = None,
 ) -> Certificate:
     """The theorem for all heads at once, of covariances that are known exactly.
 

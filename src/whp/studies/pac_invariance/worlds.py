@@ -412,9 +412,7 @@ def numbered_windows(rng: Rng, strength: float) -> Instance:
     """The same with a column that numbers the rows of the file, so that no row is there twice."""
     made = overlapping_windows.make(rng, strength)
     X = made.arguments["X"]
-    return Instance(
-        {**made.arguments, "X": np.column_stack([X, np.arange(len(X))])}, made.truths
-    )
+    return Instance({**made.arguments, "X": np.column_stack([X, np.arange(len(X))])}, made.truths)
 
 
 @worlds.world(run=pac_invariance, breaks=t.INDEPENDENT, strengths=(200, 1000))
