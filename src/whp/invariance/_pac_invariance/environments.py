@@ -94,7 +94,8 @@ def groups(value: Any, argument: str, rows: int) -> tuple[np.ndarray, list[Any],
         made = pd.Series(array)
     if len(made) != rows:
         raise ValueError(f"{argument} must have one label a row, {rows:,}, got {len(made):,}")
-    levels, empty = made.dtype, 0
+    levels: Any = made.dtype
+    empty = 0
     plain = pd.Series(made).reset_index(drop=True)
     none = plain.isna() | plain.isin([""])
     if none.any():

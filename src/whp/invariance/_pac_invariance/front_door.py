@@ -278,7 +278,7 @@ def certify_moments(
         pair = as_sequence(held_out, "held_out")
         if len(pair) != 2:
             raise ValueError(f"held_out must be a pair, Sigma and c, got {len(pair)} arrays")
-        other = _moments(*pair, "held_out[0]", "held_out[1]")
+        other = _moments(pair[0], pair[1], "held_out[0]", "held_out[1]")
         if other[1].shape[1] != k:
             raise ValueError(f"held_out must have {k} columns, got {other[1].shape[1]}")
     held = _off(other[0], other[1], w, "held_out")

@@ -126,7 +126,7 @@ def _order(order: Any, codes: np.ndarray, labels: list[Any]) -> np.ndarray:
             raise ValueError(f"order lacks environment {missing[0]!r}")
         return as_vector([order[v] for v in labels], "order", dtype=np.float64)
     array = as_vector(order, "order", dtype=np.float64)
-    index = getattr(order, "index", None)
+    index: Any = getattr(order, "index", None)
     if len(array) == len(labels) and hasattr(index, "get_indexer"):
         where = index.get_indexer(labels) if index.is_unique else np.array([-1])
         if (where >= 0).all():
