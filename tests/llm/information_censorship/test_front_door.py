@@ -336,3 +336,27 @@ def test_an_adversary_of_another_prior_can_gain_more_than_the_exact_budget():
             clinic, **CLINIC | {"prior": theirs}, eps=0.01, mechanism=matrices
         )
         assert other.leakage == pytest.approx(gained, abs=5e-5)
+
+
+def test_a_budget_beyond_all_exponentials():
+    made = information_censorship(BITS, PARITY, eps=800.0, kind="exponential")
+    assert made.strength == 1.0
+    with pytest.raises(
+        ValueError, match="lam must be at least"
+    ):  # the moment is 1 + rounding there
+        information_censorship(BITS, PARITY, kind="exponential", lam=1e-17)
+
+
+def test_spellings_of_an_impermissible_answer():
+    table = pd.DataFrame({"t": ["yes", "Yes", "no", "no"], "q": [1, 1, 0, 0]})
+    with pytest.raises(ValueError, match="'yes', but target also spells it 'Yes'"):
+        information_censorship(table, "t", impermissible="yes")
+    made = information_censorship(table, "t", impermissible=["yes", "Yes"])
+    assert made.leakage_uncensored == pytest.approx(math.log(2) / 2)
+
+
+def test_an_id_of_many_rows_is_refused_by_name():
+    n = 12_000
+    table = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "q": np.arange(n) % 2})
+    with pytest.raises(ValueError, match="ask: 'id' has 12,000 responses in 12,000 worlds"):
+        information_censorship(table, np.arange(n) % 3, rows="sample", priors="any")

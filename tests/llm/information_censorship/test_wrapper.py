@@ -3,6 +3,8 @@ import json
 import os
 import pickle
 import stat
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -206,3 +208,46 @@ def test_censors_of_unknown_systems():
         1 / np.e
     )
     assert pickle.loads(pickle.dumps(OPEN)) == OPEN
+
+
+def test_threads_share_one_account():
+    model = CensoredModel(lambda q: time.sleep(0.005) or "x", OPEN)
+    said = []
+    threads = [
+        threading.Thread(target=lambda i=i: said.append(model.ask(f"q{i}"))) for i in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (model.used, sum(s is not None for s in said)) == (3, 3)
+    again = pickle.loads(pickle.dumps(CensoredModel(str.upper, OPEN)))
+    assert again.ask("q") == "Q"
+
+
+@pytest.mark.parametrize("name", ["censor", "_rng", "sticky"])
+def test_a_setting_that_was_changed_and_put_back_is_remembered(name):
+    model = CensoredModel(lambda q: "x", half(3))
+    kept = getattr(model, name)
+    setattr(model, name, {"censor": OPEN, "_rng": np.random.default_rng(0), "sticky": False}[name])
+    model.ask("q")
+    setattr(model, name, kept)
+    assert coins(model) is Status.UNCHECKED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "none"),
+        ("k", 0),
+        ("strength", 1.5),
+        ("strength", np.nan),
+        ("eps", -1),
+        ("ceiling", -0.1),
+    ],
+)
+def test_what_is_no_censor_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        replace(half(3), **{name: value})
+    with pytest.raises(ValueError, match="answers must be left out"):
+        censor_unknown([0.5, 0.5], 1, 0.1, answers=2)

@@ -72,10 +72,10 @@ class Measure:
         if not p.size:
             return 0.0
         if self.kind == "pointwise" or self.truth == "worst":
-            return float(-np.log(p.min()))
+            return max(float(-np.log(p.min())), 0.0)
         if self.kind == "exponential":
-            return math.log(self.moment(P)) / self.lam
-        return float(-(p * np.log(p)).sum())
+            return max(math.log(self.moment(P)) / self.lam, 0.0)
+        return max(float(-(p * np.log(p)).sum()), 0.0)
 
     def moment(self, P: np.ndarray) -> float:
         """M = 1 − P(A) + Σ_A P(a)^{1−λ}, the exponential moment of whoever learns the answer."""

@@ -199,7 +199,18 @@ def named(impermissible: Any, names: Sequence[str]) -> np.ndarray:
             raise ValueError(
                 f"impermissible has {name!r}, but target has {shown}{nearest(name, names)}"
             )
+    # "yes" hides little where "Yes" and "yes " are told.
+    for other in set(names) - set(wanted):
+        alike = [n for n in wanted if _folded(n) == _folded(other)]
+        if alike:
+            raise ValueError(
+                f"impermissible has {alike[0]!r}, but target also spells it {other!r}: name both, or spell them alike"
+            )
     return np.isin(np.asarray(names), wanted)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _columns(table: Any, target: Any, prior: Any) -> tuple[dict[str, Any], set[str]]:
