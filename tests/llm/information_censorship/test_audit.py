@@ -227,3 +227,10 @@ def test_an_adversary_who_hears_more_than_claimed_is_seen():
     assert status(made.certificates[0], "independent-coins") is Status.NOT_REFUTED
     with pytest.raises(ValueError, match="answered must be at most asked"):
         audit_adversary(after, before, CENSOR, answered=np.full(400, 2), asked=np.ones(400))
+
+
+def test_numbers_of_answers_are_whole():
+    with pytest.raises(TypeError, match="impermissible"):
+        impermissible_leakage([0.9, 0.1], [0.5, 0.5], [0.9])
+    with pytest.raises(TypeError, match="response"):
+        LeakageAccountant(read_system(BITS, PARITY), CENSOR).observe(0, 0.7)

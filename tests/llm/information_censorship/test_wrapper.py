@@ -2,6 +2,7 @@ import copy
 import json
 import os
 import pickle
+import signal
 import stat
 import threading
 import time
@@ -73,7 +74,7 @@ def test_what_is_no_answer_becomes_one_of_the_alphabet():
 
 def test_swapped_answers_come_out_of_the_alphabet():
     censor = replace(censor_unknown([0.5, 0.5], 4000, 10.0, mechanism="krr"), strength=1.0)
-    model = CensoredModel(lambda q: "b", censor, alphabet="abc", rng=1)
+    model = CensoredModel(lambda q: "b", censor, alphabet=list("abc"), rng=1)
     said = [model.ask(str(i)) for i in range(4000)]
     kept = np.e / (np.e + 2)
     assert np.mean([s == "b" for s in said]) == pytest.approx(kept, abs=0.03)
@@ -251,3 +252,28 @@ def test_what_is_no_censor_is_refused(name, value):
         replace(half(3), **{name: value})
     with pytest.raises(ValueError, match="answers must be left out"):
         censor_unknown([0.5, 0.5], 1, 0.1, answers=2)
+
+
+def test_a_child_that_was_forked_while_another_thread_asked_is_no_standstill():
+    model = CensoredModel(lambda q: time.sleep(0.2) or "x", OPEN)
+    thread = threading.Thread(target=model.ask, args=("a",))
+    thread.start()
+    time.sleep(0.05)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        model.ask("b")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+
+
+@pytest.mark.filterwarnings("error")
+def test_errors_show_nothing_where_warnings_are_errors():
+    model = CensoredModel(lambda q: 1 / 0, OPEN, alphabet=("no", "yes"))  # type: ignore[arg-type]
+    assert (model.ask("q"), model.used, model.mapped) == ("no", 1, 1)
+
+
+def test_an_alphabet_is_no_word():
+    with pytest.raises(TypeError, match="got the text 'yes'"):
+        CensoredModel(str.upper, OPEN, alphabet="yes")

@@ -18,7 +18,7 @@ from whp.concentration import empirical_bernstein
 from whp.intervals import Estimate
 from whp.llm._information_censorship import theorems as th
 from whp.llm._information_censorship.mechanism import Censor, answered_once
-from whp.validate import as_frame
+from whp.validate import as_frame, as_int
 
 __all__ = ["AdversaryAudit", "LogAudit", "audit_adversary", "audit_log", "impermissible_leakage"]
 
@@ -271,7 +271,7 @@ def impermissible_leakage(
 def chosen_answers(impermissible: Sequence[int] | None, m: int) -> list[int]:
     if impermissible is None:
         return list(range(m))
-    chosen = sorted({int(a) for a in impermissible})
+    chosen = sorted({as_int(a, "impermissible") for a in impermissible})
     if not chosen or chosen[0] < 0 or chosen[-1] >= m:
         raise ValueError(
             f"impermissible must be numbers of answers from 0 to {m - 1}, got {list(impermissible)}"

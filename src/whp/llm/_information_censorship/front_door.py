@@ -256,6 +256,8 @@ def _refuse(
     own = not isinstance(mechanism, str) or mechanism in ("filter", "none")
     if own and calibrate != "universal":
         raise ValueError("calibrate must be left out but for mechanism 'erase' and 'krr'")
+    if own and isinstance(priors, str):
+        raise ValueError("priors='any' must go with mechanism 'erase' or 'krr'")
     if kind != "exponential" and lam != 1.0:
         raise ValueError("lam must be left out but for kind='exponential'")
     if kind == "pointwise" and mechanism == "erase":

@@ -341,5 +341,5 @@ def sampled(
         wanted = measure.mask[there]
         values[first : first + step] = rel_entr(after, P[there])[:, wanted].sum(axis=1)
     inside = P[measure.mask & (P > 0)]
-    low, high = -float(inside.sum()) / math.e, float(-np.log(inside.min()))
+    low, high = -float(inside.sum()) / math.e, max(float(-np.log(inside.min(initial=1.0))), 1e-12)
     return empirical_bernstein(np.clip(values, low, high), delta, low=low, high=high)

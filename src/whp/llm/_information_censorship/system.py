@@ -230,6 +230,15 @@ def _columns(table: Any, target: Any, prior: Any) -> tuple[dict[str, Any], set[s
             raise ValueError(
                 f"table must have two dimensions, a world a row, got shape {array.shape}"
             )
+        if (
+            array.dtype.kind == "f"
+            and (array % 1 != 0).any()
+            and (array >= 0).all()
+            and np.abs(array.sum(axis=1) - 1).max() <= OFF
+        ):
+            raise ValueError(
+                "table has rows of probabilities: put P(response | world) of one question into a list"
+            )
         columns = {str(j): array[:, j] for j in range(array.shape[1])}
     if not columns:
         raise ValueError("table must have at least one column")

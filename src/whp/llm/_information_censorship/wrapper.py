@@ -10,7 +10,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,8 @@ class CensoredModel:
         if not isinstance(censor, Censor):
             raise TypeError(f"censor must be a Censor, got {type(censor).__name__}")
         self.answer, self.censor = answer, censor
+        if isinstance(alphabet, str):
+            raise TypeError(f"alphabet must be a sequence of answers, got the text {alphabet!r}")
         self.alphabet = None if alphabet is None else tuple(alphabet)
         if self.alphabet is not None and (
             not self.alphabet or len(set(self.alphabet)) < len(self.alphabet)
@@ -164,7 +166,7 @@ class CensoredModel:
         self.resumed = False
         if self.state is not None and self.state.exists():
             self._load()
-        self._lock = threading.RLock()
+        self._renew_lock()
         register(self, "censor", "answer", "alphabet", "sticky", "state", "_rng")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,7 +174,10 @@ class CensoredModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.RLock()
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
+        self._lock, self._process = threading.RLock(), os.getpid()
 
     @property
     def used(self) -> int:
@@ -197,6 +202,8 @@ class CensoredModel:
         if not isinstance(question, str):
             raise TypeError(f"question must be text, got {type(question).__name__}")
         asked = " ".join(question.casefold().split())
+        if self._process != os.getpid():  # a fork while another thread asked: nobody would let go
+            self._renew_lock()
         with self._lock, self._alone():
             if not made_here(self, CensoredModel):  # an answer by other settings is never undone
                 forget(self)
@@ -227,7 +234,10 @@ class CensoredModel:
         try:
             said = self.answer(question)
         except Exception as error:  # an error that shows is an answer, too
-            warnings.warn(f"answer raised {type(error).__name__}: taken as an answer", stacklevel=3)
+            with suppress(Warning):  # where warnings are errors they would tell it, too
+                warnings.warn(
+                    f"answer raised {type(error).__name__}: taken as an answer", stacklevel=3
+                )
             said = None
         if isinstance(said, str) and (self.alphabet is None or said in self.alphabet):
             return said
