@@ -234,3 +234,14 @@ def test_numbers_of_answers_are_whole():
         impermissible_leakage([0.9, 0.1], [0.5, 0.5], [0.9])
     with pytest.raises(TypeError, match="response"):
         LeakageAccountant(read_system(BITS, PARITY), CENSOR).observe(0, 0.7)
+
+
+def test_a_log_of_many_questions_and_free_answers_fits_into_memory():
+    n = 4000
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"question": [f"q{i}" for i in range(n)], "answered": rng.random(n) < CENSOR.strength}
+    ).assign(answer=[f"a{i}" for i in range(n)], session=np.arange(n) // 2)
+    made = audit_log(table, CENSOR)  # no table of sessions times questions
+    assert made.p > 1e-6
+    assert len(made.tests) == 52  # the share, the 50 commonest answers, two coins of a session

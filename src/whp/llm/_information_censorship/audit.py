@@ -23,7 +23,8 @@ from whp.validate import as_frame, as_int
 __all__ = ["AdversaryAudit", "LogAudit", "audit_adversary", "audit_log", "impermissible_leakage"]
 
 LEVEL = 1e-6
-PAIRS = 200
+COMMON = 20  # questions, the commonest, whose coins are compared in pairs
+FEW = 5  # rows, below which nothing is compared
 KINDS = 50  # answers that are compared with all others
 FLOOR = 1e-12
 MOVED = 1e-6
@@ -178,7 +179,7 @@ def _by_answer(rows: pd.DataFrame) -> list[dict[str, Any]]:
     for question, part in [*parts, *([("all questions", rows)] if len(parts) > 1 else [])]:
         coin, answer = part["coin"].to_numpy(), part["answer"].to_numpy()
         kinds, counts = np.unique(answer, return_counts=True)
-        if len(kinds) < 2 or coin.all() or not coin.any():
+        if len(part) < FEW or len(kinds) < 2 or coin.all() or not coin.any():
             continue
         kinds = kinds[np.argsort(-counts, kind="stable")][:KINDS]
         tests += [
@@ -205,13 +206,17 @@ def _by_session(rows: pd.DataFrame) -> list[dict[str, Any]]:
     place = rows.groupby("session").cumcount()
     one, two = (rows[place == i].set_index("session")["coin"] for i in (0, 1))
     tests = []
-    if len(two) >= 5:
+    if len(two) >= FEW:
         pair = _fisher(one.loc[two.index].to_numpy(), two.to_numpy())
         tests.append({"compared": "first two coins of a session", "rows": len(two), "p": pair})
-    wide = rows.pivot(index="session", columns="question", values="coin")
-    for a, b in list(combinations(wide.columns, 2))[:PAIRS]:
+    counts = rows["question"].value_counts(sort=True)
+    common = sorted(counts.index[counts >= FEW][:COMMON])
+    wide = rows[rows["question"].isin(common)].pivot(
+        index="session", columns="question", values="coin"
+    )
+    for a, b in combinations(wide.columns, 2):
         both = wide[[a, b]].dropna().to_numpy(dtype=bool)
-        if len(both) >= 5:
+        if len(both) >= FEW:
             tests.append(
                 {
                     "compared": f"coins of {a} and {b}",
