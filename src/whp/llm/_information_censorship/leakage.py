@@ -340,6 +340,7 @@ def sampled(
         after = sums / sums.sum(axis=1, keepdims=True)
         wanted = measure.mask[there]
         values[first : first + step] = rel_entr(after, P[there])[:, wanted].sum(axis=1)
+    # Answers of no probability leave nothing to gain, but an interval wants a width.
     inside = P[measure.mask & (P > 0)]
     low, high = -float(inside.sum()) / math.e, max(float(-np.log(inside.min(initial=1.0))), 1e-12)
     return empirical_bernstein(np.clip(values, low, high), delta, low=low, high=high)
