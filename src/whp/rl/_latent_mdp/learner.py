@@ -296,7 +296,7 @@ class LatentMDPLearner:
 
     @bonus_scale.setter
     def bonus_scale(self, value: float) -> None:
-        self._bonus_scale = as_real(value, "bonus_scale", low=0, high=math.inf, open_ends=True)
+        self._bonus_scale = as_real(value, "bonus_scale", low=0, high=1e100, open_ends=True)
         self._smallest = min(self._smallest, self._bonus_scale)
         self._stale = True
 
@@ -865,6 +865,10 @@ class LatentMDPLearner:
                 for x, most in ((states, S), (actions, A), (np.array(lists["_contexts"], int), M))
             )
             and self._matching(fresh, lists, lengths, states, actions)
+            and all(0 <= x <= 1 for x in lists["_optimistic"] + lists["_gaps"])
+            and all(not x < 0 and not x > 1 + TOLERANCE * self.horizon for x in lists["_true"])
+            and lists["_earned"]
+            == [math.fsum(run) for run in np.split(pays, lengths.cumsum()[:-1])][:K]
         )
         if not sound:
             raise ValueError("state is damaged: its counts are not those of its episodes")
