@@ -422,11 +422,11 @@ def from_visits(
 
 def named_apart(table: pd.DataFrame) -> pd.DataFrame:
     """A copy with texts for names of columns, of which no two are alike."""
+    names = pd.Index([str(c) for c in table.columns])
+    if len(twice := names[names.duplicated()]):
+        raise ValueError(f"data have two columns {visible(str(twice[0]))!r}: name them apart")
     frame = table.copy()
-    frame.columns = [str(c) for c in frame.columns]
-    if frame.columns.has_duplicates:
-        twice = str(frame.columns[frame.columns.duplicated()][0])
-        raise ValueError(f"data have two columns {visible(twice)!r}: name them apart")
+    frame.columns = names
     return frame
 
 
