@@ -28,7 +28,8 @@ test-slow: venv
 	@$(BIN)/python -m pytest -m slow
 
 # Numerical suites on the kernels of other processors: what they round differently must not show.
-NUMERICAL := tests/linalg tests/online tests/calibration tests/graph tests/privacy tests/optim tests/losses
+NUMERICAL := tests/linalg tests/online tests/calibration tests/graph tests/privacy tests/optim tests/losses \
+  tests/rl tests/invariance tests/qft
 
 test-kernels: venv
 	@for kernel in Haswell SkylakeX Nehalem; do \

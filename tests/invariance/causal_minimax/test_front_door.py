@@ -329,5 +329,5 @@ def test_too_many_combinations_are_refused():
     words = np.random.default_rng(0).integers(0, 9000, (2, 20_000))
     table = rows(20_000).assign(M=words[0].astype(str), N=words[1].astype(str))
     graph = nx.DiGraph([*K.edges, ("Y", "N")])
-    with pytest.raises(ValueError, match="mutable: M, N and their parents have .* combinations"):
+    with pytest.raises(ValueError, match=r"mutable: M, N and their parents have .* combinations"):
         run(table, graph, mutable=["M", "N"])

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, chi2, ncf
 
 from whp.invariance import environments_needed, vc_dimension
 from whp.invariance._pac_invariance import bounds
@@ -127,3 +127,17 @@ def test_neither_end_is_always_the_least():
 def test_detection_rises_with_the_true_value():
     found = [bounds.detection(t, 60, 2, 0.3)[0] for t in (0, 0.1, 0.2, 0.3, 0.5, 1)]
     assert (np.diff(found) > 0).all()
+
+
+def test_sizes_beyond_use_are_refused():
+    with pytest.raises(ValueError, match="eta must be in"):
+        environments_needed(1, eta=1e-300)
+    with pytest.raises(ValueError, match=r"sites must be in 1\.\.1000"):
+        vc_dimension("sites", sites=10**6, in_degree=3)
+
+
+def test_detection_far_above_the_noise_is_that_of_the_ratio():
+    quantiles = chi2.ppf((np.arange(400) + 0.5) / 400, 29)
+    for ratio in (0.8, 0.95, 1.1):
+        exact = ncf.sf(26 / 3 * 300.0**2, 3, 26, (300 * ratio) ** 2 * quantiles).mean()
+        assert abs(bounds.detection(300 * ratio, 30, 3, 300.0)[0] - exact) < 1e-4

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from environments import hospitals
 
@@ -124,3 +125,65 @@ def test_labels_of_any_kind():
         groups(["a", "b", "c"], "env", 4)
     with pytest.raises(ValueError, match="shape"):
         groups(np.ones((3, 2)), "env", 3)
+
+
+def test_zeros_in_every_environment_are_not_shared_rows():
+    rows, codes, labels = table()
+    rng = np.random.default_rng(3)
+    idle = rng.random(len(rows.y)) < 0.3
+    X, y = np.where(idle[:, None], 0, rows.X), np.where(idle, 0, rows.y)
+    many, share = checks.shared_rows(read(X, y), codes, labels)
+    assert not many
+    assert 0.2 < share < 0.4
+
+
+def test_a_column_that_numbers_rows_hides_no_copies():
+    rows, codes, labels = table()
+    X, y = rows.X.copy(), rows.y.copy()
+    first = np.flatnonzero(codes == 0)[:6]
+    for e in range(1, len(labels)):  # a tenth of every environment is that of the first
+        here = np.flatnonzero(codes == e)[:6]
+        X[here], y[here] = X[first], y[first]
+    numbered = np.column_stack([X, np.arange(len(y))])
+    assert checks.shared_rows(read(numbered, y), codes, labels)[0]
+
+
+def test_rounded_numbers_that_meet_by_chance_are_not_shared_rows():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(40_000)
+    X, y = np.round(x, 2)[:, None], np.round(x + rng.standard_normal(40_000), 2)
+    many, share = checks.shared_rows(read(X, y), np.arange(40_000) % 200, list(range(200)))
+    assert not many
+    assert share > checks.SHARED
+
+
+@pytest.mark.parametrize("m", [5, 7])
+def test_drift_of_few_draws_keeps_its_level(m):
+    rows, codes, labels = table()
+    kept = codes < m
+    part = cut(read(rows.X[kept], rows.y[kept]), codes[kept], labels[:m], np.arange(m), True)
+    sorted_by = np.argsort(np.argsort(part.equations(np.array([0]), np.zeros(1))[:, 0]))
+    p = checks.drift(part, np.array([0]), np.zeros(1), sorted_by.astype(float)).p
+    assert p == (1 if m == 5 else pytest.approx(2 / 5040))
+
+
+def test_labels_in_the_order_of_their_categories():
+    months = pd.Categorical(
+        ["Feb", "Jan", "Mar"], categories=["Jan", "Feb", "Mar", "Apr"], ordered=True
+    )
+    codes, labels, empty = groups(months, "env", 3)
+    assert (codes.tolist(), labels, empty) == ([1, 0, 2], ["Jan", "Feb", "Mar"], 1)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", float("nan"), "b"],
+        ["a", "", "b"],
+        pd.Categorical([1, None, 2]),
+        np.ma.masked_equal([1, 2, 3], 2),
+    ],
+)
+def test_missing_labels_are_no_environment(labels):
+    with pytest.raises(ValueError, match="env has"):
+        groups(labels, "env", 3)

@@ -64,3 +64,29 @@ def test_wrong_settings_are_refused_by_fit():
     for name, value in {"eps": -1.0, "delta": 2.0, "metric": "none", "max_size": 0}.items():
         with pytest.raises((ValueError, TypeError), match=name):
             InvariantRegressor(**{name: value}).fit(X, y, env)
+
+
+def test_columns_are_known_by_name_and_blocks_by_position():
+    X, y, env = hospitals()
+    table = pd.DataFrame(X, columns=["cause", "effect"])
+    model = InvariantRegressor(subsets=[["cause"]]).fit(table, y, env)
+    assert model.result_.names == ("cause",)
+    blocks = pd.Series(env // 2)
+    with pytest.raises(ValueError, match="blocks has the labels of X in another order"):
+        model.fit(table, y, env, blocks=blocks.iloc[::-1])
+
+
+class Same(np.random.RandomState):
+    def randint(self, *given, **named):
+        return 5
+
+
+def test_a_random_state_of_their_own_draws_no_split():
+    X, y, env = hospitals()
+
+    def held(state):
+        model = InvariantRegressor(test_env=0.5, random_state=state).fit(X, y, env)
+        return list(model.result_.held_out_residuals.index)
+
+    assert held(np.random.RandomState(0)) == held(np.random.RandomState(0))
+    assert held(Same(0)) != held(Same(1))  # its own numbers are not used

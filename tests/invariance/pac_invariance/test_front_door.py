@@ -354,7 +354,7 @@ def test_shared_rows_void():
     more = np.append(env, env[:200] + 20)
     c = named(pac_invariance(table, target, more))["scenario"]
     assert answer(c, "independent-draws") == "violated"
-    assert "rows are also in another environment" in c.explain()
+    assert "of their rows are also in another environment" in c.explain()
 
 
 def test_rounded_rows_are_no_copies():
@@ -502,3 +502,107 @@ def test_exact_moments():
     assert answer(made, "linear-sem") == "unchecked"
     with pytest.raises(TypeError, match="unexpected"):
         certify_representation(np.eye(3), np.ones(3), np.ones(3), sites=(1, 1))
+
+
+def test_what_environments_of_a_block_share_is_no_matter():
+    X, y, env = hospitals(40, 60)
+    windows = [
+        np.flatnonzero(env == e)[part] for e in range(40) for part in (slice(40), slice(20, 60))
+    ]
+    rows = np.concatenate(windows)
+    name = np.repeat(np.arange(80), 40)
+    apart = named(pac_invariance(X[rows], y[rows], name))["scenario"]
+    assert answer(apart, "independent-draws") == "violated"
+    together = named(pac_invariance(X[rows], y[rows], name, blocks=name // 2))["scenario"]
+    assert answer(together, "independent-draws") == "unchecked"
+
+
+def test_few_environments_that_are_parts_of_others_are_seen():
+    X, y, env = hospitals(60, 100)
+    parts = np.concatenate([np.flatnonzero(env == e)[:10] for e in range(15)])
+    X, y = np.vstack([X, X[parts]]), np.append(y, y[parts])
+    env = np.append(env, env[parts] + 100)
+    found = pac_invariance(X, y, env, test_env=list(range(100, 115)))
+    assert answer(named(found)["scenario"], "independent-draws") == "violated"
+
+
+def test_an_order_with_an_index_goes_by_label():
+    X, y, _ = hospitals(40, 60)
+    rng = np.random.default_rng(1)
+    when = rng.permutation(40)
+    label = np.array([f"h{e:02d}" for e in range(40)])
+    effect = (1 + 0.1 * np.repeat(when, 60)) * y + rng.standard_normal(len(y))
+    X, env = np.column_stack([X[:, 0], effect]), np.repeat(label, 60)
+    order = pd.Series(when, index=label)
+    for given in (when, order, order.sort_values(), dict(order)):
+        found = pac_invariance(X, y, env, subsets=[[1]], order=given)
+        assert answer(named(found)["scenario"], "independent-draws") == "violated"
+    with pytest.raises(ValueError, match="order has an index that is not the labels"):
+        pac_invariance(X, y, env, order=pd.Series(when, index=label[::-1] + "x"))
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        (3, "3.0"),
+        (3.0, "3"),
+        ("3", 3.0),
+        (b"3", "3"),
+        ("h3", "h3 "),
+        (pd.Timestamp("2020-01-03"), "2020-01-03"),
+        (pd.Timestamp("2020-01-03"), np.datetime64("2020-01-03")),
+    ],
+)
+def test_environments_that_taught_are_known_by_any_spelling(label, told):
+    X, y, env = hospitals(2, 60)
+    other = pd.Timestamp("2021-01-01") if isinstance(label, pd.Timestamp) else type(label)(9)
+    other = b"9" if isinstance(label, bytes) else other
+    names = pd.Series([label if e else other for e in env])
+    made = named(certify_representation(X, y, names, head=[1.0, 0.0], learnt_on=[told]))
+    assert answer(made["scenario"], "fixed-before") == "violated"
+
+
+def test_the_claim_says_what_epsilon_is_of():
+    X, y, env = hospitals()
+    said = {
+        "excess": "loses more than epsilon by this head",
+        "excess_residual": "standard deviations of what that one leaves",
+        "gradient": "has normal equations that are off by more than epsilon",
+    }
+    for metric, words in said.items():
+        for blocks in (None, env):
+            c = named(pac_invariance(X, y, env, metric=metric, blocks=blocks))["scenario"]
+            assert words in c.claim
+            assert ("block" in c.claim) == (blocks is not None)
+
+
+def test_means_so_far_apart_that_no_digits_are_left_are_not_well_posed():
+    X, y, env = hospitals(80, 30)
+    X = X[:, :1] + 1e9 * (env % 3 == 0)[:, None]
+    made = named(pac_invariance(X, y, env, test_env=0.5, rng=0, center=False))
+    assert {made[name].verdict for name in ("scenario", "uniform")} == {"void"}
+
+
+def test_columns_in_another_order_are_refused():
+    X, y, env = hospitals()
+    table = pd.DataFrame(X, columns=["cause", "effect"])
+    found = pac_invariance(table, y, env)
+    np.testing.assert_allclose(found.predict(table), found.predict(X))
+    with pytest.raises(ValueError, match="another order than fitted"):
+        found.predict(table[["effect", "cause"]])
+
+
+def test_moments_beyond_floats_are_refused():
+    S, c = np.full((400, 2, 2), 1e308) * np.eye(2), np.ones((400, 2))
+    small = np.broadcast_to(np.eye(2), (400, 2, 2))
+    with pytest.raises(ValueError, match="held_out and head have products beyond floats"):
+        certify_moments(small, c, [10, -10], held_out=(S, c))
+    with pytest.raises(ValueError, match="held_out must be a pair"):
+        certify_moments(small, c, [1, 1], held_out=(S, c, c))
+
+
+def test_losses_of_many_deviations_take_no_longer():
+    X, y, env = hospitals(40, 30)
+    y = X[:, 0] * (1 + env % 3) * 1e6 + y
+    made = named(pac_invariance(X, y, env, metric="excess_residual", subsets=[[0]]))["population"]
+    assert made.inputs["epsilon"] > 1e4

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,10 @@ from whp.llm import (
 CENSOR = censor_unknown([0.945, 0.055], 3, 0.01)
 
 
+def claimed(p):
+    return replace(CENSOR, strength=p)
+
+
 def status(certificate, name):
     return next(a.status for a in certificate.conditions if a.name == name)
 
@@ -35,7 +40,10 @@ def log(rng, n, p, s=0.0, sessions=True):
 
 def test_coins_that_know_the_answer_are_seen():
     rng = np.random.default_rng(0)
-    seen = {s: [audit_log(log(rng, 2000, 0.078, s), CENSOR) for _ in range(10)] for s in (0.0, 0.3)}
+    seen = {
+        s: [audit_log(log(rng, 2000, 0.078, s), claimed(0.16)) for _ in range(10)]
+        for s in (0.0, 0.3)
+    }
     assert all(a.p > 1e-6 for a in seen[0.0])
     assert status(seen[0.0][0].certificates[0], "independent-coins") is Status.NOT_REFUTED
     assert all(a.certificates[0].verdict is Verdict.VOID for a in seen[0.3])
@@ -46,7 +54,7 @@ def test_refusing_yes_more_often_is_seen_too():
     table = log(rng, 2000, 0.5)
     hide = (table["answer"] == "yes") & (rng.random(2000) < 0.5)
     table.loc[hide, "answered"] = 0
-    assert audit_log(table, CENSOR).certificates[0].verdict is Verdict.VOID
+    assert audit_log(table, claimed(0.5)).certificates[0].verdict is Verdict.VOID
 
 
 def test_one_coin_a_session_is_seen():
@@ -166,3 +174,74 @@ def test_the_accountant_is_the_posterior():
     assert silent.observe(0, None) == pytest.approx(0, abs=1e-12)
     with pytest.raises(ValueError, match="response"):
         silent.observe(1, 7)
+
+
+def test_more_answers_than_claimed_are_seen():
+    rng = np.random.default_rng(0)
+    table = log(rng, 5000, 0.9)
+    assert audit_log(table, claimed(0.9)).p > 1e-6
+    assert audit_log(table, claimed(0.95)).p > 1e-6  # fewer than claimed give away less
+    made = audit_log(table, CENSOR)
+    assert made.certificates[0].verdict is Verdict.VOID
+    assert "share of answers that left" in made.tests["compared"][0]
+
+
+def test_a_log_without_anything_to_compare_is_no_violation():
+    table = pd.DataFrame({"question": ["a", "b"], "answered": 0, "answer": "x"})
+    made = audit_log(table, CENSOR)
+    assert made.p == 1.0
+    condition = made.certificates[0].conditions
+    assert any("nothing of which they are" in a.evidence for a in condition)
+
+
+def test_questions_that_never_come_twice_are_thrown_together():
+    rng = np.random.default_rng(0)
+    table = log(rng, 5000, 0.0, 0.05).assign(question=[f"q{i}" for i in range(5000)])
+    assert audit_log(table, claimed(0.05)).p < 1e-6
+    pairs = np.repeat(rng.random(300) < 0.3, 2)
+    table = pd.DataFrame(
+        {"question": [f"q{i}" for i in range(600)], "answered": pairs, "answer": "x"}
+    )
+    made = audit_log(table.assign(session=np.arange(600) // 2), claimed(0.3))
+    assert made.p < 1e-6
+    assert made.tests["compared"].tolist()[-1] == "first two coins of a session"
+
+
+@pytest.mark.parametrize("column", ["question", "answer", "session"])
+def test_empty_cells_of_a_log_are_named(column):
+    table = log(np.random.default_rng(0), 20, 0.5).astype({column: object})
+    table.loc[3, column] = None
+    with pytest.raises(ValueError, match=f"log: {column} must be there.*row 3 has none"):
+        audit_log(table, claimed(0.5))
+
+
+def test_an_adversary_who_hears_more_than_claimed_is_seen():
+    before = np.array([0.5, 0.5])
+    after = np.repeat(before[None], 400, axis=0)
+    some = np.arange(400) % 2
+    for more in ({"answered": some}, {"answered": some, "asked": np.ones(400)}):
+        assert (
+            audit_adversary(after, before, CENSOR, **more).certificates[0].verdict is Verdict.VOID
+        )
+    made = audit_adversary(after, before, replace(CENSOR, k=1, strength=0.5), answered=some)
+    assert status(made.certificates[0], "independent-coins") is Status.NOT_REFUTED
+    with pytest.raises(ValueError, match="answered must be at most asked"):
+        audit_adversary(after, before, CENSOR, answered=np.full(400, 2), asked=np.ones(400))
+
+
+def test_numbers_of_answers_are_whole():
+    with pytest.raises(TypeError, match="impermissible"):
+        impermissible_leakage([0.9, 0.1], [0.5, 0.5], [0.9])
+    with pytest.raises(TypeError, match="response"):
+        LeakageAccountant(read_system(BITS, PARITY), CENSOR).observe(0, 0.7)
+
+
+def test_a_log_of_many_questions_and_free_answers_fits_into_memory():
+    n = 4000
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"question": [f"q{i}" for i in range(n)], "answered": rng.random(n) < CENSOR.strength}
+    ).assign(answer=[f"a{i}" for i in range(n)], session=np.arange(n) // 2)
+    made = audit_log(table, CENSOR)  # no table of sessions times questions
+    assert made.p > 1e-6
+    assert len(made.tests) == 52  # the share, the 50 commonest answers, two coins of a session

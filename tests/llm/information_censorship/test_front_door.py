@@ -336,3 +336,52 @@ def test_an_adversary_of_another_prior_can_gain_more_than_the_exact_budget():
             clinic, **CLINIC | {"prior": theirs}, eps=0.01, mechanism=matrices
         )
         assert other.leakage == pytest.approx(gained, abs=5e-5)
+
+
+def test_a_budget_beyond_all_exponentials():
+    made = information_censorship(BITS, PARITY, eps=800.0, kind="exponential")
+    assert made.strength == 1.0
+    with pytest.raises(
+        ValueError, match="lam must be at least"
+    ):  # the moment is 1 + rounding there
+        information_censorship(BITS, PARITY, kind="exponential", lam=1e-17)
+
+
+def test_spellings_of_an_impermissible_answer():
+    table = pd.DataFrame({"t": ["yes", "Yes", "no", "no"], "q": [1, 1, 0, 0]})
+    with pytest.raises(ValueError, match="'yes', but target also spells it 'Yes'"):
+        information_censorship(table, "t", impermissible="yes")
+    made = information_censorship(table, "t", impermissible=["yes", "Yes"])
+    assert made.leakage_uncensored == pytest.approx(math.log(2) / 2)
+
+
+def test_an_id_of_many_rows_is_refused_by_name():
+    n = 12_000
+    table = pd.DataFrame({"id": [f"p{i}" for i in range(n)], "q": np.arange(n) % 2})
+    with pytest.raises(ValueError, match="ask: 'id' has 12,000 responses in 12,000 worlds"):
+        information_censorship(table, np.arange(n) % 3, rows="sample", priors="any")
+
+
+def test_a_matrix_of_probabilities_is_no_table_of_responses():
+    law = np.array([[0.7, 0.3], [0.4, 0.6]])
+    with pytest.raises(ValueError, match="into a list"):
+        information_censorship(law, [0, 1])
+    assert information_censorship([law], [0, 1]).leakage_uncensored == pytest.approx(0.0462008)
+
+
+def test_an_impermissible_answer_without_probability_can_be_sampled():
+    rng = np.random.default_rng(0)
+    made = information_censorship(
+        rng.integers(0, 9, (40, 6)),
+        ["a"] * 20 + ["b"] * 19 + ["c"],
+        prior=[1.0] * 39 + [0.0],
+        impermissible=["c"],
+        max_cells=10,
+    )
+    assert made.leakage == 0.0
+    assert made.certificates[0].verdict is Verdict.VACUOUS
+
+
+def test_any_prior_is_for_a_censor_with_a_bound():
+    with pytest.raises(ValueError, match="priors='any' must go with mechanism"):
+        information_censorship(BITS, PARITY, mechanism="none", priors="any")

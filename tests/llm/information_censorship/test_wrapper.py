@@ -2,7 +2,10 @@ import copy
 import json
 import os
 import pickle
+import signal
 import stat
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -71,7 +74,7 @@ def test_what_is_no_answer_becomes_one_of_the_alphabet():
 
 def test_swapped_answers_come_out_of_the_alphabet():
     censor = replace(censor_unknown([0.5, 0.5], 4000, 10.0, mechanism="krr"), strength=1.0)
-    model = CensoredModel(lambda q: "b", censor, alphabet="abc", rng=1)
+    model = CensoredModel(lambda q: "b", censor, alphabet=list("abc"), rng=1)
     said = [model.ask(str(i)) for i in range(4000)]
     kept = np.e / (np.e + 2)
     assert np.mean([s == "b" for s in said]) == pytest.approx(kept, abs=0.03)
@@ -206,3 +209,71 @@ def test_censors_of_unknown_systems():
         1 / np.e
     )
     assert pickle.loads(pickle.dumps(OPEN)) == OPEN
+
+
+def test_threads_share_one_account():
+    model = CensoredModel(lambda q: time.sleep(0.005) or "x", OPEN)
+    said = []
+    threads = [
+        threading.Thread(target=lambda i=i: said.append(model.ask(f"q{i}"))) for i in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (model.used, sum(s is not None for s in said)) == (3, 3)
+    again = pickle.loads(pickle.dumps(CensoredModel(str.upper, OPEN)))
+    assert again.ask("q") == "Q"
+
+
+@pytest.mark.parametrize("name", ["censor", "_rng", "sticky"])
+def test_a_setting_that_was_changed_and_put_back_is_remembered(name):
+    model = CensoredModel(lambda q: "x", half(3))
+    kept = getattr(model, name)
+    setattr(model, name, {"censor": OPEN, "_rng": np.random.default_rng(0), "sticky": False}[name])
+    model.ask("q")
+    setattr(model, name, kept)
+    assert coins(model) is Status.UNCHECKED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "none"),
+        ("k", 0),
+        ("strength", 1.5),
+        ("strength", np.nan),
+        ("eps", -1),
+        ("ceiling", -0.1),
+    ],
+)
+def test_what_is_no_censor_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        replace(half(3), **{name: value})
+    with pytest.raises(ValueError, match="answers must be left out"):
+        censor_unknown([0.5, 0.5], 1, 0.1, answers=2)
+
+
+def test_a_child_that_was_forked_while_another_thread_asked_is_no_standstill():
+    model = CensoredModel(lambda q: time.sleep(0.2) or "x", OPEN)
+    thread = threading.Thread(target=model.ask, args=("a",))
+    thread.start()
+    time.sleep(0.05)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        model.ask("b")
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+
+
+@pytest.mark.filterwarnings("error")
+def test_errors_show_nothing_where_warnings_are_errors():
+    model = CensoredModel(lambda q: 1 / 0, OPEN, alphabet=("no", "yes"))  # type: ignore[arg-type]
+    assert (model.ask("q"), model.used, model.mapped) == ("no", 1, 1)
+
+
+def test_an_alphabet_is_no_word():
+    with pytest.raises(TypeError, match="got the text 'yes'"):
+        CensoredModel(str.upper, OPEN, alphabet="yes")

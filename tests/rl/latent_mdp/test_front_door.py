@@ -179,3 +179,36 @@ def test_a_picture_of_either_kind():
     arrays = {"w": model.w, "nu": model.nu, "P": model.P, "R": model.R}
     for made in (latent_mdp(table(), context="label", rng=0), latent_mdp(arrays, horizon=1)):
         made.plot(Figure().subplots())
+
+
+def test_codes_with_leading_zeros_are_no_numbers():
+    table = pd.DataFrame({"code": ["007", "7"] * 20, "label": ["a", "b"] * 20})
+    made = latent_mdp(table, context="label", queries=1, rng=0)
+    assert made.accuracy.value == 1
+
+
+def test_numbers_of_a_log_are_cut_as_those_of_a_table_are():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 400)
+    x = y + rng.normal(size=(2, 400)).round(3)
+    table = pd.DataFrame({"a": x[0], "b": x[1], "label": y})
+    log = table.reset_index(names="episode").melt(
+        ["episode", "label"], var_name="test", value_name="result"
+    )
+    log["episode"] = log["episode"].astype(str).str.zfill(3)  # the order of the rows
+    one, two = (latent_mdp(data, context="label", rng=0) for data in (table, log))
+    assert one.steps.equals(two.steps)
+    assert one.accuracy == two.accuracy
+
+
+def test_a_result_that_only_the_other_half_has_is_not_fitted():
+    rows = [(k, "a", "yes" if k % 2 else "no", k % 2) for k in range(60)]
+    log = pd.DataFrame([*rows, (60, "b", "x", 0)], columns=["episode", "test", "result", "label"])
+    names = latent_mdp(log, context="label", rng=0).steps["does"]
+    assert not names.str.contains("ask b").any()
+
+
+def test_two_columns_of_one_name():
+    table = pd.DataFrame([[1, 2, "a"], [2, 1, "b"]] * 5, columns=["x", "x", "label"])
+    with pytest.raises(ValueError, match="two columns 'x'"):
+        latent_mdp(table, context="label")

@@ -6,7 +6,7 @@ import pytest
 from latent import learner, played, worked
 
 from whp.certificate import Status, Verdict
-from whp.rl import LatentMDPEnv, LatentMDPLearner, latent_mdp_certificates
+from whp.rl import LatentMDP, LatentMDPEnv, LatentMDPLearner, latent_mdp_certificates
 from whp.rl._latent_mdp.simulation import Simulation
 
 
@@ -376,3 +376,67 @@ def test_an_environment_that_keeps_its_context():
         made.fit(Silent(model, np.random.default_rng(0)), 1)
     made.fit(Simulation(model, np.random.default_rng(0)), 5)
     assert "1 episodes were left out" in one(made).explain()
+    assert status(one(made), "no-episode-left-out") is Status.VIOLATED
+
+
+def paying(model, share):
+    return LatentMDP(model.w, model.nu, model.P, share * model.R, model.horizon)
+
+
+@pytest.mark.parametrize("rewards", ["known", "learn"])
+def test_a_model_that_pays_otherwise_measures_nothing(rewards):
+    true = worked(3)
+    table = true.R if rewards == "known" else None
+    for share, right in ((1, True), (0.3, False)):
+        made = learner(
+            true, model=paying(true, share), rewards=rewards, reward_table=table, n_episodes=1000
+        )
+        made.fit(Simulation(true, np.random.default_rng(0)), 1000)
+        assert (status(one(made), "model-of-the-stream") is Status.VIOLATED) is not right
+        assert (one(made).verdict is Verdict.VOID) is not right
+
+
+def test_a_state_goes_on_with_its_own_model_alone(tmp_path):
+    model = worked(3)
+    played(model, 50).save(tmp_path / "state.npz")
+    for other in (paying(model, 0.3), None):
+        with pytest.raises(ValueError, match="model is"):
+            learner(model, model=other, n_episodes=50).load(tmp_path / "state.npz")
+
+
+def test_what_was_played_by_cannot_be_changed():
+    made = played(worked(3), 20)
+    for model in (made.model, copy.deepcopy(made.model), pickle.loads(pickle.dumps(made.model))):
+        for name in ("w", "nu", "P", "R", "horizon", "reward_scale"):
+            with pytest.raises(AttributeError, match="make another"):
+                setattr(model, name, 1)
+        with pytest.raises(ValueError, match="read-only"):
+            model.R[0] = 0
+    for name in ("planner", "max_vectors", "solver", "delta", "model"):
+        with pytest.raises(AttributeError):
+            setattr(made, name, None)
+
+
+def test_an_environment_whose_labels_are_no_whole_numbers():
+    model = worked(3)
+
+    class Halves(Simulation):
+        def step(self, action):
+            *rest, info = super().step(action)
+            return *rest, {m: c + 0.5 for m, c in info.items()}
+
+    with pytest.raises(TypeError, match="whole number|context"):
+        learner(model).fit(Halves(model, np.random.default_rng(0)), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("earned", 0.9), ("optimistic", np.nan), ("gaps", -1.0), ("true", 9.0), ("optimistic", -1.0)],
+)
+def test_sums_that_are_not_those_of_the_episodes(name, value):
+    model = worked(2)
+    made = played(model, 20)
+    with pytest.raises(ValueError, match="damaged"):
+        learner(model, n_episodes=20).load_state_dict(
+            {**made.state_dict(), name: np.full(20, value)}
+        )

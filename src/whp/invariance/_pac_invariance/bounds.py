@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from whp.validate import as_choice, as_fraction, as_int
+from whp.validate import as_bool, as_choice, as_fraction, as_int, as_real
 
 __all__ = [
     "detection",
@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 NODES = 400  # of the quadrature over chi-squared quantiles
+MANY = 1000  # places or parents, whose dimensions are beyond use
+LARGE = 100  # standard deviations of the noise, beyond which it no longer matters
 SIZES = 30  # of environments at which the chance of detection is looked at
 
 
@@ -75,7 +77,8 @@ def environments_needed(
     46
     """
     size, n_subsets = as_int(size, "size", low=1), as_int(n_subsets, "n_subsets", low=1)
-    eta, delta = as_fraction(eta, "eta"), as_fraction(delta, "delta")
+    eta, delta = as_real(eta, "eta", low=1e-12, high=1), as_fraction(delta, "delta")
+    center = as_bool(center, "center")
     return draws_needed(size + 1 + (not center), eta, delta / n_subsets)
 
 
@@ -126,7 +129,12 @@ def vc_dimension(kind: Literal["subset", "linear", "sites"], **sizes: int) -> in
             f"kind {kind!r} takes {', '.join(wanted[kind])}, got {', '.join(sizes) or 'nothing'}"
         )
     for name in sizes:
-        as_int(sizes[name], name, low=0 if name == "scales" else 1)
+        as_int(
+            sizes[name],
+            name,
+            low=0 if name == "scales" else 1,
+            high=MANY if kind == "sites" else None,
+        )
     if kind == "subset":
         return math.comb(sizes["size"] + 2, 2)
     if kind == "linear":
@@ -158,6 +166,8 @@ def detection(t: float, n: np.ndarray | int, size: int, epsilon: float) -> np.nd
     """
     from scipy.stats import chi2, ncf
 
+    if epsilon > LARGE:  # the ratio of both alone counts, and series of ncf grow long
+        t, epsilon = t * LARGE / epsilon, LARGE
     rows = np.atleast_1d(np.asarray(n, float))[:, None]
     quantiles = chi2.ppf((np.arange(NODES) + 0.5) / NODES, rows - 1)
     free = rows - size - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,27 +15,30 @@ __all__ = ["LEVEL", "SHARED", "drift", "gaussian", "heterogeneity", "shared_rows
 
 LEVEL = 0.001  # of a test that voids
 SHARED = 0.05  # share of rows that may occur in another environment
-DISTINCT = 0.99  # of rows, or of values of one column: else rows repeat because numbers are few
+DISTINCT = 0.99  # of rows have a value of their own in a column that tells rows apart
+HANDFUL = 5  # values, such as 0, that many rows have
+OFTEN = 4  # times as often as within environments: what equal rows between them must be
 FEWEST = 20  # rows of an environment whose tails are tested
 FAR_TAIL = 100  # p-values of D'Agostino's test below 1e-5 are too small by up to a factor of 45
 
 
 def shared_rows(rows: Rows, codes: np.ndarray, labels: Sequence[Any]) -> tuple[bool, float]:
-    """Whether environments share rows that numbers this fine do not share by chance, and the share of rows that do.
+    """Whether draws share rows that they do not share by chance, and how large a share of a draw's rows, in the mean.
+
+    Rows are compared as a whole, and by the target and each column alone: a number of the row, or a
+    column that was made for the environment, tells copies of one row apart.
 
     Raises
     ------
     ValueError
-        If two environments have the very same rows.
+        If two draws have the very same rows.
     """
     import pandas as pd
 
-    key = np.zeros(len(codes), np.uint64)
     table = np.column_stack([rows.X, rows.y]) + 0.0  # -0 is 0
-    for j in range(table.shape[1]):
-        with np.errstate(over="ignore"):
-            key = key * np.uint64(0x9E3779B97F4A7C15) + pd.util.hash_array(table[:, j])
-    pairs = pd.DataFrame({"env": codes, "row": pd.factorize(key)[0]})
+    hashes = [pd.util.hash_array(column) for column in table.T]
+    p = len(hashes) - 1
+    key = _joined(hashes)
     sizes = np.bincount(codes)
     with np.errstate(over="ignore"):
         sums = np.zeros(len(sizes), np.uint64)
@@ -49,17 +53,52 @@ def shared_rows(rows: Rows, codes: np.ndarray, labels: Sequence[Any]) -> tuple[b
             f"environments {labels[i]!r} and {labels[j]!r} have the same rows: they are one draw; "
             "leave one out"
         )
-    distinct = pairs.drop_duplicates()
-    homes = np.bincount(distinct["row"])
-    elsewhere = float((homes[pairs["row"].to_numpy()] > 1).mean())
-    fine = len(distinct) >= DISTINCT * len(pairs)
-    if not fine and elsewhere >= SHARED:
-        # Rows repeat within environments as well: because numbers are few, unless one column tells
-        # rows apart, so that equal values of it mean the same row (draws with replacement).
-        once = np.unique(pairs["row"].to_numpy(), return_index=True)[1]
-        apart = max(len(np.unique(table[once, j])) for j in range(table.shape[1]))
-        fine = apart >= DISTINCT * len(once) and _ungridded(table[once])
-    return fine and elsewhere >= SHARED, elsewhere
+    found = [_shared(key, codes, table)]
+    if p > 1:
+        found += [
+            _shared(_joined([hashes[j], hashes[p]]), codes, table[:, [j, p]]) for j in range(p)
+        ]
+    return max((one for one in found if one[0]), key=lambda one: one[1], default=found[0])
+
+
+def _joined(hashes: Sequence[np.ndarray]) -> np.ndarray:
+    """One number a row, from those of its values."""
+    key = np.zeros(len(hashes[0]), np.uint64)
+    with np.errstate(over="ignore"):
+        for one in hashes:
+            key = key * np.uint64(0x9E3779B97F4A7C15) + one
+    return key
+
+
+def _shared(key: np.ndarray, codes: np.ndarray, table: np.ndarray) -> tuple[bool, float]:
+    """The same of rows that are equal where `key` is."""
+    import pandas as pd
+    from scipy.stats import binom
+
+    row, unique = pd.factorize(key)
+    counts = pd.DataFrame({"env": codes, "row": row}).value_counts(sort=False)
+    homes = np.bincount(counts.index.get_level_values("row"))
+    sizes = np.bincount(codes)
+    elsewhere = float((np.bincount(codes, homes[row] > 1) / sizes).mean())
+    if elsewhere < SHARED:
+        return False, elsewhere
+
+    def pairs(numbers: np.ndarray) -> float:
+        return float((numbers * (numbers - 1.0)).sum()) / 2
+
+    # Rows repeat because numbers are few, or many are 0: then they do so within a draw as often.
+    here, all_here = pairs(counts.to_numpy()), pairs(sizes)
+    both, all_pairs = pairs(np.bincount(row)), pairs(np.array([len(row)]))
+    part = all_here / all_pairs
+    if here <= part * both / OFTEN and binom.cdf(here, both, part) < LEVEL:
+        return True, elsewhere
+    # Draws with replacement do so too: there rows repeat that one column tells apart, and not a handful.
+    homes[np.argsort(np.bincount(row))[-HANDFUL:]] = 1
+    many = (np.bincount(codes, homes[row] > 1) / sizes).mean() >= SHARED
+    once = np.unique(row, return_index=True)[1]
+    apart = max(len(np.unique(column)) for column in table[once].T)
+    fine = apart >= DISTINCT * len(unique)
+    return bool(many and fine and _ungridded(table[once])), elsewhere
 
 
 def _ungridded(table: np.ndarray) -> bool:
@@ -71,25 +110,27 @@ def _ungridded(table: np.ndarray) -> bool:
 def drift(environments: Environments, subset: np.ndarray, w: np.ndarray, order: np.ndarray) -> Test:
     """Whether a signed normal equation A w − b follows `order` from environment to environment.
 
-    Spearman's rank correlation of each equation, Bonferroni over equations; of blocks the means.
+    Kendall's rank correlation of each equation, which is exact for few draws, Bonferroni over
+    equations; of blocks the means.
     """
-    from scipy.stats import spearmanr
+    from scipy.stats import kendalltau
 
     signed = environments.equations(subset, w)
     _, block = np.unique(environments.block, return_inverse=True)
     counts = np.bincount(block)
     when = np.bincount(block, order) / counts
-    if len(counts) < 5 or np.ptp(when) == 0:
-        return Test(1.0, "nothing: fewer than 5 draws, or one place in the order for all")
+    m = len(counts)
+    if 2 * signed.shape[1] / math.gamma(min(m, 100) + 1) > LEVEL or np.ptp(when) == 0:
+        return Test(1.0, f"nothing: {m} draws are too few, or all have one place in the order")
     p = 1.0
     for j in range(signed.shape[1]):
         values = np.bincount(block, signed[:, j]) / counts
         if np.ptp(values) > 0:
-            p = min(p, float(spearmanr(when, values).pvalue))
-    seen = min(1.0, 4.4 / np.sqrt(len(counts)))
+            p = min(p, float(kendalltau(when, values).pvalue))
+    seen = min(1.0, 4.6 * np.sqrt((4 * m + 10) / (9 * m * (m - 1))))
     return Test(
         min(1.0, p * signed.shape[1]),
-        f"a rank correlation of {seen:.2g} with the order, nine times in ten",
+        f"a rank correlation (Kendall's) of {seen:.2g} with the order, nine times in ten",
     )
 
 

@@ -82,25 +82,37 @@ def groups(value: Any, argument: str, rows: int) -> tuple[np.ndarray, list[Any],
     """
     import pandas as pd
 
+    if np.ma.isMaskedArray(value) and np.ma.getmaskarray(value).any():
+        raise ValueError(f"{argument} has masked labels; name them or drop their rows")
     made = value if isinstance(value, pd.Series | pd.Categorical | pd.Index) else None
     if made is None:
         array = np.asarray(value)
         if array.ndim != 1:
             raise ValueError(f"{argument} must have one label a row, got shape {array.shape}")
+        if isinstance(value, list | tuple) and array.dtype.kind == "U":
+            array = np.array(value, dtype=object)  # NaN among texts is no text
         made = pd.Series(array)
     if len(made) != rows:
         raise ValueError(f"{argument} must have one label a row, {rows:,}, got {len(made):,}")
-    levels, empty = made.dtype, 0
+    levels: Any = made.dtype
+    empty = 0
     plain = pd.Series(made).reset_index(drop=True)
-    if isinstance(levels, pd.CategoricalDtype):
-        empty = len(levels.categories)
-        plain = plain.astype(levels.categories.dtype)
-    if plain.isna().any():
+    none = plain.isna() | plain.isin([""])
+    if none.any():
         raise ValueError(
-            f"{argument} has {int(plain.isna().sum()):,} missing labels; name them or drop their rows"
+            f"{argument} has {int(none.sum()):,} missing labels; name them or drop their rows"
         )
+    ordered = False
+    if isinstance(levels, pd.CategoricalDtype):
+        empty, ordered = len(levels.categories), bool(levels.ordered)
+        if not ordered:
+            plain = plain.astype(levels.categories.dtype)
     try:
-        codes, unique = pd.factorize(plain, sort=True)
+        if ordered:  # levels have an order of their own
+            used, codes = np.unique(plain.cat.codes, return_inverse=True)
+            unique = levels.categories[used]
+        else:
+            codes, unique = pd.factorize(plain, sort=True)
     except TypeError:
         codes, unique = pd.factorize(plain.astype(str), sort=True)
     labels = [v.item() if isinstance(v, np.generic) else v for v in unique]
@@ -227,7 +239,8 @@ class Environments:
             means = self.mean_x[:, subset]
             off[:, :-1] -= means * off[:, -1:]
             square[:, :-1] -= means**2
-        return off / np.sqrt(square) / np.sqrt(self.variance)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):  # means so far away are not well-posed
+            return off / np.sqrt(square) / np.sqrt(self.variance)[:, None]
 
     def condition(self, subset: np.ndarray) -> np.ndarray:
         """Condition number of each environment's moments, columns scaled to size one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 
@@ -79,7 +80,8 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
 
         Without `env` the rows are dealt into folds, and the certificates are void.
         """
-        same_order(**{k: v for k, v in {"X": X, "y": y, "env": env}.items() if v is not None})
+        tables = {"X": X, "y": y, "env": env, "blocks": blocks}
+        same_order(**{k: v for k, v in tables.items() if v is not None})
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64)
         p = X.shape[1]
         needed = 3 + (not self.center)
@@ -90,8 +92,14 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
             max_size = min(p, len(X) - 2 - (not self.center))
         every = isinstance(self.subsets, str) and self.subsets == "all"
         forward = every and number(p, p if max_size is None else max_size) > MOST
+        state: Any = self.random_state
+        if isinstance(state, np.random.RandomState):  # its bits, drawn from by numpy itself
+            state = np.random.Generator(state._bit_generator)
+        else:
+            state = int(check_random_state(state).randint(1 << 31))
+        names = getattr(self, "feature_names_in_", None)
         self.result_ = pac_invariance(
-            X,
+            X if names is None else pd.DataFrame(X, columns=names),
             y.astype(np.float64),
             env,
             eps=self.eps,
@@ -103,7 +111,7 @@ class InvariantRegressor(RegressorMixin, BaseEstimator):
             test_env=self.test_env,
             blocks=blocks,
             min_rows=self.min_rows,
-            rng=int(check_random_state(self.random_state).randint(1 << 31)),
+            rng=state,
         )
         self.coef_ = np.zeros(p)
         self.coef_[list(self.result_.support)] = self.result_.coef

@@ -241,7 +241,7 @@ def certify_moments(
     *,
     sites: tuple[int, int] | None = None,
     delta: Annotated[float, Fraction()] = 0.05,
-    held_out: tuple[Any, Any] | None = None,
+    held_out: Sequence[Any] | None = None,
 ) -> Certificate:
     """The theorem for all heads at once, of covariances that are known exactly.
 
@@ -275,10 +275,14 @@ def certify_moments(
     w = as_vector(head, "head", size=k, dtype=np.float64)
     other = (np.empty((0, k, k)), np.empty((0, k)))
     if held_out is not None:
-        other = _moments(*held_out, "held_out[0]", "held_out[1]")
+        pair = as_sequence(held_out, "held_out")
+        if len(pair) != 2:
+            raise ValueError(f"held_out must be a pair, Sigma and c, got {len(pair)} arrays")
+        other = _moments(pair[0], pair[1], "held_out[0]", "held_out[1]")
         if other[1].shape[1] != k:
             raise ValueError(f"held_out must have {k} columns, got {other[1].shape[1]}")
-    off = np.linalg.norm(S @ w - b, axis=1)
+    held = _off(other[0], other[1], w, "held_out")
+    off = _off(S, b, w, "Sigma, c")
     rounding = 1e-12 * float((np.linalg.norm(S, axis=(1, 2)) * np.linalg.norm(w)).max())
     largest = th.largest(off, rounding)
     if eps is not None and eps < off.max():
@@ -289,6 +293,7 @@ def certify_moments(
             raise ValueError(
                 f"sites must be two whole numbers from 1: places and parents, got {sites}"
             )
+        sites = (int(pair[0]), int(pair[1]))
     answers = {
         th.INDEPENDENT.name: th.INDEPENDENT.unchecked("moments do not show how they were drawn"),
         th.SAME_LAW.name: th.SAME_LAW.unchecked(th.VOUCHES),
@@ -300,13 +305,22 @@ def certify_moments(
     return th.moments(
         off,
         np.linalg.norm(b, axis=1),
-        np.linalg.norm(other[0] @ w - other[1], axis=1),
+        held,
         largest if eps is None else eps,
         k,
-        None if sites is None else (int(sites[0]), int(sites[1])),
+        sites,
         delta,
         answers,
     )
+
+
+def _off(S: np.ndarray, b: np.ndarray, w: np.ndarray, what: str) -> np.ndarray:
+    """Length of the normal equations, refused beyond floats: a comparison with NaN would pass for "not above"."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.linalg.norm(S @ w - b, axis=1)
+    if not np.isfinite(off).all():
+        raise ValueError(f"{what} and head have products beyond floats; rescale them")
+    return off
 
 
 def _moments(Sigma: Any, c: Any, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
@@ -337,8 +351,8 @@ def _refuse_other_orders(**tables: Any) -> None:
 def _fixed(learnt_on: Sequence[Any] | None, table: Table) -> Answer:
     if learnt_on is None:
         return th.FIXED.unchecked(UNKNOWN_CHOICE)
-    known = {*table.labels, *map(str, table.labels)}  # 3 and "3" are one environment
-    both = [v for v in as_sequence(learnt_on, "learnt_on") if v in known or str(v) in known]
+    known = set(map(_spelling, table.labels))
+    both = [v for v in as_sequence(learnt_on, "learnt_on") if _spelling(v) in known]
     if both:
         return th.FIXED.check(
             False,
@@ -348,6 +362,18 @@ def _fixed(learnt_on: Sequence[Any] | None, table: Table) -> Answer:
     return th.FIXED.unchecked(
         "learnt on other environments, as was said; the rest data cannot show"
     )
+
+
+def _spelling(label: Any) -> str:
+    """One text for a label, however a file or a list has it: 3, 3.0 and "3"; a day and its midnight."""
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
+    text = str(pd.Timestamp(label) if isinstance(label, np.datetime64) else label).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text.removesuffix(" 00:00:00")
+    return str(int(number)) if abs(number) < 2**53 and number == int(number) else text
 
 
 def _given(
@@ -447,6 +473,7 @@ def _certified(
         rows=(int(fitted.sizes.min()), int(fitted.sizes.max())),
         answers=_answers(table, fitted, other, chosen, head, how, fixed, metric),
         unit=table.unit,
+        metric=metric,
         inputs=inputs,
     )
     certificates = [th.scenario(evidence)]
@@ -484,6 +511,7 @@ def _certified(
         certificates=tuple(certificates),
         message="; ".join(told),
         columns=table.rows.X.shape[1],
+        features=table.rows.names,
     )
 
 
@@ -516,7 +544,9 @@ def _answers(
         independent = th.INDEPENDENT.check(False, "no environments were given", remedy="give env.")
     elif table.too_many_shared:
         independent = th.INDEPENDENT.check(
-            False, f"{table.shared:.0%} of all rows are also in another environment"
+            False,
+            f"{table.shared:.0%} of their rows are also in another {table.unit}, by all columns or by one "
+            "and the target",
         )
     elif table.order is not None:
         where = {v: i for i, v in enumerate(table.labels)}
@@ -623,4 +653,5 @@ def _nothing(
         certificates=(certificate,),
         message="; ".join(told),
         columns=table.rows.X.shape[1],
+        features=table.rows.names,
     )

@@ -10,7 +10,7 @@ import pandas as pd
 
 from whp.certificate import Certificate
 from whp.result import PALETTE, Result
-from whp.validate import as_matrix, as_real
+from whp.validate import as_frame, as_matrix, as_real, column_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,6 +78,7 @@ class InvarianceResult(Result):
     certificates: tuple[Certificate, ...]
     message: str = ""
     columns: int = field(default=0, repr=False)
+    features: tuple[str, ...] = field(default=(), repr=False)
     figure_size: ClassVar[tuple[float, float]] = (6.4, 4.2)
 
     def predict(self, X: Any, constant: float | None = None) -> np.ndarray:
@@ -91,6 +92,12 @@ class InvarianceResult(Result):
             Intercept of the environment at hand, where it is known; by default the mean one, which may
             be off by several of `intercept_spread`.
         """
+        X = as_frame(X)
+        names = column_names(X)
+        if names is not None and names != self.features and set(names) == set(self.features):
+            raise ValueError(
+                f"X has the columns in another order than fitted; pass X[{list(self.features)}]"
+            )
         array = as_matrix(X, "X", dtype=np.float64)
         if array.shape[1] != self.columns:
             raise ValueError(f"X must have {self.columns} columns as fitted, got {array.shape[1]}")

@@ -94,7 +94,11 @@ def build(
     if env is not None and len(np.unique(block)) < 2:
         what = "blocks" if blocks is not None else "env"
         raise ValueError(f"{what} must have at least two values, got one: {labels[0]!r}")
-    many, share = checks.shared_rows(rows, codes, labels) if len(labels) > 1 else (False, 0.0)
+    # A block is one draw: what its environments share is no matter.
+    _, first, draw = np.unique(block, return_index=True, return_inverse=True)
+    many, share = False, 0.0
+    if len(first) > 1:
+        many, share = checks.shared_rows(rows, draw[codes], [labels[e] for e in first])
     return Table(
         rows,
         codes,
@@ -122,6 +126,15 @@ def _order(order: Any, codes: np.ndarray, labels: list[Any]) -> np.ndarray:
             raise ValueError(f"order lacks environment {missing[0]!r}")
         return as_vector([order[v] for v in labels], "order", dtype=np.float64)
     array = as_vector(order, "order", dtype=np.float64)
+    index: Any = getattr(order, "index", None)
+    if len(array) == len(labels) and hasattr(index, "get_indexer"):
+        where = index.get_indexer(labels) if index.is_unique else np.array([-1])
+        if (where >= 0).all():
+            return array[where]
+        if list(index) != list(range(len(array))):
+            raise ValueError(
+                "order has an index that is not the labels of env; index it by them, or pass a mapping"
+            )
     if len(array) == len(labels):
         return array
     if len(array) != len(codes):

@@ -117,7 +117,7 @@ UNIFORM = Theorem(
     relation=AT_MOST,
     scope=POPULATION,
     source=Derived("pac-invariance#uniform", extends="Parulekar, Shanmugam, Shakkottai 2023"),
-    conditions=(INDEPENDENT, SAME_LAW, FIXED),
+    conditions=(INDEPENDENT, SAME_LAW, WELL_POSED, FIXED),
     needs="hold environments out: test_env=0.5.",
     remedy="its constants want thousands of environments; scenario says more.",
 )
@@ -143,6 +143,11 @@ POPULATION_VALUE = Theorem(
 )
 THEOREMS = (SCENARIO, SPLIT, UNIFORM, MOMENTS, POPULATION_VALUE)
 
+LOSES = "loses more than epsilon by this head against its own best head"
+IN_WORDS = {  # what epsilon is of, where it is no share of the target's variance
+    "excess_residual": f"{LOSES}, in standard deviations of what that one leaves,",
+    "gradient": "has normal equations that are off by more than epsilon at this head",
+}
 VOUCHES = (
     "nothing here vouches for a new hospital, month or site unless it is drawn like these; for another "
     "environment of this table the split does"
@@ -176,6 +181,8 @@ class Evidence:
     answers : dict of str to Answer
     unit : str
         "environment" or "block".
+    metric : str
+        What epsilon is a residual of.
     inputs : dict
         What is printed beside every verdict.
     """
@@ -193,6 +200,7 @@ class Evidence:
     rows: tuple[int, int]
     answers: dict[str, Answer]
     unit: str = "environment"
+    metric: str = "excess"
     inputs: dict[str, bool | int | float | str] = field(default_factory=dict)
 
     @property
@@ -205,17 +213,19 @@ class Evidence:
         return [self.answers[c.name] for c in theorem.conditions]
 
     def named(self, theorem: Theorem, **changes: str) -> Theorem:
-        """The theorem in the words of this run: of blocks, where blocks are draws."""
+        """The theorem in the words of this run: of blocks, where blocks are draws, and of its metric."""
+        claim = theorem.claim.replace(LOSES, IN_WORDS.get(self.metric, LOSES))
+        changes = {"claim": claim, **changes}
         if self.unit == "block":
             changes = {
-                "claim": theorem.claim.replace(
-                    "a new environment, drawn as these were, loses",
-                    "a new block, drawn as these were, has an environment that loses",
+                **changes,
+                "claim": claim.replace(
+                    "a new environment, drawn as these were,",
+                    "a new block, drawn as these were, has an environment that",
                 ).replace("environments of this table", "blocks of this table"),
                 "quantity": theorem.quantity.replace(
                     "held-out environments whose", "held-out blocks with an environment whose"
                 ),
-                **changes,
             }
         return theorem.variant(**changes)
 

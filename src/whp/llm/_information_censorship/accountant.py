@@ -11,6 +11,7 @@ from scipy.special import rel_entr
 from whp.llm._information_censorship.audit import chosen_answers
 from whp.llm._information_censorship.mechanism import Censor
 from whp.llm._information_censorship.system import System
+from whp.validate import as_int
 
 __all__ = ["LeakageAccountant"]
 
@@ -74,7 +75,7 @@ class LeakageAccountant:
         ValueError
             If there is no such question or response, it was asked before, or the response is impossible after the others.
         """
-        j = int(question)
+        j = as_int(question, "question")
         if not 0 <= j < len(self.system.sizes):
             raise ValueError(
                 f"question must be from 0 to {len(self.system.sizes) - 1}, got {question}"
@@ -83,15 +84,14 @@ class LeakageAccountant:
             raise ValueError(f"question {question} was asked before")
         logs = self._logs
         if response is not None:
-            if not 0 <= int(response) < self.system.sizes[j]:
+            response = as_int(response, "response")
+            if not 0 <= response < self.system.sizes[j]:
                 raise ValueError(
                     f"response must be from 0 to {self.system.sizes[j] - 1}, got {response}"
                 )
             channel = self.system.channels[j]
             chance = (
-                (channel == int(response)).astype(float)
-                if channel.ndim == 1
-                else channel[:, int(response)]
+                (channel == response).astype(float) if channel.ndim == 1 else channel[:, response]
             )
             with np.errstate(divide="ignore"):
                 logs = logs + np.log(chance)

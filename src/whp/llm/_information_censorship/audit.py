@@ -11,19 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.special import rel_entr
-from scipy.stats import fisher_exact
+from scipy.stats import binomtest, fisher_exact
 
 from whp.certificate import Answer, Certificate
 from whp.concentration import empirical_bernstein
 from whp.intervals import Estimate
 from whp.llm._information_censorship import theorems as th
-from whp.llm._information_censorship.mechanism import Censor
-from whp.validate import as_frame
+from whp.llm._information_censorship.mechanism import Censor, answered_once
+from whp.validate import as_frame, as_int
 
 __all__ = ["AdversaryAudit", "LogAudit", "audit_adversary", "audit_log", "impermissible_leakage"]
 
 LEVEL = 1e-6
-PAIRS = 200
+COMMON = 20  # questions, the commonest, whose coins are compared in pairs
+FEW = 5  # rows, below which nothing is compared
+KINDS = 50  # answers that are compared with all others
 FLOOR = 1e-12
 MOVED = 1e-6
 
@@ -67,13 +69,14 @@ def audit_log(log: Any, censor: Censor) -> LogAudit:
     Returns
     -------
     LogAudit
-        Every answer of a question against all others, and the coins of two questions within sessions, by Fisher's exact test;
-        p is the smallest times the number of tests.
+        Every answer of a question, and of all questions, against all others, and the coins of two questions and the first two
+        coins within sessions, by Fisher's exact test; the share of answers that left against the p that is claimed, by the
+        binomial one. p is the smallest times the number of tests.
 
     Raises
     ------
     ValueError
-        If a column is missing, or `answered` is not 0 and 1.
+        If a column is missing or has an empty cell, or `answered` is not 0 and 1.
 
     Examples
     --------
@@ -101,26 +104,37 @@ def audit_log(log: Any, censor: Censor) -> LogAudit:
         raise ValueError(
             f"log: answered must be 0 or 1, row {row} has {table['answered'].iloc[row]!r}"
         )
+    known = "session" in table
+    for column in ("question", "answer", *(["session"] if known else [])):
+        if (empty := table[column].isna().to_numpy()).any():
+            raise ValueError(
+                f"log: {column} must be there in every row, also where nothing was returned; row "
+                f"{int(np.argmax(empty))} has none"
+            )
     rows = pd.DataFrame(
         {
             "question": [" ".join(str(q).casefold().split()) for q in table["question"]],
             "coin": coins.to_numpy(dtype=bool),
             "answer": table["answer"].astype(str).to_numpy(),
-            "session": table["session"].astype(str).to_numpy() if "session" in table else "",
+            "session": table["session"].astype(str).to_numpy() if known else "",
         }
     )
-    known = "session" in table
     # A repeated question shows the same coin again: only the first one is a draw.
     first = rows.drop_duplicates(["session", "question"]) if known else rows
-    tests = [*_by_answer(first), *(_by_session(first) if known else [])]
-    p = min(1.0, min((t["p"] for t in tests), default=1.0) * len(tests))
+    answers = _by_answer(first)
+    tests = [
+        _rate(first["coin"], censor.strength),
+        *answers,
+        *(_by_session(first) if known else []),
+    ]
+    p = min(1.0, min(t["p"] for t in tests) * len(tests))
     same = rows.groupby(["session", "question"])
     repeated = int((same["answer"].nunique() > 1).sum()) if known else 0
     # A kept answer is told again for nothing; a fresh coin, or a fresh answer, is one more interaction.
     fresh = bool(repeated or (same["coin"].nunique() > 1).any())
     asked = rows.groupby("session")["question"].agg("size" if fresh else "nunique")
     interactions = int(asked.max()) if known else len(rows)
-    sees = _sees(first)
+    sees = _sees(first["coin"], max((t["rows"] for t in answers), default=0))
     limit = (
         th.LIMIT.unchecked("the log has no sessions: whose questions these are is not known")
         if not known
@@ -160,11 +174,14 @@ def _fisher(first: np.ndarray, second: np.ndarray) -> float:
 
 def _by_answer(rows: pd.DataFrame) -> list[dict[str, Any]]:
     tests = []
-    for question, part in rows.groupby("question"):
+    parts = list(rows.groupby("question"))
+    # Every coin has the same p, so that questions can be thrown together; each asked once, they say nothing alone.
+    for question, part in [*parts, *([("all questions", rows)] if len(parts) > 1 else [])]:
         coin, answer = part["coin"].to_numpy(), part["answer"].to_numpy()
-        kinds = np.unique(answer)
-        if len(kinds) < 2 or coin.all() or not coin.any():
+        kinds, counts = np.unique(answer, return_counts=True)
+        if len(part) < FEW or len(kinds) < 2 or coin.all() or not coin.any():
             continue
+        kinds = kinds[np.argsort(-counts, kind="stable")][:KINDS]
         tests += [
             {
                 "compared": f"{question}: coin with answer {kind!r}",
@@ -176,12 +193,30 @@ def _by_answer(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return tests
 
 
+def _rate(coins: pd.Series, claimed: float) -> dict[str, Any]:
+    """More answers than the claimed p lets through; fewer give away less."""
+    return {
+        "compared": f"share of answers that left with the claimed {claimed:.4g}",
+        "rows": len(coins),
+        "p": float(binomtest(int(coins.sum()), len(coins), claimed, alternative="greater").pvalue),
+    }
+
+
 def _by_session(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    place = rows.groupby("session").cumcount()
+    one, two = (rows[place == i].set_index("session")["coin"] for i in (0, 1))
     tests = []
-    wide = rows.pivot(index="session", columns="question", values="coin")
-    for a, b in list(combinations(wide.columns, 2))[:PAIRS]:
+    if len(two) >= FEW:
+        pair = _fisher(one.loc[two.index].to_numpy(), two.to_numpy())
+        tests.append({"compared": "first two coins of a session", "rows": len(two), "p": pair})
+    counts = rows["question"].value_counts(sort=True)
+    common = sorted(counts.index[counts >= FEW][:COMMON])
+    wide = rows[rows["question"].isin(common)].pivot(
+        index="session", columns="question", values="coin"
+    )
+    for a, b in combinations(wide.columns, 2):
         both = wide[[a, b]].dropna().to_numpy(dtype=bool)
-        if len(both) >= 5:
+        if len(both) >= FEW:
             tests.append(
                 {
                     "compared": f"coins of {a} and {b}",
@@ -192,12 +227,15 @@ def _by_session(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return tests
 
 
-def _sees(rows: pd.DataFrame) -> str:
+def _sees(coins: pd.Series, n: int) -> str:
     """A difference of rates that is at five standard deviations, which is what 1e-6 asks for."""
-    n = rows.groupby("question").size().max()
-    share = float(rows["coin"].mean())
+    if not n:
+        return "more answers than p lets through, and nothing of which they are: there were no two kinds to compare"
+    share = float(coins.mean())
     gap = 6.2 * math.sqrt(max(share * (1 - share), 1 / n) * 4 / n)
-    return f"a question of {n} rows whose answers leave at rates {min(gap, 1):.2g} apart, about nine times in ten"
+    return (
+        f"{n} rows in which answers leave at rates {min(gap, 1):.2g} apart, about nine times in ten"
+    )
 
 
 def impermissible_leakage(
@@ -238,7 +276,7 @@ def impermissible_leakage(
 def chosen_answers(impermissible: Sequence[int] | None, m: int) -> list[int]:
     if impermissible is None:
         return list(range(m))
-    chosen = sorted({int(a) for a in impermissible})
+    chosen = sorted({as_int(a, "impermissible") for a in impermissible})
     if not chosen or chosen[0] < 0 or chosen[-1] >= m:
         raise ValueError(
             f"impermissible must be numbers of answers from 0 to {m - 1}, got {list(impermissible)}"
@@ -304,7 +342,7 @@ def audit_adversary(
     censor : Censor
         The erasure that it faced.
     answered, asked : array_like of int, shape (n,), optional
-        How many questions were answered and asked in each.
+        How many questions were answered and asked in each; `answered` may be 0 and 1 for none and some.
     p_silent : array_like, shape (n, m) or (r, m), optional
         Its beliefs when every answer was erased.
     impermissible : sequence of int, optional
@@ -356,13 +394,27 @@ def audit_adversary(
         censor,
         float(most.mean()),
         gained,
-        (
-            th.COINS.unchecked("the coins are not in these data: audit_log looks at them"),
-            limit,
-            _ignores(after, before, answered, p_silent),
-        ),
+        (_heard(numbers, len(after), censor), limit, _ignores(after, before, answered, p_silent)),
     )
     return AdversaryAudit(gained, values, floored, (certificate,))
+
+
+def _heard(numbers: dict[str, np.ndarray], n: int, censor: Censor) -> Answer:
+    """Whether more was answered than p lets through; of what the coins depended on nothing is seen here."""
+    if "answered" not in numbers:
+        return th.COINS.unchecked("the coins are not in these data: audit_log looks at them")
+    heard, p = int((numbers["answered"] > 0).sum()), answered_once(censor.strength, censor.k)
+    if "asked" in numbers:
+        heard, n, p = int(numbers["answered"].sum()), int(numbers["asked"].sum()), censor.strength
+    if heard > n:
+        raise ValueError(f"answered must be at most asked, got {heard} of {n} in all")
+    found = float(binomtest(heard, n, p, alternative="greater").pvalue) if n else 1.0
+    return th.COINS.tested(
+        found,
+        LEVEL,
+        "many more answers than p lets through, not what the coins depend on, or whether conversations were copied or added "
+        "until one liked the mean",
+    )
 
 
 def _ignores(after: np.ndarray, before: np.ndarray, answered: Any, p_silent: Any) -> Answer:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 
-from whp.door import Above, AtLeast, Fraction, front_door
+from whp.door import AtLeast, Fraction, front_door
 from whp.intervals import Estimate
 from whp.io import Data
 from whp.llm._information_censorship import theorems as th
@@ -45,6 +45,7 @@ __all__ = ["information_censorship"]
 
 SETS = 12  # questions up to which every set is looked at
 STEPS = 12  # of the attack
+LARGEST = 1 << 27  # entries of a channel, 1 GB
 
 
 @front_door
@@ -60,7 +61,7 @@ def information_censorship(
     mechanism: Literal["erase", "krr", "filter", "none"] | Sequence[np.ndarray] = "erase",
     calibrate: Calibrate = "universal",
     kind: Kind = "expected",
-    lam: Annotated[float, Above(0)] = 1.0,
+    lam: Annotated[float, AtLeast(1e-6)] = 1.0,
     truth: Truth = "average",
     benign: str | Sequence[Any] | np.ndarray | pd.Series | None = None,
     priors: Literal["any"] | Sequence[np.ndarray] | None = None,
@@ -100,7 +101,7 @@ def information_censorship(
     kind : {"expected", "pointwise", "exponential"}
         Mean, largest, or exponential leakage.
     lam : float
-        λ of the exponential leakage.
+        λ of the exponential leakage; towards 0 it is the expected one.
     truth : {"average", "worst"}
         Mean over the prior, or in the worst world.
     benign : str or array_like, shape (W,), optional
@@ -149,6 +150,7 @@ def information_censorship(
     system = read_system(table, target, prior, ask)
     if rows == "universe" and prior is None:
         looks_like_a_sample(system)
+    _not_ids(system)
     mask = named(impermissible, system.names)
     how = Measure(mask, kind, truth, lam)
     J = len(system.sizes)
@@ -213,6 +215,16 @@ def information_censorship(
     )
 
 
+def _not_ids(system: System) -> None:
+    """Refuse questions whose channel no memory holds, worlds times what can be returned."""
+    for question, size in zip(system.questions, system.sizes, strict=True):
+        if len(system.prior) * (size + 1) > LARGEST:
+            raise ValueError(
+                f"ask: {question!r} has {size:,} responses in {len(system.prior):,} worlds; leave it out if it is an id, else "
+                "give it fewer responses"
+            )
+
+
 def _benign(table: Any, benign: Any) -> np.ndarray:
     """What the honest user wants to know, as a number in each row."""
     if isinstance(benign, str):
@@ -244,6 +256,8 @@ def _refuse(
     own = not isinstance(mechanism, str) or mechanism in ("filter", "none")
     if own and calibrate != "universal":
         raise ValueError("calibrate must be left out but for mechanism 'erase' and 'krr'")
+    if own and isinstance(priors, str):
+        raise ValueError("priors='any' must go with mechanism 'erase' or 'krr'")
     if kind != "exponential" and lam != 1.0:
         raise ValueError("lam must be left out but for kind='exponential'")
     if kind == "pointwise" and mechanism == "erase":

@@ -72,10 +72,10 @@ class Measure:
         if not p.size:
             return 0.0
         if self.kind == "pointwise" or self.truth == "worst":
-            return float(-np.log(p.min()))
+            return max(float(-np.log(p.min())), 0.0)
         if self.kind == "exponential":
-            return math.log(self.moment(P)) / self.lam
-        return float(-(p * np.log(p)).sum())
+            return max(math.log(self.moment(P)) / self.lam, 0.0)
+        return max(float(-(p * np.log(p)).sum()), 0.0)
 
     def moment(self, P: np.ndarray) -> float:
         """M = 1 − P(A) + Σ_A P(a)^{1−λ}, the exponential moment of whoever learns the answer."""
@@ -340,6 +340,7 @@ def sampled(
         after = sums / sums.sum(axis=1, keepdims=True)
         wanted = measure.mask[there]
         values[first : first + step] = rel_entr(after, P[there])[:, wanted].sum(axis=1)
+    # Answers of no probability leave nothing to gain, but an interval wants a width.
     inside = P[measure.mask & (P > 0)]
-    low, high = -float(inside.sum()) / math.e, float(-np.log(inside.min()))
+    low, high = -float(inside.sum()) / math.e, max(float(-np.log(inside.min(initial=1.0))), 1e-12)
     return empirical_bernstein(np.clip(values, low, high), delta, low=low, high=high)

@@ -74,6 +74,19 @@ class Censor:
     lam: float = 1.0
     moment: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse what is no censor: every bound rests on these numbers."""
+        if self.name not in ("erase", "krr"):
+            raise ValueError(f"name must be 'erase' or 'krr', got {self.name!r}")
+        if self.k < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}")
+        top = 1.0 if self.name == "erase" else math.inf
+        if not 0 <= self.strength <= top:
+            raise ValueError(f"strength must be in [0, {top}], got {self.strength}")
+        for name in ("eps", "ceiling", "mass"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
     @property
     def bound(self) -> float:
         """What k answers can leak at most, whatever the system that answers."""
@@ -219,7 +232,12 @@ def calibrated(
 def _universal(c: Censor) -> float:
     if c.name == "erase":
         if c.kind == "exponential":
-            share = 1.0 if c.moment <= 1 else math.expm1(c.lam * c.eps) / (c.moment - 1)
+            # Beyond the ceiling the exponential would overflow.
+            share = (
+                1.0
+                if c.moment <= 1 or c.eps >= c.ceiling
+                else math.expm1(c.lam * c.eps) / (c.moment - 1)
+            )
         else:
             share = 1.0 if c.ceiling <= 0 else c.eps / c.ceiling
         return 1.0 if share >= 1 else -math.expm1(math.log1p(-share) / c.k)

@@ -199,7 +199,18 @@ def named(impermissible: Any, names: Sequence[str]) -> np.ndarray:
             raise ValueError(
                 f"impermissible has {name!r}, but target has {shown}{nearest(name, names)}"
             )
+    # "yes" hides little where "Yes" and "yes " are told.
+    for other in set(names) - set(wanted):
+        alike = [n for n in wanted if _folded(n) == _folded(other)]
+        if alike:
+            raise ValueError(
+                f"impermissible has {alike[0]!r}, but target also spells it {other!r}: name both, or spell them alike"
+            )
     return np.isin(np.asarray(names), wanted)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.casefold().split())
 
 
 def _columns(table: Any, target: Any, prior: Any) -> tuple[dict[str, Any], set[str]]:
@@ -218,6 +229,15 @@ def _columns(table: Any, target: Any, prior: Any) -> tuple[dict[str, Any], set[s
         if array.ndim != 2:
             raise ValueError(
                 f"table must have two dimensions, a world a row, got shape {array.shape}"
+            )
+        if (
+            array.dtype.kind == "f"
+            and (array % 1 != 0).any()
+            and (array >= 0).all()
+            and np.abs(array.sum(axis=1) - 1).max() <= OFF
+        ):
+            raise ValueError(
+                "table has rows of probabilities: put P(response | world) of one question into a list"
             )
         columns = {str(j): array[:, j] for j in range(array.shape[1])}
     if not columns:

@@ -45,8 +45,8 @@ PAPER = "Glukhov et al. 2025"
 
 COINS = Condition(
     "independent-coins",
-    "coins are independent of world, response, history and each other",
-    "draw a coin of its own for every question, before the answer is looked at, and keep answers that were returned.",
+    "coins have the probability that the bound is of, and are independent of world, response, history and each other",
+    "draw a coin of that probability for every question, before the answer is looked at, and keep answers that were returned.",
 )
 LIMIT = Condition(
     "at-most-k",

@@ -7,9 +7,10 @@ import math
 import os
 import secrets
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 from whp.certificate import Answer, Certificate
 from whp.llm._information_censorship import theorems as th
 from whp.llm._information_censorship.mechanism import Censor, any_prior
-from whp.provenance import made_here, register
+from whp.provenance import forget, made_here, register
 from whp.validate import as_bool, as_int, as_real, as_rng
 
 __all__ = ["CensoredModel", "censor_unknown"]
@@ -69,6 +70,8 @@ def censor_unknown(
     eps, k = as_real(eps, "eps", low=0.0), as_int(k, "k", low=1)
     if mechanism not in ("erase", "krr"):
         raise ValueError(f"mechanism must be 'erase' or 'krr', got {mechanism!r}")
+    if probabilities is not None and answers is not None:
+        raise ValueError("answers must be left out where probabilities are given")
     if probabilities is None:
         if answers is None:
             raise ValueError("answers must be given where no probabilities are")
@@ -145,6 +148,8 @@ class CensoredModel:
         if not isinstance(censor, Censor):
             raise TypeError(f"censor must be a Censor, got {type(censor).__name__}")
         self.answer, self.censor = answer, censor
+        if isinstance(alphabet, str):
+            raise TypeError(f"alphabet must be a sequence of answers, got the text {alphabet!r}")
         self.alphabet = None if alphabet is None else tuple(alphabet)
         if self.alphabet is not None and (
             not self.alphabet or len(set(self.alphabet)) < len(self.alphabet)
@@ -161,7 +166,18 @@ class CensoredModel:
         self.resumed = False
         if self.state is not None and self.state.exists():
             self._load()
-        register(self, "censor", "answer", "alphabet", "sticky")
+        self._renew_lock()
+        register(self, "censor", "answer", "alphabet", "sticky", "state", "_rng")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
+        self._lock, self._process = threading.RLock(), os.getpid()
 
     @property
     def used(self) -> int:
@@ -186,7 +202,11 @@ class CensoredModel:
         if not isinstance(question, str):
             raise TypeError(f"question must be text, got {type(question).__name__}")
         asked = " ".join(question.casefold().split())
-        with self._alone():
+        if self._process != os.getpid():  # a fork while another thread asked: nobody would let go
+            self._renew_lock()
+        with self._lock, self._alone():
+            if not made_here(self, CensoredModel):  # an answer by other settings is never undone
+                forget(self)
             if self.sticky and asked in self._kept:
                 return self._kept[asked]
             if self.used >= self.censor.k:
@@ -214,7 +234,10 @@ class CensoredModel:
         try:
             said = self.answer(question)
         except Exception as error:  # an error that shows is an answer, too
-            warnings.warn(f"answer raised {type(error).__name__}: taken as an answer", stacklevel=3)
+            with suppress(Warning):  # where warnings are errors they would tell it, too
+                warnings.warn(
+                    f"answer raised {type(error).__name__}: taken as an answer", stacklevel=3
+                )
             said = None
         if isinstance(said, str) and (self.alphabet is None or said in self.alphabet):
             return said

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from whp import provenance
 from whp.certificate import Answer, Certificate
 from whp.intervals import Estimate
 from whp.rl._latent_mdp import checks
 from whp.rl._latent_mdp import theorems as th
-from whp.rl._latent_mdp.learner import LatentMDPLearner
+from whp.rl._latent_mdp.learner import ALIKE, LatentMDPLearner
 from whp.rl._latent_mdp.model import TOLERANCE
 from whp.rl._latent_mdp.optimism import KINDS
 from whp.theorem import Condition, Theorem
@@ -156,11 +158,11 @@ def _answers(learner: LatentMDPLearner) -> dict[Condition, Answer]:
     return {
         th.RETURNS: _returns(learner),
         th.LABELS: _labels(learner),
-        th.COMPLETE: th.COMPLETE.unchecked(
-            f"{learner._dropped} episodes were left out: nobody can see how they were chosen"
-            if learner._dropped
-            else f"{K:,} episodes came; who does not come leaves no trace"
-        ),
+        th.COMPLETE: th.COMPLETE.check(
+            False, f"{learner._dropped} episodes were left out: nobody can see how they were chosen"
+        )
+        if learner._dropped
+        else th.COMPLETE.unchecked(f"{K:,} episodes came; who does not come leaves no trace"),
         th.STATIONARY: checks.answer(th.STATIONARY, checks.halves(steps, sizes), 2 * checks.LEVEL),
         th.CONTEXT_SUFFICES: checks.answer(
             th.CONTEXT_SUFFICES, checks.order(steps, sizes), 2 * checks.LEVEL
@@ -239,5 +241,13 @@ def _model(learner: LatentMDPLearner, steps: Any) -> Answer:
     model = learner.model
     if model is None:
         return th.MODEL.unchecked("no model was given, and nothing is measured by one")
+    off = checks.pays_otherwise(steps, model.R, SMALL)
+    if not learner._learns_rewards:
+        off |= np.abs(model.R - learner._table) > ALIKE
+    if off.any():
+        m, s, a = np.argwhere(off)[0]
+        return th.MODEL.check(
+            False, f"context {m} does not pay what the model says in state {s} for action {a}"
+        )
     found = checks.fits(steps, model.w, model.nu, model.P)
     return checks.answer(th.MODEL, {"counts against the model": found}, SMALL)

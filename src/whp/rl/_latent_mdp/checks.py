@@ -13,7 +13,17 @@ from scipy.stats import chi2
 from whp.certificate import Answer
 from whp.theorem import Condition
 
-__all__ = ["LEVEL", "Steps", "fits", "goodness", "halves", "independence", "shared", "together"]
+__all__ = [
+    "LEVEL",
+    "Steps",
+    "fits",
+    "goodness",
+    "halves",
+    "independence",
+    "pays_otherwise",
+    "shared",
+    "together",
+]
 
 LEVEL = 0.01  # of each of the four tests of a stream
 EXPECTED = 10.0  # counts below which G exceeds its limits more often than chi-squared does
@@ -223,6 +233,24 @@ def fits(steps: Steps, w: np.ndarray, nu: np.ndarray, P: np.ndarray) -> Family:
     start = np.bincount(steps.start_context * S + steps.start, minlength=M * S)
     found.append((goodness(start, (w[:, None] * nu).ravel()), int(start.sum())))
     return together(found)
+
+
+def pays_otherwise(steps: Steps, R: np.ndarray, level: float) -> np.ndarray:
+    """Where mean rewards are not those of a model, by the box of Maurer and Pontil for any number of visits.
+
+    Returns
+    -------
+    ndarray of bool, shape (M, S, A)
+    """
+    key = triple(steps, R.shape)  # type: ignore[arg-type]
+    n = np.bincount(key, minlength=R.size)
+    off = steps.reward - R.ravel()[key]
+    mean = np.bincount(key, off, R.size) / np.maximum(n, 1)
+    spread = np.bincount(key, (off - mean[key]) ** 2, R.size)
+    more = np.maximum(n - 1, 1)
+    u = np.log(4 * R.size * np.maximum(n * (n + 1), 2) / level)
+    wide = np.sqrt(2 * spread / more * u / np.maximum(n, 1)) + 7 * u / (3 * more)
+    return ((np.abs(mean) > wide) & (n > 1)).reshape(R.shape)
 
 
 def answer(condition: Condition, families: dict[str, Family], level: float) -> Answer:

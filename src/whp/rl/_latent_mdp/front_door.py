@@ -309,18 +309,17 @@ def latent_mdp(
     if is_log:
         if features is not None:
             raise ValueError("features must go with a table that has a unit a row, not with a log")
-        found, labels, notes = selection.from_visits(
+        wide, labels, notes = selection.from_visits(
             table, log["episode"], log["test"], log["result"], context, on_missing == "drop"
         )
-        names, y = _labels(labels)
-        rows = selection.halved(y, random)
         raw = None
     else:
-        raw, labels, notes = _features(table, context, features, on_missing == "drop")
-        names, y = _labels(labels)
-        rows = selection.halved(y, random)
-        found, more = selection.outcomes(raw, rows, bins)
-        notes = (*notes, *more)
+        wide, labels, notes = _features(table, context, features, on_missing == "drop")
+        raw = wide
+    names, y = _labels(labels)
+    rows = selection.halved(y, random)
+    found, more = selection.outcomes(wide, rows, bins, log=is_log)
+    notes = (*notes, *more)
     fit = selection.fitted(found, y, len(names), rows, tests, notes)
     by_hand = features is not None
     made = _chosen(
@@ -361,8 +360,7 @@ def _features(
     table: pd.DataFrame, context: str, features: tuple[str, ...] | None, drop: bool
 ) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
     """Features, labels as text, and what was left out."""
-    frame = table.copy()
-    frame.columns = [str(c) for c in frame.columns]
+    frame = selection.named_apart(table)
     have = list(frame.columns)
     # Names may be given one by one or joined by commas.
     wanted = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -143,7 +144,7 @@ class LatentMDPLearner:
         A, self._horizon = as_int(n_actions, "n_actions", low=1), as_int(horizon, "horizon", low=1)
         self._shape = M, S, A
         self._solver = as_choice(solver, "solver", SOLVERS)
-        self.planner = as_choice(planner, "planner", ("auto", "exact", "alternating"))
+        self._planner = as_choice(planner, "planner", ("auto", "exact", "alternating"))
         self._delta = as_fraction(delta, "delta")
         self._n_episodes = None if n_episodes is None else as_int(n_episodes, "n_episodes", low=1)
         scale = 1.0 if reward_scale is None else reward_scale
@@ -155,7 +156,7 @@ class LatentMDPLearner:
         self._free = possible is None and starts is None
         self._row, self._tied = self._rows(groups)
         quick = QUICK if self.planner == "auto" else MAX_VECTORS
-        self.max_vectors = (
+        self._max_vectors = (
             quick if max_vectors is None else as_int(max_vectors, "max_vectors", low=1)
         )
         self._random = as_rng(random_state, "random_state")
@@ -259,6 +260,16 @@ class LatentMDPLearner:
         return self._solver
 
     @property
+    def planner(self) -> str:
+        """How policies are searched."""
+        return self._planner
+
+    @property
+    def max_vectors(self) -> int:
+        """Ways to go on at one place that an exact plan may try."""
+        return self._max_vectors
+
+    @property
     def model(self) -> LatentMDP | None:
         """The true model, if it was given."""
         return self._model
@@ -285,7 +296,7 @@ class LatentMDPLearner:
 
     @bonus_scale.setter
     def bonus_scale(self, value: float) -> None:
-        self._bonus_scale = as_real(value, "bonus_scale", low=0, high=math.inf, open_ends=True)
+        self._bonus_scale = as_real(value, "bonus_scale", low=0, high=1e100, open_ends=True)
         self._smallest = min(self._smallest, self._bonus_scale)
         self._stale = True
 
@@ -667,17 +678,17 @@ class LatentMDPLearner:
         for number in track(range(count), "episodes"):
             seed = int(self._random.integers(1 << 31)) if number == 0 else None
             state, info = env.reset(seed=seed)
-            self.begin_episode(int(state))
+            self.begin_episode(np.asarray(state).item())  # 1.7 is no state, and refused
             for _ in range(self.horizon):
                 action = self.act()
                 state, reward, terminated, truncated, info = env.step(action)
-                self.observe(action, float(reward), int(state))
+                self.observe(action, float(reward), np.asarray(state).item())
                 if terminated or truncated:
                     break
             if "context" not in info:
                 self.drop_episode()
                 raise KeyError("info['context'] must be there at the last step of an episode")
-            self.end_episode(int(info["context"]))
+            self.end_episode(np.asarray(info["context"]).item())
         return self
 
     # State
@@ -695,7 +706,15 @@ class LatentMDPLearner:
             "max_vectors": self.max_vectors,
             "free": self._free,
             "tied": self._tied,
+            "model": self._model_mark(),
         }
+
+    def _model_mark(self) -> str | None:
+        """By which the model is known again: values measured by two do not go together."""
+        if self.model is None:
+            return None
+        arrays = (self.model.w, self.model.nu, self.model.P, self.model.R)
+        return hashlib.sha256(b"".join(a.tobytes() for a in arrays)).hexdigest()[:16]
 
     _ARRAYS = (
         "_table",
@@ -846,6 +865,10 @@ class LatentMDPLearner:
                 for x, most in ((states, S), (actions, A), (np.array(lists["_contexts"], int), M))
             )
             and self._matching(fresh, lists, lengths, states, actions)
+            and all(0 <= x <= 1 for x in lists["_optimistic"] + lists["_gaps"])
+            and all(not x < 0 and not x > 1 + TOLERANCE * self.horizon for x in lists["_true"])
+            and lists["_earned"]
+            == [math.fsum(run) for run in np.split(pays, lengths.cumsum()[:-1])][:K]
         )
         if not sound:
             raise ValueError("state is damaged: its counts are not those of its episodes")

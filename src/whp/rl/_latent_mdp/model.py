@@ -105,9 +105,22 @@ class LatentMDP:
                 f"episode return can reach {reach:g} > {self.reward_scale:g}: pass "
                 f"reward_scale={reach:g}"
             )
+        self._successors = planning.Successors.of(np.asarray(np.any(self.P, axis=0)))
+        self._freeze()
+
+    def _freeze(self) -> None:
         for array in (self.w, self.nu, self.P, self.R):
             array.setflags(write=False)
-        self._successors = planning.Successors.of(np.asarray(np.any(self.P, axis=0)))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set once: plans and what a learner was measured by are of what was given."""
+        if name in self.__dict__:
+            raise AttributeError(f"{name} cannot be changed: make another LatentMDP")
+        super().__setattr__(name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()  # copies of arrays can be written to
 
     @property
     def shape(self) -> tuple[int, int, int]:

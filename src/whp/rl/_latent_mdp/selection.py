@@ -16,7 +16,16 @@ from whp.rl._latent_mdp.model import LatentMDP
 from whp.rl._latent_mdp.policy import Policy
 from whp.text import nearest, visible
 
-__all__ = ["Fit", "Outcomes", "TestSelection", "fitted", "from_visits", "halved", "outcomes"]
+__all__ = [
+    "Fit",
+    "Outcomes",
+    "TestSelection",
+    "fitted",
+    "from_visits",
+    "halved",
+    "named_apart",
+    "outcomes",
+]
 
 MISSING, OTHER = "missing", "other"
 STRAY, MOST_STRAY_VALUES = 0.1, 20  # share of words among so many different numbers that is a fault
@@ -211,10 +220,13 @@ def halved(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return chosen
 
 
-def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes, tuple[str, ...]]:
+def outcomes(
+    table: pd.DataFrame, rows: np.ndarray, bins: int, *, log: bool = False
+) -> tuple[Outcomes, tuple[str, ...]]:
     """Columns as tests: numbers into `bins` by the quantiles of `rows`, texts as they are.
 
-    Missing numbers and texts are results of their own. What is the same in all of `rows` is dropped.
+    Missing numbers and texts are results of their own; in a `log`, whose numbers of `bins` kinds or
+    fewer stay as they are, they are tests not done. What is the same in all of `rows` is dropped.
 
     Returns
     -------
@@ -226,8 +238,11 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
         column = table[name]
         missing = column.isna().to_numpy()
         number = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
-        _no_stray(str(name), column, number, missing)
-        if (np.isfinite(number) | missing).all() and not missing.all() and column.dtype != bool:
+        coded = _coded(column) or (log and column.nunique() <= bins)
+        if not coded:
+            _no_stray(str(name), column, number, missing)
+        numeric = (np.isfinite(number) | missing).all() and not missing.all() and not coded
+        if numeric and column.dtype != bool:
             known = number[rows & ~missing]
             edges = (
                 np.unique(np.quantile(known, np.arange(1, bins) / bins))
@@ -250,13 +265,15 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
             code = np.array([place.get(str(v), len(kinds)) for v in text])
             if (code[~missing] == len(kinds)).any():
                 kinds = [*kinds, OTHER]
-        if missing.any():
+        if log:
+            code = np.where(missing, -1, code)
+        elif missing.any():
             notes.append(
                 f"{visible(str(name))!r} is missing in {_rows(missing)}: a result of its own"
             )
             code = np.where(missing, len(kinds), code)
             kinds = [*kinds, MISSING]
-        if len(np.unique(code[rows])) < 2:
+        if len(np.unique(code[rows & (code >= 0)])) < 2:
             notes.append(
                 f"{visible(str(name))!r} is the same in all rows of the half that is fitted: dropped"
             )
@@ -269,6 +286,13 @@ def outcomes(table: pd.DataFrame, rows: np.ndarray, bins: int) -> tuple[Outcomes
             "no feature is left: all are the same in the half of the rows that is fitted"
         )
     return Outcomes(np.column_stack(codes), tuple(names), tuple(values)), tuple(notes)
+
+
+def _coded(column: pd.Series) -> bool:
+    """Whether texts are codes: 007 is not the number 7."""
+    if column.dtype.kind in "fiub":
+        return False
+    return bool(column.dropna().astype(str).str.fullmatch(r"\s*0\d+\s*").any())
 
 
 def _no_stray(name: str, column: pd.Series, number: np.ndarray, missing: np.ndarray) -> None:
@@ -334,16 +358,15 @@ def fitted(
 
 def from_visits(
     table: pd.DataFrame, episode: str, test: str, result: str, context: str, drop: bool
-) -> tuple[Outcomes, np.ndarray, tuple[str, ...]]:
-    """A log with a row for each test that was done, as results and labels of its episodes.
+) -> tuple[pd.DataFrame, np.ndarray, tuple[str, ...]]:
+    """A log with a row for each test that was done, as a row of results and a label for each episode.
 
     Raises
     ------
     ValueError
         If an episode has no label, or two, or did a test twice with two results; it is named.
     """
-    frame = table.copy()
-    frame.columns = [str(c) for c in frame.columns]
+    frame = named_apart(table)
     for column in (episode, test, result, context):
         if column not in frame.columns:
             have = list(frame.columns)
@@ -379,32 +402,32 @@ def from_visits(
         raise ValueError(f"no episode has a label in column {context!r}")
     place = {e: i for i, e in enumerate(kept)}
     names = sorted({str(v) for v in frame[test]})
-    values = [sorted({str(v) for v in frame[result][frame[test].astype(str) == n]}) for n in names]
-    code = np.full((len(kept), len(names)), -1, dtype=np.int64)
+    wide = np.full((len(kept), len(names)), None, dtype=object)
     columns = {n: j for j, n in enumerate(names)}
     for e, n, v in zip(
         order[which.ravel()], frame[test].astype(str), frame[result].astype(str), strict=True
     ):
         if e not in place:
             continue
-        i, j = place[e], columns[n]
-        b = values[j].index(v)
-        if code[i, j] not in (-1, b):
+        at = place[e], columns[n]
+        if wide[at] not in (None, v):
             raise ValueError(
-                f"episode {visible(e)} did test {visible(n)} twice, with results {values[j][code[i, j]]} and {v}: "
+                f"episode {visible(e)} did test {visible(n)} twice, with results {wide[at]} and {v}: "
                 "name repeated tests apart"
             )
-        code[i, j] = b
-    one = [n for n, v in zip(names, values, strict=True) if len(v) < 2]
-    if one:
-        notes.append(f"{', '.join(map(visible, one))} always had the same result: dropped")
-    keep = [j for j, v in enumerate(values) if len(v) > 1]
-    if not keep:
-        raise ValueError("no test had two different results")
-    made = Outcomes(
-        code[:, keep], tuple(names[j] for j in keep), tuple(tuple(values[j]) for j in keep)
-    )
+        wide[at] = v
+    made = pd.DataFrame(wide, columns=pd.Index(names))
     return made, np.array([next(iter(labels[e])) for e in kept], dtype=object), tuple(notes)
+
+
+def named_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """A copy with texts for names of columns, of which no two are alike."""
+    names = pd.Index([str(c) for c in table.columns])
+    if len(twice := names[names.duplicated()]):
+        raise ValueError(f"data have two columns {visible(str(twice[0]))!r}: name them apart")
+    frame = table.copy()
+    frame.columns = names
+    return frame
 
 
 def warned(notes: Sequence[str]) -> None:

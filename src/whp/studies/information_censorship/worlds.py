@@ -462,6 +462,58 @@ def answers_drawn_anew(rng: np.random.Generator, strength: float) -> Instance:
     return Instance({"log": log, "censor": censor}, lambda made: {"universal-erasure": True})
 
 
+def too_often(rng: np.random.Generator, times: float, n: int, questions: int) -> Instance:
+    """Coins that know nothing, and let through so many times the answers that are claimed."""
+    censor = censor_unknown([0.7, 0.3], 1, 0.05)
+    p = min(times * censor.strength, 1.0)
+    log = log_of(rng, n, p, 0.0).assign(question=[f"q{i % questions}" for i in range(n)])
+    law = np.array([[p, 0, 1 - p], [0, p, 1 - p]])
+    true = gain(np.array([0.7, 0.3]), np.arange(2), [law], np.ones(2, bool)) <= censor.bound
+    return Instance({"log": log, "censor": censor}, lambda made: {"universal-erasure": true})
+
+
+@worlds.world(run=audit_log, breaks=COINS, strengths=(2, 4, 10))
+def answers_more_than_claimed(rng: np.random.Generator, strength: float) -> Instance:
+    """A wrapper whose p is a multiple of the one that the bound is of."""
+    return too_often(rng, strength, 2000, 1)
+
+
+@worlds.world(run=audit_log, breaks=COINS, strengths=(1.02, 1.05, 1.1), noticeable=False)
+def answers_hardly_more_than_claimed(rng: np.random.Generator, strength: float) -> Instance:
+    """The same by little, in 500 rows."""
+    return too_often(rng, strength, 500, 1)
+
+
+@worlds.world(run=audit_log)
+def questions_asked_once(rng: np.random.Generator, strength: float) -> Instance:
+    """Honest logs in which no question comes twice, or all was silence: there is hardly anything to test."""
+    return too_often(rng, 1.0, n := int(rng.integers(1, 400)), n)
+
+
+@worlds.world(run=audit_log, breaks=COINS, strengths=(0.4, 0.6, 1.0))
+def answers_yes_to_whatever_is_asked(rng: np.random.Generator, strength: float) -> Instance:
+    """ "yes" passes more often, in a log where no question comes twice, of a wrapper that answers less than it may."""
+    censor = censor_unknown([0.7, 0.3], 1, 0.3)
+    rare = 0.1 * censor.strength
+    log = log_of(rng, 3000, rare, strength).assign(question=[f"q{i}" for i in range(3000)])
+    yes = 1 - (1 - rare) * (1 - strength)
+    law = np.array([[rare, 0, 1 - rare], [0, yes, 1 - yes]])
+    gained = gain(np.array([0.7, 0.3]), np.arange(2), [law], np.ones(2, bool))
+    return Instance(
+        {"log": log, "censor": censor}, lambda made: {"universal-erasure": gained <= censor.bound}
+    )
+
+
+@worlds.world(run=audit_adversary, breaks=COINS, strengths=(2, 4, 8))
+def hears_more_than_claimed(rng: np.random.Generator, strength: float) -> Instance:
+    """Sure believers behind a wrapper whose p is a multiple of the one that the bound is of."""
+    p, k = 0.05, 2
+    arguments = believed(rng, 1.0, p * strength, k, 3000)
+    arguments |= {"censor": replace(arguments["censor"], strength=p)}
+    gained = (1 - (1 - p * strength) ** k) * math.log(1 / 0.055)
+    return Instance(arguments, lambda made: {"adversary": gained <= named(made, "adversary").bound})
+
+
 # More than k
 
 

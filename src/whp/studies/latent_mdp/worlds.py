@@ -363,14 +363,14 @@ def labels_redrawn_and_rewards_learnt(rng: Rng, strength: float) -> Instance:
     return Instance({"stream": stream}, judge(stream))
 
 
-@worlds.world(run=learnt, breaks=t.COMPLETE, noticeable=False)
+@worlds.world(run=learnt, breaks=t.COMPLETE)
 def label_known_of_the_sick_alone(rng: Rng, strength: float) -> Instance:
     """Episodes of context 0 never get a label."""
     stream = of_worked(rng, 600, label=lambda m, _: m or None, measured=False)
     return Instance({"stream": stream}, judge(stream))
 
 
-@worlds.world(run=learnt, breaks=t.COMPLETE, strengths=(0.9, 0.5, 0.1), noticeable=False)
+@worlds.world(run=learnt, breaks=t.COMPLETE, strengths=(0.9, 0.5, 0.1))
 def labels_get_lost(rng: Rng, strength: float) -> Instance:
     """This share of episodes never gets a label."""
     stream = of_worked(
@@ -557,6 +557,25 @@ def another_model(rng: Rng, strength: float) -> Instance:
     law, off = worked(), shifted(strength)
     model = LatentMDP(off["w"], off["nu"], off["P"], off["R"], 3)
     stream = Stream([law], 3, 1000, seeded(rng), 2, {"model": model, "planner": "alternating"})
+    return Instance({"stream": stream, "measure": True}, judge(stream))
+
+
+@worlds.world(run=learnt, breaks=t.MODEL, strengths=(0.9, 0.5, 0.1))
+def a_model_that_pays_less(rng: Rng, strength: float) -> Instance:
+    """Regret is measured by a model whose rewards are smaller by this share."""
+    law = worked()
+    model = LatentMDP(law["w"], law["nu"], law["P"], (1 - strength) * law["R"], 3)
+    stream = Stream([law], 3, 300, seeded(rng), 2, {"model": model, "planner": "alternating"})
+    return Instance({"stream": stream, "measure": True}, judge(stream))
+
+
+@worlds.world(run=learnt, breaks=t.MODEL, strengths=(0.9, 0.5))
+def a_model_that_pays_less_than_was_learnt(rng: Rng, strength: float) -> Instance:
+    """The same, where no table of rewards is known."""
+    law = worked()
+    model = LatentMDP(law["w"], law["nu"], law["P"], (1 - strength) * law["R"], 3)
+    options = {"model": model, "planner": "alternating", "rewards": "learn"}
+    stream = Stream([law], 3, 1000, seeded(rng), 2, options)
     return Instance({"stream": stream, "measure": True}, judge(stream))
 
 

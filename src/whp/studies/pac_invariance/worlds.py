@@ -251,6 +251,21 @@ def one_intercept(rng: Rng, strength: float) -> Instance:
     return Instance(made.arguments, truths)
 
 
+@worlds.world(run=pac_invariance, strengths=(0.3, 0.05))
+def many_zeros(rng: Rng, strength: float) -> Instance:
+    """In so large a share of rows nothing happened: all columns and the target are 0, in every environment, 80 of 100 held out."""
+
+    def draw(source: Rng, K: int) -> tuple[Array, Array]:
+        X, y = pair(source, effects(source, K), 40)
+        idle = source.random(y.shape) < strength
+        X[idle], y[idle] = 0, 0
+        return X, y
+
+    rows = flat(*draw(rng, 100))
+    fresh = np.random.default_rng(rng.integers(1 << 62))
+    return run(rows, rng, lambda: [draw(fresh, 2000)], subsets=[[1]], test_env=0.8)
+
+
 def gaussian(rng: Rng, true: Array, sizes: Array, df: float = np.inf, skew: float = 0.0) -> Any:
     """Rows of environments whose head is `true` off zero in a random direction of two columns, noise of variance 1."""
     X, y, env = [], [], []
@@ -390,6 +405,14 @@ def overlapping_windows(rng: Rng, strength: float) -> Instance:
     rows = flat(series[where], y[where])
     fresh = np.random.default_rng(rng.integers(1 << 62))
     return run(rows, rng, lambda: [pair(fresh, effects(fresh, 1000), 200)], subsets=[[1]])
+
+
+@worlds.world(run=pac_invariance, breaks=t.INDEPENDENT, strengths=(0.9, 0.5, 0.25, 0.05))
+def numbered_windows(rng: Rng, strength: float) -> Instance:
+    """The same with a column that numbers the rows of the file, so that no row is there twice."""
+    made = overlapping_windows.make(rng, strength)
+    X = made.arguments["X"]
+    return Instance({**made.arguments, "X": np.column_stack([X, np.arange(len(X))])}, made.truths)
 
 
 @worlds.world(run=pac_invariance, breaks=t.INDEPENDENT, strengths=(200, 1000))
