@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whp.certificate import Certificate
+from whp.certificate import Certificate, worst
 from whp.qft._finite_time_path import theorems as th
 from whp.qft._finite_time_path.causality import RADII, by_cutoffs, called, residuals
 from whp.qft._finite_time_path.composite import by_time
@@ -19,6 +19,7 @@ from whp.qft._finite_time_path.self_energy import (
     Scheme,
     Values,
     as_kappa,
+    as_scheme,
     retarded,
     self_energy,
 )
@@ -113,10 +114,17 @@ def vertex_of(
     if (t <= 0).any():
         raise ValueError("times must be positive")
     kappa, q = as_kappa(kappa), as_real(p, "p", low=0) / m
+    scheme = as_scheme(scheme, kappa)
     bars = np.asarray(error, float)
+    if bars.shape not in ((), t.shape):
+        raise ValueError(f"error must be one number or {len(t)}, got shape {bars.shape}")
     if not (np.isfinite(bars).all() and (bars >= 0).all()):
         raise ValueError("error must be finite and at least 0")
     second = by_time(t, q, field, kappa=kappa, scheme=scheme)
+    if field.f.rows is not None:  # the numbers are not known to be of this interpolation
+        other = by_time(t, q, field.as_interpolated(coarse=True), kappa=kappa, scheme=scheme)
+        off = np.abs(second.value - other.value) / 2
+        second = Values(second.value, second.error + other.error + off.max())
     largest = float(np.abs(second.value).max())
     radius = np.broadcast_to(bars / m, t.shape) + second.error
     omega = math.hypot(q, 1.0)
@@ -146,8 +154,17 @@ def split_of(
     m = as_real(mass, "mass", low=0, open_ends=True)
     if kappa is not None:
         kappa = as_kappa(kappa)
-    effects = by_cutoffs(lambda x: np.asarray(F(x * m)), 0.5 + 0.5j, 10.0 ** np.arange(1, 5))
-    return th.splittable(effects, kappa, (th.occupation(None),))
+    cutoffs, answers = 10.0 ** np.arange(1, 5), (th.occupation(None),)
+    sides = {}
+    for side, sign in (("upper cut-off", 1), ("lower cut-off", -1)):
+        z0 = complex(sign * 0.5, 0.5)
+        effects = by_cutoffs(lambda x, sign=sign: np.asarray(F(sign * x * m)), z0, cutoffs)
+        if not np.isfinite(effects).all():
+            raise ValueError(
+                "F must be finite at real energies of 10 to 20,000 masses of both signs"
+            )
+        sides[side] = th.splittable(effects, kappa, answers)
+    return worst(sides)
 
 
 def balance(field: Field, p: float, E: np.ndarray) -> Certificate:
@@ -243,6 +260,7 @@ def compared(
         Compute them again.
     """
     later = 0 if product is None else len(product.value)
+    every = len(E) + later <= DRAWN
     drawn = np.sort(rng.permutation(len(E) + later)[:DRAWN])
     answers = (th.occupation(field),)
     if not measure:
@@ -267,5 +285,5 @@ def compared(
         names += [f"time number {k + 1}" for k in rest]
     outside = int((excess > 1).sum())
     return th.accuracy(
-        outside, len(drawn), answers, names[int(np.argmax(excess))] if outside else ""
+        outside, len(drawn), answers, names[int(np.argmax(excess))] if outside else "", every=every
     )

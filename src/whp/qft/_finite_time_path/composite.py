@@ -15,10 +15,18 @@ import numpy as np
 from scipy.special import spherical_jn
 
 from whp.qft._finite_time_path import medium
-from whp.qft._finite_time_path.field import Field
+from whp.qft._finite_time_path.field import FARTHEST, Field
 from whp.qft._finite_time_path.quadrature import EPS, half_line, legendre, panels
-from whp.qft._finite_time_path.self_energy import Part, Scheme, Values, as_kappa, cut, retarded
-from whp.validate import as_array, as_real
+from whp.qft._finite_time_path.self_energy import (
+    Part,
+    Scheme,
+    Values,
+    as_kappa,
+    as_scheme,
+    cut,
+    retarded,
+)
+from whp.validate import as_array, as_choice, as_real
 
 __all__ = ["by_frequency", "by_time", "composite", "self_energy_at", "self_energy_time"]
 
@@ -41,7 +49,9 @@ def reach(field: Field) -> float:
     """Energy beyond which no modes are occupied that matter, in masses."""
     if field.f.kind == "vacuum":
         return 1.0
-    at = np.geomspace(1.0, min(field.f.last, 500.0), 300)
+    # A temperature occupies modes up to some thirty times it.
+    far = max(FARTHEST, 60 * (field.f.temperature or 0.0))
+    at = np.geomspace(1.0, min(field.f.last, far), 300)
     weight = field.f(at) * at**2
     above = np.flatnonzero(weight > 1e-12 * weight.max())
     return float(at[above[-1]]) if above.size else 1.0
@@ -271,6 +281,8 @@ def composite(
     """
     m = field.mass
     kappa, p = as_kappa(kappa), as_real(p, "p", low=0) / m
+    part = as_choice(part, "part", ("all", "vacuum", "medium"))
+    scheme = as_scheme(scheme, 1.0 if part == "medium" else kappa)
     t = np.asarray(as_array(times, "times").astype(float) * m)
     if not np.isfinite(t).all():
         raise ValueError("times must be finite, got NaN or infinity")
@@ -320,6 +332,7 @@ def self_energy_at(
     """
     m = field.mass
     X = as_real(time, "time", low=0, open_ends=True) * m
+    part = as_choice(part, "part", ("all", "vacuum", "medium"))
     p = as_real(p, "p", low=0) / m
     E = np.asarray(as_array(p0, "p0").astype(float) / m)
     flat, made = E.ravel(), np.zeros(E.size, complex)

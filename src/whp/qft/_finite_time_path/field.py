@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -46,12 +46,17 @@ class Occupation:
         ):
             T = as_real(given, "distribution", low=0, open_ends=True) / mass
             self.kind, self.temperature = "thermal", T
-            self._f = lambda w: _bose(w / T)
+            self._f = partial(_bose, T)
         elif callable(given):
             self.kind = "callable"
-            self._f = lambda w: np.asarray(given(w * mass), dtype=float)
+            self._f = partial(_asked, given, mass)
             probe = np.linspace(1.0, 20.0, 7)
-            first, second = self(probe), self(probe)
+            try:
+                first, second = self(probe), self(probe)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"distribution must take an array of energies (np.vectorize?): {error}"
+                ) from error
             if first.shape != probe.shape:
                 raise ValueError(
                     f"distribution must return one number an energy, got shape {first.shape}"
@@ -121,20 +126,28 @@ class Occupation:
         return ""
 
 
-def _bose(x: np.ndarray) -> np.ndarray:
+def _bose(T: float, w: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        return 1 / np.expm1(x)
+        return 1 / np.expm1(w / T)
+
+
+def _asked(given: Callable[[np.ndarray], Any], mass: float, w: np.ndarray) -> np.ndarray:
+    return np.asarray(given(w * mass), dtype=float)
+
+
+def _between(curve: Any, first: float, last: float, w: np.ndarray) -> np.ndarray:
+    return np.where(w <= last, np.exp(curve(np.clip(w, first, last))), 0.0)
 
 
 def _interpolated(rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Monotone interpolation of ln f; zero beyond the last row."""
     if len(rows) < 2:
-        return lambda w: np.zeros_like(w)
+        return np.zeros_like
     from scipy.interpolate import PchipInterpolator
 
     omega, f = rows.T
     curve = PchipInterpolator(omega, np.log(f))
-    return lambda w: np.where(w <= omega[-1], np.exp(curve(np.clip(w, omega[0], omega[-1]))), 0.0)
+    return partial(_between, curve, float(omega[0]), float(omega[-1]))
 
 
 def _rows(given: Any) -> np.ndarray:
@@ -229,16 +242,19 @@ class Field:
         """ln(μ²/m²)."""
         return 2 * math.log(self.mu / self.mass)
 
-    def as_interpolated(self) -> Field:
+    def as_interpolated(self, *, coarse: bool = False) -> Field:
         """The same field with the interpolation of a table for its occupation, taken to be exact.
 
         Two ways to the same number have it in common, and its error says nothing of their difference.
+        With `coarse` it is that of every second row.
         """
         if self.f.rows is None:
             return self
         made = copy.copy(self)
         made.f = copy.copy(self.f)
         made.f.rows = None
+        if coarse and made.f._coarse is not None:
+            made.f._f = made.f._coarse
         return made
 
     def __repr__(self) -> str:

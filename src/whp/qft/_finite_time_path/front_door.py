@@ -262,12 +262,15 @@ def _certified(
     omega, taken = math.hypot(p, 1.0), made.as_interpolated()
     both = product if taken is made else by_frequency(t, p, taken, scheme=scheme)
 
+    # Radii count from the energy of the mode, below which a moving one does not fall off.
     def F(q: np.ndarray) -> np.ndarray:
+        q = q * omega
         loop = retarded(q, p, taken, kappa=0.0, scheme=scheme, part="all").value
         return loop / ((q - omega) * (q + omega))
 
     def unsure(q: np.ndarray) -> np.ndarray:
         """Of F, by the quadrature of its loop."""
+        q = q * omega
         loop = retarded(q, p, taken, kappa=0.0, scheme=scheme, part="all").error
         return loop / np.abs((q - omega) * (q + omega))
 
@@ -277,7 +280,7 @@ def _certified(
     )
     falls = th.vanishes(own, None)
     off = residuals(own, Z0, RADII, near=LINE, grid=101, doubt=unsure)
-    at = float(abs(F(np.array([Z0]))[0]))
+    at = float(abs(own(np.array([Z0]))[0]))
     largest = float(np.abs(product.value).max())
     second = by_time(t, p, taken, scheme=scheme) if measure else None
     before = (
@@ -316,6 +319,6 @@ def _effects(made: Field, p: float) -> np.ndarray:
     omega, m = math.hypot(p, 1.0), made.mass
 
     def F(x: np.ndarray) -> np.ndarray:
-        return self_energy(x * m, p * m, made, "F") / m**2 / ((x - omega) * (x + omega))
+        return self_energy(x * omega * m, p * m, made, "F") / m**2 / ((x - 1) * (x + 1))
 
     return by_cutoffs(F, Z0, 10.0 ** np.arange(1, 5))

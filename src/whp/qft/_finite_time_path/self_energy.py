@@ -22,6 +22,7 @@ __all__ = [
     "Scheme",
     "Values",
     "as_energies",
+    "as_scheme",
     "cut",
     "retarded",
     "self_energy",
@@ -269,10 +270,8 @@ def self_energy(
     """
     kappa = as_kappa(kappa)
     component = as_choice(component, "component", COMPONENTS)
-    scheme = as_choice(scheme, "scheme", ("msbar", "onshell", "bare"))
     part = as_choice(part, "part", ("all", "vacuum", "medium"))
-    if scheme == "bare" and kappa == 0 and part != "medium" and component in "RAF":
-        raise ValueError("scheme 'bare' must go with kappa > 0: at 0 the self-energy is infinite")
+    scheme = as_scheme(scheme, 1.0 if part == "medium" or component not in "RAF" else kappa)
     m = field.mass
     p = as_real(p, "p", low=0, high=1e12 * m) / m
     energies = as_energies(p0, upper=component == "R")
@@ -288,6 +287,14 @@ def as_kappa(kappa: Any, name: str = "kappa") -> float:
     if kappa >= 0.5:
         raise ValueError(f"{name} must be in [0, 0.5), got {kappa:g}")
     return kappa
+
+
+def as_scheme(scheme: Any, kappa: float) -> Scheme:
+    """What is subtracted; at κ = 0 something must be."""
+    scheme = as_choice(scheme, "scheme", ("msbar", "onshell", "bare"))
+    if scheme == "bare" and kappa == 0:
+        raise ValueError("scheme 'bare' must go with kappa > 0: at 0 the self-energy is infinite")
+    return scheme
 
 
 def _component(

@@ -89,7 +89,7 @@ LOCALISED = Condition(
 
 CAUSALITY = Theorem(
     "causality",
-    claim="what the axis leaves of F(z0) is no more than the arc at infinity can carry, at three radii",
+    claim="what the axis leaves of F(z0) is no more than the arc at infinity can carry, at up to three radii",
     quantity="distance of the dispersion integral from F(z0)",
     relation=AT_MOST,
     scope=THIS_RUN,
@@ -184,8 +184,10 @@ def vanishes(F: Function, kappa: float | None) -> Answer:
     shown = f"slopes {made[0]:.2f} and {made[1]:.2f} to {RADII[-1]:g} masses"
     if (made > -least).any():
         return VANISHES.check(False, shown)
+    # An advance a adds aΛ to ln|F|: one that leaves a falling power falling is not seen.
+    hidden = max(1 / RADII[-1], -made[0] * math.log(10) / (RADII[2] - 2 * RADII[1] + RADII[0]))
     return VANISHES.unchecked(
-        f"{shown}; nothing is known below |F| = {smallest:.1g}, nor of times shorter than 1/({RADII[-1]:g} m)"
+        f"{shown}; nothing is known below |F| = {smallest:.1g}, nor of times shorter than {hidden:.2g}/m"
     )
 
 
@@ -218,6 +220,7 @@ def causal(
     scale = max(value, 1e-300)
     pairs = list(zip(radii, made, strict=True))
     pairs = pairs[:1] + [(radius, r) for radius, r in pairs[1:] if r.error <= FINE * r.bound]
+    decided = ", ".join(f"{radius:g}" for radius, _ in pairs)
     return worst(
         {
             f"{radius:g}": CAUSALITY(
@@ -226,7 +229,12 @@ def causal(
                 trivial=1.0,
                 measured=exact(r.off / scale, r.error / scale),
                 answers=answers,
-                inputs={"cut-off in masses": float(radius), "z0": str(z0), "|F(z0)|": value},
+                inputs={
+                    "cut-off in masses": float(radius),
+                    "z0": str(z0),
+                    "|F(z0)|": value,
+                    "cut-offs that decide": decided,
+                },
             )
             for radius, r in pairs
         }
@@ -344,15 +352,24 @@ def counterterm(left: float) -> Certificate:
 
 
 def accuracy(
-    outside: int | None, drawn: int, answers: Sequence[Answer], worst_at: str
+    outside: int | None,
+    drawn: int,
+    answers: Sequence[Answer],
+    worst_at: str,
+    *,
+    every: bool = False,
 ) -> Certificate:
-    """Share of the numbers drawn that other representations put outside of their error bars."""
+    """Share of the numbers drawn that other representations put outside of their error bars; exact if `every` was."""
     inputs = {"drawn": drawn} | ({"furthest outside": worst_at} if worst_at else {})
     return ACCURACY(
         bound=SHARE,
         confidence=1.0,
         trivial=1.0,
-        measured=None if outside is None else proportion(outside, drawn),
+        measured=None
+        if outside is None
+        else exact(outside / drawn)
+        if every
+        else proportion(outside, drawn),
         answers=answers,
         inputs=inputs,
     )

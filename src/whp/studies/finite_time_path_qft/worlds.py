@@ -321,6 +321,14 @@ def loops_in_four_dimensions(rng: Rng, strength: float) -> Instance:
     return Instance({"F": F, "kappa": 0.0}, is_it(False, "splittable"))
 
 
+@worlds.world(run=split_of, expects=Verdict.FAILS)
+def constant_at_negative_energies(rng: Rng, strength: float) -> Instance:
+    """It vanishes where the energy is positive and large alone."""
+    c = 10 ** rng.uniform(-1, 2)
+    F = lambda x: np.where(x < 0, c, 0) + 1 / (x * x - 1 + 0.01j)  # noqa: E731
+    return Instance({"F": F}, is_it(False, "splittable"))
+
+
 # Thermal balance
 
 
