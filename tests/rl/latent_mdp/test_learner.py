@@ -425,7 +425,7 @@ def test_an_environment_whose_labels_are_no_whole_numbers():
             *rest, info = super().step(action)
             return *rest, {m: c + 0.5 for m, c in info.items()}
 
-    with pytest.raises(TypeError, match="whole number|context"):
+    with pytest.raises(TypeError, match=r"whole number|context"):
         learner(model).fit(Halves(model, np.random.default_rng(0)), 1)
 
 
