@@ -221,8 +221,9 @@ class GradientEpisodicMemory(Strategy):
             change = -against[0] / (G[0] @ G[0]) * G[0]
         else:
             H = G.double()
-            # Gradients stay where they are; numpy solves the programme of k unknowns, k small.
-            P, q = (H @ H.T).cpu().numpy(), (H @ g.double()).cpu().numpy()
+            # Gradients stay where they are.
+            small = (H @ H.T, H @ g.double())
+            P, q = (t.cpu().numpy() for t in small)  # numpy solves for few unknowns
             v = quadratic_programme(P + 1e-3 * np.eye(k), q, self.gamma)
             change = (H.T @ torch.from_numpy(v).to(H)).to(g)
         self.change = change

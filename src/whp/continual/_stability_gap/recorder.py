@@ -398,10 +398,9 @@ class ContinualEvaluator(Watcher):
                 f"{what}: pass predict, which makes labels of what it gives"
             )
         if self.scenario == "task":
-            # A small table of a few numbers a task, made and indexed by class numbers on the processor, then moved.
             others = torch.ones((len(self.sets), z.shape[1]), dtype=torch.bool)
             for row, classes in zip(others, self.classes, strict=True):
-                row[classes.cpu()] = False  # indexes a table on the processor
+                row[classes.cpu()] = False  # a few numbers a task, which move to the model at once
             others = others[torch.from_numpy(np.repeat(tasks, sizes))].to(z.device)
             z = z.masked_fill(others, -torch.inf)
         # NaN is the largest number to argmax: all rows of a model that broke down were of class 0.
@@ -660,8 +659,7 @@ class ContinualEvaluator(Watcher):
             raise ValueError("state was recorded with groups, or without, and this one is not")
         sets = self.sets
         if kept is not None:
-            # Which row stands for a group was drawn there; numpy's, as those above.
-            kept = [c.cpu().numpy().copy() for c in kept]
+            kept = [c.cpu().numpy().copy() for c in kept]  # numpy's: which row stands for a group
             sets = _rows_of(self.whole, kept)
         own = _rows_of(sets, drawn)
         if own is None or _digest(own).hex() != state["digest"]:
@@ -742,13 +740,14 @@ def _device(model: nn.Module, otherwise: torch.device) -> torch.device:
 
 
 def _bits(right: Tensor) -> np.ndarray:
-    """Outcomes leave their device here, one Boolean a row."""
-    return right.cpu().numpy()
+    """Outcomes, one Boolean a row."""
+    return right.cpu().numpy()  # they leave their device here, to be packed
 
 
 def _bytes(X: Tensor) -> np.ndarray:
-    """The bytes of each row; rows leave their device to be compared with others."""
-    flat = (X.detach().cpu() + 0).reshape(len(X), -1).contiguous()  # + 0 makes −0 and 0 the same
+    """The bytes of each row."""
+    rows = X.detach().cpu()  # bytes are hashed and compared by Python, not by a device
+    flat = (rows + 0).reshape(len(X), -1).contiguous()  # + 0 makes −0 and 0 the same
     return flat.view(torch.uint8).reshape(len(X), -1).numpy()
 
 
@@ -768,8 +767,8 @@ def _narrower(a: torch.dtype, b: torch.dtype) -> torch.dtype:
 
 def _bits_of(X: Tensor) -> float:
     """Bits that tell rows apart, were their numbers independent of each other; at most BITS or so."""
-    # A few rows, moved once: each turn below asks for a number, and would wait for the device.
-    flat = X[:SOME].detach().cpu().reshape(len(X[:SOME]), -1)
+    few = X[:SOME].detach().cpu()  # moved once: each turn below would wait for the device
+    flat = few.reshape(len(few), -1)
     made = 0.0
     for part in flat.split(64, dim=1):
         ordered = part.float().sort(dim=0).values

@@ -97,8 +97,8 @@ class ViewBatchResult(Result):
         arrays = {"accuracy": self.accuracy}
         if self.accuracy_baseline is not None:
             arrays["accuracy_baseline"] = self.accuracy_baseline
-        # A file of weights is of no device.
-        state = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        weights = {k: v.detach() for k, v in self.model.state_dict().items()}
+        state = {k: v.cpu().contiguous() for k, v in weights.items()}  # a file is of no device
         return {
             "arrays.npz": arrays,
             "recall.csv": self.recall,

@@ -126,5 +126,5 @@ def view_consistency(logits: Tensor, divergence: Any, views: int) -> Certificate
     log_p = functional.log_softmax(logits.detach().double(), dim=1).reshape(d, views, -1)
     if torch.isnan(log_p).any():
         raise ValueError("logits must not hold NaN or +∞, nor a row that is −∞ all over")
-    # Both leave their device for numpy, once, when somebody asks for the certificate.
-    return th.view_consistency(log_p.cpu().numpy(), given.cpu().numpy(), precision)
+    on = log_p.cpu().numpy()  # once, for numpy, when the certificate is asked for
+    return th.view_consistency(on, given.cpu().numpy(), precision)  # the same

@@ -291,8 +291,7 @@ class _Ends(Watcher):
                 if self.scenario == "task":
                     other = torch.full((z.shape[1],), -torch.inf, device=z.device)
                     z = z + other.index_fill(0, self.classes[i], 0.0)
-                # One Boolean a row, of which the table of accuracies is made.
-                right = (z.argmax(dim=1) == y).cpu().numpy()
+                right = (z.argmax(dim=1) == y).cpu().numpy()  # for numpy's table of accuracies
                 self.right[i][k], self.accuracy[k, i] = right, right.mean()
         model.train(training)
 
@@ -425,9 +424,9 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def flat(model: nn.Module) -> np.ndarray:
-    """All trained weights in a row, for numpy: compared once, when training is over."""
+    """All trained weights in a row."""
     weights = [p.detach().double().flatten() for p in model.parameters() if p.requires_grad]
-    return torch.cat(weights).cpu().numpy()
+    return torch.cat(weights).cpu().numpy()  # compared by numpy, once, when training is over
 
 
 def train(setting: Setting, parts: Split, model: nn.Module, seed: int) -> Run:
@@ -509,8 +508,7 @@ def gradients(setting: Setting, run: Run, seed: int) -> Gradients | None:
             z = z + other.index_fill(0, classes, 0.0)
         grads = torch.autograd.grad(functional.cross_entropy(z, labels), parameters)
         along = directions @ torch.cat([g.flatten() for g in grads]).to(directions.dtype)
-        # A few numbers a sample, whose variances numpy takes.
-        return along.double().cpu().numpy()
+        return along.double().cpu().numpy()  # a few numbers, whose variances numpy takes
 
     def batch(views: int) -> np.ndarray:
         rows = torch.from_numpy(rng.permutation(n)[: B // views])

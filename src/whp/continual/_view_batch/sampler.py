@@ -115,8 +115,9 @@ class ViewBatchSampler(Sampler[list[tuple[int, int]]]):
             The sample of each image, in the order of the images; :class:`ViewDataset` gives it with
             ``index=True``. Called after every update, or not at all.
         """
-        # The log of a sampler is numpy's, wherever images are.
-        rows = batch.detach().cpu().numpy() if isinstance(batch, Tensor) else np.asarray(batch)
+        if isinstance(batch, Tensor):
+            batch = batch.detach().cpu()  # the log is numpy's, wherever images are
+        rows = np.asarray(batch)
         if rows.ndim not in (1, 2) or rows.dtype.kind not in "iu" or not rows.size:
             raise ValueError("batch must hold the numbers of samples, one for each image")
         numbers = rows if rows.ndim == 1 else rows[:, 0]

@@ -36,7 +36,7 @@ def _number(value: Any) -> bool:
 def _same(a: Any, b: Any) -> bool:
     """Of counters, masks and extra state."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return torch.equal(a.cpu(), b.cpu())
+        return torch.equal(a, b.to(a.device))  # stages may be on different devices
     return bool(a == b)
 
 
